@@ -1,0 +1,174 @@
+//! The command log: what was asked, and in which block it came in; enough to render it all again.
+//!
+//! Written by the supervisor before anything is broadcast, read by workers that miss a command,
+//! by a new supervisor and by `replay`. A record is length, checksum, payload: what was torn off
+//! at the end is seen and dropped. Nothing here touches a file; it reads and writes bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    command::Command,
+    stage::Shape,
+    units::{BlockIndex, Seq},
+};
+
+/// The version of the format; a reader refuses a newer one.
+pub const VERSION: u32 = 1;
+/// A record longer than this is damage, not data.
+const RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// One record. New kinds go to the end: the number of a kind is its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// The first record of every log.
+    Head {
+        /// See [`VERSION`].
+        version: u32,
+        /// The shape of the sound.
+        shape: Shape,
+    },
+    /// An accepted command.
+    Command {
+        /// Its number, one more than the one before.
+        seq: Seq,
+        /// What it does.
+        command: Command,
+    },
+    /// From this block on, the commands up to `seq` are in; written when it changes.
+    Decision {
+        /// The first such block.
+        block: BlockIndex,
+        /// The commands that are in.
+        seq: Seq,
+    },
+    /// The arena before `block`, with the commands up to `seq` in; the first one, before block 0,
+    /// is where a resumed instance starts.
+    State {
+        /// The next block to be rendered from here.
+        block: BlockIndex,
+        /// The commands that are in.
+        seq: Seq,
+        /// The engine's arena.
+        arena: Vec<u8>,
+    },
+    /// All decisions below this block are in the log, and it has been played.
+    Progress {
+        /// The block.
+        block: BlockIndex,
+    },
+}
+
+/// Why a log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Reading failed.
+    #[error("the command log cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// No head.
+    #[error("this is not a command log: it does not begin with a head record")]
+    NoHead,
+    /// Written by a newer program.
+    #[error(
+        "the command log has version {0}, this program reads up to {VERSION}; use the newer one"
+    )]
+    Newer(u32),
+}
+
+/// The bytes of a record.
+///
+/// # Panics
+/// Never: all records can be encoded.
+#[must_use]
+pub fn encode(record: &Record) -> Vec<u8> {
+    let mut bytes = vec![0; 8];
+    bytes = postcard::to_extend(record, bytes).expect("records can be encoded");
+    let length = (bytes.len() - 8) as u32;
+    let sum = crc32fast::hash(&bytes[8..]);
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// The first record of `bytes` and its length in bytes; `None` where it is torn or damaged.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let sum = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?);
+    if length > RECORD_BYTES_MAX {
+        return None;
+    }
+    let payload = bytes.get(8..8 + length)?;
+    if crc32fast::hash(payload) != sum {
+        return None;
+    }
+    let record = postcard::from_bytes(payload).ok()?;
+    Some((record, 8 + length))
+}
+
+/// All whole records of a log, each with its place in bytes; ends at the first torn one.
+pub fn records(bytes: &[u8]) -> impl Iterator<Item = (u64, Record)> + '_ {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let (record, length) = decode(&bytes[offset..])?;
+        let at = offset as u64;
+        offset += length;
+        Some((at, record))
+    })
+}
+
+/// The length of the whole records at the start of `bytes`.
+#[must_use]
+pub fn whole_bytes(bytes: &[u8]) -> u64 {
+    let mut offset = 0;
+    while let Some((_, length)) = decode(&bytes[offset..]) {
+        offset += length;
+    }
+    offset as u64
+}
+
+/// Checks the head of a log.
+///
+/// # Errors
+/// When there is none, or it is of a newer version.
+pub fn head(bytes: &[u8]) -> Result<Shape, LogError> {
+    match decode(bytes) {
+        Some((Record::Head { version, shape }, _)) if version <= VERSION => Ok(shape),
+        Some((Record::Head { version, .. }, _)) => Err(LogError::Newer(version)),
+        _ => Err(LogError::NoHead),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Event;
+
+    #[test]
+    fn a_torn_tail_loses_only_the_torn_record() {
+        let first = Record::Command {
+            seq: Seq(1),
+            command: Command::Patch("{}".into()),
+        };
+        let event = Event::Param {
+            module: 1,
+            param: 2,
+            value: 0.5,
+        };
+        let second = Record::Command {
+            seq: Seq(2),
+            command: Command::Event(event),
+        };
+        let mut bytes = encode(&first);
+        let whole = bytes.len();
+        bytes.extend(encode(&second));
+        assert_eq!(records(&bytes).count(), 2);
+        for cut in whole..bytes.len() {
+            let read: Vec<_> = records(&bytes[..cut]).collect();
+            assert_eq!(read, [(0, first.clone())], "cut at {cut}");
+            assert_eq!(whole_bytes(&bytes[..cut]), whole as u64);
+        }
+        let end = bytes.len() - 1;
+        bytes[end] ^= 1;
+        assert_eq!(records(&bytes).count(), 1);
+    }
+}

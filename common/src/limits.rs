@@ -1,0 +1,54 @@
+//! Every bound of the program, each with the consequence that fixes it.
+
+use crate::units::BlockIndex;
+
+/// Frames in a block, at the least; below this the hand-over between processes costs more than the sound.
+pub const BLOCK_FRAMES_MIN: u32 = 16;
+/// Frames in a block, at the most; above this one block is a delay that a player feels.
+pub const BLOCK_FRAMES_MAX: u32 = 2048;
+/// Channels of sound, at the most.
+pub const CHANNELS_MAX: u32 = 32;
+/// Sample rates that devices offer, in hertz.
+pub const RATE_HZ_MIN: u32 = 8_000;
+/// See [`RATE_HZ_MIN`].
+pub const RATE_HZ_MAX: u32 = 192_000;
+/// Blocks that workers may be ahead of the play cursor, at the most, a device's burst included.
+pub const AHEAD_BLOCKS_MAX: u64 = 128;
+/// The largest `--lead`; the rest of [`AHEAD_BLOCKS_MAX`] is for devices that ask for much at once.
+pub const LEAD_BLOCKS_MAX: u64 = 64;
+/// Cells in a ring: what lies ahead, and as much history to prove a standby by.
+pub const RING_CELLS: u64 = 256;
+/// Decision words: the longest way back from which a standby can catch up without the log.
+/// At 375 blocks a second, 43 s.
+pub const DECISIONS: u64 = 16_384;
+/// The follower copies the arena each time this many blocks have passed (43 ms at 48 kHz, 128):
+/// a replacement renders at most so many blocks again.
+pub const CHECKPOINT_BLOCKS: u64 = 16;
+/// A leader without a follower writes a checkpoint itself after this many blocks, so that the way
+/// back stays well inside [`DECISIONS`].
+pub const LONE_CHECKPOINT_BLOCKS: u64 = 1_024;
+/// Bytes of module state that a checkpoint can hold.
+pub const ARENA_BYTES_MAX: u64 = 1 << 20;
+/// Blocks in a row whose checksums must equal before a standby counts as ready.
+pub const PROOF_BLOCKS: u64 = 8;
+/// Commands that may wait between a worker's two threads; what does not fit stays in the log.
+pub const COMMAND_QUEUE: usize = 4_096;
+/// Commands in one ipc-channel message: keeps it far below the 64 KiB at which it is fragmented.
+pub const COMMANDS_PER_MESSAGE: usize = 512;
+/// Bytes of a patch's JSON text, so that it fits one unfragmented message.
+pub const PATCH_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of a datagram that the gateway will look at.
+pub const DATAGRAM_BYTES_MAX: usize = 8 * 1024;
+/// Depth of bundles in bundles, and of arrays in arrays.
+pub const OSC_DEPTH_MAX: usize = 8;
+
+const _: () = assert!(RING_CELLS >= 2 * AHEAD_BLOCKS_MAX);
+const _: () = assert!(LEAD_BLOCKS_MAX < AHEAD_BLOCKS_MAX);
+const _: () = assert!(DECISIONS > 4 * (LONE_CHECKPOINT_BLOCKS + RING_CELLS));
+const _: () = assert!(RING_CELLS.is_power_of_two() && DECISIONS.is_power_of_two());
+
+/// The cell or word of a block in an array of `length`, a power of two.
+#[must_use]
+pub const fn place(block: BlockIndex, length: u64) -> usize {
+    (block.0 & (length - 1)) as usize
+}

@@ -1,0 +1,352 @@
+//! What processes say to each other: one enum a direction.
+//!
+//! Over ipc-channel between the supervisor and its peers (`To…`, `From…`), as JSON lines between
+//! the supervisor's control socket and whoever asks (`Request`, `Answer`), and as one packet each
+//! between the launcher and the supervisor (`ToLauncher`, `FromLauncher`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    command::{Command, Event},
+    units::{Incarnation, Seq, Slot},
+};
+
+/// A process of the stack, by the name that people type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Service {
+    /// `supervisor`
+    Supervisor,
+    /// `osc-gateway`
+    OscGateway,
+    /// `audio-out`
+    AudioOut,
+    /// `worker:0`, `worker:1`
+    Worker(Slot),
+}
+
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Supervisor => f.write_str("supervisor"),
+            Self::OscGateway => f.write_str("osc-gateway"),
+            Self::AudioOut => f.write_str("audio-out"),
+            Self::Worker(slot) => write!(f, "worker:{slot}"),
+        }
+    }
+}
+
+/// Whom a restart or a fault is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// This process.
+    Service(Service),
+    /// The worker whose ring is preferred.
+    Leader,
+    /// The other worker.
+    Follower,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "supervisor" => Self::Service(Service::Supervisor),
+            "osc-gateway" => Self::Service(Service::OscGateway),
+            "audio-out" => Self::Service(Service::AudioOut),
+            "worker:0" => Self::Service(Service::Worker(Slot::Zero)),
+            "worker:1" => Self::Service(Service::Worker(Slot::One)),
+            "leader" => Self::Leader,
+            "follower" => Self::Follower,
+            _ => {
+                return Err(format!(
+                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, worker:0, worker:1, leader, follower"
+                ));
+            }
+        })
+    }
+}
+
+/// A fault to inject.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Fault {
+    /// A signal from outside: SIGKILL, SIGTERM, SIGSTOP, SIGCONT.
+    Signal(i32),
+    /// A real segmentation fault in the real-time thread.
+    Segv,
+    /// `abort()` in the real-time thread.
+    Abort,
+    /// A panic in the real-time thread.
+    Panic,
+    /// The process exits with that code.
+    Exit(i32),
+    /// The real-time thread spins for ever.
+    Hang,
+    /// Each block takes that many microseconds longer.
+    Slow(u32),
+    /// Its output turns NaN.
+    Nan,
+    /// One bit of one sample in its next block is flipped.
+    Flip,
+    /// It stops reading its control channel.
+    MuteControl,
+    /// It closes its control channel.
+    DropControl,
+    /// It allocates until it may not.
+    Oom,
+}
+
+/// SIGKILL on Linux.
+pub const SIGKILL: i32 = 9;
+/// SIGTERM on Linux.
+pub const SIGTERM: i32 = 15;
+/// SIGCONT on Linux.
+pub const SIGCONT: i32 = 18;
+/// SIGSTOP on Linux.
+pub const SIGSTOP: i32 = 19;
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, argument) = text
+            .split_once(':')
+            .map_or((text, None), |(n, a)| (n, Some(a)));
+        let number = |what: &str| -> Result<f64, String> {
+            argument
+                .and_then(|a| a.parse::<f64>().ok())
+                .filter(|n| n.is_finite() && *n >= 0.0)
+                .ok_or_else(|| format!("the fault {name} needs a number: {name}:{what}"))
+        };
+        let fault = match name {
+            "exit" => return Ok(Self::Exit(number("CODE")? as i32)),
+            "slow" => return Ok(Self::Slow((number("MS")? * 1000.0).min(1e9) as u32)),
+            "kill" => Self::Signal(SIGKILL),
+            "term" => Self::Signal(SIGTERM),
+            "stop" => Self::Signal(SIGSTOP),
+            "cont" => Self::Signal(SIGCONT),
+            "segv" => Self::Segv,
+            "abort" => Self::Abort,
+            "panic" => Self::Panic,
+            "hang" => Self::Hang,
+            "nan" => Self::Nan,
+            "flip" => Self::Flip,
+            "mute-control" => Self::MuteControl,
+            "drop-control" => Self::DropControl,
+            "oom" => Self::Oom,
+            _ => {
+                return Err(format!(
+                    "no fault \"{name}\"; there are kill, term, segv, abort, panic, exit:CODE, stop, cont, hang, slow:MS, nan, flip, mute-control, drop-control, oom"
+                ));
+            }
+        };
+        match argument {
+            Some(extra) => Err(format!(
+                "the fault {name} takes no argument, got \":{extra}\""
+            )),
+            None => Ok(fault),
+        }
+    }
+}
+
+/// A command with its number and its place in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Its number.
+    pub seq: Seq,
+    /// Where its record stands in the log, in bytes.
+    pub offset: u64,
+    /// Where the record after it will stand.
+    pub next_offset: u64,
+    /// What it does.
+    pub command: Command,
+}
+
+/// Supervisor → worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Accepted commands, in order, none left out.
+    Commands(Vec<Numbered>),
+    /// Do yourself this harm.
+    Inject(Fault),
+    /// Nothing; shows whether the channel is read.
+    Ping,
+}
+
+/// Supervisor → audio-out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToAudio {
+    /// Write out what is left and exit.
+    Finish,
+    /// Do yourself this harm.
+    Inject(Fault),
+}
+
+/// Supervisor → gateway.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToGateway {
+    /// The patch in force; numbers in events refer to it.
+    Patch {
+        /// Grows with each patch.
+        generation: u64,
+        /// Its JSON text.
+        json: String,
+    },
+    /// What became of submissions: token and outcome.
+    Outcomes(Vec<(u64, Outcome)>),
+    /// Do yourself this harm.
+    Inject(Fault),
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It has this number and will be applied.
+    Accepted(Seq),
+    /// It was meant for a patch that is no longer in force: resolve it again.
+    Stale,
+    /// Everything up to the number has been applied by every ready worker.
+    Synced,
+    /// What was asked for, as JSON.
+    Text(String),
+    /// It will not be done, and why.
+    Refused(String),
+}
+
+/// What the gateway hands in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Submission {
+    /// An event, resolved against the patch of that generation.
+    Event {
+        /// The patch's generation.
+        generation: u64,
+        /// What to do.
+        event: Event,
+    },
+    /// Say when everything submitted before this has been applied.
+    Sync,
+    /// The same as `understudy status --json`.
+    Status,
+}
+
+/// Gateway → supervisor, worker → supervisor, audio-out → supervisor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromPeer {
+    /// A gateway's submissions, in order, each with its token.
+    Submit(Vec<(u64, Submission)>),
+    /// Datagrams and messages that the gateway refused since it last said so.
+    Rejected(u64),
+    /// Where the sound goes now, as it is shown in `status`.
+    Sink(String),
+    /// It can do its work: the gateway listens, the sink is open.
+    Up,
+    /// It cannot do its work and exits; one clear line.
+    Fatal(String),
+    /// Something for the log.
+    Note(String),
+}
+
+/// The first thing a peer says at the control socket: give me a link.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Who asks.
+    pub service: Service,
+    /// Its process.
+    pub pid: u32,
+    /// Its life, if it is a worker; else 0.
+    pub incarnation: Incarnation,
+}
+
+/// What can be asked at the control socket, one JSON line each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// A peer wants its link: the answer names an ipc-channel one-shot server.
+    Link(Introduction),
+    /// The stack's status.
+    Status,
+    /// A planned restart; answered when it is back and ready.
+    Restart(Target),
+    /// One fault, now.
+    Inject(Fault, Target),
+    /// The running patch with the current parameter values.
+    PatchShow,
+    /// Play this patch.
+    PatchLoad(String),
+}
+
+/// What the control socket answers, one JSON line each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Done; the text or JSON that was asked for.
+    Ok(serde_json::Value),
+    /// No, and why.
+    No(String),
+}
+
+/// Supervisor → launcher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToLauncher {
+    /// Start this process.
+    Spawn {
+        /// Which.
+        service: Service,
+        /// Its life, if it is a worker; else 0.
+        incarnation: Incarnation,
+        /// Its command line after the program's name.
+        args: Vec<String>,
+    },
+    /// Which children are there?
+    List,
+    /// Sound can be made: tell whoever waits for `up`.
+    Ready(String),
+    /// The stack cannot start; tell whoever waits for `up`, and end.
+    Failed(String),
+    /// All is written; the rest may be ended.
+    Finished,
+}
+
+/// A child of the launcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Child {
+    /// What it is.
+    pub service: Service,
+    /// Its life, if it is a worker; else 0.
+    pub incarnation: Incarnation,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// By itself, with that code.
+    Exit(i32),
+    /// By that signal.
+    Signal(i32),
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// Launcher → supervisor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromLauncher {
+    /// Started as asked.
+    Spawned(Child),
+    /// It could not be started.
+    SpawnFailed(Service, Incarnation, String),
+    /// It ended; the launcher has reaped it.
+    Died(Child, Ending),
+    /// The children that are there.
+    Children(Vec<Child>),
+    /// End the stack in good order.
+    Stop,
+}

@@ -1,0 +1,618 @@
+//! The stage: the one segment in which all processes see where the music is.
+//!
+//! It holds the shape of the sound, the play cursor, the preference word, one decision word per
+//! block, the doorbells and what each slot tells of itself. Every word has one writer, or is
+//! changed by compare-and-swap only. Nobody ever waits inside it.
+
+use crate::{
+    layout::{self, HEADER_WORDS, Kind, LayoutError},
+    limits::{DECISIONS, place},
+    sync::{AtomicU64, Ordering},
+    units::{BlockIndex, Epoch, Incarnation, Seq, Slot},
+};
+
+// The shape of the sound; written once by the creator, before the header is sealed.
+const RATE: usize = HEADER_WORDS;
+const BLOCK: usize = RATE + 1;
+const CHANNELS: usize = RATE + 2;
+const LEAD: usize = RATE + 3;
+const FREEWHEEL: usize = RATE + 4;
+
+// One cache line (8 words) per writer from here on.
+/// Written by audio-out: the next block to be played; first value 0.
+const CURSOR: usize = 16;
+/// Written by audio-out: blocks that the device takes at once, beyond one.
+const BURST: usize = 17;
+/// Written by audio-out: the last epoch seen at a block boundary.
+const ACKNOWLEDGED: usize = 18;
+/// Written by audio-out: times a due block was not there, and blocks played in place of one.
+const UNDERRUNS: usize = 19;
+const CONCEALED: usize = 20;
+/// Written by audio-out: grows each time it has looked at the rings, so that a stop shows.
+const AUDIO_PULSE: usize = 21;
+/// Written by audio-out: blocks taken from the ring that was not preferred.
+const TAKEN_ACROSS: usize = 22;
+/// Written by audio-out: 1 once the first block has been played.
+const PLAYING: usize = 23;
+/// CAS by supervisor and audio-out: epoch << 1 | slot; first value 0: slot 0, epoch 0.
+const PREFERENCE: usize = 24;
+/// Written by the supervisor: blocks below this have their decision in the log.
+const LOGGED: usize = 32;
+/// Written by the supervisor: 1 while two workers are ready.
+const PROTECTED: usize = 33;
+/// Bells: one futex word (the low half) per listener; worker 0, worker 1, audio-out.
+const BELLS: usize = 40;
+const BELL_STRIDE: usize = 8;
+/// What each slot tells; written by the worker in it.
+const SLOTS: usize = 64;
+const SLOT_WORDS: usize = 64;
+const DECISION: usize = SLOTS + 2 * SLOT_WORDS;
+
+// Inside a slot's words.
+const INCARNATION: usize = 0;
+const FRONTIER: usize = 1;
+const APPLIED: usize = 2;
+const CRUMB: usize = 3;
+const CRUMB_MODULE: usize = 4;
+const NOTES: usize = 5;
+const RENDER_NS_MAX: usize = 6;
+const EPITAPH: usize = 16;
+/// Bytes that a dying worker can leave.
+pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
+
+/// Words of a stage.
+pub const STAGE_WORDS: usize = DECISION + DECISIONS as usize;
+
+/// The shape of the sound: the same for every process and for the life of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Shape {
+    /// Frames a second.
+    pub rate_hz: u32,
+    /// Frames in a block.
+    pub block_frames: u32,
+    /// Channels of sound in a frame.
+    pub channels: u32,
+    /// Blocks that workers render ahead of the play cursor.
+    pub lead_blocks: u32,
+    /// No clock: blocks are taken as soon as they are there.
+    pub freewheel: bool,
+}
+
+impl Shape {
+    /// Samples in a block, over all channels.
+    #[must_use]
+    pub const fn block_samples(&self) -> usize {
+        (self.block_frames * self.channels) as usize
+    }
+}
+
+/// Who listens at a bell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// The render thread of the worker in that slot.
+    Worker(Slot),
+    /// The thread that plays.
+    AudioOut,
+}
+
+/// Which slot audio-out should take, and since which switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// The number of the switch.
+    pub epoch: Epoch,
+    /// The slot.
+    pub slot: Slot,
+}
+
+impl Preference {
+    const fn to_word(self) -> u64 {
+        self.epoch.0 << 1 | self.slot as u64
+    }
+
+    const fn from_word(word: u64) -> Self {
+        let slot = if word & 1 == 0 { Slot::Zero } else { Slot::One };
+        Self {
+            epoch: Epoch(word >> 1),
+            slot,
+        }
+    }
+}
+
+/// Where a worker is inside a block, for the one who has to find out what it died of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Between blocks.
+    Idle = 0,
+    /// Applying the commands that are new in this block.
+    Applying = 1,
+    /// Rendering a module.
+    Rendering = 2,
+    /// Writing the block into its ring.
+    Publishing = 3,
+    /// Copying the arena.
+    Checkpointing = 4,
+}
+
+/// What a worker wrote down before it touched something that could kill it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crumb {
+    /// The block it was in.
+    pub block: BlockIndex,
+    /// What it was doing.
+    pub phase: Phase,
+    /// The module it was in, while rendering.
+    pub module: u16,
+}
+
+/// How far a decision word has come for a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nobody has decided yet.
+    Open,
+    /// The commands up to this number are in before the block.
+    Seq(Seq),
+    /// The word serves a later block by now.
+    Gone,
+}
+
+const SEQ_BITS: u32 = 24;
+const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+
+/// The stage, over mapped or heap words.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Stage<'a> {
+    /// Writes a new stage into zeroed words.
+    ///
+    /// # Errors
+    /// When there are too few words.
+    pub fn create(words: &'a [AtomicU64], shape: &Shape) -> Result<Self, LayoutError> {
+        if words.len() < STAGE_WORDS {
+            return Err(LayoutError::Short {
+                found: words.len(),
+                needed: STAGE_WORDS,
+            });
+        }
+        words[RATE].store(shape.rate_hz.into(), Ordering::Relaxed);
+        words[BLOCK].store(shape.block_frames.into(), Ordering::Relaxed);
+        words[CHANNELS].store(shape.channels.into(), Ordering::Relaxed);
+        words[LEAD].store(shape.lead_blocks.into(), Ordering::Relaxed);
+        words[FREEWHEEL].store(shape.freewheel.into(), Ordering::Relaxed);
+        layout::seal_header(words, Kind::Stage);
+        Ok(Self { words })
+    }
+
+    /// A stage that another process has made.
+    ///
+    /// # Errors
+    /// When it is unfinished or does not fit this build.
+    pub fn open(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
+        layout::check_header(words, Kind::Stage, STAGE_WORDS)?;
+        Ok(Self { words })
+    }
+
+    fn get(&self, word: usize) -> u64 {
+        self.words[word].load(Ordering::Relaxed)
+    }
+
+    /// The shape of the sound.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        Shape {
+            rate_hz: self.get(RATE) as u32,
+            block_frames: self.get(BLOCK) as u32,
+            channels: self.get(CHANNELS) as u32,
+            lead_blocks: self.get(LEAD) as u32,
+            freewheel: self.get(FREEWHEEL) != 0,
+        }
+    }
+
+    /// The next block to be played.
+    #[must_use]
+    pub fn cursor(&self) -> BlockIndex {
+        // SYNC: play cursor (reader): what lies behind it may be overwritten
+        BlockIndex(self.words[CURSOR].load(Ordering::Acquire))
+    }
+
+    /// Moves the play cursor. Written by audio-out.
+    pub fn set_cursor(&self, block: BlockIndex) {
+        // SYNC: play cursor (writer)
+        self.words[CURSOR].store(block.0, Ordering::Release);
+    }
+
+    /// Workers render block n only while n is below this.
+    #[must_use]
+    pub fn horizon(&self) -> BlockIndex {
+        let ahead = (self.get(LEAD) + self.get(BURST)).min(crate::limits::AHEAD_BLOCKS_MAX);
+        BlockIndex(self.cursor().0 + ahead)
+    }
+
+    /// Blocks that the device takes at once beyond the first. Written by audio-out; only grows.
+    pub fn raise_burst(&self, blocks: u64) {
+        if blocks > self.get(BURST) {
+            self.words[BURST].store(blocks, Ordering::Relaxed);
+        }
+    }
+
+    /// See [`Self::raise_burst`].
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        self.get(BURST)
+    }
+
+    /// The preferred slot and its epoch.
+    #[must_use]
+    pub fn preference(&self) -> Preference {
+        // SYNC: preference (reader)
+        Preference::from_word(self.words[PREFERENCE].load(Ordering::Acquire))
+    }
+
+    /// Phase 1 of a switch, and all of it: `from` becomes the next epoch with `slot` preferred.
+    /// CAS by supervisor and audio-out; `None` when somebody else has switched meanwhile.
+    #[must_use]
+    pub fn switch(&self, from: Preference, slot: Slot) -> Option<Preference> {
+        let to = Preference {
+            epoch: from.epoch.next(),
+            slot,
+        };
+        // SYNC: preference (writer)
+        self.words[PREFERENCE]
+            .compare_exchange(
+                from.to_word(),
+                to.to_word(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+            .then_some(to)
+    }
+
+    /// The last epoch that audio-out has acted on. Written by audio-out.
+    pub fn acknowledge(&self, epoch: Epoch) {
+        // SYNC: acknowledged epoch (writer): the old ring is not read for this epoch's blocks
+        self.words[ACKNOWLEDGED].store(epoch.0, Ordering::Release);
+    }
+
+    /// See [`Self::acknowledge`].
+    #[must_use]
+    pub fn acknowledged(&self) -> Epoch {
+        // SYNC: acknowledged epoch (reader)
+        Epoch(self.words[ACKNOWLEDGED].load(Ordering::Acquire))
+    }
+
+    /// What is in before `block`, as far as decided.
+    #[must_use]
+    pub fn decision(&self, block: BlockIndex, last: Seq) -> Decision {
+        // SYNC: decision (reader)
+        let word = self.words[DECISION + place(block, DECISIONS)].load(Ordering::Acquire);
+        read_decision(word, block, last)
+    }
+
+    /// Decides `block` if nobody has: the commands up to `seq` are in before it. CAS by workers.
+    /// Returns what holds, whoever decided it: the loser of the race obeys the word.
+    ///
+    /// `last` is the sequence number in force in the block before; it is needed to tell the whole
+    /// number from the 24 bits that the word has room for.
+    #[must_use]
+    pub fn decide(&self, block: BlockIndex, seq: Seq, last: Seq) -> Decision {
+        let word = &self.words[DECISION + place(block, DECISIONS)];
+        let wanted = (block.0 + 1) << SEQ_BITS | (seq.0 & SEQ_MASK);
+        loop {
+            let found = word.load(Ordering::Acquire);
+            match read_decision(found, block, last) {
+                Decision::Open => {}
+                decided => return decided,
+            }
+            // SYNC: decision (writer)
+            if word
+                .compare_exchange(found, wanted, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
+                return Decision::Seq(seq);
+            }
+        }
+    }
+
+    /// Counts for `status`. Written by audio-out.
+    pub fn add_underrun(&self) {
+        self.bump(UNDERRUNS);
+    }
+
+    /// Blocks played in place of one that was not there. Written by audio-out.
+    pub fn add_concealed(&self) {
+        self.bump(CONCEALED);
+    }
+
+    /// Blocks taken from the ring that was not preferred. Written by audio-out.
+    pub fn add_taken_across(&self) {
+        self.bump(TAKEN_ACROSS);
+    }
+
+    /// Says that audio-out has looked at the rings once more.
+    pub fn pulse(&self) {
+        self.bump(AUDIO_PULSE);
+    }
+
+    /// Says that the first block has been played. Written by audio-out.
+    pub fn set_playing(&self) {
+        self.words[PLAYING].store(1, Ordering::Relaxed);
+    }
+
+    /// True once the first block has been played.
+    #[must_use]
+    pub fn playing(&self) -> bool {
+        self.get(PLAYING) != 0
+    }
+
+    fn bump(&self, word: usize) {
+        // One writer: load and store are enough.
+        self.words[word].store(self.get(word) + 1, Ordering::Relaxed);
+    }
+
+    /// Underruns, concealed blocks, blocks taken across, pulse.
+    #[must_use]
+    pub fn audio_counters(&self) -> AudioCounters {
+        AudioCounters {
+            underruns: self.get(UNDERRUNS),
+            concealed_blocks: self.get(CONCEALED),
+            taken_across: self.get(TAKEN_ACROSS),
+            pulse: self.get(AUDIO_PULSE),
+        }
+    }
+
+    /// Blocks below this have their decision in the log. Written by the supervisor.
+    pub fn set_logged(&self, block: BlockIndex) {
+        self.words[LOGGED].store(block.0, Ordering::Release);
+    }
+
+    /// See [`Self::set_logged`].
+    #[must_use]
+    pub fn logged(&self) -> BlockIndex {
+        BlockIndex(self.words[LOGGED].load(Ordering::Acquire))
+    }
+
+    /// Whether two workers are ready. Written by the supervisor.
+    pub fn set_protected(&self, protected: bool) {
+        self.words[PROTECTED].store(protected.into(), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_protected`].
+    #[must_use]
+    pub fn protected(&self) -> bool {
+        self.get(PROTECTED) != 0
+    }
+
+    /// The word that a listener waits at: ring by adding one, then wake its futex.
+    #[must_use]
+    pub fn bell(&self, listener: Listener) -> &'a AtomicU64 {
+        let index = match listener {
+            Listener::Worker(slot) => slot.index(),
+            Listener::AudioOut => 2,
+        };
+        &self.words[BELLS + index * BELL_STRIDE]
+    }
+
+    /// What the worker in `slot` tells of itself.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> SlotWords<'a> {
+        let start = SLOTS + slot.index() * SLOT_WORDS;
+        SlotWords {
+            words: &self.words[start..start + SLOT_WORDS],
+        }
+    }
+}
+
+/// Counts kept by audio-out, each from 0 for the life of the instance.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AudioCounters {
+    /// Times a due block was in neither ring.
+    pub underruns: u64,
+    /// Blocks played in place of one that was not there.
+    pub concealed_blocks: u64,
+    /// Blocks taken from the ring that was not preferred.
+    pub taken_across: u64,
+    /// Times the rings were looked at.
+    pub pulse: u64,
+}
+
+fn read_decision(word: u64, block: BlockIndex, last: Seq) -> Decision {
+    let tag = word >> SEQ_BITS;
+    // 40 bits of block number: 92 years at 375 blocks a second.
+    match tag.cmp(&(block.0 + 1)) {
+        std::cmp::Ordering::Less => Decision::Open,
+        std::cmp::Ordering::Greater => Decision::Gone,
+        std::cmp::Ordering::Equal => {
+            let grown = (word & SEQ_MASK).wrapping_sub(last.0 & SEQ_MASK) & SEQ_MASK;
+            Decision::Seq(Seq(last.0 + grown))
+        }
+    }
+}
+
+/// What a worker tells of itself; written by that worker alone.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotWords<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl SlotWords<'_> {
+    /// A new worker takes its seat: wipes what the one before it left.
+    pub fn take_seat(&self, incarnation: Incarnation, frontier: BlockIndex, applied: Seq) {
+        for word in &self.words[CRUMB..] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.words[FRONTIER].store(frontier.0, Ordering::Relaxed);
+        self.words[APPLIED].store(applied.0, Ordering::Relaxed);
+        self.words[INCARNATION].store(incarnation.0, Ordering::Release);
+    }
+
+    /// Who sits here.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(self.words[INCARNATION].load(Ordering::Acquire))
+    }
+
+    /// Says that all blocks below `frontier` are rendered, with the commands up to `applied`.
+    pub fn advance(&self, frontier: BlockIndex, applied: Seq) {
+        self.words[APPLIED].store(applied.0, Ordering::Relaxed);
+        // SYNC: frontier (writer): the decision of every block below it is made
+        self.words[FRONTIER].store(frontier.0, Ordering::Release);
+    }
+
+    /// The next block that the worker will render.
+    #[must_use]
+    pub fn frontier(&self) -> BlockIndex {
+        // SYNC: frontier (reader)
+        BlockIndex(self.words[FRONTIER].load(Ordering::Acquire))
+    }
+
+    /// The last command applied.
+    #[must_use]
+    pub fn applied(&self) -> Seq {
+        Seq(self.words[APPLIED].load(Ordering::Relaxed))
+    }
+
+    /// Leaves a breadcrumb.
+    pub fn drop_crumb(&self, crumb: Crumb) {
+        self.words[CRUMB_MODULE].store(crumb.module.into(), Ordering::Relaxed);
+        self.words[CRUMB].store(crumb.block.0 << 4 | crumb.phase as u64, Ordering::Release);
+    }
+
+    /// The last breadcrumb.
+    #[must_use]
+    pub fn crumb(&self) -> Crumb {
+        let word = self.words[CRUMB].load(Ordering::Acquire);
+        let phase = match word & 15 {
+            1 => Phase::Applying,
+            2 => Phase::Rendering,
+            3 => Phase::Publishing,
+            4 => Phase::Checkpointing,
+            _ => Phase::Idle,
+        };
+        let module = self.words[CRUMB_MODULE].load(Ordering::Relaxed) as u16;
+        Crumb {
+            block: BlockIndex(word >> 4),
+            phase,
+            module,
+        }
+    }
+
+    /// Bits that tell what the machine granted: 1 real-time priority, 2 locked memory.
+    pub fn set_notes(&self, notes: u64) {
+        self.words[NOTES].store(notes, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_notes`].
+    #[must_use]
+    pub fn notes(&self) -> u64 {
+        self.words[NOTES].load(Ordering::Relaxed)
+    }
+
+    /// The longest that a block took, in nanoseconds.
+    pub fn note_render_ns(&self, ns: u64) {
+        if ns > self.render_ns_max() {
+            self.words[RENDER_NS_MAX].store(ns, Ordering::Relaxed);
+        }
+    }
+
+    /// See [`Self::note_render_ns`].
+    #[must_use]
+    pub fn render_ns_max(&self) -> u64 {
+        self.words[RENDER_NS_MAX].load(Ordering::Relaxed)
+    }
+
+    /// Leaves a last word; called by a panic hook, so it must not fail.
+    pub fn write_epitaph(&self, text: &str) {
+        let bytes = text.as_bytes();
+        let length = bytes.len().min(EPITAPH_BYTES);
+        for (word, chunk) in self.words[EPITAPH + 1..]
+            .iter()
+            .zip(bytes[..length].chunks(8))
+        {
+            let mut eight = [0; 8];
+            eight[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        }
+        self.words[EPITAPH].store(length as u64, Ordering::Release);
+    }
+
+    /// The last word, if one was left.
+    #[must_use]
+    pub fn epitaph(&self) -> Option<String> {
+        let length = (self.words[EPITAPH].load(Ordering::Acquire) as usize).min(EPITAPH_BYTES);
+        let bytes: Vec<u8> = self.words[EPITAPH + 1..]
+            .iter()
+            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
+            .take(length)
+            .collect();
+        (length > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words() -> Vec<AtomicU64> {
+        (0..STAGE_WORDS).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    const SHAPE: Shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 128,
+        channels: 2,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+
+    #[test]
+    fn an_unfinished_stage_is_refused() {
+        let words = words();
+        assert_eq!(Stage::open(&words).unwrap_err(), LayoutError::Unfinished);
+        Stage::create(&words, &SHAPE).unwrap();
+        assert_eq!(Stage::open(&words).unwrap().shape(), SHAPE);
+    }
+
+    #[test]
+    fn the_loser_of_a_decision_obeys_the_word() {
+        let words = words();
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let block = BlockIndex(7);
+        assert_eq!(stage.decision(block, Seq(0)), Decision::Open);
+        assert_eq!(stage.decide(block, Seq(5), Seq(3)), Decision::Seq(Seq(5)));
+        assert_eq!(stage.decide(block, Seq(9), Seq(3)), Decision::Seq(Seq(5)));
+        let later = BlockIndex(7 + DECISIONS);
+        assert_eq!(stage.decide(later, Seq(9), Seq(5)), Decision::Seq(Seq(9)));
+        assert_eq!(stage.decide(block, Seq(6), Seq(3)), Decision::Gone);
+    }
+
+    #[test]
+    fn sequence_numbers_survive_the_wrap_of_their_24_bits() {
+        let words = words();
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let last = Seq((1 << SEQ_BITS) * 3 - 1);
+        let seq = Seq(last.0 + 2);
+        assert_eq!(stage.decide(BlockIndex(0), seq, last), Decision::Seq(seq));
+        assert_eq!(stage.decision(BlockIndex(0), last), Decision::Seq(seq));
+    }
+
+    #[test]
+    fn only_one_of_two_switches_from_the_same_epoch_wins() {
+        let words = words();
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let seen = stage.preference();
+        assert_eq!(stage.switch(seen, Slot::One).unwrap().epoch, Epoch(1));
+        assert_eq!(stage.switch(seen, Slot::One), None);
+    }
+
+    #[test]
+    fn an_epitaph_is_read_back_and_cut_to_its_room() {
+        let words = words();
+        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        assert_eq!(slot.epitaph(), None);
+        slot.write_epitaph(&"x".repeat(5_000));
+        assert_eq!(slot.epitaph().unwrap().len(), EPITAPH_BYTES);
+    }
+}
