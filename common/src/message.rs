@@ -169,7 +169,7 @@ pub enum ToWorker {
     Commands(Vec<Numbered>),
     /// Do yourself this harm.
     Inject(Fault),
-    /// Nothing; shows whether the channel is read.
+    /// To be answered with `Pong`: shows that the channel is read.
     Ping,
 }
 
@@ -244,6 +244,8 @@ pub enum FromPeer {
     Fatal(String),
     /// Something for the log.
     Note(String),
+    /// The answer to `Ping`.
+    Pong,
 }
 
 /// The first thing a peer says at the control socket: give me a link.

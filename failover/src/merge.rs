@@ -1,0 +1,268 @@
+//! audio-out's rule: block n from the preferred slot's ring if it is there, else from the other's.
+//!
+//! As SMPTE ST 2022-7 receivers do: nothing needs to be noticed first. If neither ring has the
+//! block when it is due, the last good block is played on, backwards and forwards so that no seam
+//! clicks, fading out; then silence; the music waits, and fades in again exactly where it was.
+//! Never noise, never a stuck loop, never a skipped block.
+
+use common::{
+    ring::Ring,
+    stage::Stage,
+    units::{BlockIndex, Slot},
+};
+
+/// How long a fade takes, in milliseconds: short enough to be no echo, long enough to be no click.
+const FADE_MS: u32 = 7;
+
+/// Where a block came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The block, from this slot's ring.
+    From(Slot),
+    /// Neither ring has it yet, and it is not due.
+    Missing,
+    /// Neither ring had it though it was due: something else was played, the block is still next.
+    Concealed,
+}
+
+/// Takes one block after the other out of the two rings.
+pub struct Merger {
+    block: BlockIndex,
+    channels: usize,
+    last: Vec<f32>,
+    fade_frames: u32,
+    /// Frames of the fade that are left of full level: `fade_frames` is full, 0 is silence.
+    level: u32,
+    /// Frames concealed in a row.
+    concealed: usize,
+}
+
+impl Merger {
+    /// A merger that takes `block` next.
+    #[must_use]
+    pub fn new(stage: &Stage<'_>, block: BlockIndex) -> Self {
+        let shape = stage.shape();
+        let fade_frames = (shape.rate_hz * FADE_MS / 1000).max(1);
+        Self {
+            block,
+            channels: shape.channels as usize,
+            last: vec![0.0; shape.block_samples()],
+            fade_frames,
+            level: fade_frames,
+            concealed: 0,
+        }
+    }
+
+    /// The block to be taken next.
+    #[must_use]
+    pub const fn block(&self) -> BlockIndex {
+        self.block
+    }
+
+    /// Takes the next block into `out`, of one block's samples. `due` says that something has to
+    /// be played now. Acknowledges the epoch that it acted on.
+    ///
+    /// # Real-time
+    /// Yes; linear in the samples.
+    pub fn take(
+        &mut self,
+        stage: &Stage<'_>,
+        rings: &[Ring<'_>; 2],
+        due: bool,
+        out: &mut [f32],
+    ) -> Taken {
+        let preference = stage.preference();
+        let taken = [preference.slot, preference.slot.other()]
+            .into_iter()
+            .find(|slot| read_sane(rings, *slot, self.block, out));
+        stage.acknowledge(preference.epoch);
+        stage.pulse();
+        match taken {
+            Some(slot) => {
+                if slot != preference.slot {
+                    stage.add_taken_across();
+                    if !stage.shape().freewheel {
+                        // Lost only to a newer switch, which is as good.
+                        let _ = stage.switch(preference, slot);
+                    }
+                }
+                self.accept(out);
+                self.block = self.block.next();
+                stage.set_cursor(self.block);
+                Taken::From(slot)
+            }
+            None if due => {
+                if self.concealed == 0 {
+                    stage.add_underrun();
+                }
+                stage.add_concealed();
+                self.conceal(out);
+                Taken::Concealed
+            }
+            None => Taken::Missing,
+        }
+    }
+
+    /// Remembers a good block, and fades it in if something was concealed before.
+    fn accept(&mut self, out: &mut [f32]) {
+        self.last.copy_from_slice(out);
+        self.concealed = 0;
+        if self.level == self.fade_frames {
+            return;
+        }
+        for frame in out.chunks_mut(self.channels) {
+            let gain = self.level as f32 / self.fade_frames as f32;
+            frame.iter_mut().for_each(|sample| *sample *= gain);
+            self.level = (self.level + 1).min(self.fade_frames);
+        }
+    }
+
+    fn conceal(&mut self, out: &mut [f32]) {
+        let frames = self.last.len() / self.channels;
+        for frame in out.chunks_mut(self.channels) {
+            // Backwards from the last frame played, then forwards: no step at the seams.
+            let turn = self.concealed % (2 * frames);
+            let at = if turn < frames {
+                frames - 1 - turn
+            } else {
+                turn - frames
+            };
+            let gain = self.level as f32 / self.fade_frames as f32;
+            let source = self.last.chunks(self.channels).nth(at).unwrap_or(&[]);
+            for (sample, kept) in frame.iter_mut().zip(source) {
+                *sample = kept * gain;
+            }
+            self.level = self.level.saturating_sub(1);
+            self.concealed += 1;
+        }
+    }
+}
+
+/// A block that is whole but not finite is not sound.
+fn read_sane(rings: &[Ring<'_>; 2], slot: Slot, block: BlockIndex, out: &mut [f32]) -> bool {
+    rings
+        .get(slot.index())
+        .is_some_and(|ring| ring.read(block, out).is_some() && out.iter().all(|s| s.is_finite()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{
+        ring::{checksum, ring_words},
+        stage::{STAGE_WORDS, Shape},
+        sync::AtomicU64,
+        units::{Epoch, Incarnation, Seq},
+    };
+
+    const SHAPE: Shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 128,
+        channels: 1,
+        lead_blocks: 8,
+        freewheel: false,
+    };
+
+    fn heap(words: usize) -> Vec<AtomicU64> {
+        (0..words).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    fn publish(ring: &Ring<'_>, block: u64, samples: &[f32]) {
+        let (block, seq) = (BlockIndex(block), Seq(0));
+        ring.publish(
+            block,
+            Incarnation(1),
+            seq,
+            checksum(block, seq, samples),
+            samples,
+        );
+    }
+
+    fn with_stage(test: impl FnOnce(Stage<'_>, [Ring<'_>; 2])) {
+        let (words, zero, one) = (
+            heap(STAGE_WORDS),
+            heap(ring_words(128)),
+            heap(ring_words(128)),
+        );
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        test(
+            stage,
+            [
+                Ring::create(&zero, 128).unwrap(),
+                Ring::create(&one, 128).unwrap(),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_block_that_the_preferred_ring_lacks_comes_from_the_other_and_switches() {
+        with_stage(|stage, rings| {
+            let mut merger = Merger::new(&stage, BlockIndex(0));
+            let mut out = [0.0; 128];
+            publish(&rings[0], 0, &[0.5; 128]);
+            publish(&rings[1], 1, &[0.25; 128]);
+            assert_eq!(
+                merger.take(&stage, &rings, true, &mut out),
+                Taken::From(Slot::Zero)
+            );
+            assert_eq!(
+                merger.take(&stage, &rings, true, &mut out),
+                Taken::From(Slot::One)
+            );
+            assert_eq!(out, [0.25; 128]);
+            assert_eq!(stage.preference().slot, Slot::One);
+            assert_eq!(stage.cursor(), BlockIndex(2));
+            assert_eq!(stage.acknowledged(), Epoch(0));
+            assert_eq!(merger.take(&stage, &rings, false, &mut out), Taken::Missing);
+            assert_eq!(stage.acknowledged(), Epoch(1));
+        });
+    }
+
+    #[test]
+    fn nothing_there_is_a_fade_then_silence_then_a_fade_in_at_the_same_block() {
+        with_stage(|stage, rings| {
+            let mut merger = Merger::new(&stage, BlockIndex(0));
+            let mut heard = Vec::new();
+            let mut out = [0.0; 128];
+            for block in 0..14 {
+                if block == 0 {
+                    publish(&rings[0], 0, &[0.5; 128]);
+                }
+                if block == 8 {
+                    (1..8).for_each(|block| publish(&rings[0], block, &[0.5; 128]));
+                }
+                let taken = merger.take(&stage, &rings, true, &mut out);
+                assert_eq!(
+                    taken == Taken::Concealed,
+                    (1..8).contains(&block),
+                    "at {block}"
+                );
+                heard.extend(out);
+            }
+            assert_eq!(stage.audio_counters().underruns, 1);
+            assert_eq!(stage.audio_counters().concealed_blocks, 7);
+            assert_eq!(stage.cursor(), BlockIndex(7));
+            let step = heard
+                .windows(2)
+                .map(|w| (w[1] - w[0]).abs())
+                .fold(0.0, f32::max);
+            assert!(step < 0.5 / 300.0, "a step of {step}");
+            assert!(heard[128 * 5..128 * 8].iter().all(|s| *s == 0.0));
+            assert_eq!(heard[128 * 13], 0.5);
+        });
+    }
+
+    #[test]
+    fn a_block_of_nan_is_not_played() {
+        with_stage(|stage, rings| {
+            let mut merger = Merger::new(&stage, BlockIndex(0));
+            let mut out = [0.0; 128];
+            publish(&rings[0], 0, &[f32::NAN; 128]);
+            publish(&rings[1], 0, &[0.25; 128]);
+            assert_eq!(
+                merger.take(&stage, &rings, true, &mut out),
+                Taken::From(Slot::One)
+            );
+        });
+    }
+}

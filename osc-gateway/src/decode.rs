@@ -1,0 +1,243 @@
+//! From a datagram's bytes to messages; the first thing that outside bytes meet.
+//!
+//! Every size, depth and bracket is checked here before rosc sees a byte: rosc 0.11 recurses
+//! without bound on nested bundles and arrays and drops what follows a zero-length element.
+//! rosc is only ever given one message at a time, and must leave nothing over. A datagram is
+//! good as a whole or refused as a whole. Time tags are kept but not obeyed.
+
+use common::limits::{DATAGRAM_BYTES_MAX, OSC_DEPTH_MAX};
+use rosc::{OscPacket, OscType};
+
+/// An argument, as far as this program tells arguments apart.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `i`, `h`
+    Int(i64),
+    /// `f`, `d`
+    Float(f64),
+    /// `T`, `F`
+    Bool(bool),
+    /// `s`
+    Text(String),
+    /// Anything else, by a name for people.
+    Other(&'static str),
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Float(number) => write!(f, "{number}"),
+            Self::Bool(true) => f.write_str("T"),
+            Self::Bool(false) => f.write_str("F"),
+            Self::Text(text) => write!(f, "\"{}\"", crate::reply::shorten(text, 40)),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One OSC message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Starts with `/`; may be a pattern.
+    pub address: String,
+    /// Its arguments.
+    pub args: Vec<Value>,
+    /// The time tag of the bundle that it came in, in NTP units.
+    pub time: Option<u64>,
+}
+
+/// Why a datagram was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// More bytes than are looked at.
+    #[error("the datagram has {0} bytes; the limit is {DATAGRAM_BYTES_MAX}")]
+    TooLong(usize),
+    /// Not a multiple of four, or nothing at all.
+    #[error("an OSC packet of {0} bytes; the size must be a multiple of 4 and not 0")]
+    Size(usize),
+    /// It ends in the middle of something.
+    #[error("the packet ends inside its {0}")]
+    Truncated(&'static str),
+    /// Neither `/…` nor `#bundle`.
+    #[error("an OSC packet starts with \"/\" or \"#bundle\"")]
+    Start,
+    /// The address holds something that is no printable ASCII.
+    #[error("the address holds a character that OSC does not allow")]
+    Address,
+    /// A text that is no UTF-8, or is padded with something else than zeros.
+    #[error("a text that is not UTF-8 or not padded with zeros")]
+    Text,
+    /// No comma before the type tags.
+    #[error("the type tags must start with a comma")]
+    Tags,
+    /// A tag that we do not know.
+    #[error("the type tag \"{0}\" is not known")]
+    Tag(char),
+    /// `[` and `]` do not match.
+    #[error("the brackets of an array do not match")]
+    Brackets,
+    /// Nested too deeply.
+    #[error("nested deeper than {OSC_DEPTH_MAX} levels")]
+    Depth,
+    /// An element of no bytes, or one that is not a multiple of four.
+    #[error("a bundle element of {0} bytes; the size must be a multiple of 4 and not 0")]
+    Element(u32),
+    /// Bytes after the last argument.
+    #[error("{0} bytes left over after the last argument")]
+    LeftOver(usize),
+    /// rosc does not take it although it looked good.
+    #[error("not OSC: {0}")]
+    Rosc(String),
+}
+
+/// Takes a datagram apart into its messages, in order.
+///
+/// # Errors
+/// When any part of it is malformed; then none of it counts.
+pub fn datagram(bytes: &[u8]) -> Result<Vec<Message>, Malformed> {
+    if bytes.len() > DATAGRAM_BYTES_MAX {
+        return Err(Malformed::TooLong(bytes.len()));
+    }
+    let mut messages = Vec::new();
+    packet(bytes, None, 0, &mut messages)?;
+    Ok(messages)
+}
+
+/// What a refused datagram calls itself, for the reply: its address, if it starts with one.
+#[must_use]
+pub fn address_of(bytes: &[u8]) -> Option<&str> {
+    let end = bytes.iter().take(128).position(|b| *b == 0)?;
+    let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
+    (text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic())).then_some(text)
+}
+
+fn packet(
+    bytes: &[u8],
+    time: Option<u64>,
+    depth: usize,
+    out: &mut Vec<Message>,
+) -> Result<(), Malformed> {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(4) {
+        return Err(Malformed::Size(bytes.len()));
+    }
+    match bytes.first() {
+        Some(b'/') => out.push(message(bytes, time)?),
+        Some(b'#') if bytes.starts_with(b"#bundle\0") => {
+            // A bundle on its own is level 1.
+            if depth >= OSC_DEPTH_MAX {
+                return Err(Malformed::Depth);
+            }
+            let mut rest = Reader(bytes.get(8..).unwrap_or_default());
+            let high = u64::from(rest.u32("time tag")?);
+            let low = u64::from(rest.u32("time tag")?);
+            while !rest.0.is_empty() {
+                let size = rest.u32("bundle element's size")?;
+                if size == 0 || !size.is_multiple_of(4) {
+                    return Err(Malformed::Element(size));
+                }
+                let element = rest.take(size as usize, "bundle element")?;
+                packet(element, Some(high << 32 | low), depth + 1, out)?;
+            }
+        }
+        _ => return Err(Malformed::Start),
+    }
+    Ok(())
+}
+
+fn message(bytes: &[u8], time: Option<u64>) -> Result<Message, Malformed> {
+    let mut rest = Reader(bytes);
+    let address = rest.text("address")?;
+    if !address.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(Malformed::Address);
+    }
+    if rest.0.is_empty() {
+        // Old senders leave the type tags out when there are no arguments.
+        return Ok(Message { address: address.to_owned(), args: Vec::new(), time });
+    }
+    let tags = rest.text("type tags")?.strip_prefix(',').ok_or(Malformed::Tags)?;
+    let mut depth = 0_usize;
+    for tag in tags.chars() {
+        match tag {
+            'i' | 'f' | 'c' | 'r' | 'm' => drop(rest.take(4, "arguments")?),
+            'h' | 'd' | 't' => drop(rest.take(8, "arguments")?),
+            's' => drop(rest.text("arguments")?),
+            'b' => {
+                let size = rest.u32("arguments")? as usize;
+                drop(rest.padded(size, "arguments")?);
+            }
+            'T' | 'F' | 'N' | 'I' => {}
+            '[' if depth == OSC_DEPTH_MAX => return Err(Malformed::Depth),
+            '[' => depth += 1,
+            ']' => depth = depth.checked_sub(1).ok_or(Malformed::Brackets)?,
+            other => return Err(Malformed::Tag(other)),
+        }
+    }
+    if depth != 0 {
+        return Err(Malformed::Brackets);
+    }
+    if !rest.0.is_empty() {
+        return Err(Malformed::LeftOver(rest.0.len()));
+    }
+    match rosc::decoder::decode_udp(bytes) {
+        Ok(([], OscPacket::Message(found))) => Ok(Message {
+            address: found.addr,
+            args: found.args.into_iter().map(value).collect(),
+            time,
+        }),
+        Ok((left, _)) => Err(Malformed::LeftOver(left.len())),
+        Err(error) => Err(Malformed::Rosc(error.to_string())),
+    }
+}
+
+fn value(argument: OscType) -> Value {
+    match argument {
+        OscType::Int(number) => Value::Int(number.into()),
+        OscType::Long(number) => Value::Int(number),
+        OscType::Float(number) => Value::Float(number.into()),
+        OscType::Double(number) => Value::Float(number),
+        OscType::Bool(truth) => Value::Bool(truth),
+        OscType::String(text) => Value::Text(text),
+        OscType::Blob(_) => Value::Other("a blob"),
+        OscType::Time(_) => Value::Other("a time tag"),
+        OscType::Char(_) => Value::Other("a character"),
+        OscType::Color(_) => Value::Other("a colour"),
+        OscType::Midi(_) => Value::Other("a MIDI message"),
+        OscType::Array(_) => Value::Other("an array"),
+        OscType::Nil => Value::Other("nil"),
+        OscType::Inf => Value::Other("an infinity"),
+    }
+}
+
+/// What of a packet has not been looked at yet; a multiple of four bytes between calls.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed::Truncated(what))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// `count` bytes and the zeros up to the next multiple of four.
+    fn padded(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
+        let padding = count.wrapping_neg() % 4;
+        let taken = self.take(count, what)?;
+        if self.take(padding, what)?.iter().any(|b| *b != 0) {
+            return Err(Malformed::Text);
+        }
+        Ok(taken)
+    }
+
+    fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
+        let taken = self.take(4, what)?;
+        taken.try_into().map(u32::from_be_bytes).map_err(|_| Malformed::Truncated(what))
+    }
+
+    fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
+        let length = self.0.iter().position(|b| *b == 0).ok_or(Malformed::Truncated(what))?;
+        let with_zero = self.padded(length + 1, what)?;
+        let text = with_zero.get(..length).unwrap_or_default();
+        std::str::from_utf8(text).map_err(|_| Malformed::Text)
+    }
+}

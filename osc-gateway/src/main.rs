@@ -1,0 +1,28 @@
+//! The gateway process: takes the inherited OSC socket, links up with the supervisor, serves.
+#![forbid(unsafe_code)]
+
+use anyhow::Context;
+use clap::Parser;
+
+/// Understudy's OSC gateway. Started by `understudy up`; not meant to be started by hand: the
+/// socket comes as a descriptor number in UNDERSTUDY_OSC_FD.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// The instance that it serves.
+    #[arg(long, env = "UNDERSTUDY_INSTANCE", default_value = "default")]
+    instance: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let paths = platform::paths::Paths::of(&options.instance)?;
+    let socket = platform::fd::inherited_udp(platform::fd::OSC).context("no OSC socket")?;
+    socket.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        let news = osc_gateway::supervisor::follow(paths);
+        osc_gateway::receive::serve(socket, news).await
+    })
+}

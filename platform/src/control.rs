@@ -1,0 +1,48 @@
+//! Asking the supervisor: one JSON line to its socket, one JSON line back.
+//!
+//! The launcher holds the listening socket, so that a question put while a supervisor is being
+//! replaced waits for the next one instead of being refused.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use common::message::{Answer, Request};
+
+use crate::paths::Paths;
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody there.
+    #[error("no instance \"{0}\" is running; start it with `understudy up --instance {0}`")]
+    NotRunning(String),
+    /// It broke off or took too long.
+    #[error("the supervisor did not answer: {0}")]
+    NoAnswer(io::Error),
+}
+
+/// Asks one question.
+///
+/// # Errors
+/// When nobody is there or no answer comes within `timeout`.
+pub fn ask(paths: &Paths, request: &Request, timeout: Duration) -> Result<Answer, ControlError> {
+    let stream = UnixStream::connect(paths.control_socket())
+        .map_err(|_| ControlError::NotRunning(paths.instance.clone()))?;
+    exchange(stream, request, timeout).map_err(ControlError::NoAnswer)
+}
+
+fn exchange(mut stream: UnixStream, request: &Request, timeout: Duration) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    let mut line = serde_json::to_string(request)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes())?;
+    let mut answer = String::new();
+    if BufReader::new(stream).read_line(&mut answer)? == 0 {
+        return Err(io::Error::other("it hung up"));
+    }
+    Ok(serde_json::from_str(&answer)?)
+}

@@ -1,0 +1,33 @@
+//! Real faults, done to the own process on request: fault injection must not be an imitation.
+
+/// A real segmentation fault: writes where nothing is mapped.
+pub fn segmentation_fault() -> ! {
+    // SAFETY: none, on purpose: the write ends the process with SIGSEGV, which is what was asked.
+    unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
+    std::process::abort()
+}
+
+/// Leaves at once, as `_exit` does: no clean-up.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Allocates until the process may not have more: 16 MiB beyond what it maps now.
+pub fn out_of_memory() -> ! {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let mapped = pages
+        .and_then(|t| t.split(' ').next()?.parse::<u64>().ok())
+        .unwrap_or(65_536);
+    let bytes = mapped * 4096 + (16 << 20);
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: bytes,
+    };
+    // SAFETY: a plain system call with a live parameter block.
+    unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    loop {
+        hoard.push(vec![1; 1 << 20]);
+    }
+}

@@ -1,0 +1,227 @@
+//! ipc-channel connections between the supervisor and its peers: links.
+//!
+//! A peer asks at the control socket for a one-shot server of its own and hands both ends over in
+//! one message. ipc-channel's send blocks once the receiver stops reading and has no try_send, so
+//! each link has a sender thread behind a bounded queue: the caller never waits, and sees how
+//! long the peer has taken nothing.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::message::{Answer, FromPeer, Introduction, Request};
+use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    control::{self, ControlError},
+    paths::Paths,
+};
+
+/// Messages that may wait for a peer.
+const QUEUE: usize = 1_024;
+/// A peer that was given a server's name connects at once or never.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The control socket gave no answer.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The supervisor refused.
+    #[error("the supervisor refused a link: {0}")]
+    Refused(String),
+    /// ipc-channel failed.
+    #[error("no link to the supervisor: {0}")]
+    Ipc(#[from] io::Error),
+    /// The other end is gone.
+    #[error("the link is broken")]
+    Broken,
+    /// The other end has stopped reading.
+    #[error("the link is full: the other end has stopped reading")]
+    Full,
+}
+
+/// The first message on a link: who it is, and the two ends that it has made for the supervisor.
+#[derive(Serialize, Deserialize)]
+struct Hail<To>
+where
+    To: Serialize,
+{
+    introduction: Introduction,
+    to_peer: IpcSender<To>,
+    from_peer: IpcReceiver<FromPeer>,
+}
+
+/// The sending end; never waits.
+pub struct LinkSender<T> {
+    queue: SyncSender<T>,
+    progress: Arc<Progress>,
+}
+
+impl<T> Clone for LinkSender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            progress: Arc::clone(&self.progress),
+        }
+    }
+}
+
+struct Progress {
+    start: Instant,
+    /// When the send under way began, in ms since `start`, plus 1; 0 when none is.
+    since_ms: AtomicU64,
+    broken: AtomicBool,
+}
+
+impl<T: Serialize + Send + 'static> LinkSender<T> {
+    fn over(channel: IpcSender<T>) -> Self {
+        let (queue, waiting) = sync_channel::<T>(QUEUE);
+        let progress = Arc::new(Progress {
+            start: Instant::now(),
+            since_ms: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+        });
+        let shared = Arc::clone(&progress);
+        thread::spawn(move || {
+            while let Ok(message) = waiting.recv() {
+                let now = shared.start.elapsed().as_millis() as u64 + 1;
+                shared.since_ms.store(now, Ordering::Relaxed);
+                let sent = channel.send(message);
+                shared.since_ms.store(0, Ordering::Relaxed);
+                if sent.is_err() {
+                    shared.broken.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+        });
+        Self { queue, progress }
+    }
+
+    /// Puts a message into the queue.
+    ///
+    /// # Errors
+    /// When the other end is gone, or the queue is full since it has stopped reading.
+    pub fn send(&self, message: T) -> Result<(), LinkError> {
+        if self.progress.broken.load(Ordering::Relaxed) {
+            return Err(LinkError::Broken);
+        }
+        self.queue.try_send(message).map_err(|e| match e {
+            TrySendError::Full(_) => LinkError::Full,
+            TrySendError::Disconnected(_) => LinkError::Broken,
+        })
+    }
+
+    /// How long the other end has taken nothing, while something waits for it.
+    #[must_use]
+    pub fn stalled(&self) -> Duration {
+        match self.progress.since_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self
+                .progress
+                .start
+                .elapsed()
+                .saturating_sub(Duration::from_millis(since - 1)),
+        }
+    }
+}
+
+/// The receiving end; for a thread that may block.
+pub struct LinkReceiver<T> {
+    channel: IpcReceiver<T>,
+}
+
+impl<T: DeserializeOwned + Serialize> LinkReceiver<T> {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// When the other end is gone.
+    pub fn recv(&self) -> Result<T, LinkError> {
+        self.channel.recv().map_err(|_| LinkError::Broken)
+    }
+
+    /// Waits for the next message for a while.
+    ///
+    /// # Errors
+    /// When the other end is gone.
+    pub fn recv_for(&self, timeout: Duration) -> Result<Option<T>, LinkError> {
+        match self.channel.try_recv_timeout(timeout) {
+            Ok(message) => Ok(Some(message)),
+            Err(ipc_channel::TryRecvError::Empty) => Ok(None),
+            Err(ipc_channel::TryRecvError::IpcError(_)) => Err(LinkError::Broken),
+        }
+    }
+}
+
+/// Connects a peer to the supervisor.
+///
+/// # Errors
+/// When nobody is there, the supervisor refuses, or the connection fails; try again later.
+pub fn connect<To>(
+    paths: &Paths,
+    introduction: Introduction,
+) -> Result<(LinkSender<FromPeer>, LinkReceiver<To>), LinkError>
+where
+    To: Serialize + DeserializeOwned,
+{
+    let request = Request::Link(introduction.clone());
+    let name = match control::ask(paths, &request, CONNECT)? {
+        Answer::Ok(serde_json::Value::String(name)) => name,
+        Answer::Ok(other) => return Err(LinkError::Refused(format!("no name, but {other}"))),
+        Answer::No(why) => return Err(LinkError::Refused(why)),
+    };
+    let (to_peer, receiver) = ipc::channel::<To>()?;
+    let (sender, from_peer) = ipc::channel::<FromPeer>()?;
+    let server = IpcSender::<Hail<To>>::connect(name)?;
+    server
+        .send(Hail {
+            introduction,
+            to_peer,
+            from_peer,
+        })
+        .map_err(|_| LinkError::Broken)?;
+    Ok((LinkSender::over(sender), LinkReceiver { channel: receiver }))
+}
+
+/// Offers a link: returns the name of a one-shot server and calls `linked` on a thread of its
+/// own once the peer has come. A peer that never comes is given up after two seconds.
+///
+/// # Errors
+/// When ipc-channel can make no server.
+pub fn offer<To>(
+    linked: impl FnOnce(Introduction, LinkSender<To>, LinkReceiver<FromPeer>) + Send + 'static,
+) -> Result<String, LinkError>
+where
+    To: Serialize + DeserializeOwned + Send + 'static,
+{
+    let (server, name) = IpcOneShotServer::<Hail<To>>::new()?;
+    let come = Arc::new(AtomicBool::new(false));
+    let (seen, guard_name) = (Arc::clone(&come), name.clone());
+    thread::spawn(move || {
+        thread::sleep(CONNECT);
+        if !seen.load(Ordering::Relaxed) {
+            // `accept` has no time-out: a visitor who says nothing makes it return.
+            drop(IpcSender::<Hail<To>>::connect(guard_name));
+        }
+    });
+    thread::spawn(move || {
+        let accepted = server.accept();
+        come.store(true, Ordering::Relaxed);
+        if let Ok((_, hail)) = accepted {
+            let receiver = LinkReceiver {
+                channel: hail.from_peer,
+            };
+            linked(hail.introduction, LinkSender::over(hail.to_peer), receiver);
+        }
+    });
+    Ok(name)
+}

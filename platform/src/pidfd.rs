@@ -1,0 +1,31 @@
+//! A handle on a process that cannot come to mean another one.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// Opens a handle that becomes readable when the process has ended.
+///
+/// # Errors
+/// When there is no such process.
+pub fn open(pid: u32) -> std::io::Result<OwnedFd> {
+    let pid = to_pid(pid)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Sends a signal through the handle.
+///
+/// # Errors
+/// When the process has been reaped or is not ours.
+pub fn signal(handle: &OwnedFd, signal: i32) -> std::io::Result<()> {
+    let signal = Signal::from_named_raw(signal)
+        .ok_or_else(|| std::io::Error::other(format!("no signal {signal}")))?;
+    Ok(rustix::process::pidfd_send_signal(handle, signal)?)
+}
+
+fn to_pid(pid: u32) -> std::io::Result<Pid> {
+    i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| std::io::Error::other(format!("{pid} is no process id")))
+}

@@ -1,0 +1,82 @@
+//! The one choke point of real-time code: threads that play, and what holds inside them.
+//!
+//! `spawn` starts a thread with real-time priority where the machine grants it; `section` runs
+//! one piece of real-time work: denormals are flushed, and in debug and test builds an allocation
+//! ends the process.
+
+pub use assert_no_alloc::AllocDisabler;
+
+/// What the machine granted a real-time thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// Real-time priority.
+    pub priority: bool,
+    /// Memory locked.
+    pub locked: bool,
+}
+
+impl Granted {
+    /// As the bits that a worker shows on the stage.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.priority) | u64::from(self.locked) << 1
+    }
+}
+
+/// The variable that keeps the stack from asking for real-time priority, for measurements.
+pub const NO_REALTIME: &str = "UNDERSTUDY_NO_REALTIME";
+
+/// Asks for real-time priority for the calling thread; tells whether it was granted.
+/// `level` orders the threads among each other, 1 to 10.
+#[must_use]
+pub fn ask_priority(level: i32) -> bool {
+    if std::env::var_os(NO_REALTIME).is_some() {
+        return false;
+    }
+    let parameters = libc::sched_param {
+        sched_priority: 10 + level,
+    };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: a plain system call on the calling thread with a live parameter block.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
+}
+
+/// Whether a thread of this process would be granted real-time priority; leaves the caller as is.
+#[must_use]
+pub fn priority_available() -> bool {
+    std::thread::spawn(|| ask_priority(1))
+        .join()
+        .unwrap_or(false)
+}
+
+/// Sets flush-to-zero and denormals-are-zero for the calling thread. Threads inherit the mode of
+/// their creator, so each thread that renders sets its own.
+pub fn flush_denormals() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut control: u32 = 0;
+        // SAFETY: stores and loads MXCSR through a live local; setting FTZ (bit 15) and DAZ
+        // (bit 6) is valid on every x86-64 processor.
+        unsafe {
+            std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control, options(nostack));
+            control |= 1 << 15 | 1 << 6;
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control, options(nostack));
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let mut control: u64;
+        // SAFETY: reads and writes FPCR; FZ (bit 24) is valid on every AArch64 processor.
+        unsafe {
+            std::arch::asm!("mrs {}, fpcr", out(reg) control, options(nomem, nostack));
+            control |= 1 << 24;
+            std::arch::asm!("msr fpcr, {}", in(reg) control, options(nomem, nostack));
+        }
+    }
+}
+
+/// Runs a piece of real-time work: in debug and test builds an allocation in it ends the process
+/// (where the program has [`AllocDisabler`] as its global allocator).
+pub fn section<T>(work: impl FnOnce() -> T) -> T {
+    assert_no_alloc::assert_no_alloc(work)
+}
