@@ -10,6 +10,7 @@ pub mod command_log;
 pub mod layout;
 pub mod limits;
 pub mod message;
+pub mod options;
 pub mod ring;
 pub mod stage;
 pub mod sync;

@@ -153,18 +153,31 @@ fn message(bytes: &[u8], time: Option<u64>) -> Result<Message, Malformed> {
     }
     if rest.0.is_empty() {
         // Old senders leave the type tags out when there are no arguments.
-        return Ok(Message { address: address.to_owned(), args: Vec::new(), time });
+        return Ok(Message {
+            address: address.to_owned(),
+            args: Vec::new(),
+            time,
+        });
     }
-    let tags = rest.text("type tags")?.strip_prefix(',').ok_or(Malformed::Tags)?;
+    let tags = rest
+        .text("type tags")?
+        .strip_prefix(',')
+        .ok_or(Malformed::Tags)?;
     let mut depth = 0_usize;
     for tag in tags.chars() {
         match tag {
-            'i' | 'f' | 'c' | 'r' | 'm' => drop(rest.take(4, "arguments")?),
-            'h' | 'd' | 't' => drop(rest.take(8, "arguments")?),
-            's' => drop(rest.text("arguments")?),
+            'i' | 'f' | 'c' | 'r' | 'm' => {
+                rest.take(4, "arguments")?;
+            }
+            'h' | 'd' | 't' => {
+                rest.take(8, "arguments")?;
+            }
+            's' => {
+                rest.text("arguments")?;
+            }
             'b' => {
                 let size = rest.u32("arguments")? as usize;
-                drop(rest.padded(size, "arguments")?);
+                rest.padded(size, "arguments")?;
             }
             'T' | 'F' | 'N' | 'I' => {}
             '[' if depth == OSC_DEPTH_MAX => return Err(Malformed::Depth),
@@ -214,7 +227,10 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed::Truncated(what))?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(count)
+            .ok_or(Malformed::Truncated(what))?;
         self.0 = rest;
         Ok(taken)
     }
@@ -231,11 +247,18 @@ impl<'a> Reader<'a> {
 
     fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
         let taken = self.take(4, what)?;
-        taken.try_into().map(u32::from_be_bytes).map_err(|_| Malformed::Truncated(what))
+        taken
+            .try_into()
+            .map(u32::from_be_bytes)
+            .map_err(|_| Malformed::Truncated(what))
     }
 
     fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
-        let length = self.0.iter().position(|b| *b == 0).ok_or(Malformed::Truncated(what))?;
+        let length = self
+            .0
+            .iter()
+            .position(|b| *b == 0)
+            .ok_or(Malformed::Truncated(what))?;
         let with_zero = self.padded(length + 1, what)?;
         let text = with_zero.get(..length).unwrap_or_default();
         std::str::from_utf8(text).map_err(|_| Malformed::Text)

@@ -19,10 +19,13 @@ fn main() -> anyhow::Result<()> {
     let paths = platform::paths::Paths::of(&options.instance)?;
     let socket = platform::fd::inherited_udp(platform::fd::OSC).context("no OSC socket")?;
     socket.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
         let news = osc_gateway::supervisor::follow(paths);
-        osc_gateway::receive::serve(socket, news).await
+        osc_gateway::receive::serve(socket, news).await?;
+        Ok(())
     })
 }

@@ -33,7 +33,9 @@ impl Pattern {
     /// When a bracket is not closed or the pattern is too long.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.len() > PATTERN_BYTES_MAX {
-            return Err(format!("an address pattern may have {PATTERN_BYTES_MAX} characters"));
+            return Err(format!(
+                "an address pattern may have {PATTERN_BYTES_MAX} characters"
+            ));
         }
         let unclosed = |sign: &str| format!("the address pattern has a {sign} that does not match");
         let mut tokens = Vec::new();
@@ -154,7 +156,10 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
-        Pattern::new(pattern).unwrap().matches(text, &mut 1_000_000).unwrap()
+        Pattern::new(pattern)
+            .unwrap()
+            .matches(text, &mut 1_000_000)
+            .unwrap()
     }
 
     #[test]

@@ -1,0 +1,41 @@
+//! What an instance was started with: read once by `understudy up`, handed down unchanged.
+
+use serde::{Deserialize, Serialize};
+
+/// The variable in which the launcher and the supervisor find the options, as JSON.
+pub const VARIABLE: &str = "UNDERSTUDY_OPTIONS";
+
+/// The options of a start, checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// The instance's name.
+    pub instance: String,
+    /// `auto`, `device`, `device:NAME`, `wav:PATH` (absolute) or `null`.
+    pub sink: String,
+    /// No clock.
+    pub freewheel: bool,
+    /// ADDR:PORT to listen at.
+    pub osc: String,
+    /// Frames a second.
+    pub rate_hz: u32,
+    /// Frames in a block.
+    pub block_frames: u32,
+    /// Blocks of lead; without one, what the machine's real-time priority allows.
+    pub lead_blocks: Option<u32>,
+    /// Channels of sound.
+    pub channels: u32,
+    /// The patch to start with, as JSON text, checked; without one, the default patch.
+    pub patch: Option<String>,
+    /// Start where the instance last was.
+    pub resume: bool,
+}
+
+/// What the launcher tells whoever waits in `understudy up`, as one JSON line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Started {
+    /// Sound can be made; what to tell the user.
+    Ready(String),
+    /// It cannot start, and why.
+    Failed(String),
+}

@@ -1,0 +1,134 @@
+//! The module types and their parameters, readable by program: what `understudy modules` prints.
+//!
+//! The descriptions themselves stand with the modules that they describe, in `modules/`.
+
+use serde::Serialize;
+
+pub use crate::modules::{all, find};
+
+/// How a parameter's range is spread over a knob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// Evenly.
+    Linear,
+    /// By octaves; the range may begin at 0.
+    Log,
+    /// Whole numbers only; with names where there are `choices`.
+    Stepped,
+}
+
+/// A parameter of a module type; an event names it by its place in [`ModuleType::params`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Param {
+    /// As in `/mod/ID/NAME`.
+    pub name: &'static str,
+    /// The unit, empty for plain numbers.
+    pub unit: &'static str,
+    /// The least value.
+    pub min: f32,
+    /// The greatest value.
+    pub max: f32,
+    /// The value where a patch gives none.
+    pub default: f32,
+    /// How the range is spread.
+    pub scale: Scale,
+    /// The names of 0, 1, 2, … of a stepped parameter; empty where they have none.
+    pub choices: &'static [&'static str],
+    /// One line of help.
+    pub help: &'static str,
+}
+
+impl Param {
+    /// The nearest value that is allowed, or nothing for NaN and the infinities.
+    ///
+    /// # Real-time
+    /// Yes; constant time.
+    #[must_use]
+    pub fn accept(&self, value: f32) -> Option<f32> {
+        let near = value.clamp(self.min, self.max);
+        let near = if self.scale == Scale::Stepped {
+            near.round()
+        } else {
+            near
+        };
+        value.is_finite().then_some(near)
+    }
+}
+
+/// A module type.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ModuleType {
+    /// As in a patch's `type`.
+    pub name: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// Names of the inputs; the first is meant where a cable names none.
+    pub inputs: &'static [&'static str],
+    /// Names of the outputs; the first is meant where a cable names none.
+    pub outputs: &'static [&'static str],
+    /// The parameters, in the order of their numbers.
+    pub params: &'static [Param],
+    /// It answers to `/gate/ID`.
+    pub takes_gate: bool,
+}
+
+impl ModuleType {
+    /// The number of the parameter of that name.
+    #[must_use]
+    pub fn param_index(&self, name: &str) -> Option<u16> {
+        self.params
+            .iter()
+            .position(|param| param.name == name)
+            .map(|index| index as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_description_is_one_that_a_patch_can_use() {
+        for kind in all() {
+            assert!(kind.name == find(kind.name).unwrap().name && !kind.help.is_empty());
+            for param in kind.params {
+                let Param {
+                    name,
+                    min,
+                    max,
+                    default,
+                    choices,
+                    scale,
+                    ..
+                } = *param;
+                let at = format!("{}.{name}", kind.name);
+                assert!(min < max && (min..=max).contains(&default), "{at}");
+                assert!(!param.help.is_empty(), "{at}");
+                let named = choices.is_empty() || max as usize == choices.len() - 1;
+                assert!(
+                    named && (choices.is_empty() || scale == Scale::Stepped),
+                    "{at}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_clamped_and_one_that_is_no_number_refused() {
+        let filter = find("filter").unwrap();
+        let param = |name| filter.params[usize::from(filter.param_index(name).unwrap())];
+        assert_eq!(param("cutoff").accept(1e9), Some(20_000.0));
+        assert_eq!(param("cutoff").accept(-1.0), Some(10.0));
+        assert_eq!(param("mode").accept(1.4), Some(1.0));
+        assert_eq!(param("q").accept(f32::NAN), None);
+        assert_eq!(param("q").accept(f32::INFINITY), None);
+    }
+
+    #[test]
+    fn a_program_can_read_it() {
+        let json = serde_json::to_value(all()).unwrap();
+        assert_eq!(json[0]["name"], "sine");
+        assert_eq!(json[0]["params"][0]["scale"], "log");
+    }
+}

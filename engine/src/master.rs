@@ -1,0 +1,169 @@
+//! The last stage: fading in and out, no step where patches change, one kind of NaN.
+//!
+//! It stands at the head of the arena, so that a replica restored in the middle of a fade goes on
+//! in the middle of the fade.
+
+use bytemuck::{Pod, Zeroable};
+use common::limits::CHANNELS_MAX;
+
+use crate::smooth::Smooth;
+
+/// How long the output takes to fade when the engine is stopped or started.
+const FADE_MS: f32 = 10.0;
+/// How long the step between two patches takes to die away.
+const DECLICK_MS: f32 = 5.0;
+
+/// What the last stage remembers.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Master {
+    /// Of the layout of the arena that follows; see [`crate::engine`].
+    pub fingerprint: u64,
+    /// 1 while the engine runs, 0 when it has been stopped.
+    fade: Smooth,
+    /// Not 0: the next frame is the first of another patch.
+    seam: u32,
+    /// Frames until the offsets are gone, of how many.
+    declick_left: u32,
+    declick_frames: u32,
+    unused: u32,
+    /// The last frame, and the one before it.
+    last: [f32; CHANNELS_MAX as usize],
+    before: [f32; CHANNELS_MAX as usize],
+    /// What was missing to a smooth seam, a channel.
+    offsets: [f32; CHANNELS_MAX as usize],
+}
+
+impl Master {
+    /// Running, after silence.
+    pub fn new(fingerprint: u64) -> Self {
+        Self {
+            fingerprint,
+            fade: Smooth::at(1.0),
+            ..Self::zeroed()
+        }
+    }
+
+    /// Fades in or out.
+    pub fn run(&mut self, on: bool, rate_hz: f32) {
+        self.fade
+            .glide_over(if on { 1.0 } else { 0.0 }, FADE_MS, rate_hz);
+    }
+
+    /// Goes on where another patch's last stage was.
+    pub fn adopt(&mut self, old: &Self) {
+        *self = Self {
+            fingerprint: self.fingerprint,
+            seam: 1,
+            ..*old
+        };
+    }
+
+    /// Writes a block of frames of `channels` samples from one block of sound.
+    ///
+    /// # Real-time
+    /// Yes.
+    pub fn render(&mut self, sound: &[f32], out: &mut [f32], channels: usize, rate_hz: f32) {
+        for (frame, sample) in out.chunks_exact_mut(channels).zip(sound) {
+            frame.fill(sample * self.fade.next());
+            if self.seam != 0 {
+                self.seam = 0;
+                self.measure(frame, rate_hz);
+            }
+            if self.declick_left > 0 {
+                self.mend(frame);
+            }
+            for (channel, sample) in frame.iter_mut().enumerate() {
+                *sample = if sample.is_nan() { f32::NAN } else { *sample };
+                self.before[channel] = self.last[channel];
+                self.last[channel] = *sample;
+            }
+        }
+    }
+
+    /// Finds what is a step in the first frame of another patch: what exceeds twice the movement
+    /// that was there anyway, so that a tone that simply goes on is left as it is.
+    fn measure(&mut self, frame: &[f32], rate_hz: f32) {
+        for (channel, sample) in frame.iter().enumerate() {
+            let step = self.last[channel] - sample;
+            let natural = 2.0 * (self.last[channel] - self.before[channel]).abs();
+            let excess = (step.abs() - natural).max(0.0).copysign(step);
+            self.offsets[channel] = if excess.is_finite() { excess } else { 0.0 };
+        }
+        self.declick_frames = ((rate_hz * DECLICK_MS / 1000.0) as u32).max(1);
+        self.declick_left = self.declick_frames;
+    }
+
+    /// Adds what is left of the offsets.
+    fn mend(&mut self, frame: &mut [f32]) {
+        let rest = self.declick_left as f32 / self.declick_frames as f32;
+        for (sample, offset) in frame.iter_mut().zip(self.offsets) {
+            *sample += offset * rest * rest;
+        }
+        self.declick_left -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE_HZ: f32 = 48_000.0;
+
+    fn heard(master: &mut Master, sound: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; sound.len() * 2];
+        master.render(sound, &mut out, 2, RATE_HZ);
+        assert!(
+            out.chunks(2)
+                .all(|frame| frame[0].to_bits() == frame[1].to_bits())
+        );
+        out.into_iter().step_by(2).collect()
+    }
+
+    #[test]
+    fn stopping_fades_to_silence_and_starting_fades_back() {
+        let mut master = Master::new(0);
+        assert_eq!(heard(&mut master, &[0.5; 10]), [0.5; 10]);
+        master.run(false, RATE_HZ);
+        let out = heard(&mut master, &[0.5; 500]);
+        assert!(out.windows(2).all(|w| w[1] <= w[0] && w[0] - w[1] < 0.0011));
+        assert!(out[478] > 0.0 && out[479..] == [0.0; 21]);
+        master.run(true, RATE_HZ);
+        let out = heard(&mut master, &[0.5; 500]);
+        assert!(out[0] < 0.0011 && out[479..] == [0.5; 21]);
+    }
+
+    #[test]
+    fn a_seam_is_without_a_step_and_the_offset_dies_away() {
+        let mut old = Master::new(1);
+        heard(&mut old, &[0.75; 10]);
+        let mut new = Master::new(2);
+        new.adopt(&old);
+        let out = heard(&mut new, &[-0.25; 300]);
+        assert_eq!((out[0], new.fingerprint), (0.75, 2));
+        assert!(out.windows(2).all(|w| (w[1] - w[0]).abs() < 0.0084));
+        assert_eq!(out[240..], [-0.25; 60]);
+    }
+
+    #[test]
+    fn what_simply_goes_on_is_left_alone() {
+        let mut old = Master::new(0);
+        heard(&mut old, &[0.1, 0.2, 0.3]);
+        let mut new = Master::new(0);
+        new.adopt(&old);
+        assert_eq!(heard(&mut new, &[0.4, 0.5]), [0.4, 0.5]);
+    }
+
+    #[test]
+    fn there_is_one_kind_of_nan() {
+        let odd = f32::from_bits(0xffc1_2345);
+        let out = heard(&mut Master::new(0), &[odd, 0.5]);
+        assert_eq!((out[0].to_bits(), out[1]), (f32::NAN.to_bits(), 0.5));
+        // A seam after a NaN leaves no NaN behind.
+        let mut old = Master::new(0);
+        heard(&mut old, &[odd]);
+        let mut new = Master::new(0);
+        new.adopt(&old);
+        assert_eq!(heard(&mut new, &[0.25; 4]), [0.25; 4]);
+    }
+}

@@ -1,0 +1,238 @@
+//! A patch: which modules there are, how they are set, what is plugged into what.
+//!
+//! Plain data, read from JSON and written to it. Whatever comes in by [`Patch::from_json`] has been
+//! checked whole, so that nothing later needs to fail; the places of modules and parameters in it
+//! are the numbers that events use.
+
+mod check;
+mod error;
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use common::command::Event;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use check::End;
+pub use error::PatchError;
+
+use crate::{catalog, schedule};
+
+/// The version of the format that is read and written.
+pub const VERSION: u32 = 1;
+/// Modules in a patch, at the most: their numbers and states must fit events and checkpoints.
+pub const MODULES_MAX: usize = 1_000;
+/// Cables in a patch, at the most: each costs a block's additions.
+pub const CABLES_MAX: usize = 4_000;
+/// Characters of a module's id, at the most: it is part of OSC addresses.
+pub const ID_CHARS_MAX: usize = 32;
+
+/// Modules and cables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The modules; an event names one by its place here.
+    pub modules: Vec<ModuleSpec>,
+    /// The cables; several into one input are summed.
+    #[serde(default)]
+    pub cables: Vec<Cable>,
+}
+
+/// One module of a patch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleSpec {
+    /// Its name, 1 to 32 of `a-z A-Z 0-9 _ -`.
+    pub id: String,
+    /// Its type, one of [`catalog::all`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Values that are not the type's defaults, by name, each in its unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, f32>,
+}
+
+/// One cable; its ends are `id` (the first port) or `id.port`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cable {
+    /// An output.
+    pub from: String,
+    /// An input.
+    pub to: String,
+}
+
+impl Patch {
+    /// Reads a patch and checks all of it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: what, where, and what would be right.
+    pub fn from_json(text: &str) -> Result<Self, PatchError> {
+        let patch: Self = serde_json::from_str(text).map_err(PatchError::from_json)?;
+        patch.steps()?;
+        Ok(patch)
+    }
+
+    /// The patch as JSON, a line for each module and cable; [`Patch::from_json`] reads it back.
+    ///
+    /// # Panics
+    /// Never: names and finite numbers can always be written.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = format!("{{\n  \"version\": {},\n  \"modules\": [", self.version);
+        lines(&mut text, &self.modules);
+        text.push_str("],\n  \"cables\": [");
+        lines(&mut text, &self.cables);
+        text.push_str("]\n}\n");
+        text
+    }
+
+    /// `sine` → `adsr` → `filter` → `out`.
+    ///
+    /// # Panics
+    /// Never: a test reads it.
+    #[must_use]
+    pub fn default_patch() -> Self {
+        Self::from_json(include_str!("../../patches/default.json"))
+            .expect("the default patch is good")
+    }
+
+    /// The number of the module of that id.
+    #[must_use]
+    pub fn module_index(&self, id: &str) -> Option<u16> {
+        self.modules
+            .iter()
+            .position(|module| module.id == id)
+            .map(|index| index as u16)
+    }
+
+    /// Writes a parameter's value into the patch, clamped to its range; numbers as in [`Event`].
+    /// Nothing changes where there is no such parameter or the value is no number.
+    pub fn set_param(&mut self, module: u16, param: u16, value: f32) {
+        let Some(spec) = self.modules.get_mut(usize::from(module)) else {
+            return;
+        };
+        let Some(kind) = catalog::find(&spec.kind) else {
+            return;
+        };
+        let Some(param) = kind.params.get(usize::from(param)) else {
+            return;
+        };
+        if let Some(value) = param.accept(value) {
+            spec.params.insert(param.name.to_owned(), value);
+        }
+    }
+
+    /// As [`Patch::set_param`], by names.
+    pub fn set_param_named(&mut self, module: &str, param: &str, value: f32) {
+        let kind = |index: u16| catalog::find(&self.modules[usize::from(index)].kind);
+        if let Some(index) = self.module_index(module)
+            && let Some(param) = kind(index).and_then(|kind| kind.param_index(param))
+        {
+            self.set_param(index, param, value);
+        }
+    }
+
+    /// Writes into the patch what an event changes for good: so a patch follows a running engine.
+    pub fn apply(&mut self, event: &Event) {
+        if let Event::Param {
+            module,
+            param,
+            value,
+        } = *event
+        {
+            self.set_param(module, param, value);
+        }
+    }
+
+    /// Checks all of the patch and finds the order of work.
+    pub(crate) fn steps(&self) -> Result<Vec<schedule::Step>, PatchError> {
+        schedule::schedule(self.modules.len(), &self.check()?).map_err(|cycle| {
+            let mut path: Vec<&str> = cycle
+                .iter()
+                .map(|module| self.modules[usize::from(*module)].id.as_str())
+                .collect();
+            path.push(path[0]);
+            PatchError::Cycle {
+                path: path.join(" → "),
+            }
+        })
+    }
+}
+
+/// A line for each item of a JSON list.
+fn lines<T: Serialize>(text: &mut String, items: &[T]) {
+    for (index, item) in items.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let item = serde_json::to_string(item).expect("names and numbers can be written");
+        write!(text, "{comma}\n    {item}").expect("a string takes it");
+    }
+    if !items.is_empty() {
+        text.push_str("\n  ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_patch_is_the_one_that_was_promised() {
+        let patch = Patch::default_patch();
+        let ids: Vec<&str> = patch
+            .modules
+            .iter()
+            .map(|module| module.id.as_str())
+            .collect();
+        assert_eq!(ids, ["sine", "adsr", "filter", "out"]);
+        assert!(patch.modules.iter().all(|module| module.id == module.kind));
+        assert_eq!(patch.cables.len(), 3);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut patch = Patch::default_patch();
+        patch.set_param(0, 0, 261.625_57);
+        assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
+        let lone =
+            Patch::from_json(r#"{"version":1,"modules":[{"id":"o","type":"out"}]}"#).unwrap();
+        assert_eq!(Patch::from_json(&lone.to_json()).unwrap(), lone);
+    }
+
+    #[test]
+    fn a_patch_follows_events() {
+        let mut patch = Patch::default_patch();
+        patch.apply(&Event::Param {
+            module: 2,
+            param: 0,
+            value: 1e9,
+        });
+        patch.apply(&Event::Param {
+            module: 2,
+            param: 1,
+            value: f32::NAN,
+        });
+        patch.apply(&Event::Param {
+            module: 99,
+            param: 0,
+            value: 1.0,
+        });
+        patch.apply(&Event::Param {
+            module: 0,
+            param: 99,
+            value: 1.0,
+        });
+        patch.apply(&Event::Gate {
+            module: 1,
+            level: 1.0,
+        });
+        patch.set_param_named("sine", "gain", 0.25);
+        patch.set_param_named("sine", "gian", 0.5);
+        patch.set_param_named("sin", "gain", 0.5);
+        let mut expected = Patch::default_patch();
+        expected.modules[2].params.insert("cutoff".into(), 20_000.0);
+        expected.modules[0].params.insert("gain".into(), 0.25);
+        assert_eq!(patch, expected);
+    }
+}

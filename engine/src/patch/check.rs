@@ -1,0 +1,387 @@
+//! Checks all of a patch but its cycles, in the order in which a person reads it.
+//!
+//! What is found right comes out as numbers, so that nobody looks names up again.
+
+use std::collections::BTreeMap;
+
+use super::{
+    CABLES_MAX, Cable, ID_CHARS_MAX, MODULES_MAX, ModuleSpec, Patch, PatchError, VERSION,
+    error::hint,
+};
+use crate::catalog::{self, ModuleType, Param, Scale};
+
+/// One end of a cable, as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct End {
+    /// Place of the module in the patch.
+    pub module: u16,
+    /// Place of the port among the type's inputs or outputs.
+    pub port: u16,
+}
+
+/// Modules by id, with their places.
+type Places<'a> = BTreeMap<&'a str, usize>;
+
+impl Patch {
+    /// The ends of all cables.
+    pub(super) fn check(&self) -> Result<Vec<(End, End)>, PatchError> {
+        if self.version != VERSION {
+            return Err(PatchError::Version {
+                found: self.version,
+            });
+        }
+        at_most("modules", self.modules.len(), MODULES_MAX)?;
+        at_most("cables", self.cables.len(), CABLES_MAX)?;
+        let mut places = Places::new();
+        let mut out = None;
+        for (index, module) in self.modules.iter().enumerate() {
+            let at = format!("modules[{index}]");
+            check_id(&at, &module.id)?;
+            if let Some(by) = places.insert(&module.id, index) {
+                let (id, by) = (module.id.clone(), format!("modules[{by}]"));
+                return Err(PatchError::DuplicateId { at, id, by });
+            }
+            check_module(&format!("{at} \"{}\"", module.id), module)?;
+            if module.kind == "out"
+                && let Some(by) = out.replace(&module.id)
+            {
+                let at = format!("{at} \"{}\"", module.id);
+                return Err(PatchError::SecondOut {
+                    at,
+                    by: format!("\"{by}\""),
+                });
+            }
+        }
+        if out.is_none() {
+            return Err(PatchError::NoOut);
+        }
+        self.check_cables(&places)
+    }
+
+    fn check_cables(&self, places: &Places<'_>) -> Result<Vec<(End, End)>, PatchError> {
+        let mut seen = BTreeMap::new();
+        let mut ends = Vec::with_capacity(self.cables.len());
+        for (index, Cable { from, to }) in self.cables.iter().enumerate() {
+            let at = format!("cables[{index}]");
+            let from = self.end(&format!("{at}.from"), from, "output", places)?;
+            let to = self.end(&format!("{at}.to"), to, "input", places)?;
+            if let Some(by) = seen.insert((from, to), index) {
+                return Err(PatchError::DuplicateCable {
+                    at,
+                    by: format!("cables[{by}]"),
+                });
+            }
+            ends.push((from, to));
+        }
+        Ok(ends)
+    }
+
+    /// What `id` or `id.port` means.
+    fn end(
+        &self,
+        at: &str,
+        text: &str,
+        side: &'static str,
+        places: &Places<'_>,
+    ) -> Result<End, PatchError> {
+        let at = at.to_owned();
+        let (id, port) = match text.split_once('.') {
+            Some((id, port)) => (id, Some(port)),
+            None => (text, None),
+        };
+        let Some(module) = places.get(id).copied() else {
+            let hint = hint(id, places.keys().copied());
+            return Err(PatchError::UnknownModule {
+                at,
+                name: id.to_owned(),
+                hint,
+            });
+        };
+        let kind = find_type(&at, &self.modules[module].kind)?;
+        let ports = if side == "input" {
+            kind.inputs
+        } else {
+            kind.outputs
+        };
+        let named = || format!("\"{id}\" ({})", kind.name);
+        let found = match port {
+            _ if ports.is_empty() => {
+                let module = named();
+                return Err(PatchError::NoPorts { at, module, side });
+            }
+            None => Some(0),
+            Some(port) => ports.iter().position(|known| *known == port),
+        };
+        match found {
+            Some(port) => Ok(End {
+                module: module as u16,
+                port: port as u16,
+            }),
+            None => {
+                let port = port.unwrap_or_default().to_owned();
+                Err(PatchError::UnknownPort {
+                    at,
+                    module: named(),
+                    side,
+                    hint: hint(&port, ports.iter().copied()),
+                    port,
+                })
+            }
+        }
+    }
+}
+
+fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), PatchError> {
+    if count > max {
+        Err(PatchError::TooMany { what, count, max })
+    } else {
+        Ok(())
+    }
+}
+
+fn check_id(at: &str, id: &str) -> Result<(), PatchError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(allowed) {
+        Ok(())
+    } else {
+        let id = id.chars().take(2 * ID_CHARS_MAX).collect();
+        Err(PatchError::BadId {
+            at: at.to_owned(),
+            id,
+        })
+    }
+}
+
+fn find_type(at: &str, name: &str) -> Result<&'static ModuleType, PatchError> {
+    catalog::find(name).ok_or_else(|| PatchError::UnknownType {
+        at: at.to_owned(),
+        name: name.to_owned(),
+        hint: hint(name, catalog::all().iter().map(|kind| kind.name)),
+    })
+}
+
+fn check_module(at: &str, module: &ModuleSpec) -> Result<(), PatchError> {
+    let kind = find_type(at, &module.kind)?;
+    for (name, value) in &module.params {
+        let Some(index) = kind.param_index(name) else {
+            return Err(PatchError::UnknownParam {
+                at: at.to_owned(),
+                kind: kind.name,
+                name: name.clone(),
+                hint: hint(name, kind.params.iter().map(|param| param.name)),
+            });
+        };
+        check_value(
+            format!("{at}.{name}"),
+            &kind.params[usize::from(index)],
+            *value,
+        )?;
+    }
+    Ok(())
+}
+
+fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
+    let Param { min, max, unit, .. } = *param;
+    if !(min..=max).contains(&value) {
+        let max = format!("{max} {unit}").trim_end().to_owned();
+        return Err(PatchError::OutOfRange {
+            at,
+            value,
+            min,
+            max,
+        });
+    }
+    if param.scale == Scale::Stepped && param.accept(value) != Some(value) {
+        let named: Vec<String> = param
+            .choices
+            .iter()
+            .enumerate()
+            .map(|(n, name)| format!("{n} ({name})"))
+            .collect();
+        let right = if named.is_empty() {
+            format!("{min} to {max}")
+        } else {
+            named.join(", ")
+        };
+        return Err(PatchError::NotStepped { at, value, right });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The message about a patch of these modules and cables, and an `out` called `o`.
+    fn message(modules: &str, cables: &str) -> String {
+        let text = format!(
+            r#"{{"version":1,"modules":[{{"id":"o","type":"out"}}{modules}],"cables":[{cables}]}}"#
+        );
+        Patch::from_json(&text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_text_that_is_no_patch_is_refused_with_its_line() {
+        let error = |text| Patch::from_json(text).unwrap_err().to_string();
+        assert_eq!(
+            error(""),
+            "not a patch: EOF while parsing a value at line 1 column 0"
+        );
+        let unknown = error("{\"version\":1,\"modules\":[],\n\"cabels\":[]}");
+        assert!(
+            unknown.contains("unknown field `cabels`, expected one of"),
+            "{unknown}"
+        );
+        assert!(unknown.contains("line 2"), "{unknown}");
+        assert!(
+            error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":"x"}}]}"#)
+                .contains("expected f32")
+        );
+        assert!(
+            error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":NaN}}]}"#)
+                .starts_with("not a patch")
+        );
+        assert_eq!(
+            error(r#"{"version":2,"modules":[]}"#),
+            "version: it is 2; this program reads version 1"
+        );
+        assert_eq!(
+            error(r#"{"version":1,"modules":[]}"#),
+            "modules: none is of type \"out\"; one is needed to hear something"
+        );
+    }
+
+    #[test]
+    fn there_may_not_be_too_many_of_anything() {
+        let modules: String = (0..1_000)
+            .map(|n| format!(r#",{{"id":"m{n}","type":"sine"}}"#))
+            .collect();
+        assert_eq!(
+            message(&modules, ""),
+            "modules: there are 1001; at most 1000 are allowed"
+        );
+        let cables = vec![r#"{"from":"o","to":"o"}"#; 4_001].join(",");
+        assert_eq!(
+            message("", &cables),
+            "cables: there are 4001; at most 4000 are allowed"
+        );
+    }
+
+    #[test]
+    fn a_bad_id_is_refused() {
+        for id in [
+            "",
+            "a b",
+            "a/b",
+            "a.b",
+            "ä",
+            "abcdefghijklmnopqrstuvwxyz0123456",
+        ] {
+            assert_eq!(
+                message(&format!(r#",{{"id":"{id}","type":"sine"}}"#), ""),
+                format!("modules[1]: the id \"{id}\" must be 1 to 32 of a-z A-Z 0-9 _ -")
+            );
+        }
+        assert_eq!(
+            message(r#",{"id":"o","type":"sine"}"#, ""),
+            "modules[1]: the id \"o\" is taken by modules[0]; each module needs its own"
+        );
+        assert_eq!(
+            message(r#",{"id":"p","type":"out"}"#, ""),
+            "modules[1] \"p\": \"o\" is of type \"out\" already; exactly one is right"
+        );
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_what_may_have_been_meant() {
+        assert_eq!(
+            message(r#",{"id":"s","type":"sin"}"#, ""),
+            "modules[1] \"s\": no module type \"sin\"; did you mean \"sine\"?"
+        );
+        assert_eq!(
+            message(r#",{"id":"s","type":"xyz"}"#, ""),
+            "modules[1] \"s\": no module type \"xyz\"; there are sine, saw, noise, adsr, filter, vca, mixer, out"
+        );
+        assert_eq!(
+            message(r#",{"id":"s","type":"sine","params":{"frq":1}}"#, ""),
+            "modules[1] \"s\": sine has no parameter \"frq\"; did you mean \"freq\"?"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_answered_with_the_range() {
+        let value = |param: &str| {
+            message(
+                &format!(r#",{{"id":"f","type":"filter","params":{{{param}}}}}"#),
+                "",
+            )
+        };
+        assert_eq!(
+            value(r#""cutoff":5"#),
+            "modules[1] \"f\".cutoff: 5 is out of range; from 10 to 20000 Hz is right"
+        );
+        assert_eq!(
+            value(r#""q":1e300"#),
+            "modules[1] \"f\".q: inf is out of range; from 0.1 to 40 is right"
+        );
+        assert!(value(r#""mode":0.5"#).starts_with(
+            "modules[1] \"f\".mode: 0.5 is no whole number; right are 0 (lowpass), 1 (highpass),"
+        ));
+        let mut patch = Patch::default_patch();
+        patch.modules[0].params.insert("freq".into(), f32::NAN);
+        assert_eq!(
+            patch.steps().unwrap_err().to_string(),
+            "modules[0] \"sine\".freq: NaN is out of range; from 0.01 to 20000 Hz is right"
+        );
+    }
+
+    #[test]
+    fn a_wrong_cable_is_refused() {
+        let cable = |from: &str, to: &str| {
+            let modules = r#",{"id":"sine","type":"sine"},{"id":"mix","type":"mixer"}"#;
+            message(modules, &format!(r#"{{"from":"{from}","to":"{to}"}}"#))
+        };
+        assert_eq!(
+            cable("sin", "o"),
+            "cables[0].from: no module \"sin\"; did you mean \"sine\"?"
+        );
+        assert_eq!(
+            cable("sine", "q"),
+            "cables[0].to: no module \"q\"; there are mix, o, sine"
+        );
+        assert_eq!(
+            cable("sine", "sine"),
+            "cables[0].to: \"sine\" (sine) has no inputs"
+        );
+        assert_eq!(
+            cable("o", "o"),
+            "cables[0].from: \"o\" (out) has no outputs"
+        );
+        assert_eq!(
+            cable("sine", "mix.in5"),
+            "cables[0].to: \"mix\" (mixer) has no input \"in5\"; did you mean \"in1\"?"
+        );
+        assert_eq!(
+            cable("sine.left", "o"),
+            "cables[0].from: \"sine\" (sine) has no output \"left\"; there are out"
+        );
+        assert_eq!(
+            message(
+                r#",{"id":"s","type":"sine"}"#,
+                r#"{"from":"s","to":"o"},{"from":"s.out","to":"o.in"}"#
+            ),
+            "cables[1]: cables[0] is the same cable; remove one"
+        );
+    }
+
+    #[test]
+    fn a_cycle_is_shown() {
+        assert_eq!(
+            message(
+                r#",{"id":"a","type":"filter"},{"id":"b","type":"vca"}"#,
+                r#"{"from":"a","to":"b"},{"from":"b","to":"a"},{"from":"b","to":"o"}"#
+            ),
+            "cables: a → b → a is a cycle; remove one of its cables"
+        );
+    }
+}

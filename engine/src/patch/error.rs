@@ -1,0 +1,136 @@
+//! What can be wrong with a patch: what it was, where, what would be right.
+
+use std::fmt::Display;
+
+/// The first thing that was wrong with a patch.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields are the words of the messages")]
+#[non_exhaustive]
+pub enum PatchError {
+    /// The text is not JSON, or has other fields than a patch.
+    #[error("not a patch: {0}")]
+    Json(String),
+    /// The format is of another version.
+    #[error(
+        "version: it is {found}; this program reads version {}",
+        super::VERSION
+    )]
+    Version { found: u32 },
+    /// Too many of something.
+    #[error("{what}: there are {count}; at most {max} are allowed")]
+    TooMany {
+        what: &'static str,
+        count: usize,
+        max: usize,
+    },
+    /// An id that cannot be part of an address.
+    #[error(
+        "{at}: the id \"{id}\" must be 1 to {} of a-z A-Z 0-9 _ -",
+        super::ID_CHARS_MAX
+    )]
+    BadId { at: String, id: String },
+    /// Two modules of the same id.
+    #[error("{at}: the id \"{id}\" is taken by {by}; each module needs its own")]
+    DuplicateId { at: String, id: String, by: String },
+    /// No such module type.
+    #[error("{at}: no module type \"{name}\"{hint}")]
+    UnknownType {
+        at: String,
+        name: String,
+        hint: String,
+    },
+    /// The type has no such parameter.
+    #[error("{at}: {kind} has no parameter \"{name}\"{hint}")]
+    UnknownParam {
+        at: String,
+        kind: &'static str,
+        name: String,
+        hint: String,
+    },
+    /// A value that the parameter cannot take.
+    #[error("{at}: {value} is out of range; from {min} to {max} is right")]
+    OutOfRange {
+        at: String,
+        value: f32,
+        min: f32,
+        max: String,
+    },
+    /// A value between the steps.
+    #[error("{at}: {value} is no whole number; right are {right}")]
+    NotStepped {
+        at: String,
+        value: f32,
+        right: String,
+    },
+    /// A cable to or from nowhere.
+    #[error("{at}: no module \"{name}\"{hint}")]
+    UnknownModule {
+        at: String,
+        name: String,
+        hint: String,
+    },
+    /// A cable to or from a port that the module does not have.
+    #[error("{at}: {module} has no {side} \"{port}\"{hint}")]
+    UnknownPort {
+        at: String,
+        module: String,
+        side: &'static str,
+        port: String,
+        hint: String,
+    },
+    /// A cable on a side of a module that has no ports.
+    #[error("{at}: {module} has no {side}s")]
+    NoPorts {
+        at: String,
+        module: String,
+        side: &'static str,
+    },
+    /// The same cable twice.
+    #[error("{at}: {by} is the same cable; remove one")]
+    DuplicateCable { at: String, by: String },
+    /// Sound would have to be there before it is made.
+    #[error("cables: {path} is a cycle; remove one of its cables")]
+    Cycle { path: String },
+    /// Nothing would be heard.
+    #[error("modules: none is of type \"out\"; one is needed to hear something")]
+    NoOut,
+    /// Two places to be heard.
+    #[error("{at}: {by} is of type \"out\" already; exactly one is right")]
+    SecondOut { at: String, by: String },
+    /// The engine cannot run like this.
+    #[error("{what} {value}: from {min} to {max} is right")]
+    Config {
+        what: &'static str,
+        value: u32,
+        min: u32,
+        max: u32,
+    },
+    /// More state than a checkpoint can hold.
+    #[error("modules: their state takes {bytes} bytes; a checkpoint holds {max}; remove some")]
+    TooMuchState { bytes: u64, max: u64 },
+}
+
+impl PatchError {
+    /// What serde has to say, with line and column.
+    pub(super) fn from_json(error: impl Display) -> Self {
+        Self::Json(error.to_string())
+    }
+}
+
+/// What a wrong word might have meant, or what there is, as the end of a message.
+pub(super) fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let word = word.to_ascii_lowercase();
+    let alike = |known: &str| strsim::jaro_winkler(&word, &known.to_ascii_lowercase());
+    // The first of the likeliest: `max_by` alone would give the last.
+    let best = known
+        .clone()
+        .map(|known| (alike(known), known))
+        .reduce(|best, other| if other.0 > best.0 { other } else { best });
+    match best {
+        Some((score, best)) if score > 0.75 => format!("; did you mean \"{best}\"?"),
+        Some(_) if known.clone().count() <= 12 => {
+            format!("; there are {}", known.collect::<Vec<_>>().join(", "))
+        }
+        _ => String::new(),
+    }
+}

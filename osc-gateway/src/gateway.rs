@@ -1,0 +1,253 @@
+//! The gateway without its sockets: datagrams and the supervisor's words in, replies and batches out.
+//!
+//! `receive` drives it; tests drive it by hand. Before the first patch is known datagrams wait;
+//! while the supervisor is away they are understood by the last patch, kept, and understood again
+//! when the next one comes.
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use common::{
+    limits::DATAGRAM_BYTES_MAX,
+    message::{Outcome, Submission},
+};
+
+use crate::{
+    decode::{self, Message},
+    namespace::{Action, Budget, Namespace},
+    reply::{Addressed, Reply, is_reply},
+    sessions::{Sessions, Work},
+};
+
+/// Datagrams that wait for the first patch, at the most.
+const WAITING_MAX: usize = 4_096;
+/// Bytes of a list reply's names, so that it fits one unfragmented packet.
+const LIST_BYTES: usize = 1_000;
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub struct Gateway {
+    sessions: Sessions,
+    namespace: Option<Namespace>,
+    /// The supervisor at the other end has told its patch.
+    current: bool,
+    waiting: VecDeque<(SocketAddr, Vec<u8>)>,
+    outbox: Vec<Addressed>,
+    rejected: u64,
+    complaint: Option<String>,
+}
+
+impl Gateway {
+    /// A datagram from that sender.
+    pub fn datagram(&mut self, sender: SocketAddr, bytes: &[u8]) {
+        match self.namespace.take() {
+            Some(namespace) => {
+                self.take_in(sender, bytes, &namespace);
+                self.namespace = Some(namespace);
+            }
+            None if bytes.len() <= DATAGRAM_BYTES_MAX && self.waiting.len() < WAITING_MAX => {
+                self.waiting.push_back((sender, bytes.to_vec()));
+            }
+            None => {
+                let address = decode::address_of(bytes).unwrap_or("/").to_owned();
+                self.refuse(
+                    sender,
+                    address,
+                    "the engine is not up yet; send this again later".into(),
+                );
+            }
+        }
+    }
+
+    /// The patch in force is this one now.
+    pub fn patch(&mut self, namespace: Namespace) {
+        self.current = true;
+        let replies = self.sessions.patched(&namespace);
+        self.rejected += self.sessions.take_unresolved();
+        self.outbox.extend(replies);
+        for (sender, bytes) in std::mem::take(&mut self.waiting) {
+            self.take_in(sender, &bytes, &namespace);
+        }
+        self.namespace = Some(namespace);
+    }
+
+    /// What became of submissions.
+    pub fn outcomes(&mut self, outcomes: Vec<(u64, Outcome)>) {
+        let Some(namespace) = &self.namespace else {
+            return;
+        };
+        for (token, outcome) in outcomes {
+            self.outbox
+                .extend(self.sessions.outcome(token, outcome, namespace));
+        }
+        self.rejected += self.sessions.take_unresolved();
+    }
+
+    /// The supervisor is gone, with all that it had not answered.
+    pub fn link_broke(&mut self) {
+        self.current = false;
+        self.sessions.broken();
+    }
+
+    /// What to submit next; tell [`Self::submitted`] when it is on its way.
+    #[must_use]
+    pub fn batch(&self) -> Vec<(u64, Submission)> {
+        match &self.namespace {
+            Some(namespace) if self.current => self.sessions.batch(namespace.generation),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The batch is on its way.
+    pub fn submitted(&mut self, batch: &[(u64, Submission)]) {
+        self.sessions.sent(batch);
+    }
+
+    /// Replies to send.
+    pub fn replies(&mut self) -> Vec<Addressed> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Datagrams and messages refused since `reported` was last called.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// That many refusals have been reported.
+    pub fn reported(&mut self, count: u64) {
+        self.rejected = self.rejected.saturating_sub(count);
+    }
+
+    /// The last refusal, for the log.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.complaint.take()
+    }
+
+    /// Submissions without an outcome.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether something could not be sent yet.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        self.sessions.has_unsent()
+    }
+
+    fn take_in(&mut self, sender: SocketAddr, bytes: &[u8], namespace: &Namespace) {
+        match decode::datagram(bytes) {
+            Ok(messages) => {
+                let mut budget = Budget::DATAGRAM;
+                for message in messages {
+                    if let Err(why) = self.message(sender, &message, namespace, &mut budget) {
+                        self.refuse(sender, message.address, why);
+                    }
+                }
+            }
+            Err(why) => {
+                let address = decode::address_of(bytes).unwrap_or("/").to_owned();
+                self.refuse(sender, address, why.to_string());
+            }
+        }
+    }
+
+    fn message(
+        &mut self,
+        sender: SocketAddr,
+        message: &Message,
+        namespace: &Namespace,
+        budget: &mut Budget,
+    ) -> Result<(), String> {
+        if is_reply(&message.address) {
+            return Err("this is a reply, not a request".into());
+        }
+        let mut listening = self.sessions.heard(sender);
+        let actions = namespace.understand(message, budget)?;
+        let generation = namespace.generation;
+        let mut events = Vec::new();
+        let mut alone = Vec::new();
+        for action in actions {
+            match action {
+                Action::Event(resolved) => events.push(Work::Event(resolved)),
+                Action::Sync(number) => alone.push(Work::Sync(number)),
+                Action::Status => alone.push(Work::Status),
+                Action::Notify(wanted) => {
+                    self.sessions.notify(sender, wanted);
+                    listening = true;
+                    self.done(sender, message, listening);
+                }
+                Action::Schema => {
+                    self.schema(sender, namespace);
+                    self.done(sender, message, listening);
+                }
+                Action::List => {
+                    self.list(sender, namespace);
+                    self.done(sender, message, listening);
+                }
+            }
+        }
+        self.sessions
+            .admit(sender, &message.address, generation, events)?;
+        for work in alone {
+            self.sessions
+                .admit(sender, &message.address, generation, vec![work])?;
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, to: SocketAddr, message: &Message, wanted: bool) {
+        if wanted {
+            let reply = Reply::Done(message.address.clone(), None);
+            self.outbox.push(Addressed { to, reply });
+        }
+    }
+
+    fn refuse(&mut self, to: SocketAddr, address: String, why: String) {
+        self.rejected += 1;
+        self.complaint = Some(format!("refused from {to}: {address}: {why}"));
+        if !is_reply(&address) {
+            self.outbox.push(Addressed {
+                to,
+                reply: Reply::Fail(address, why),
+            });
+        }
+    }
+
+    fn schema(&mut self, to: SocketAddr, namespace: &Namespace) {
+        for module in &namespace.modules {
+            for param in &module.params {
+                let reply = Reply::Schema {
+                    module: module.id.clone(),
+                    kind: module.kind.clone(),
+                    param: param.name.clone(),
+                    min: param.min,
+                    max: param.max,
+                    unit: param.unit.clone(),
+                    default: param.default,
+                };
+                self.outbox.push(Addressed { to, reply });
+            }
+        }
+    }
+
+    fn list(&mut self, to: SocketAddr, namespace: &Namespace) {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        for module in &namespace.modules {
+            page.push((module.id.clone(), module.kind.clone()));
+            bytes += module.id.len() + module.kind.len() + 10;
+            if bytes >= LIST_BYTES {
+                let reply = Reply::List(std::mem::take(&mut page));
+                self.outbox.push(Addressed { to, reply });
+                bytes = 0;
+            }
+        }
+        if !page.is_empty() || namespace.modules.is_empty() {
+            self.outbox.push(Addressed {
+                to,
+                reply: Reply::List(page),
+            });
+        }
+    }
+}

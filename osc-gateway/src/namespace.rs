@@ -1,0 +1,566 @@
+//! From addresses to numbered events: what the patch in force calls things.
+//!
+//! The one file that knows the engine: `Namespace::of_patch` takes from a patch what names need,
+//! the rest works on that plain table. A message is understood as a whole or refused as a whole,
+//! with a text that says what would be right. Work per datagram is charged to a `Budget`, for a
+//! short pattern can mean a lot.
+
+use common::{command::Event, limits::COMMANDS_PER_MESSAGE};
+
+use crate::{
+    decode::{Message, Value},
+    pattern::{self, Pattern},
+    reply::shorten,
+};
+
+/// A parameter of a module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    /// Its name in addresses.
+    pub name: String,
+    /// Its unit; empty when it has none.
+    pub unit: String,
+    /// Its least value.
+    pub min: f32,
+    /// Its greatest value.
+    pub max: f32,
+    /// Its value when the patch says nothing.
+    pub default: f32,
+    /// Takes whole numbers only.
+    pub stepped: bool,
+    /// Names of the whole numbers from 0 on; may be sent instead of them.
+    pub choices: Vec<String>,
+}
+
+impl Param {
+    fn of_type(param: &engine::catalog::Param) -> Self {
+        Self {
+            name: param.name.to_owned(),
+            unit: param.unit.to_owned(),
+            min: param.min,
+            max: param.max,
+            default: param.default,
+            stepped: param.scale == engine::catalog::Scale::Stepped,
+            choices: param
+                .choices
+                .iter()
+                .map(|&choice| choice.to_owned())
+                .collect(),
+        }
+    }
+}
+
+/// A module of the patch; its number is its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Module {
+    /// Its name in addresses.
+    pub id: String,
+    /// Its type.
+    pub kind: String,
+    /// Whether `/gate/ID` means something to it.
+    pub takes_gate: bool,
+    /// Its parameters; their numbers are their places.
+    pub params: Vec<Param>,
+}
+
+/// What can be addressed while a patch is in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    /// The patch's generation.
+    pub generation: u64,
+    /// Its modules, in order.
+    pub modules: Vec<Module>,
+}
+
+/// How much one datagram may set off.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Events.
+    pub events: usize,
+    /// Steps of pattern matching.
+    pub steps: usize,
+    /// Searches for what might have been meant.
+    pub suggestions: usize,
+    /// Answers of many messages: schema and list.
+    pub listings: usize,
+}
+
+impl Budget {
+    /// A fresh datagram's.
+    pub const DATAGRAM: Self = Self {
+        events: 2 * COMMANDS_PER_MESSAGE,
+        steps: 2_000_000,
+        suggestions: 8,
+        listings: 2,
+    };
+}
+
+/// What a message asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// A change of the sound.
+    Event(Resolved),
+    /// `/sync N`
+    Sync(i32),
+    /// `/engine/status`
+    Status,
+    /// `/notify 0|1`
+    Notify(bool),
+    /// `/engine/schema`
+    Schema,
+    /// `/engine/list`
+    List,
+}
+
+/// An event and what it was before names became numbers, in case the patch changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// Without patterns.
+    pub message: Message,
+    /// What it means in this patch.
+    pub event: Event,
+    /// That a value was clamped, and to what.
+    pub note: Option<String>,
+}
+
+/// Addresses that have no module in them.
+const FIXED: [&str; 8] = [
+    "/engine/list",
+    "/engine/schema",
+    "/engine/start",
+    "/engine/status",
+    "/engine/stop",
+    "/notify",
+    "/sync",
+    "/test",
+];
+/// Promised addresses that nothing stands behind yet.
+const NOT_BUILT: [(&str, &str); 5] = [
+    (
+        "/patch",
+        "not built yet: load a whole patch with `understudy patch load FILE`",
+    ),
+    (
+        "/record",
+        "not built yet: start the stack with `--sink wav:PATH` to record",
+    ),
+    (
+        "/seq",
+        "not built yet: the sequencer; send /gate/ID and /mod/ID/PARAM in time",
+    ),
+    ("/pattern", "not built yet: the sequencer's patterns"),
+    ("/note", "not built yet: set /mod/ID/freq and open /gate/ID"),
+];
+/// Modules that are looked through for what might have been meant.
+const SUGGESTED_FROM: usize = 512;
+
+impl Namespace {
+    /// What can be addressed in a patch.
+    ///
+    /// # Errors
+    /// When the text is no patch; the supervisor has checked it, so this is a bug to be told.
+    pub fn of_patch(generation: u64, json: &str) -> Result<Self, String> {
+        let patch = engine::patch::Patch::from_json(json).map_err(|error| error.to_string())?;
+        let module = |spec: &engine::patch::ModuleSpec| {
+            let kind = engine::catalog::find(&spec.kind)
+                .ok_or_else(|| format!("no module type \"{}\"", spec.kind))?;
+            Ok(Module {
+                id: spec.id.clone(),
+                kind: kind.name.to_owned(),
+                takes_gate: kind.takes_gate,
+                params: kind.params.iter().map(Param::of_type).collect(),
+            })
+        };
+        let modules: Result<Vec<Module>, String> = patch.modules.iter().map(module).collect();
+        modules.map(|modules| Self {
+            generation,
+            modules,
+        })
+    }
+
+    /// What a message asks for, patterns expanded.
+    ///
+    /// # Errors
+    /// With what was wrong and what would be right; then nothing of it counts.
+    pub fn understand(
+        &self,
+        message: &Message,
+        budget: &mut Budget,
+    ) -> Result<Vec<Action>, String> {
+        let mut actions = Vec::new();
+        if pattern::is_pattern(&message.address) {
+            for address in self.matching(&message.address, budget)? {
+                self.one(
+                    &Message {
+                        address,
+                        ..message.clone()
+                    },
+                    budget,
+                    &mut actions,
+                )?;
+            }
+        } else {
+            self.one(message, budget, &mut actions)?;
+        }
+        Ok(actions)
+    }
+
+    /// What one event's message means now; for a patch that has changed since.
+    ///
+    /// # Errors
+    /// As [`Self::understand`].
+    pub fn again(&self, message: &Message) -> Result<Resolved, String> {
+        let mut actions = Vec::new();
+        let mut budget = Budget::DATAGRAM;
+        self.one(message, &mut budget, &mut actions)?;
+        match actions.pop() {
+            Some(Action::Event(resolved)) if actions.is_empty() => Ok(resolved),
+            _ => Err("it means something else now".into()),
+        }
+    }
+
+    fn matching(&self, address: &str, budget: &mut Budget) -> Result<Vec<String>, String> {
+        let pattern = Pattern::new(address)?;
+        let mut found = Vec::new();
+        for known in self.addresses() {
+            match pattern.matches(&known, &mut budget.steps) {
+                Some(true) if found.len() == COMMANDS_PER_MESSAGE => {
+                    return Err(format!(
+                        "the pattern matches more than {COMMANDS_PER_MESSAGE} addresses; name fewer"
+                    ));
+                }
+                Some(true) => found.push(known),
+                Some(false) => {}
+                None => return Err("the patterns of this datagram take too long to match".into()),
+            }
+        }
+        if found.is_empty() {
+            return Err("no address matches this pattern; /engine/schema tells them all".into());
+        }
+        Ok(found)
+    }
+
+    /// Every address that means something.
+    fn addresses(&self) -> impl Iterator<Item = String> {
+        let params = self.modules.iter().flat_map(|module| {
+            module
+                .params
+                .iter()
+                .map(|param| format!("/mod/{}/{}", module.id, param.name))
+        });
+        let gates = self
+            .modules
+            .iter()
+            .filter(|m| m.takes_gate)
+            .map(|m| format!("/gate/{}", m.id));
+        params
+            .chain(gates)
+            .chain(FIXED.iter().map(|&fixed| fixed.to_owned()))
+    }
+
+    /// What a message without patterns asks for.
+    fn one(
+        &self,
+        message: &Message,
+        budget: &mut Budget,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        let parts: Vec<&str> = message.address.split('/').skip(1).take(5).collect();
+        match parts.as_slice() {
+            ["mod", id, param] => {
+                let event = self.param(id, param, message, budget)?;
+                push_event(event, budget, actions)?;
+            }
+            ["mod", ..] => return Err("the address is /mod/ID/PARAM with one number".into()),
+            ["gate", id] => {
+                let event = self.gate(id, message, budget)?;
+                push_event(event, budget, actions)?;
+            }
+            ["gate", ..] => return Err("the address is /gate/ID with 0 or 1".into()),
+            ["test"] => {
+                no_arguments(message)?;
+                for message in self.test_tone(message)? {
+                    self.one(&message, budget, actions)?;
+                }
+            }
+            ["engine", verb @ ("start" | "stop")] => {
+                no_arguments(message)?;
+                let event = Event::Run(*verb == "start");
+                let resolved = Resolved {
+                    message: message.clone(),
+                    event,
+                    note: None,
+                };
+                push_event(resolved, budget, actions)?;
+            }
+            ["engine", verb @ ("status" | "schema" | "list")] => {
+                no_arguments(message)?;
+                actions.push(match *verb {
+                    "status" => Action::Status,
+                    "schema" => Action::Schema,
+                    _ => Action::List,
+                });
+                if *verb != "status" {
+                    budget.listings = budget
+                        .listings
+                        .checked_sub(1)
+                        .ok_or("too many listings asked for in one datagram")?;
+                }
+            }
+            ["sync"] => match message.args.as_slice() {
+                [Value::Int(number)] => {
+                    let number = i32::try_from(*number)
+                        .map_err(|_| format!("/sync takes an int of 32 bits, got {number}"))?;
+                    actions.push(Action::Sync(number));
+                }
+                other => return Err(format!("/sync takes one int, got {}", listed(other))),
+            },
+            ["notify"] => match message.args.as_slice() {
+                [Value::Int(0) | Value::Bool(false)] => actions.push(Action::Notify(false)),
+                [Value::Int(1) | Value::Bool(true)] => actions.push(Action::Notify(true)),
+                other => return Err(format!("/notify takes 0 or 1, got {}", listed(other))),
+            },
+            _ => return Err(self.unknown(&message.address, budget)),
+        }
+        Ok(())
+    }
+
+    fn param(
+        &self,
+        id: &str,
+        name: &str,
+        message: &Message,
+        budget: &mut Budget,
+    ) -> Result<Resolved, String> {
+        let (number, module) = self.module(id, budget)?;
+        let Some(place) = module.params.iter().position(|p| p.name == name) else {
+            let names = module.params.iter().map(|p| p.name.as_str());
+            let meant = suggestion(name, names.clone(), budget).unwrap_or_else(|| {
+                let names: Vec<&str> = names.collect();
+                match names.as_slice() {
+                    [] => "it has none".to_owned(),
+                    names => format!("it has {}", names.join(", ")),
+                }
+            });
+            return Err(format!(
+                "module \"{id}\" has no parameter \"{}\"; {meant}",
+                shorten(name, 40)
+            ));
+        };
+        let param = module.params.get(place).ok_or("no such parameter")?;
+        let wanted = match message.args.as_slice() {
+            [Value::Int(number)] => *number as f64,
+            [Value::Float(number)] => *number,
+            [Value::Text(text)] if !param.choices.is_empty() => {
+                let place = param.choices.iter().position(|choice| choice == text);
+                let known = || {
+                    format!(
+                        "it takes {}, got \"{}\"",
+                        param.choices.join(", "),
+                        shorten(text, 40)
+                    )
+                };
+                place.ok_or_else(known)? as f64
+            }
+            other => return Err(format!("it takes one number, got {}", listed(other))),
+        };
+        if !wanted.is_finite() {
+            return Err(format!(
+                "{wanted} is refused; it takes a number {}",
+                range(param)
+            ));
+        }
+        // Not `clamp`, which panics should a range ever be the wrong way round.
+        let value = wanted.max(param.min.into()).min(param.max.into()) as f32;
+        let value = if param.stepped { value.round() } else { value };
+        let clamped = wanted < f64::from(param.min) || wanted > f64::from(param.max);
+        let unit = if param.unit.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", param.unit)
+        };
+        Ok(Resolved {
+            message: message.clone(),
+            event: Event::Param {
+                module: number,
+                param: short(place)?,
+                value,
+            },
+            note: clamped.then(|| {
+                format!(
+                    "clamped to {value}{unit} (range {} to {})",
+                    param.min, param.max
+                )
+            }),
+        })
+    }
+
+    fn gate(&self, id: &str, message: &Message, budget: &mut Budget) -> Result<Resolved, String> {
+        let (number, module) = self.module(id, budget)?;
+        if !module.takes_gate {
+            let able: Vec<&str> = self
+                .modules
+                .iter()
+                .filter(|m| m.takes_gate)
+                .map(|m| m.id.as_str())
+                .take(8)
+                .collect();
+            return Err(match able.as_slice() {
+                [] => "no module of this patch takes a gate".into(),
+                able => format!(
+                    "module \"{id}\" takes no gate; these do: {}",
+                    able.join(", ")
+                ),
+            });
+        }
+        let wanted = match message.args.as_slice() {
+            [Value::Int(number)] => *number as f64,
+            [Value::Float(number)] => *number,
+            [Value::Bool(truth)] => f64::from(u8::from(*truth)),
+            [Value::Text(text)] if text.eq_ignore_ascii_case("on") => 1.0,
+            [Value::Text(text)] if text.eq_ignore_ascii_case("off") => 0.0,
+            other => {
+                return Err(format!(
+                    "a gate takes 0 or 1, a number between, T, F, \"on\" or \"off\", got {}",
+                    listed(other)
+                ));
+            }
+        };
+        if !wanted.is_finite() {
+            return Err(format!("{wanted} is refused; a gate takes 0 to 1"));
+        }
+        let level = wanted.clamp(0.0, 1.0) as f32;
+        // -0.0 and what is too small for f32 are off too; neither is out of range.
+        let level = if level > 0.0 { level } else { 0.0 };
+        Ok(Resolved {
+            message: message.clone(),
+            event: Event::Gate {
+                module: number,
+                level,
+            },
+            note: (!(0.0..=1.0).contains(&wanted))
+                .then(|| format!("clamped to {level} (range 0 to 1)")),
+        })
+    }
+
+    /// What `/test` stands for.
+    fn test_tone(&self, message: &Message) -> Result<Vec<Message>, String> {
+        let find = |kind: &str, fit: &dyn Fn(&Module) -> bool| {
+            let by_id = self.modules.iter().find(|m| m.id == kind && fit(m));
+            by_id.or_else(|| self.modules.iter().find(|m| m.kind == kind && fit(m)))
+        };
+        let sine = find("sine", &|m| m.params.iter().any(|p| p.name == "freq"));
+        let adsr = find("adsr", &|m| m.takes_gate);
+        let mut messages = Vec::new();
+        if let Some(sine) = sine {
+            messages.push((format!("/mod/{}/freq", sine.id), Value::Float(440.0)));
+        }
+        if let Some(adsr) = adsr {
+            messages.push((format!("/gate/{}", adsr.id), Value::Int(1)));
+        }
+        if messages.is_empty() {
+            return Err(
+                "this patch has neither a sine nor an adsr; /engine/list tells what it has".into(),
+            );
+        }
+        let full = |(address, value)| Message {
+            address,
+            args: vec![value],
+            time: message.time,
+        };
+        Ok(messages.into_iter().map(full).collect())
+    }
+
+    fn module(&self, id: &str, budget: &mut Budget) -> Result<(u16, &Module), String> {
+        if let Some(place) = self.modules.iter().position(|m| m.id == id) {
+            let module = self.modules.get(place).ok_or("no such module")?;
+            return Ok((short(place)?, module));
+        }
+        let ids = self.modules.iter().map(|m| m.id.as_str());
+        let meant = suggestion(id, ids, budget)
+            .unwrap_or_else(|| "/engine/list tells what there is".to_owned());
+        Err(format!("no module \"{}\"; {meant}", shorten(id, 40)))
+    }
+
+    fn unknown(&self, address: &str, budget: &mut Budget) -> String {
+        let head = |prefix: &str| {
+            address == prefix
+                || address
+                    .strip_prefix(prefix)
+                    .is_some_and(|r| r.starts_with('/'))
+        };
+        if let Some((_, why)) = NOT_BUILT.iter().find(|(prefix, _)| head(prefix)) {
+            return (*why).to_owned();
+        }
+        let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
+            "there are /mod/ID/PARAM, /gate/ID, /test, /sync, /notify and /engine/…".to_owned()
+        });
+        format!("no address \"{}\"; {meant}", shorten(address, 60))
+    }
+}
+
+fn push_event(
+    resolved: Resolved,
+    budget: &mut Budget,
+    actions: &mut Vec<Action>,
+) -> Result<(), String> {
+    budget.events = budget.events.checked_sub(1).ok_or_else(|| {
+        format!(
+            "one datagram may set off {} changes",
+            Budget::DATAGRAM.events
+        )
+    })?;
+    actions.push(Action::Event(resolved));
+    Ok(())
+}
+
+fn no_arguments(message: &Message) -> Result<(), String> {
+    match message.args.as_slice() {
+        [] => Ok(()),
+        some => Err(format!(
+            "{} takes no argument, got {}",
+            message.address,
+            listed(some)
+        )),
+    }
+}
+
+fn listed(args: &[Value]) -> String {
+    match args {
+        [] => "none".into(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
+}
+
+fn range(param: &Param) -> String {
+    format!("from {} to {} {}", param.min, param.max, param.unit)
+        .trim_end()
+        .to_owned()
+}
+
+fn short(place: usize) -> Result<u16, String> {
+    u16::try_from(place).map_err(|_| format!("the patch has more than {} of them", u16::MAX))
+}
+
+/// `did you mean "…"?`, if one of the names is near.
+fn suggestion<'a>(
+    wrong: &str,
+    names: impl Iterator<Item = &'a str>,
+    budget: &mut Budget,
+) -> Option<String> {
+    if wrong.len() > 32 {
+        return None;
+    }
+    budget.suggestions = budget.suggestions.checked_sub(1)?;
+    let near = (wrong.len() / 3).max(1);
+    names
+        .take(SUGGESTED_FROM)
+        .filter(|name| name.len() <= 64)
+        .map(|name| (strsim::osa_distance(wrong, name), name))
+        .filter(|(distance, name)| {
+            *distance <= near || name.starts_with(wrong) && !wrong.is_empty()
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| format!("did you mean \"{name}\"?"))
+}
