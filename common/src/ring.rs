@@ -115,6 +115,12 @@ impl<'a> Ring<'a> {
         })
     }
 
+    /// All its words, to lock them into memory.
+    #[must_use]
+    pub const fn all_words(&self) -> &'a [AtomicU64] {
+        self.words
+    }
+
     fn cell(&self, block: BlockIndex) -> &'a [AtomicU64] {
         let words = cell_words(self.block_samples);
         let start = HEADER_WORDS + place(block, RING_CELLS) * words;

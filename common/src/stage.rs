@@ -194,6 +194,12 @@ impl<'a> Stage<'a> {
         Ok(Self { words })
     }
 
+    /// All its words, to lock them into memory.
+    #[must_use]
+    pub const fn all_words(&self) -> &'a [AtomicU64] {
+        self.words
+    }
+
     fn get(&self, word: usize) -> u64 {
         self.words[word].load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The last stage: fading in and out, no step where patches change, one kind of NaN.
+//! The last stage: fading in and out, no step where patches change, one kind of NaN and of zero.
 //!
 //! It stands at the head of the arena, so that a replica restored in the middle of a fade goes on
 //! in the middle of the fade.
@@ -74,7 +74,7 @@ impl Master {
                 self.mend(frame);
             }
             for (channel, sample) in frame.iter_mut().enumerate() {
-                *sample = if sample.is_nan() { f32::NAN } else { *sample };
+                *sample = canonical(*sample);
                 self.before[channel] = self.last[channel];
                 self.last[channel] = *sample;
             }
@@ -101,6 +101,19 @@ impl Master {
             *sample += offset * rest * rest;
         }
         self.declick_left -= 1;
+    }
+}
+
+/// The same sound, with one bit pattern for NaN, one for zero, and zero for what is too small to be
+/// a normal number: so equal samples have equal checksums, and a render is the same whether or not
+/// its thread flushes denormals.
+fn canonical(sample: f32) -> f32 {
+    if sample.is_nan() {
+        f32::NAN
+    } else if sample.abs() < f32::MIN_POSITIVE {
+        0.0
+    } else {
+        sample
     }
 }
 
@@ -152,6 +165,15 @@ mod tests {
         let mut new = Master::new(0);
         new.adopt(&old);
         assert_eq!(heard(&mut new, &[0.4, 0.5]), [0.4, 0.5]);
+    }
+
+    #[test]
+    fn there_is_one_kind_of_zero() {
+        for almost in [0.0, -0.0, 1e-40, -1e-40] {
+            assert_eq!(heard(&mut Master::new(0), &[almost])[0].to_bits(), 0);
+        }
+        let least = -f32::MIN_POSITIVE;
+        assert_eq!(heard(&mut Master::new(0), &[least]), [least]);
     }
 
     #[test]

@@ -11,4 +11,5 @@ pub mod link;
 pub mod paths;
 pub mod pidfd;
 pub mod realtime;
+pub mod shared;
 pub mod shm;

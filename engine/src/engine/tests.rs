@@ -371,6 +371,12 @@ fn a_patch_swap_keeps_state_and_takes_the_new_values() {
 }
 
 #[test]
+fn an_engine_can_be_handed_to_the_render_thread() {
+    const fn sent<T: Send>() {}
+    sent::<Engine>();
+}
+
+#[test]
 fn a_trace_names_each_module_in_the_order_of_work() {
     let mut patch = Patch::default_patch();
     patch.modules.reverse();

@@ -95,7 +95,10 @@ mod tests {
         for partial in 1..20 {
             let (n, exact) = (f64::from(partial), 2.0 / std::f64::consts::PI);
             let found = level(100.0, 100.0 * n) * n;
-            assert!((found / exact - 1.0).abs() < 0.02, "partial {partial}: {found}, {exact}");
+            assert!(
+                (found / exact - 1.0).abs() < 0.02,
+                "partial {partial}: {found}, {exact}"
+            );
         }
     }
 

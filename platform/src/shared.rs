@@ -1,0 +1,134 @@
+//! All segments of an instance, under their names: made by the supervisor, opened by the others.
+
+use common::{
+    checkpoint::{CHECKPOINT_WORDS, Checkpoint},
+    layout::LayoutError,
+    ring::{Ring, ring_words},
+    stage::{STAGE_WORDS, Shape, Stage},
+    units::Slot,
+};
+
+use crate::shm::{self, ShmError};
+
+/// The variable that names the launcher's process id, which is part of every segment's name.
+pub const LAUNCHER_PID: &str = "UNDERSTUDY_LAUNCHER_PID";
+
+/// The shared memory of an instance, mapped until the process ends.
+#[derive(Clone, Copy)]
+pub struct Shared {
+    /// Where the music is.
+    pub stage: Stage<'static>,
+    /// The rings of both slots.
+    pub rings: [Ring<'static>; 2],
+    /// The two checkpoints of both slots.
+    pub checkpoints: [[Checkpoint<'static>; 2]; 2],
+}
+
+/// Why the shared memory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Shm(#[from] ShmError),
+    /// The content does not fit.
+    #[error("shared memory {0}: {1}")]
+    Layout(String, LayoutError),
+    /// Nobody said whose.
+    #[error("{LAUNCHER_PID} is not set; start this program with `understudy up`")]
+    NoLauncher,
+}
+
+struct Names {
+    instance: String,
+    launcher: u32,
+}
+
+impl Names {
+    fn of(instance: &str) -> Result<Self, SharedError> {
+        let launcher = std::env::var(LAUNCHER_PID)
+            .ok()
+            .and_then(|pid| pid.parse().ok());
+        Ok(Self {
+            instance: instance.into(),
+            launcher: launcher.ok_or(SharedError::NoLauncher)?,
+        })
+    }
+
+    fn name(&self, what: &str) -> String {
+        shm::name(&self.instance, self.launcher, what)
+    }
+
+    fn ring(&self, slot: Slot) -> String {
+        self.name(&format!("ring-{slot}"))
+    }
+
+    fn checkpoint(&self, slot: Slot, which: usize) -> String {
+        self.name(&format!("checkpoint-{slot}-{which}"))
+    }
+}
+
+impl Shared {
+    /// Makes all segments; the stage last, so that whoever finds it finds all.
+    ///
+    /// # Errors
+    /// When there is no room or the names are taken.
+    pub fn create(instance: &str, shape: &Shape) -> Result<Self, SharedError> {
+        let names = Names::of(instance)?;
+        let samples = shape.block_samples();
+        for slot in Slot::ALL {
+            let name = names.ring(slot);
+            let words = fresh(&name, ring_words(samples))?;
+            Ring::create(words, samples).map_err(|e| SharedError::Layout(name, e))?;
+            for which in 0..2 {
+                let name = names.checkpoint(slot, which);
+                let words = fresh(&name, CHECKPOINT_WORDS)?;
+                Checkpoint::create(words).map_err(|e| SharedError::Layout(name, e))?;
+            }
+        }
+        let name = names.name("stage");
+        let words = fresh(&name, STAGE_WORDS)?;
+        Stage::create(words, shape).map_err(|e| SharedError::Layout(name, e))?;
+        Self::open(instance)
+    }
+
+    /// Opens all segments.
+    ///
+    /// # Errors
+    /// When one is missing, unfinished or of another build.
+    pub fn open(instance: &str) -> Result<Self, SharedError> {
+        let names = Names::of(instance)?;
+        let name = names.name("stage");
+        let stage = Stage::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))?;
+        let samples = stage.shape().block_samples();
+        let ring = |slot| {
+            let name = names.ring(slot);
+            Ring::open(shm::open(&name)?, samples).map_err(|e| SharedError::Layout(name, e))
+        };
+        let checkpoint = |slot, which| {
+            let name = names.checkpoint(slot, which);
+            Checkpoint::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
+        };
+        let [zero, one] = Slot::ALL;
+        Ok(Self {
+            stage,
+            rings: [ring(zero)?, ring(one)?],
+            checkpoints: [
+                [checkpoint(zero, 0)?, checkpoint(zero, 1)?],
+                [checkpoint(one, 0)?, checkpoint(one, 1)?],
+            ],
+        })
+    }
+
+    /// Locks stage and rings into memory; tells whether it was allowed.
+    #[must_use]
+    pub fn lock(&self) -> bool {
+        shm::lock(self.stage.all_words())
+            && self.rings.iter().all(|ring| shm::lock(ring.all_words()))
+    }
+}
+
+/// A segment of that name; what a creator that died half-way has left is replaced.
+fn fresh(name: &str, words: usize) -> Result<&'static [common::sync::AtomicU64], ShmError> {
+    shm::unlink(name);
+    shm::create(name, words)
+}

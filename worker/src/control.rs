@@ -1,0 +1,151 @@
+//! The thread that talks: takes commands in, from the link or from the log, and hands them on.
+//!
+//! Without a supervisor it goes on: the log is there, and a new supervisor will be.
+
+use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration};
+
+use anyhow::Result;
+use common::{
+    command::Command,
+    message::{Fault, FromPeer, Introduction, Numbered, Service, ToWorker},
+    stage::Listener,
+    units::{Incarnation, Seq, Slot},
+};
+use engine::{Engine, patch::Patch};
+use platform::{
+    futex,
+    link::{self, LinkReceiver, LinkSender},
+    paths::Paths,
+};
+
+use crate::{
+    catch_up,
+    log_tail::LogTail,
+    render_loop::{Change, Input, RenderHandle},
+};
+
+/// How often a missing command is looked for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// When the log cannot be read any more.
+pub fn serve(
+    mut handle: RenderHandle,
+    paths: &Paths,
+    slot: Slot,
+    incarnation: Incarnation,
+    mut log: LogTail,
+) -> Result<()> {
+    let mut waiting: VecDeque<Numbered> = std::mem::take(&mut handle.backlog).into();
+    let introduction = Introduction {
+        service: Service::Worker(slot),
+        pid: std::process::id(),
+        incarnation,
+    };
+    let mut link: Option<(LinkSender<FromPeer>, LinkReceiver<ToWorker>)> = None;
+    let mut mute = false;
+    loop {
+        hand_on(&mut handle, &mut waiting, slot);
+        if handle.between.wanted.load(Ordering::Acquire) > handle.last.0 && waiting.is_empty() {
+            waiting.extend(log.commands()?.into_iter().filter(|n| n.seq > handle.last));
+            if !waiting.is_empty() {
+                continue;
+            }
+        }
+        while handle.retired.pop().is_ok() {}
+        let Some((sender, receiver)) = link.as_ref() else {
+            link = link::connect(paths, introduction.clone()).ok();
+            if link.is_none() {
+                std::thread::sleep(LOOK);
+            }
+            continue;
+        };
+        if mute {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        match receiver.recv_for(LOOK) {
+            Ok(None) => {}
+            Ok(Some(ToWorker::Ping)) => drop(sender.send(FromPeer::Pong)),
+            Ok(Some(ToWorker::Commands(commands))) => {
+                waiting.extend(commands);
+            }
+            Ok(Some(ToWorker::Inject(Fault::MuteControl))) => mute = true,
+            Ok(Some(ToWorker::Inject(Fault::DropControl))) => {
+                link = None;
+                mute = true;
+                std::thread::sleep(Duration::from_secs(3600));
+            }
+            Ok(Some(ToWorker::Inject(fault))) => handle.between.faults.request(fault),
+            Err(_) => link = None,
+        }
+    }
+}
+
+/// Puts commands into the render thread's queue, in order, none twice, none left out.
+fn hand_on(handle: &mut RenderHandle, waiting: &mut VecDeque<Numbered>, slot: Slot) {
+    let before = handle.last;
+    while let Some(next) = waiting.front() {
+        if next.seq <= handle.last {
+            waiting.pop_front();
+            continue;
+        }
+        if next.seq > handle.last.next() {
+            // Something was broadcast before the link was up: the log has it.
+            handle
+                .between
+                .wanted
+                .fetch_max(next.seq.0, Ordering::AcqRel);
+            waiting.clear();
+            break;
+        }
+        if handle.inputs.is_full() {
+            break;
+        }
+        let Some(numbered) = waiting.pop_front() else {
+            break;
+        };
+        handle.last = numbered.seq;
+        let _ = handle.inputs.push(prepare(handle, numbered));
+        handle
+            .between
+            .received
+            .store(handle.last.0, Ordering::Release);
+    }
+    if handle.last != before {
+        futex::ring(handle.shared.stage.bell(Listener::Worker(slot)));
+    }
+}
+
+fn prepare(handle: &RenderHandle, numbered: Numbered) -> Input {
+    let Numbered {
+        seq: Seq(seq),
+        offset,
+        next_offset,
+        command,
+    } = numbered;
+    let change = match command {
+        Command::Event(event) => Change::Event(event),
+        Command::Patch(json) => match build(handle, &json) {
+            Ok(engine) => Change::Patch(engine),
+            // The supervisor has checked it; if this build disagrees, both replicas do.
+            Err(_) => Change::Event(common::command::Event::Run(true)),
+        },
+    };
+    Input {
+        seq: Seq(seq),
+        offset,
+        next_offset,
+        change,
+    }
+}
+
+fn build(handle: &RenderHandle, json: &str) -> Result<Box<Engine>> {
+    let patch = Patch::from_json(json)?;
+    Ok(Box::new(Engine::new(
+        &patch,
+        catch_up::config_of(&handle.shared),
+    )?))
+}

@@ -1,0 +1,55 @@
+//! A worker: renders the patch, block by block, into the ring of its slot.
+//!
+//! Started by the supervisor through the launcher, killed by anybody: it restores the newest
+//! checkpoint, replays what came after it, and plays on. Two threads: one talks, one plays.
+#![forbid(unsafe_code)]
+
+mod catch_up;
+mod control;
+mod faults;
+mod log_tail;
+mod render_loop;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use common::units::{Incarnation, Slot};
+use platform::{paths::Paths, shared::Shared};
+
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: platform::realtime::AllocDisabler = platform::realtime::AllocDisabler;
+
+/// One of the two workers of an Understudy instance; started by its launcher.
+#[derive(Parser)]
+struct Arguments {
+    /// The instance.
+    #[arg(long)]
+    instance: String,
+    /// The slot, 0 or 1.
+    #[arg(long)]
+    slot: u64,
+    /// The number of this life.
+    #[arg(long)]
+    incarnation: u64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let slot = Slot::from_index(arguments.slot).context("--slot must be 0 or 1")?;
+    let incarnation = Incarnation(arguments.incarnation);
+    let paths = Paths::of(&arguments.instance)?;
+    let shared = Shared::open(&arguments.instance)?;
+    let locked = shared.lock();
+    std::panic::set_hook(Box::new(move |info| {
+        shared.stage.slot(slot).write_epitaph(&info.to_string());
+    }));
+    let mut log = log_tail::LogTail::open(&paths.command_log())?;
+    let start = catch_up::start(&shared, &mut log)?;
+    shared
+        .stage
+        .slot(slot)
+        .take_seat(incarnation, start.mark.block, start.mark.seq);
+    let (control, render) = render_loop::pair(&shared, slot, incarnation, start);
+    render_loop::spawn(render, locked)?;
+    control::serve(control, &paths, slot, incarnation, log)
+}

@@ -1,0 +1,293 @@
+//! The thread that plays: next block, commands, modules, proof, publication, checkpoint.
+//!
+//! REAL-TIME. It speaks to the control thread through two wait-free queues and a number each way,
+//! to the world through shared words, and makes no system call but the futex.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use common::{
+    checkpoint::Mark,
+    command::Event,
+    limits::{CHECKPOINT_BLOCKS, COMMAND_QUEUE, LONE_CHECKPOINT_BLOCKS},
+    message::Numbered,
+    ring::{Proof, checksum},
+    stage::{Crumb, Listener, Phase},
+    units::{BlockIndex, Incarnation, Seq, Slot},
+};
+use engine::Engine;
+use failover::decide::{self, Step, Waiting};
+use platform::{
+    futex,
+    realtime::{self, Granted},
+    shared::Shared,
+};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::{catch_up::Start, faults::Faults};
+
+/// A doorbell may be missed; then the shared words are looked at again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The exit code of a worker that cannot catch up any more.
+pub const OVERTAKEN: i32 = 70;
+
+/// A command on its way to the render thread.
+pub struct Input {
+    pub seq: Seq,
+    pub offset: u64,
+    pub next_offset: u64,
+    pub change: Change,
+}
+
+/// What a command changes.
+pub enum Change {
+    Event(Event),
+    /// A whole engine, built by the control thread.
+    Patch(Box<Engine>),
+}
+
+/// What the two threads share besides the queues.
+#[derive(Default)]
+pub struct Between {
+    /// The last command put into the queue; written by the control thread.
+    pub received: AtomicU64,
+    /// The last command that was decided but is not here; written by the render thread.
+    pub wanted: AtomicU64,
+    pub faults: Faults,
+}
+
+/// The control thread's half.
+pub struct RenderHandle {
+    pub shared: Shared,
+    pub between: Arc<Between>,
+    pub inputs: Producer<Input>,
+    pub retired: Consumer<Box<Engine>>,
+    /// Commands that the log held at the start, not yet in the queue.
+    pub backlog: Vec<Numbered>,
+    pub last: Seq,
+}
+
+/// The render thread's half.
+pub struct RenderProcessor {
+    shared: Shared,
+    slot: Slot,
+    incarnation: Incarnation,
+    between: Arc<Between>,
+    inputs: Consumer<Input>,
+    retired: Producer<Box<Engine>>,
+    engine: Box<Engine>,
+    mark: Mark,
+    samples: Vec<f32>,
+    next_checkpoint: usize,
+}
+
+/// Both halves, born together.
+pub fn pair(
+    shared: &Shared,
+    slot: Slot,
+    incarnation: Incarnation,
+    start: Start,
+) -> (RenderHandle, RenderProcessor) {
+    let (inputs, from_control) = RingBuffer::new(COMMAND_QUEUE);
+    let (retire, retired) = RingBuffer::new(COMMAND_QUEUE);
+    let between = Arc::new(Between::default());
+    between.received.store(start.mark.seq.0, Ordering::Release);
+    let handle = RenderHandle {
+        shared: *shared,
+        between: Arc::clone(&between),
+        inputs,
+        retired,
+        backlog: start.commands,
+        last: start.mark.seq,
+    };
+    let processor = RenderProcessor {
+        shared: *shared,
+        slot,
+        incarnation,
+        between,
+        inputs: from_control,
+        retired: retire,
+        engine: start.engine,
+        mark: start.mark,
+        samples: vec![0.0; shared.stage.shape().block_samples()],
+        next_checkpoint: 0,
+    };
+    (handle, processor)
+}
+
+/// Starts the render thread.
+///
+/// # Errors
+/// When the machine gives no thread.
+pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()> {
+    thread::Builder::new()
+        .name("render".into())
+        .spawn(move || {
+            let granted = Granted {
+                priority: realtime::ask_priority(5),
+                locked,
+            };
+            processor
+                .shared
+                .stage
+                .slot(processor.slot)
+                .set_notes(granted.to_bits());
+            realtime::flush_denormals();
+            let bell = processor
+                .shared
+                .stage
+                .bell(Listener::Worker(processor.slot));
+            loop {
+                let seen = bell.load(Ordering::Acquire);
+                match realtime::section(|| processor.advance()) {
+                    Advanced::Rendered => {}
+                    Advanced::Idle => futex::wait(bell, seen, LOOK_AGAIN),
+                    Advanced::Overtaken => platform::harm::exit_now(OVERTAKEN),
+                }
+            }
+        })?;
+    Ok(())
+}
+
+enum Advanced {
+    Rendered,
+    Idle,
+    Overtaken,
+}
+
+impl RenderProcessor {
+    /// Renders the next block, if it may.
+    fn advance(&mut self) -> Advanced {
+        let received = Seq(self.between.received.load(Ordering::Acquire));
+        let stage = &self.shared.stage;
+        match decide::step(stage, self.slot, self.mark.block, self.mark.seq, received) {
+            Step::Render(seq) => self.block(seq),
+            Step::Wait(waiting) => {
+                if let Waiting::Commands(seq) = waiting {
+                    self.between.wanted.store(seq.0, Ordering::Release);
+                }
+                return Advanced::Idle;
+            }
+            Step::Overtaken => return Advanced::Overtaken,
+        }
+        Advanced::Rendered
+    }
+
+    fn block(&mut self, seq: Seq) {
+        let stage = self.shared.stage;
+        let block = self.mark.block;
+        let seat = stage.slot(self.slot);
+        seat.drop_crumb(Crumb {
+            block,
+            phase: Phase::Applying,
+            module: 0,
+        });
+        self.apply(seq);
+        let mut trace = |module| {
+            seat.drop_crumb(Crumb {
+                block,
+                phase: Phase::Rendering,
+                module,
+            })
+        };
+        self.engine.render(&mut self.samples, &mut trace);
+        self.between.faults.act(&mut self.samples);
+        seat.drop_crumb(Crumb {
+            block,
+            phase: Phase::Publishing,
+            module: 0,
+        });
+        self.publish(block, seq);
+        self.mark.block = block.next();
+        seat.advance(self.mark.block, seq);
+        let leads = stage.preference().slot == self.slot;
+        if leads {
+            futex::ring(stage.bell(Listener::Worker(self.slot.other())));
+        }
+        if stage.shape().freewheel {
+            futex::ring(stage.bell(Listener::AudioOut));
+        }
+        self.checkpoint(leads);
+        seat.drop_crumb(Crumb {
+            block: self.mark.block,
+            phase: Phase::Idle,
+            module: 0,
+        });
+    }
+
+    /// Applies the commands up to `seq`, in order.
+    fn apply(&mut self, seq: Seq) {
+        while self.inputs.peek().is_ok_and(|input| input.seq <= seq) {
+            let Ok(input) = self.inputs.pop() else { return };
+            self.mark.next_offset = input.next_offset;
+            match input.change {
+                Change::Event(event) => self.engine.apply(&event),
+                Change::Patch(mut engine) => {
+                    engine.adopt(&self.engine);
+                    std::mem::swap(&mut engine, &mut self.engine);
+                    self.mark.patch_offset = input.offset;
+                    // As many places as inputs, and emptied by whoever fills those: never full.
+                    if let Err(rtrb::PushError::Full(engine)) = self.retired.push(engine) {
+                        std::mem::forget(engine);
+                    }
+                }
+            }
+        }
+        self.mark.seq = seq;
+    }
+
+    /// Proves the block, and publishes it unless it is played already or a predecessor did.
+    fn publish(&self, block: BlockIndex, seq: Seq) {
+        let Some(ring) = self.shared.rings.get(self.slot.index()) else {
+            return;
+        };
+        let sum = checksum(block, seq, &self.samples);
+        ring.prove(
+            block,
+            Proof {
+                incarnation: self.incarnation,
+                sum,
+            },
+        );
+        if block >= self.shared.stage.cursor() && ring.published(block).is_none() {
+            ring.publish(block, self.incarnation, seq, sum, &self.samples);
+        }
+    }
+
+    /// The follower keeps the checkpoints; a leader only when nobody has kept one for long.
+    fn checkpoint(&mut self, leads: bool) {
+        let block = self.mark.block;
+        if !block.0.is_multiple_of(CHECKPOINT_BLOCKS) {
+            return;
+        }
+        if leads {
+            let newest = self
+                .shared
+                .checkpoints
+                .iter()
+                .flatten()
+                .filter_map(|c| c.block())
+                .max();
+            if newest.unwrap_or_default().0 + LONE_CHECKPOINT_BLOCKS > block.0 {
+                return;
+            }
+        }
+        let seat = self.shared.stage.slot(self.slot);
+        seat.drop_crumb(Crumb {
+            block,
+            phase: Phase::Checkpointing,
+            module: 0,
+        });
+        let own = self.shared.checkpoints.get(self.slot.index());
+        if let Some(checkpoint) = own.and_then(|pair| pair.get(self.next_checkpoint)) {
+            checkpoint.write(self.mark, self.engine.arena());
+        }
+        self.next_checkpoint ^= 1;
+    }
+}
