@@ -1,0 +1,98 @@
+//! The thread that talks: opens the sink, says where the sound goes, ends it in good order.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use common::{
+    message::{Fault, FromPeer, Introduction, Service, ToAudio},
+    units::Incarnation,
+};
+use platform::{
+    harm,
+    link::{self, LinkReceiver, LinkSender},
+    paths::Paths,
+    shared::Shared,
+};
+
+use crate::sinks;
+
+type Link = (LinkSender<FromPeer>, LinkReceiver<ToAudio>);
+
+/// How often the sink is looked after.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Serves until told to finish.
+///
+/// # Errors
+/// When the sink cannot be opened.
+pub fn serve(paths: &Paths, shared: &Shared, wish: &str) -> Result<()> {
+    let mut sink = match sinks::open(shared, wish) {
+        Ok(sink) => sink,
+        Err(why) => {
+            if let Some((sender, _)) = connect(paths) {
+                let _ = sender.send(FromPeer::Fatal(why.to_string()));
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            bail!("{why}");
+        }
+    };
+    let mut shown = String::new();
+    let mut link: Option<Link> = None;
+    let mut mute = false;
+    loop {
+        let news = sink.look_after();
+        let Some((sender, receiver)) = link.as_ref() else {
+            link = connect(paths);
+            match &link {
+                Some((sender, _)) => {
+                    shown = sink.describe();
+                    let _ = sender.send(FromPeer::Sink(shown.clone()));
+                    let _ = sender.send(FromPeer::Up);
+                }
+                None => std::thread::sleep(LOOK),
+            }
+            continue;
+        };
+        if let Some(note) = news {
+            let _ = sender.send(FromPeer::Note(note));
+        }
+        if sink.describe() != shown {
+            shown = sink.describe();
+            let _ = sender.send(FromPeer::Sink(shown.clone()));
+        }
+        if mute {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        match receiver.recv_for(LOOK) {
+            Ok(None) => {}
+            Ok(Some(ToAudio::Finish)) => {
+                sink.finish();
+                return Ok(());
+            }
+            Ok(Some(ToAudio::Inject(fault))) => mute = inject(fault),
+            Err(_) => link = None,
+        }
+    }
+}
+
+fn connect(paths: &Paths) -> Option<Link> {
+    let introduction = Introduction {
+        service: Service::AudioOut,
+        pid: std::process::id(),
+        incarnation: Incarnation::default(),
+    };
+    link::connect(paths, introduction).ok()
+}
+
+/// Acts out a fault; true when the control channel is to be ignored from now on.
+fn inject(fault: Fault) -> bool {
+    match fault {
+        Fault::Segv => harm::segmentation_fault(),
+        Fault::Abort => std::process::abort(),
+        Fault::Panic => panic!("injected: a panic in audio-out"),
+        Fault::Exit(code) => harm::exit_now(code),
+        Fault::Oom => harm::out_of_memory(),
+        _ => true,
+    }
+}

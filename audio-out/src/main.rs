@@ -1,0 +1,36 @@
+//! audio-out: owns the sound card, or what stands for it; merges the two rings.
+//!
+//! It takes block after block from the preferred ring, else from the other: it needs nobody to
+//! tell it that a worker is gone. Its control thread talks; the sink's thread plays.
+#![forbid(unsafe_code)]
+
+mod control;
+mod player;
+mod sinks;
+
+use anyhow::Result;
+use clap::Parser;
+use platform::{paths::Paths, shared::Shared};
+
+#[cfg(debug_assertions)]
+#[global_allocator]
+static ALLOCATOR: platform::realtime::AllocDisabler = platform::realtime::AllocDisabler;
+
+/// The audio output of an Understudy instance; started by its launcher.
+#[derive(Parser)]
+struct Arguments {
+    /// The instance.
+    #[arg(long)]
+    instance: String,
+    /// auto, device, device:NAME, wav:PATH or null.
+    #[arg(long)]
+    sink: String,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let paths = Paths::of(&arguments.instance)?;
+    let shared = Shared::open(&arguments.instance)?;
+    let _ = shared.lock();
+    control::serve(&paths, &shared, &arguments.sink)
+}

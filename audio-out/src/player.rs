@@ -1,0 +1,119 @@
+//! What a sink's thread calls: frames of any number, cut from blocks.
+//!
+//! REAL-TIME: no allocation, lock, log or file; the one system call is the futex that wakes the
+//! workers when the play cursor has moved.
+
+use std::sync::atomic::Ordering;
+
+use common::{
+    stage::{Listener, Stage},
+    units::Slot,
+};
+use failover::merge::{Merger, Taken};
+use platform::{futex, realtime, shared::Shared};
+
+/// Plays the instance's sound.
+pub struct Player {
+    shared: Shared,
+    merger: Merger,
+    block: Vec<f32>,
+    /// Samples of `block` that are out already.
+    used: usize,
+}
+
+impl Player {
+    /// A player that goes on at the play cursor.
+    pub fn new(shared: &Shared) -> Self {
+        let samples = shared.stage.shape().block_samples();
+        Self {
+            shared: *shared,
+            merger: Merger::new(&shared.stage, shared.stage.cursor()),
+            block: vec![0.0; samples],
+            used: samples,
+        }
+    }
+
+    /// Fills `out`, whole frames of all channels: something has to be played now.
+    pub fn fill(&mut self, whole: &mut [f32]) {
+        realtime::section(|| {
+            let mut out = whole;
+            let blocks = out.len().div_ceil(self.block.len()) as u64;
+            self.shared.stage.raise_burst(blocks.saturating_sub(1));
+            while !out.is_empty() {
+                if self.used == self.block.len() {
+                    if !self.begun() {
+                        out.fill(0.0);
+                        return;
+                    }
+                    self.merger.take(
+                        &self.shared.stage,
+                        &self.shared.rings,
+                        true,
+                        &mut self.block,
+                    );
+                    self.used = 0;
+                    wake_workers(&self.shared.stage);
+                }
+                let count = out.len().min(self.block.len() - self.used);
+                let (now, later) = out.split_at_mut(count);
+                now.copy_from_slice(&self.block[self.used..self.used + count]);
+                self.used += count;
+                out = later;
+            }
+        });
+    }
+
+    /// The next block, for sinks that take blocks; `None` if it is not there and need not be yet.
+    pub fn take(&mut self, due: bool) -> Option<&[f32]> {
+        let taken = realtime::section(|| {
+            if !self.begun() {
+                return Taken::Missing;
+            }
+            let taken =
+                self.merger
+                    .take(&self.shared.stage, &self.shared.rings, due, &mut self.block);
+            if taken != Taken::Missing {
+                wake_workers(&self.shared.stage);
+            }
+            taken
+        });
+        (taken != Taken::Missing).then_some(&self.block)
+    }
+
+    /// Start-up grace: nothing is due before the workers have filled the lead for the first time.
+    fn begun(&self) -> bool {
+        let stage = &self.shared.stage;
+        if stage.playing() {
+            return true;
+        }
+        let leader = stage.slot(stage.preference().slot);
+        let begun = leader.frontier() >= stage.horizon();
+        if begun {
+            stage.set_playing();
+        } else {
+            stage.pulse();
+            stage.acknowledge(stage.preference().epoch);
+        }
+        begun
+    }
+
+    /// Sleeps until a worker has published something, or for a while (sinks without a clock).
+    pub fn wait(&self, timeout: std::time::Duration) {
+        let bell = self.shared.stage.bell(Listener::AudioOut);
+        let seen = bell.load(Ordering::Acquire);
+        if self
+            .shared
+            .rings
+            .iter()
+            .all(|ring| ring.published(self.merger.block()).is_none())
+        {
+            futex::wait(bell, seen, timeout);
+        }
+    }
+}
+
+fn wake_workers(stage: &Stage<'_>) {
+    for slot in Slot::ALL {
+        futex::ring(stage.bell(Listener::Worker(slot)));
+    }
+}

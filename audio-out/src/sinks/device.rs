@@ -1,0 +1,168 @@
+//! Plays on a sound device through cpal.
+//!
+//! The callback asks for frames of any number and gets them from the player. A device that fails
+//! is let go of by the control thread at its first error and opened again with growing pauses.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use cpal::{
+    BufferSize, ErrorKind, OutputCallbackInfo, Stream, StreamConfig,
+    traits::{DeviceTrait, HostTrait, StreamTrait},
+};
+use platform::{realtime, shared::Shared};
+
+use super::{Player, Sink};
+
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// A sound device.
+pub struct Device {
+    shared: Shared,
+    wish: Option<String>,
+    stream: Option<Stream>,
+    failed: Arc<AtomicBool>,
+    name: String,
+    retry_at: Instant,
+    pause: Duration,
+}
+
+impl Device {
+    /// Opens the device of that name, or the default one, and starts to play.
+    ///
+    /// # Errors
+    /// When there is none, or it does not take what the instance plays.
+    pub fn open(shared: &Shared, wish: Option<&str>) -> Result<Self> {
+        let failed = Arc::new(AtomicBool::new(false));
+        let (stream, name) = start(shared, wish, &failed)?;
+        Ok(Self {
+            shared: *shared,
+            wish: wish.map(Into::into),
+            stream: Some(stream),
+            failed,
+            name,
+            retry_at: Instant::now(),
+            pause: PAUSE,
+        })
+    }
+}
+
+fn start(
+    shared: &Shared,
+    wish: Option<&str>,
+    failed: &Arc<AtomicBool>,
+) -> Result<(Stream, String)> {
+    let host = cpal::default_host();
+    let device = match wish {
+        None => host
+            .default_output_device()
+            .context("there is no default output device")?,
+        Some(wish) => {
+            let mut names = Vec::new();
+            let mut found = None;
+            for device in host
+                .output_devices()
+                .context("the devices cannot be listed")?
+            {
+                let name = device.to_string();
+                if name == wish || device.id().is_ok_and(|id| id.to_string().ends_with(wish)) {
+                    found = Some(device);
+                    break;
+                }
+                names.push(name);
+            }
+            found
+                .with_context(|| format!("no device \"{wish}\"; there are: {}", names.join(", ")))?
+        }
+    };
+    let name = device.to_string();
+    let shape = shared.stage.shape();
+    let config = StreamConfig {
+        channels: shape.channels as u16,
+        sample_rate: shape.rate_hz,
+        buffer_size: BufferSize::Fixed(shape.block_frames),
+    };
+    let open = |config: StreamConfig| {
+        let mut player = Player::new(shared);
+        let mut prepared = false;
+        let play = move |out: &mut [f32], _: &OutputCallbackInfo| {
+            if !prepared {
+                // Once, in the thread that cpal made.
+                let _ = realtime::ask_priority(8);
+                realtime::flush_denormals();
+                prepared = true;
+            }
+            player.fill(out);
+        };
+        let failed = Arc::clone(failed);
+        let fail = move |error: cpal::Error| {
+            if !matches!(error.kind(), ErrorKind::RealtimeDenied | ErrorKind::Xrun) {
+                failed.store(true, Ordering::Relaxed);
+            }
+        };
+        device.build_output_stream(config, play, fail, None)
+    };
+    let stream = open(config)
+        .or_else(|_| {
+            open(StreamConfig {
+                buffer_size: BufferSize::Default,
+                ..config
+            })
+        })
+        .with_context(|| {
+            format!(
+                "{name} does not play {} channels at {} Hz",
+                shape.channels, shape.rate_hz
+            )
+        })?;
+    stream
+        .play()
+        .with_context(|| format!("{name} does not start"))?;
+    Ok((stream, name))
+}
+
+impl Sink for Device {
+    fn describe(&self) -> String {
+        match self.stream {
+            Some(_) => format!("device:{}", self.name),
+            None => format!("device:{} (gone; waiting for it)", self.name),
+        }
+    }
+
+    fn look_after(&mut self) -> Option<String> {
+        if self.stream.is_some() && self.failed.swap(false, Ordering::Relaxed) {
+            self.stream = None;
+            self.pause = PAUSE;
+            self.retry_at = Instant::now() + self.pause;
+            return Some(format!(
+                "the device {} has failed; it is opened again when it is back",
+                self.name
+            ));
+        }
+        if self.stream.is_none() && Instant::now() >= self.retry_at {
+            match start(&self.shared, self.wish.as_deref(), &self.failed) {
+                Ok((stream, name)) => {
+                    self.failed.store(false, Ordering::Relaxed);
+                    (self.stream, self.name) = (Some(stream), name);
+                    return Some(format!("the device {} plays again", self.name));
+                }
+                Err(_) => {
+                    self.pause = (self.pause * 2).min(PAUSE_MAX);
+                    self.retry_at = Instant::now() + self.pause;
+                }
+            }
+        }
+        None
+    }
+
+    fn finish(self: Box<Self>) {
+        drop(self.stream);
+    }
+}

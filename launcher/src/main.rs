@@ -1,0 +1,54 @@
+//! The launcher: parent of all processes, keeper of the bound sockets; it starts the supervisor
+//! again whenever that ends.
+//!
+//! It holds what must outlive everyone else and does nothing that can fail: one thread, one poll
+//! loop, no shared memory mapped, no sound, no decision. `understudy up` leaves it running.
+#![forbid(unsafe_code)]
+
+mod children;
+mod house;
+
+use std::{io::Write, process::ExitCode};
+
+use common::options::{Options, Started, VARIABLE};
+use platform::fd;
+
+fn main() -> ExitCode {
+    if std::env::args().len() > 1 {
+        println!(
+            "understudy-launcher takes no arguments; it is started by `understudy up`, which hands \
+             the options over in {VARIABLE}"
+        );
+        return ExitCode::from(2);
+    }
+    let mut waiting = fd::inherited(fd::READY).ok().map(std::fs::File::from);
+    let mut tell = |started: Started| {
+        if let Some(mut pipe) = waiting.take() {
+            let _ = writeln!(
+                pipe,
+                "{}",
+                serde_json::to_string(&started).unwrap_or_default()
+            );
+        }
+    };
+    let text = std::env::var(VARIABLE).unwrap_or_default();
+    let options: Options = match serde_json::from_str(&text) {
+        Ok(options) => options,
+        Err(why) => {
+            tell(Started::Failed(format!(
+                "{VARIABLE} holds no options ({why}); use `understudy up`"
+            )));
+            return ExitCode::FAILURE;
+        }
+    };
+    match house::House::open(&options) {
+        Ok(house) => {
+            house.keep(&mut tell);
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            tell(Started::Failed(why.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
