@@ -12,6 +12,7 @@ mod math;
 mod module;
 mod modules;
 pub mod patch;
+pub mod replay;
 mod schedule;
 pub mod score;
 mod smooth;

@@ -11,5 +11,6 @@ pub mod link;
 pub mod paths;
 pub mod pidfd;
 pub mod realtime;
+pub mod say;
 pub mod shared;
 pub mod shm;

@@ -1,0 +1,163 @@
+//! The edges: launcher, control socket, links and time, each turned into events for the stack.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::{
+    message::{Answer, FromLauncher, FromPeer, Introduction, Request, Service},
+    options::Options,
+};
+use platform::{fd, link, link::LinkReceiver, say};
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, unix::AsyncFd},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, oneshot},
+};
+
+use crate::{
+    event::{Event, PeerLink},
+    stack::Stack,
+};
+
+/// Events that may wait; behind it, peers wait.
+const EVENTS: usize = 1_024;
+/// The longest question at the control socket.
+const QUESTION_BYTES: u64 = 256 * 1024;
+/// How often the shared words are looked at: while something is under way, and while all is well.
+const BUSY: Duration = Duration::from_millis(1);
+const CALM: Duration = Duration::from_millis(8);
+
+/// Runs the supervisor until the stack has ended.
+///
+/// # Errors
+/// When it cannot begin.
+pub async fn run(options: &Options) -> Result<()> {
+    let listener = fd::inherited_listener(fd::CONTROL)?;
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
+    let packets = fd::inherited(fd::LAUNCHER)?;
+    let to_launcher = packets.try_clone()?;
+    let packets = AsyncFd::register(packets)?;
+    let (events, mut queue) = mpsc::channel(EVENTS);
+    let say = move |packet: &common::message::ToLauncher| {
+        let text = serde_json::to_vec(packet).unwrap_or_default();
+        rustix::net::send(&to_launcher, &text, SendFlags::NOSIGNAL)
+            .map(|_| ())
+            .map_err(Into::into)
+    };
+    let mut stack = Stack::begin(options, Box::new(say)).context("the supervisor cannot begin")?;
+    tokio::spawn(hear_launcher(packets, events.clone()));
+    tokio::spawn(answer_all(listener, events.clone()));
+    while !stack.ended() {
+        let pause = if stack.busy() { BUSY } else { CALM };
+        let event = tokio::select! {
+            event = queue.recv() => event.unwrap_or(Event::Tick),
+            () = tokio::time::sleep_until(stack.last_tick() + pause) => Event::Tick,
+        };
+        stack.handle(event);
+    }
+    Ok(())
+}
+
+async fn hear_launcher(packets: AsyncFd<std::os::fd::OwnedFd>, events: mpsc::Sender<Event>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(mut ready) = packets.readable().await {
+        let read = rustix::net::recv(
+            packets.get_ref(),
+            buffer.as_mut_slice(),
+            RecvFlags::DONTWAIT,
+        );
+        match read {
+            Ok((0, _)) => return,
+            Ok((length, _)) => {
+                let packet: Option<FromLauncher> = buffer
+                    .get(..length)
+                    .and_then(|text| serde_json::from_slice(text).ok());
+                if let Some(packet) = packet {
+                    let _ = events.send(Event::Launcher(packet)).await;
+                }
+            }
+            Err(_) => ready.clear_ready(),
+        }
+    }
+}
+
+async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(answer_one(stream, events.clone()))),
+            Err(why) => {
+                say::line("supervisor", &format!("the control socket fails: {why}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer_one(mut stream: UnixStream, events: mpsc::Sender<Event>) {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(read.take(QUESTION_BYTES));
+    if reader.read_line(&mut line).await.is_err() {
+        return;
+    }
+    let answer = match serde_json::from_str(&line) {
+        Ok(Request::Link(introduction)) => offer(introduction.service, events),
+        Ok(request) => {
+            let (answer, answered) = oneshot::channel();
+            let _ = events.send(Event::Asked(request, answer)).await;
+            answered.await.unwrap_or_else(|_| {
+                Answer::No("the supervisor was replaced meanwhile; ask again".into())
+            })
+        }
+        Err(why) => Answer::No(format!("that is no request: {why}")),
+    };
+    let mut text = serde_json::to_string(&answer).unwrap_or_default();
+    text.push('\n');
+    let _ = write.write_all(text.as_bytes()).await;
+}
+
+/// Offers a link of the kind that the service speaks.
+fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
+    let offered = match service {
+        Service::Worker(_) => {
+            link::offer(move |who, link, from| hear(&events, who, PeerLink::Worker(link), &from))
+        }
+        Service::AudioOut => {
+            link::offer(move |who, link, from| hear(&events, who, PeerLink::Audio(link), &from))
+        }
+        Service::OscGateway => {
+            link::offer(move |who, link, from| hear(&events, who, PeerLink::Gateway(link), &from))
+        }
+        Service::Supervisor => return Answer::No("the supervisor has no link to itself".into()),
+    };
+    match offered {
+        Ok(name) => Answer::Ok(name.into()),
+        Err(why) => Answer::No(why.to_string()),
+    }
+}
+
+/// A peer's thread: turns what it says into events until its link breaks.
+fn hear(
+    events: &mpsc::Sender<Event>,
+    who: Introduction,
+    link: PeerLink,
+    from: &LinkReceiver<FromPeer>,
+) {
+    if events
+        .blocking_send(Event::Linked(who.clone(), link))
+        .is_err()
+    {
+        return;
+    }
+    while let Ok(message) = from.recv() {
+        if events
+            .blocking_send(Event::Said(who.clone(), message))
+            .is_err()
+        {
+            return;
+        }
+    }
+    let _ = events.blocking_send(Event::Unlinked(who));
+}

@@ -1,0 +1,170 @@
+//! The command log's writer: every accepted command before it is broadcast, every decision in time.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use anyhow::Result;
+use common::{
+    command::Command,
+    command_log::{self, Record, VERSION},
+    message::Numbered,
+    stage::{Decision, Shape, Stage},
+    units::{BlockIndex, Seq},
+};
+
+/// The log of the run in progress.
+pub struct CommandLog {
+    file: File,
+    offset: u64,
+    /// The last command's number.
+    seq: Seq,
+    /// The decisions below this block are in the log; the last of them is `decided`.
+    next_block: BlockIndex,
+    decided: Seq,
+}
+
+impl CommandLog {
+    /// Begins a log: the head and the first patch.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(path: &Path, shape: Shape, patch: String) -> io::Result<Self> {
+        let file = File::create(path)?;
+        let mut log = Self {
+            file,
+            offset: 0,
+            seq: Seq(0),
+            next_block: BlockIndex(0),
+            decided: Seq(1),
+        };
+        log.append(&[Record::Head {
+            version: VERSION,
+            shape,
+        }])?;
+        log.accept(vec![Command::Patch(patch)])?;
+        Ok(log)
+    }
+
+    /// Goes on with a log that another supervisor has left; a torn last record is dropped. Calls
+    /// `each` for every record.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn adopt(path: &Path, mut each: impl FnMut(&Record)) -> Result<Self> {
+        let bytes = fs::read(path)?;
+        let (mut seq, mut decided, mut next_block) = (Seq(0), Seq(1), BlockIndex(0));
+        for (_, record) in command_log::records(&bytes) {
+            match &record {
+                Record::Command { seq: number, .. } => seq = *number,
+                Record::Decision { block, seq } => (next_block, decided) = (block.next(), *seq),
+                Record::Progress { block } => next_block = next_block.max(*block),
+                Record::Head { .. } | Record::State { .. } => {}
+            }
+            each(&record);
+        }
+        let offset = command_log::whole_bytes(&bytes);
+        let file = File::options().append(true).open(path)?;
+        if offset < bytes.len() as u64 {
+            let torn = bytes.len() as u64 - offset;
+            platform::say::line(
+                "supervisor",
+                &format!("the command log ended in a torn record; {torn} bytes dropped"),
+            );
+            file.set_len(offset)?;
+        }
+        Ok(Self {
+            file,
+            offset,
+            seq,
+            next_block,
+            decided,
+        })
+    }
+
+    /// The last command's number.
+    pub const fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Numbers commands and writes them down.
+    ///
+    /// # Errors
+    /// When they cannot be written; then they are not accepted.
+    pub fn accept(&mut self, commands: Vec<Command>) -> io::Result<Vec<Numbered>> {
+        let mut bytes = Vec::new();
+        let mut numbered = Vec::with_capacity(commands.len());
+        let mut seq = self.seq;
+        for command in commands {
+            seq = seq.next();
+            let record = Record::Command { seq, command };
+            let offset = self.offset + bytes.len() as u64;
+            bytes.extend(command_log::encode(&record));
+            let next_offset = self.offset + bytes.len() as u64;
+            if let Record::Command { command, .. } = record {
+                numbered.push(Numbered {
+                    seq,
+                    offset,
+                    next_offset,
+                    command,
+                });
+            }
+        }
+        self.write(&bytes)?;
+        self.seq = seq;
+        Ok(numbered)
+    }
+
+    /// Writes other records down.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        let bytes: Vec<u8> = records.iter().flat_map(command_log::encode).collect();
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Err(why) = self.file.write_all(bytes) {
+            // What got in half-way must not stand before what comes next.
+            let _ = self.file.set_len(self.offset);
+            return Err(why);
+        }
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes down what the workers have decided since the last call.
+    ///
+    /// # Errors
+    /// When it cannot be written; the next call tries again.
+    pub fn collect(&mut self, stage: &Stage<'_>, frontier: BlockIndex) -> io::Result<()> {
+        let mut records = Vec::new();
+        let (mut block, mut decided) = (self.next_block, self.decided);
+        while block < frontier {
+            match stage.decision(block, decided) {
+                Decision::Seq(seq) if seq > decided => {
+                    records.push(Record::Decision { block, seq });
+                    decided = seq;
+                }
+                Decision::Seq(_) | Decision::Gone => {}
+                Decision::Open => break,
+            }
+            block = block.next();
+        }
+        self.append(&records)?;
+        (self.next_block, self.decided) = (block, decided);
+        stage.set_logged(block);
+        Ok(())
+    }
+
+    /// Says how far it was played.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn progress(&mut self, block: BlockIndex) -> io::Result<()> {
+        self.append(&[Record::Progress { block }])
+    }
+}

@@ -1,0 +1,127 @@
+//! The processes that are there: who, since when, and the way to them.
+
+use std::{collections::BTreeMap, fs, os::fd::OwnedFd, time::Instant};
+
+use common::{
+    message::{Child, Fault, Service, ToAudio, ToGateway, ToWorker},
+    units::Incarnation,
+};
+use platform::{link::LinkError, pidfd};
+
+use crate::event::PeerLink;
+
+/// A process.
+pub struct Process {
+    pub pid: u32,
+    pub incarnation: Incarnation,
+    pub since: Instant,
+    /// It has said that it can do its work.
+    pub up: bool,
+    pub link: Option<PeerLink>,
+    /// When it last showed that it reads its channel.
+    pub heard: Instant,
+    handle: Option<OwnedFd>,
+    /// Processor time and when it was read, for `status`.
+    cpu: (f64, Instant),
+}
+
+/// All processes, and how often each has been started again.
+#[derive(Default)]
+pub struct Peers {
+    pub processes: BTreeMap<Service, Process>,
+    pub starts: BTreeMap<Service, u32>,
+}
+
+impl Peers {
+    /// A process has been started or was found.
+    pub fn add(&mut self, child: Child) {
+        let now = Instant::now();
+        let process = Process {
+            pid: child.pid,
+            incarnation: child.incarnation,
+            since: now,
+            up: false,
+            link: None,
+            heard: now,
+            handle: pidfd::open(child.pid).ok(),
+            cpu: (cpu_seconds(child.pid).unwrap_or(0.0), now),
+        };
+        self.processes.insert(child.service, process);
+        *self.starts.entry(child.service).or_default() += 1;
+    }
+
+    /// The process, if it still is the one with that id.
+    pub fn get(&mut self, service: Service, pid: u32) -> Option<&mut Process> {
+        self.processes
+            .get_mut(&service)
+            .filter(|process| process.pid == pid)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn signal(&self, service: Service, signal: i32) -> std::io::Result<()> {
+        let handle = self
+            .processes
+            .get(&service)
+            .and_then(|process| process.handle.as_ref());
+        pidfd::signal(
+            handle.ok_or_else(|| std::io::Error::other(format!("{service} is not running")))?,
+            signal,
+        )
+    }
+}
+
+impl Process {
+    /// Tells it to do itself harm.
+    ///
+    /// # Errors
+    /// When there is no way to it.
+    pub fn inject(&self, fault: Fault) -> Result<(), LinkError> {
+        match self.link.as_ref().ok_or(LinkError::Broken)? {
+            PeerLink::Worker(link) => link.send(ToWorker::Inject(fault)),
+            PeerLink::Audio(link) => link.send(ToAudio::Inject(fault)),
+            PeerLink::Gateway(link) => link.send(ToGateway::Inject(fault)),
+        }
+    }
+
+    /// Percent of one processor since the last call.
+    pub fn cpu_percent(&mut self) -> f64 {
+        let (before, at) = self.cpu;
+        let Some(now) = cpu_seconds(self.pid) else {
+            return 0.0;
+        };
+        let elapsed = at.elapsed().as_secs_f64();
+        if elapsed > 0.2 {
+            self.cpu = (now, Instant::now());
+        }
+        if elapsed > 0.0 {
+            ((now - before) / elapsed * 1000.0).round() / 10.0
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Processor time that a process has used, in seconds.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    // Nanoseconds on the processor, summed over the threads: the ticks of `stat` are too coarse.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let total: u64 = tasks
+        .flatten()
+        .filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        })
+        .sum();
+    Some(total as f64 / 1e9)
+}
+
+/// Resident memory of a process, in KiB.
+pub fn rss_kib(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
