@@ -4,6 +4,7 @@
 //! one piece of real-time work: denormals are flushed, and in debug and test builds an allocation
 //! ends the process.
 
+#[cfg(debug_assertions)]
 pub use assert_no_alloc::AllocDisabler;
 
 /// What the machine granted a real-time thread.

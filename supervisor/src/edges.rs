@@ -1,16 +1,16 @@
 //! The edges: launcher, control socket, links and time, each turned into events for the stack.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, time::Duration};
 
 use anyhow::{Context, Result};
 use common::{
-    message::{Answer, FromLauncher, FromPeer, Introduction, Request, Service},
+    message::{Answer, FromPeer, Introduction, Request, Service},
     options::Options,
 };
 use platform::{fd, link, link::LinkReceiver, say};
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, unix::AsyncFd},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
 };
@@ -38,7 +38,6 @@ pub async fn run(options: &Options) -> Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let packets = fd::inherited(fd::LAUNCHER)?;
     let to_launcher = packets.try_clone()?;
-    let packets = AsyncFd::register(packets)?;
     let (events, mut queue) = mpsc::channel(EVENTS);
     let say = move |packet: &common::message::ToLauncher| {
         let text = serde_json::to_vec(packet).unwrap_or_default();
@@ -47,7 +46,8 @@ pub async fn run(options: &Options) -> Result<()> {
             .map_err(Into::into)
     };
     let mut stack = Stack::begin(options, Box::new(say)).context("the supervisor cannot begin")?;
-    tokio::spawn(hear_launcher(packets, events.clone()));
+    let hearing = events.clone();
+    std::thread::spawn(move || hear_launcher(&packets, &hearing));
     tokio::spawn(answer_all(listener, events.clone()));
     while !stack.ended() {
         let pause = if stack.busy() { BUSY } else { CALM };
@@ -60,25 +60,22 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn hear_launcher(packets: AsyncFd<std::os::fd::OwnedFd>, events: mpsc::Sender<Event>) {
+/// The launcher's thread: turns its packets into events.
+fn hear_launcher(packets: &OwnedFd, events: &mpsc::Sender<Event>) {
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(mut ready) = packets.readable().await {
-        let read = rustix::net::recv(
-            packets.get_ref(),
-            buffer.as_mut_slice(),
-            RecvFlags::DONTWAIT,
-        );
-        match read {
-            Ok((0, _)) => return,
-            Ok((length, _)) => {
-                let packet: Option<FromLauncher> = buffer
-                    .get(..length)
-                    .and_then(|text| serde_json::from_slice(text).ok());
-                if let Some(packet) = packet {
-                    let _ = events.send(Event::Launcher(packet)).await;
-                }
-            }
-            Err(_) => ready.clear_ready(),
+    while let Ok((length, _)) =
+        rustix::net::recv(packets, buffer.as_mut_slice(), RecvFlags::empty())
+    {
+        let packet = buffer
+            .get(..length)
+            .and_then(|text| serde_json::from_slice(text).ok());
+        match packet {
+            Some(packet) => drop(events.blocking_send(Event::Launcher(packet))),
+            None if length == 0 => return,
+            None => say::line(
+                "supervisor",
+                "the launcher said something that is not understood",
+            ),
         }
     }
 }

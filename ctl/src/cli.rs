@@ -1,0 +1,61 @@
+//! The command line's shape; each verb's own arguments stand with the verb.
+
+use clap::{Parser, Subcommand};
+
+use crate::verbs;
+
+/// Understudy, a modular synthesizer that plays on when its processes die.
+#[derive(Parser)]
+#[command(
+    name = "understudy",
+    version,
+    after_help = "Exit codes: 0 done, 1 the stack answered no, 2 wrong usage, 3 no such instance running."
+)]
+pub(crate) struct Cli {
+    /// Which stack is meant, where several run on one machine [default: default]
+    #[arg(long, global = true, value_name = "NAME", env = "UNDERSTUDY_INSTANCE")]
+    pub(crate) instance: Option<String>,
+    /// One JSON value on standard output, nothing else
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Start the stack and stay with a live status line; Ctrl-C stops it
+    Up(verbs::up::Args),
+    /// Stop the stack cleanly
+    Down,
+    /// Show how the stack does
+    Status,
+    /// Restart a service as planned; returns when it is back and ready
+    Restart(verbs::restart::Args),
+    /// Do harm: one fault now, or a script of faults in time
+    Inject(verbs::inject::Args),
+    /// Send one OSC message and show the reply
+    Send(verbs::send::Args),
+    /// Show the module types with every parameter
+    Modules(verbs::modules::Args),
+    /// Show, load or save the running patch
+    Patch(verbs::patch::Args),
+    /// Render a patch and a score to a WAV file, without a stack
+    Render(verbs::render::Args),
+    /// Render an instance's command log again, equal to what was played
+    Replay(verbs::replay::Args),
+    /// Show the instance's log
+    Log(verbs::log::Args),
+    /// Play a short piece, kill workers all through it, say what differed
+    Demo(verbs::demo::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,183 @@
+//! The launcher's process: starting it, finding it, ending it.
+//!
+//! The lock file names it; since a stale file may name a stranger, the process's name is looked at
+//! before any signal is sent.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{BufRead, BufReader},
+    os::fd::AsRawFd,
+    process::{Child, Command, Stdio},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{
+    message::Request,
+    options::{Options, Started, VARIABLE},
+};
+use platform::{
+    control::{self, ControlError},
+    fd,
+    paths::Paths,
+};
+use rustix::{
+    io::FdFlags,
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, Signal, kill_process},
+};
+
+use crate::failure::Failure;
+
+const NAME: &str = "understudy-launcher";
+/// The kernel keeps so much of a process's name.
+const COMM_CHARS: usize = 15;
+/// Longer than any device takes to open.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// The launcher itself ends what does not end, well before this.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The launcher of a running instance.
+pub(crate) fn find(paths: &Paths) -> Option<Pid> {
+    let number: i32 = fs::read_to_string(paths.lock()).ok()?.trim().parse().ok()?;
+    alive(number).then(|| Pid::from_raw(number)).flatten()
+}
+
+/// True while that process is a launcher and no zombie.
+fn alive(number: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{number}/stat")) else {
+        return false;
+    };
+    // PID (NAME) STATE …
+    let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
+        return false;
+    };
+    let state = stat[close + 1..].trim_start().chars().next();
+    stat[open + 1..close] == NAME[..COMM_CHARS] && !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// Starts a launcher and waits until sound can be made; what it said. `stop` ends the wait.
+pub(crate) fn start(
+    paths: &Paths,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<(Child, String), Failure> {
+    let asked = control::ask(paths, &Request::Status, Duration::from_secs(2));
+    if find(paths).is_some() || !matches!(asked, Err(ControlError::NotRunning(_))) {
+        return Err(Failure::no(format!(
+            "the instance \"{0}\" is already running; stop it with `understudy down --instance {0}` or choose another name",
+            paths.instance
+        )));
+    }
+    paths.make().map_err(|e| Failure::no(e.to_string()))?;
+    let (mut child, pipe) = spawn(paths, options)?;
+    let log = paths.text_log();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let read = BufReader::new(fs::File::from(pipe)).read_line(&mut line);
+        let started = match read {
+            Ok(bytes) if bytes > 0 => serde_json::from_str::<Started>(&line).ok(),
+            _ => None,
+        };
+        // Nobody listens after a timeout.
+        let _ = tell.send(started);
+    });
+    let begun = Instant::now();
+    loop {
+        match told.recv_timeout(Duration::from_millis(50)) {
+            Ok(Some(Started::Ready(text))) => return Ok((child, text)),
+            Ok(Some(Started::Failed(text))) => {
+                let _ = child.wait();
+                return Err(Failure::no(text));
+            }
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::no(format!(
+                    "the launcher ended before the stack was ready: see {}",
+                    log.display()
+                )));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let stopped = stop.load(Ordering::Relaxed);
+        if stopped || begun.elapsed() > START_TIMEOUT {
+            let pid = Pid::from_child(&child);
+            let _ = end(pid, || matches!(child.try_wait(), Ok(Some(_))));
+            return Err(Failure::no(if stopped {
+                "stopped before the stack was ready".to_owned()
+            } else {
+                format!(
+                    "the stack was not ready after {} s: see {}",
+                    START_TIMEOUT.as_secs(),
+                    log.display()
+                )
+            }));
+        }
+    }
+}
+
+fn spawn(paths: &Paths, options: &Options) -> Result<(Child, std::os::fd::OwnedFd), Failure> {
+    let no = |what: &str, e: &dyn std::fmt::Display| Failure::no(format!("{what}: {e}"));
+    let program = std::env::current_exe()
+        .map_err(|e| no("cannot find this program's folder", &e))?
+        .with_file_name(NAME);
+    let log = paths.text_log();
+    let cannot_log = |e| no(&format!("cannot write {}", log.display()), &e);
+    let out = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(cannot_log)?;
+    let also = out.try_clone().map_err(cannot_log)?;
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| no("cannot make a pipe", &e))?;
+    let json = serde_json::to_string(options).map_err(|e| no("cannot write the options", &e))?;
+    // The launcher leaves our session by itself; here that would need unsafe code.
+    let mut command = Command::new(&program);
+    command
+        .env(VARIABLE, json)
+        .env(fd::READY, write.as_raw_fd().to_string())
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(also);
+    rustix::io::fcntl_setfd(&write, FdFlags::empty())
+        .map_err(|e| no("cannot hand down a pipe", &e))?;
+    let child = command.spawn();
+    drop(write);
+    let child = child.map_err(|e| {
+        no(
+            &format!(
+                "cannot start {}, which belongs beside this program",
+                program.display()
+            ),
+            &e,
+        )
+    })?;
+    Ok((child, read))
+}
+
+/// Asks a launcher to end its stack and waits until it has gone; `gone` may reap it.
+pub(crate) fn end(pid: Pid, mut gone: impl FnMut() -> bool) -> Result<(), Failure> {
+    let number = pid.as_raw_nonzero().get();
+    if let Err(error) = kill_process(pid, Signal::TERM)
+        && error != rustix::io::Errno::SRCH
+    {
+        return Err(Failure::no(format!(
+            "cannot signal the launcher {number}: {error}"
+        )));
+    }
+    let begun = Instant::now();
+    while !gone() && alive(number) {
+        if begun.elapsed() > STOP_TIMEOUT {
+            return Err(Failure::no(format!(
+                "the launcher {number} has not ended after {} s; look at `understudy log`, then end it with `kill -9 {number}`",
+                STOP_TIMEOUT.as_secs()
+            )));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! OSC to an instance: where it listens, one message there, the replies until `/synced`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::{Duration, Instant, SystemTime},
+};
+
+use common::limits::DATAGRAM_BYTES_MAX;
+use rosc::{OscMessage, OscPacket, OscType};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A socket to the instance's OSC address.
+pub(crate) struct Osc {
+    socket: UdpSocket,
+    address: SocketAddr,
+}
+
+/// What came back.
+pub(crate) struct Replies {
+    /// All but `/synced`.
+    pub(crate) messages: Vec<OscMessage>,
+    /// Everything sent before has been applied.
+    pub(crate) synced: bool,
+}
+
+impl Osc {
+    /// To the address that a status names.
+    pub(crate) fn open(status: &Value) -> Result<Self, Failure> {
+        let text = status["osc"].as_str().unwrap_or("127.0.0.1:5005");
+        let mut address: SocketAddr = text
+            .parse()
+            .map_err(|_| Failure::no(format!("the stack says it listens at \"{text}\"")))?;
+        // Listening everywhere is no address to send to.
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() {
+                IpAddr::V4(Ipv4Addr::LOCALHOST)
+            } else {
+                IpAddr::V6(Ipv6Addr::LOCALHOST)
+            });
+        }
+        let local: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(local)
+            .and_then(|socket| socket.connect(address).map(|()| socket))
+            .map_err(|e| Failure::no(format!("cannot send to {address}: {e}")))?;
+        Ok(Self { socket, address })
+    }
+
+    /// Where it sends to.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends one message.
+    pub(crate) fn send(&self, address: &str, args: Vec<OscType>) -> Result<(), Failure> {
+        let packet = OscPacket::Message(OscMessage {
+            addr: address.into(),
+            args,
+        });
+        let bytes = rosc::encoder::encode(&packet)
+            .map_err(|e| Failure::usage(format!("{address} is no OSC message: {e:?}")))?;
+        if bytes.len() > DATAGRAM_BYTES_MAX {
+            return Err(Failure::usage(format!(
+                "the message has {} bytes, at most {DATAGRAM_BYTES_MAX} are read",
+                bytes.len()
+            )));
+        }
+        self.socket
+            .send(&bytes)
+            .map_err(|e| Failure::no(format!("cannot send to {}: {e}", self.address)))?;
+        Ok(())
+    }
+
+    /// Sends `/sync` and gathers what comes until it is answered, for a second at the most.
+    pub(crate) fn sync(&self) -> Result<Replies, Failure> {
+        let nanos = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |since| since.subsec_nanos());
+        let mark = (nanos & 0x7fff_ffff) as i32;
+        self.send("/sync", vec![OscType::Int(mark)])?;
+        let mut replies = Replies {
+            messages: Vec::new(),
+            synced: false,
+        };
+        let until = Instant::now() + REPLY_TIMEOUT;
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(replies);
+            }
+            let received = self
+                .socket
+                .set_read_timeout(Some(left))
+                .and_then(|()| self.socket.recv(&mut buffer));
+            match received {
+                Ok(length) => {
+                    if let Ok((_, packet)) = rosc::decoder::decode_udp(&buffer[..length]) {
+                        gather(packet, mark, &mut replies);
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    return Err(Failure::no(format!("nobody listens at {}", self.address)));
+                }
+                // Time is looked at above.
+                Err(_) => {}
+            }
+            if replies.synced {
+                return Ok(replies);
+            }
+        }
+    }
+}
+
+fn gather(packet: OscPacket, mark: i32, replies: &mut Replies) {
+    match packet {
+        OscPacket::Message(message) => {
+            if message.addr == "/synced" && message.args == [OscType::Int(mark)] {
+                replies.synced = true;
+            } else {
+                replies.messages.push(message);
+            }
+        }
+        OscPacket::Bundle(bundle) => {
+            for inner in bundle.content {
+                gather(inner, mark, replies);
+            }
+        }
+    }
+}
+
+/// An argument as it was typed: a whole number, a number, `true` or `false`, else a string.
+pub(crate) fn argument(text: &str) -> OscType {
+    if let Ok(number) = text.parse::<i32>() {
+        return OscType::Int(number);
+    }
+    if let Ok(number) = text.parse::<f32>() {
+        return OscType::Float(number);
+    }
+    match text {
+        "true" => OscType::Bool(true),
+        "false" => OscType::Bool(false),
+        _ => OscType::String(text.into()),
+    }
+}
+
+/// An argument as a person reads it.
+pub(crate) fn plain(argument: &OscType) -> String {
+    match argument {
+        OscType::String(text) => text.clone(),
+        other => match value(other) {
+            Value::Null => format!("{other:?}"),
+            value => value.to_string(),
+        },
+    }
+}
+
+/// An argument as JSON.
+pub(crate) fn value(argument: &OscType) -> Value {
+    match argument {
+        OscType::Int(number) => (*number).into(),
+        OscType::Long(number) => (*number).into(),
+        // By its decimal form: 0.1, not 0.10000000149.
+        OscType::Float(number) => number.to_string().parse::<f64>().unwrap_or(0.0).into(),
+        OscType::Double(number) => (*number).into(),
+        OscType::Bool(on) => (*on).into(),
+        OscType::String(text) => text.clone().into(),
+        OscType::Array(array) => array.content.iter().map(value).collect(),
+        OscType::Nil => Value::Null,
+        other => format!("{other:?}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_take_the_type_they_look_like() {
+        assert_eq!(argument("3"), OscType::Int(3));
+        assert_eq!(argument("-3.5"), OscType::Float(-3.5));
+        assert_eq!(argument("5000000000"), OscType::Float(5e9));
+        assert_eq!(argument("false"), OscType::Bool(false));
+        assert_eq!(argument("X..x"), OscType::String("X..x".into()));
+        assert_eq!(plain(&OscType::Float(0.1)), "0.1");
+    }
+}

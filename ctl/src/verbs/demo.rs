@@ -1,0 +1,249 @@
+//! `understudy demo`: a short piece, its players killed all through it; then every sample that was
+//! written is compared with what the command log says it had to be.
+
+use std::{
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::Child,
+    sync::atomic::AtomicBool,
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{
+    message::{Fault, SIGKILL, Target},
+    options::Options,
+};
+use rosc::OscType;
+use rustix::process::Pid;
+use serde_json::{Value, json};
+
+use crate::{
+    Context, asking, failure::Failure, launcher, osc::Osc, output, replay_log,
+    verbs::inject::inject,
+};
+
+/// Deaths in the piece; every other one is the leader's.
+const KILLS: usize = 20;
+/// From one death to the next: eight seconds in all.
+const BETWEEN: Duration = Duration::from_millis(400);
+/// A standby is ready in far less; without one a death would be heard.
+const PROTECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// A minor tune, in hertz.
+const TUNE: [f32; 8] = [220.0, 261.63, 329.63, 440.0, 392.0, 329.63, 293.66, 246.94];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to write what was played [default: in the instance's state folder]
+    #[arg(short, long, value_name = "OUT.wav")]
+    output: Option<PathBuf>,
+}
+
+/// What the piece was like.
+struct Played {
+    kills: usize,
+    notes: usize,
+    status: Value,
+}
+
+/// What the ear found.
+struct Heard {
+    written: u64,
+    replayed: u64,
+    compared: u64,
+    differ: u64,
+    peak: f32,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let say = |text: &str| {
+        if !context.json {
+            output::line(text);
+        }
+    };
+    let paths = &context.paths;
+    paths.make().map_err(|e| Failure::no(e.to_string()))?;
+    let wav = args
+        .output
+        .clone()
+        .unwrap_or_else(|| paths.state.join("demo.wav"));
+    let wav = std::path::absolute(&wav)
+        .map_err(|e| Failure::no(format!("cannot write {}: {e}", wav.display())))?;
+    let options = options(&paths.instance, &wav)?;
+    let (mut child, text) = launcher::start(paths, &options, &AtomicBool::new(false))?;
+    say(&text);
+    say(&format!(
+        "Playing a tune; every {} ms one of the two workers gets SIGKILL, {KILLS} times…",
+        BETWEEN.as_millis()
+    ));
+    let played = play(context);
+    // Whatever became of the piece, the stack must not be left behind.
+    let ended = end(&mut child);
+    let played = played?;
+    ended?;
+    let heard = listen(&wav, &paths.command_log())?;
+    report(context, &wav, &played, &heard)
+}
+
+fn options(instance: &str, wav: &Path) -> Result<Options, Failure> {
+    let free = UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .map_err(|e| Failure::no(format!("no free port on 127.0.0.1: {e}")))?;
+    Ok(Options {
+        instance: instance.into(),
+        sink: format!("wav:{}", wav.display()),
+        freewheel: false,
+        osc: free.to_string(),
+        rate_hz: 48_000,
+        block_frames: 128,
+        lead_blocks: None,
+        channels: 2,
+        patch: None,
+        resume: false,
+    })
+}
+
+fn end(child: &mut Child) -> Result<(), Failure> {
+    launcher::end(Pid::from_child(child), || {
+        matches!(child.try_wait(), Ok(Some(_)))
+    })
+}
+
+fn play(context: &Context) -> Result<Played, Failure> {
+    let paths = &context.paths;
+    let protected = || {
+        let found = asking::wait_for(paths, PROTECTION_TIMEOUT, |s| s["state"] == "protected");
+        if found {
+            Ok(())
+        } else {
+            Err(Failure::no(format!(
+                "no ready follower after {} s: see {}",
+                PROTECTION_TIMEOUT.as_secs(),
+                paths.text_log().display()
+            )))
+        }
+    };
+    protected()?;
+    let osc = Osc::open(&asking::status(paths)?)?;
+    osc.send("/test", Vec::new())?;
+    let mut notes = 0;
+    let mut due = Instant::now();
+    let mut note = |until: Instant| -> Result<(), Failure> {
+        while Instant::now() < until {
+            osc.send(
+                "/mod/sine/freq",
+                vec![OscType::Float(TUNE[notes % TUNE.len()])],
+            )?;
+            notes += 1;
+            let left = until.saturating_duration_since(Instant::now());
+            thread::sleep(left.min(BETWEEN / 2));
+        }
+        Ok(())
+    };
+    let mut kills = 0;
+    for turn in 0..KILLS {
+        due = due.max(Instant::now()) + BETWEEN;
+        note(due)?;
+        protected()?;
+        let target = if turn % 2 == 0 {
+            Target::Leader
+        } else {
+            Target::Follower
+        };
+        inject(paths, Fault::Signal(SIGKILL), target)?;
+        kills += 1;
+    }
+    note(Instant::now() + BETWEEN)?;
+    osc.send("/gate/adsr", vec![OscType::Int(0)])?;
+    osc.sync()?;
+    // The release of the last note.
+    thread::sleep(BETWEEN);
+    Ok(Played {
+        kills,
+        notes,
+        status: asking::status(paths)?,
+    })
+}
+
+/// Compares the file with the log, bit by bit.
+fn listen(wav: &Path, log: &Path) -> Result<Heard, Failure> {
+    let wrong = |path: &Path, what: &dyn std::fmt::Display| {
+        Failure::no(format!("cannot read {}: {what}", path.display()))
+    };
+    let written: Vec<f32> = hound::WavReader::open(wav)
+        .and_then(|reader| reader.into_samples::<f32>().collect())
+        .map_err(|e| wrong(wav, &e))?;
+    let bytes = std::fs::read(log).map_err(|e| wrong(log, &e))?;
+    let mut replayed = 0;
+    let (mut compared, mut differ) = (0, 0);
+    replay_log::replay(&bytes, |block| {
+        for sample in block {
+            if let Some(played) = written.get(replayed) {
+                compared += 1;
+                differ += u64::from(played.to_bits() != sample.to_bits());
+            }
+            replayed += 1;
+        }
+    })
+    .map_err(|e| wrong(log, &e))?;
+    Ok(Heard {
+        written: written.len() as u64,
+        replayed: replayed as u64,
+        compared,
+        differ,
+        peak: written.iter().fold(0.0, |peak, s| s.abs().max(peak)),
+    })
+}
+
+fn report(context: &Context, wav: &Path, played: &Played, heard: &Heard) -> Result<(), Failure> {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let audio = &played.status["audio"];
+    let (underruns, concealed) = (
+        count(&audio["underruns"]),
+        count(&audio["concealed_blocks"]),
+    );
+    let switches = count(&played.status["epoch"]);
+    // 48 kHz, two channels.
+    let seconds = heard.written as f64 / 96_000.0;
+    let good = heard.compared > 0 && heard.differ == 0 && heard.peak > 0.0;
+    if context.json {
+        output::value(&json!({
+            "output": wav.display().to_string(), "seconds": seconds, "peak": heard.peak,
+            "notes": played.notes, "kills": played.kills, "switches": switches,
+            "samples_written": heard.written, "samples_replayed": heard.replayed,
+            "samples_compared": heard.compared, "samples_that_differ": heard.differ,
+            "underruns": underruns, "concealed_blocks": concealed, "good": good,
+        }));
+        if !good {
+            // The value is out already; a second one would break the promise of one.
+            std::process::exit(1);
+        }
+        return Ok(());
+    }
+    output::raw(&format!(
+        "Heard     {seconds:.1} s of a tune of {} notes, peak {:.2}, in {}\nKilled    {} workers; the sound went over to the other one {switches} times\nCompared  {} samples with a replay of the command log: {} differ\nMissed    {underruns} underruns, {concealed} blocks concealed\n",
+        played.notes,
+        heard.peak,
+        wav.display(),
+        played.kills,
+        heard.compared,
+        heard.differ,
+    ));
+    if heard.written != heard.replayed {
+        output::line(&format!(
+            "Lengths   {} samples were written, {} are in the log; what only one has was not compared",
+            heard.written, heard.replayed
+        ));
+    }
+    if heard.peak == 0.0 {
+        return Err(Failure::no("nothing was heard: the file is silent"));
+    }
+    if !good {
+        return Err(Failure::no(format!(
+            "what was heard is not what was asked for: {} samples differ, {} were compared",
+            heard.differ, heard.compared
+        )));
+    }
+    output::line("Nobody who listened could have told.");
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! `understudy inject`: one fault now, or a script of faults in time.
+
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::message::{Answer, Fault, Request, Service, Target};
+use platform::{
+    control::{self, ControlError},
+    paths::Paths,
+};
+use serde_json::json;
+
+use crate::{Context, asking, failure::Failure, output, script};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// kill, term, segv, abort, panic, exit:CODE, stop, cont, hang, slow:MS, nan, flip,
+    /// mute-control, drop-control or oom
+    #[arg(required_unless_present = "script", conflicts_with = "script")]
+    fault: Option<String>,
+    /// supervisor, osc-gateway, audio-out, worker:0, worker:1, leader or follower
+    #[arg(required_unless_present = "script", conflicts_with = "script")]
+    target: Option<String>,
+    /// A list of faults in time; a line each: `at SECONDS FAULT TARGET`,
+    /// `every SECONDS times N FAULT TARGET`,
+    /// `random times N within SECONDS from FAULT[,FAULT…] on TARGET[,TARGET…]`
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// What `random` starts from: the same seed, the same faults
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "script")]
+    seed: u64,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if let Some(path) = &args.script {
+        let text = output::read_text(path)?;
+        let steps = script::parse(&text, args.seed)
+            .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+        return play(context, &steps);
+    }
+    let (fault, target) = (
+        args.fault.as_deref().unwrap_or_default(),
+        args.target.as_deref().unwrap_or_default(),
+    );
+    let parsed = fault.parse().map_err(Failure::usage)?;
+    let aimed = target.parse().map_err(Failure::usage)?;
+    inject(&context.paths, parsed, aimed)?;
+    if context.json {
+        output::value(&json!({ "injected": fault, "target": target }));
+    } else {
+        output::line(&format!("injected {fault} into {target}"));
+    }
+    Ok(())
+}
+
+/// One fault, now.
+pub(crate) fn inject(paths: &Paths, fault: Fault, target: Target) -> Result<(), Failure> {
+    match control::ask(paths, &Request::Inject(fault, target), asking::USUAL) {
+        Ok(Answer::Ok(_)) => Ok(()),
+        Ok(Answer::No(text)) => Err(Failure::no(text)),
+        Err(error @ ControlError::NotRunning(_)) => Err(Failure::absent(error.to_string())),
+        // Who is struck down cannot answer.
+        Err(ControlError::NoAnswer(_)) if target == Target::Service(Service::Supervisor) => Ok(()),
+        Err(error) => Err(Failure::no(error.to_string())),
+    }
+}
+
+/// Plays a script in real time; goes on after a refusal.
+fn play(context: &Context, steps: &[script::Step]) -> Result<(), Failure> {
+    // Before the first fault is due it should be known that there is somebody to hurt.
+    asking::status(&context.paths)?;
+    let start = Instant::now();
+    let mut done = Vec::new();
+    let mut refused = 0;
+    for step in steps {
+        let due = start + Duration::from_secs_f64(step.seconds);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let said = match inject(&context.paths, step.fault, step.target) {
+            Ok(()) => None,
+            Err(failure) if failure.code == 3 => return Err(failure),
+            Err(failure) => Some(failure.text),
+        };
+        refused += usize::from(said.is_some());
+        if context.json {
+            done.push(json!({ "seconds": step.seconds, "step": step.text, "error": said }));
+        } else {
+            let said = said.unwrap_or_else(|| "done".into());
+            output::line(&format!("{:9.3}  {}: {said}", step.seconds, step.text));
+        }
+    }
+    if context.json {
+        output::value(&json!({ "faults": done, "refused": refused }));
+    } else {
+        output::line(&format!("{} faults, {refused} refused", steps.len()));
+    }
+    if refused > 0 && context.json {
+        // The value is out already; a second one would break the promise of one.
+        std::process::exit(1);
+    } else if refused > 0 {
+        return Err(Failure::no(format!(
+            "{refused} of {} faults were refused",
+            steps.len()
+        )));
+    }
+    Ok(())
+}

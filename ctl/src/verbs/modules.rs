@@ -1,0 +1,105 @@
+//! `understudy modules [TYPE]`: the module types with every parameter; needs no stack.
+
+use engine::catalog::{self, ModuleType, Scale};
+use serde_json::json;
+
+use crate::{Context, failure::Failure, output};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this type
+    #[arg(value_name = "TYPE")]
+    kind: Option<String>,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let Some(name) = &args.kind else {
+        let all: Vec<_> = catalog::all().iter().collect();
+        if context.json {
+            output::value(&json!(all));
+        } else {
+            let texts: Vec<String> = all.iter().map(|kind| describe(kind)).collect();
+            output::raw(&texts.join("\n"));
+        }
+        return Ok(());
+    };
+    let kind = catalog::find(name).ok_or_else(|| {
+        let names: Vec<_> = catalog::all().iter().map(|kind| kind.name).collect();
+        Failure::usage(format!(
+            "no module type \"{name}\"; there are {}",
+            names.join(", ")
+        ))
+    })?;
+    if context.json {
+        output::value(&json!(kind));
+    } else {
+        output::raw(&describe(kind));
+    }
+    Ok(())
+}
+
+fn describe(kind: &ModuleType) -> String {
+    let ports = |names: &[&str]| match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    let mut text = format!(
+        "{}: {}\n  inputs {}; outputs {}{}\n",
+        kind.name,
+        kind.help,
+        ports(kind.inputs),
+        ports(kind.outputs),
+        if kind.takes_gate {
+            "; takes a gate"
+        } else {
+            ""
+        }
+    );
+    let lines: Vec<Vec<String>> = kind
+        .params
+        .iter()
+        .map(|param| {
+            let scale = match param.scale {
+                Scale::Linear => "linear".to_owned(),
+                Scale::Log => "log".to_owned(),
+                Scale::Stepped if param.choices.is_empty() => "stepped".to_owned(),
+                Scale::Stepped => {
+                    let named = param.choices.iter().enumerate();
+                    let named: Vec<_> = named.map(|(n, name)| format!("{n} {name}")).collect();
+                    named.join(", ")
+                }
+            };
+            vec![
+                format!("  {}", param.name),
+                param.unit.to_owned(),
+                format!("{} to {}", param.min, param.max),
+                format!("default {}", param.default),
+                scale,
+                param.help.to_owned(),
+            ]
+        })
+        .collect();
+    text.push_str(&aligned(&lines));
+    text
+}
+
+/// Lines of cells, each column as wide as its widest cell.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let cell =
+        |line: &Vec<String>, column| line.get(column).map_or(0, |c: &String| c.chars().count());
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| lines.iter().map(|l| cell(l, column)).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for line in lines {
+        let padded: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,82 @@
+//! `understudy patch show|load|save`: the running patch as JSON.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use common::message::Request;
+use engine::{Config, patch::Patch};
+use serde_json::{Value, json};
+
+use crate::{Context, asking, failure::Failure, output, verbs::up::read_patch};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Print the running patch with its current values
+    Show,
+    /// Play this patch from now on
+    Load {
+        /// A patch file
+        file: PathBuf,
+    },
+    /// Write the running patch to a file
+    Save {
+        /// The file to write
+        file: PathBuf,
+    },
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    match &args.what {
+        What::Show => {
+            output::raw(&running(context)?);
+            Ok(())
+        }
+        What::Load { file } => load(context, file),
+        What::Save { file } => {
+            std::fs::write(file, running(context)?)
+                .map_err(|e| Failure::no(format!("cannot write {}: {e}", file.display())))?;
+            told(context, "saved", file);
+            Ok(())
+        }
+    }
+}
+
+fn told(context: &Context, done: &str, file: &Path) {
+    if context.json {
+        output::value(&json!({ done: file.display().to_string() }));
+    } else {
+        output::line(&format!("{done} {}", file.display()));
+    }
+}
+
+/// The running patch, written as patches are.
+fn running(context: &Context) -> Result<String, Failure> {
+    let text = match asking::ask(&context.paths, &Request::PatchShow, asking::USUAL)? {
+        Value::String(text) => text,
+        other => format!("{other:#}\n"),
+    };
+    Ok(Patch::from_json(&text).map_or(text, |patch| patch.to_json()))
+}
+
+fn load(context: &Context, file: &Path) -> Result<(), Failure> {
+    let status = asking::status(&context.paths)?;
+    let number = |name: &str, usual: u32| {
+        let found = status[name].as_u64();
+        found.and_then(|n| n.try_into().ok()).unwrap_or(usual)
+    };
+    let config = Config {
+        rate_hz: number("rate", 48_000),
+        block_frames: number("block", 128),
+        channels: number("channels", 2),
+    };
+    let text = read_patch(file, config)?;
+    asking::ask(&context.paths, &Request::PatchLoad(text), asking::USUAL)?;
+    told(context, "loaded", file);
+    Ok(())
+}

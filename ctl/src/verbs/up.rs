@@ -1,0 +1,315 @@
+//! `understudy up`: checks the options, starts the launcher, stays with a live status line.
+//!
+//! Everything that a user can get wrong is found here, before anything is started. Ctrl-C ends the
+//! whole stack in good order; with `--detach` it plays on by itself.
+
+use std::{
+    io::IsTerminal,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Child,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::builder::FalseyValueParser;
+use common::{
+    limits::{
+        BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, LEAD_BLOCKS_MAX, PATCH_BYTES_MAX,
+        RATE_HZ_MAX, RATE_HZ_MIN,
+    },
+    options::Options,
+};
+use engine::{Config, Engine, patch::Patch};
+use rustix::{fs::Access, process::Pid};
+use serde_json::{Value, json};
+
+use crate::{Context, asking, failure::Failure, launcher, output};
+
+const STATUS_PERIOD: Duration = Duration::from_millis(500);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where the sound goes: auto, device[:NAME], wav:PATH or null
+    #[arg(long, default_value = "auto", env = "UNDERSTUDY_SINK")]
+    pub(crate) sink: String,
+    /// With wav or null: as fast as possible, no clock
+    #[arg(long, env = "UNDERSTUDY_FREEWHEEL", value_parser = FalseyValueParser::new())]
+    pub(crate) freewheel: bool,
+    /// Return once sound can be made, leaving the stack running
+    #[arg(long, env = "UNDERSTUDY_DETACH", value_parser = FalseyValueParser::new())]
+    pub(crate) detach: bool,
+    /// Where to listen for OSC
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:5005",
+        env = "UNDERSTUDY_OSC"
+    )]
+    pub(crate) osc: SocketAddr,
+    /// Frames a second
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, env = "UNDERSTUDY_RATE",
+        value_parser = clap::value_parser!(u32).range(i64::from(RATE_HZ_MIN)..=i64::from(RATE_HZ_MAX)))]
+    pub(crate) rate: u32,
+    /// Frames in a block
+    #[arg(long, value_name = "FRAMES", default_value_t = 128, env = "UNDERSTUDY_BLOCK",
+        value_parser = clap::value_parser!(u32).range(i64::from(BLOCK_FRAMES_MIN)..=i64::from(BLOCK_FRAMES_MAX)))]
+    pub(crate) block: u32,
+    /// Blocks rendered ahead of what is played [default: 4 with real-time priority, 8 without]
+    #[arg(long, value_name = "BLOCKS", env = "UNDERSTUDY_LEAD",
+        value_parser = clap::value_parser!(u32).range(1..=LEAD_BLOCKS_MAX as i64))]
+    pub(crate) lead: Option<u32>,
+    /// Channels of sound
+    #[arg(long, value_name = "N", default_value_t = 2, env = "UNDERSTUDY_CHANNELS",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(CHANNELS_MAX)))]
+    pub(crate) channels: u32,
+    /// Patch to start with [default: sine, adsr, filter, out]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "resume",
+        env = "UNDERSTUDY_PATCH"
+    )]
+    pub(crate) patch: Option<PathBuf>,
+    /// Start with the patch, parameters and state that the instance last had
+    #[arg(long, env = "UNDERSTUDY_RESUME", value_parser = FalseyValueParser::new())]
+    pub(crate) resume: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let options = options(context, args)?;
+    // From here on a signal asks for the end, so that no half of a stack is left.
+    let stop = stop_flag()?;
+    let (child, text) = launcher::start(&context.paths, &options, &stop)?;
+    if context.json {
+        let ready = json!({
+            "instance": options.instance, "launcher": child.id(), "ready": text,
+        });
+        output::value(&ready);
+    } else {
+        output::line(&text);
+    }
+    if args.detach {
+        return Ok(());
+    }
+    stay(context, child, &stop)
+}
+
+/// Set once a signal has asked for the end.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|e| Failure::no(format!("cannot listen to signals: {e}")))?;
+    }
+    Ok(stop)
+}
+
+/// The options, checked.
+fn options(context: &Context, args: &Args) -> Result<Options, Failure> {
+    let sink = check_sink(&args.sink)?;
+    if args.freewheel && !(sink.starts_with("wav:") || sink == "null") {
+        return Err(Failure::usage(format!(
+            "--freewheel has no clock, but the sink \"{sink}\" has one; use it with --sink wav:PATH or --sink null"
+        )));
+    }
+    let patch = args.patch.as_deref().map(|path| {
+        let config = Config {
+            rate_hz: args.rate,
+            block_frames: args.block,
+            channels: args.channels,
+        };
+        read_patch(path, config)
+    });
+    Ok(Options {
+        instance: context.paths.instance.clone(),
+        sink,
+        freewheel: args.freewheel,
+        osc: args.osc.to_string(),
+        rate_hz: args.rate,
+        block_frames: args.block,
+        lead_blocks: args.lead,
+        channels: args.channels,
+        patch: patch.transpose()?,
+        resume: args.resume,
+    })
+}
+
+/// A patch file's text, found good.
+pub(crate) fn read_patch(path: &Path, config: Config) -> Result<String, Failure> {
+    let text = output::read_text(path)?;
+    let wrong = |what: String| Failure::no(format!("{}: {what}", path.display()));
+    if text.len() > PATCH_BYTES_MAX {
+        return Err(wrong(format!(
+            "a patch has at most {PATCH_BYTES_MAX} bytes, this one {}",
+            text.len()
+        )));
+    }
+    Patch::from_json(&text)
+        .and_then(|patch| Engine::new(&patch, config))
+        .map_err(|e| wrong(e.to_string()))?;
+    Ok(text)
+}
+
+/// The sink with its path made absolute, its folder found good.
+fn check_sink(sink: &str) -> Result<String, Failure> {
+    match sink.split_once(':') {
+        None if matches!(sink, "auto" | "device" | "null") => Ok(sink.to_owned()),
+        Some(("device", name)) if !name.is_empty() => Ok(sink.to_owned()),
+        Some(("wav", path)) if !path.is_empty() => check_wav(path),
+        _ => Err(Failure::usage(format!(
+            "no sink \"{sink}\"; there are auto, device, device:NAME, wav:PATH, null"
+        ))),
+    }
+}
+
+fn check_wav(path: &str) -> Result<String, Failure> {
+    let no = |what: String| Failure::no(format!("cannot write {path}: {what}"));
+    let whole = std::path::absolute(path).map_err(|e| no(e.to_string()))?;
+    if whole.is_dir() || path.ends_with('/') {
+        return Err(no("it is a folder; name a file in it".into()));
+    }
+    let folder = whole.parent().unwrap_or(Path::new("/"));
+    if !folder.is_dir() {
+        return Err(no(format!(
+            "there is no folder {}; make it first",
+            folder.display()
+        )));
+    }
+    let place = if whole.exists() { &whole } else { folder };
+    if let Err(error) = rustix::fs::access(place, Access::WRITE_OK) {
+        return Err(no(format!("{}: {error}", place.display())));
+    }
+    match whole.to_str() {
+        Some(text) => Ok(format!("wav:{text}")),
+        None => Err(no("the path is not UTF-8; use another".into())),
+    }
+}
+
+/// Shows how the stack does until it ends or is asked to.
+fn stay(context: &Context, mut child: Child, stop: &AtomicBool) -> Result<(), Failure> {
+    let mut shown = StatusLine::new(context.json);
+    let mut next = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(Some(status)) = child.try_wait() {
+            shown.end();
+            return if status.success() {
+                Ok(())
+            } else {
+                Err(Failure::no(format!(
+                    "the stack has ended ({status}): see {}",
+                    context.paths.text_log().display()
+                )))
+            };
+        }
+        if Instant::now() >= next {
+            next = Instant::now() + STATUS_PERIOD;
+            if shown.wanted()
+                && let Ok(status) = asking::status(&context.paths)
+            {
+                shown.show(&status);
+            }
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    shown.end();
+    launcher::end(Pid::from_child(&child), || {
+        matches!(child.try_wait(), Ok(Some(_)))
+    })?;
+    if !context.json {
+        output::line("stopped");
+    }
+    Ok(())
+}
+
+/// One line, written over itself on a terminal; elsewhere a line for each change.
+struct StatusLine {
+    silent: bool,
+    terminal: bool,
+    last: String,
+}
+
+impl StatusLine {
+    fn new(silent: bool) -> Self {
+        Self {
+            silent,
+            terminal: std::io::stdout().is_terminal(),
+            last: String::new(),
+        }
+    }
+
+    const fn wanted(&self) -> bool {
+        !self.silent
+    }
+
+    fn show(&mut self, status: &Value) {
+        let text = summary(status);
+        if self.terminal {
+            let seconds = played_seconds(status);
+            let columns = rustix::termios::tcgetwinsize(std::io::stdout())
+                .map_or(80, |size| usize::from(size.ws_col).max(20));
+            let all = format!("{seconds:8.1} s · {text}");
+            let cut: String = all.chars().take(columns - 1).collect();
+            output::raw(&format!("\r{cut}\x1b[K"));
+        } else if text != self.last {
+            output::line(&text);
+        }
+        self.last = text;
+    }
+
+    fn end(&self) {
+        if self.terminal && !self.silent && !self.last.is_empty() {
+            output::raw("\n");
+        }
+    }
+}
+
+/// How long the stack has played; the play cursor counts frames.
+fn played_seconds(status: &Value) -> f64 {
+    let frames = status["audio"]["play_cursor"].as_f64().unwrap_or(0.0);
+    frames / status["rate"].as_f64().unwrap_or(48_000.0).max(1.0)
+}
+
+/// What matters, without what always changes.
+fn summary(status: &Value) -> String {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let switches = status["switches"].as_array().map_or(0, Vec::len) as u64;
+    format!(
+        "{} · leader worker:{} · switches {} · underruns {} · commands {} · {}",
+        status["state"].as_str().unwrap_or("?"),
+        status["leader"],
+        status["epoch"].as_u64().unwrap_or(switches),
+        count(&status["audio"]["underruns"]),
+        count(&status["commands"]["accepted"]),
+        status["audio"]["sink"].as_str().unwrap_or("?"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks_are_checked_and_paths_made_absolute() {
+        for good in ["auto", "null", "device", "device:hw:0,0"] {
+            assert_eq!(check_sink(good).unwrap(), good);
+        }
+        for bad in ["", "wav", "wav:", "device:", "speaker", "null:1"] {
+            assert_eq!(check_sink(bad).unwrap_err().code, 2, "{bad}");
+        }
+        let here = std::env::current_dir().unwrap();
+        let path = format!("wav:{}", here.join("out.wav").display());
+        assert_eq!(check_sink("wav:out.wav").unwrap(), path);
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("no/out.wav");
+        let failure = check_sink(&format!("wav:{}", missing.display())).unwrap_err();
+        assert!(failure.code == 1 && failure.text.contains("there is no folder"));
+        let failure = check_sink(&format!("wav:{}", folder.path().display())).unwrap_err();
+        assert!(failure.text.contains("it is a folder"));
+    }
+}

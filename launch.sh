@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Builds what is not built, then starts the stack: ./launch.sh [options], or ./launch.sh demo.
+# Relative paths in options are meant from where you are, so only cargo runs in this folder.
+# Nothing is looked at but file times when all is built already: starting stays fast.
+set -eu
+
+here=$(cd -P -- "$(dirname -- "$(readlink -f -- "$0")")" && pwd)
+bin=$here/target/release
+stamp=$bin/.launch-stamp
+programs="understudy understudy-launcher understudy-supervisor understudy-worker understudy-audio-out understudy-osc-gateway"
+
+say() { printf 'launch.sh: %s\n' "$*" >&2; }
+fail() { say "$@"; exit 1; }
+
+built() {
+    for program in $programs; do
+        [ -x "$bin/$program" ] || return 1
+    done
+    [ -e "$stamp" ] || return 1
+    newer=$(find "$here" \( -name target -o -name .git \) -prune -o -type f \
+        \( -name '*.rs' -o -name Cargo.toml -o -name Cargo.lock -o -name '*.json' \) \
+        -newer "$stamp" -print -quit)
+    [ -z "$newer" ]
+}
+
+packages() {
+    missing=
+    command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+    if ! command -v pkg-config >/dev/null 2>&1; then
+        missing="$missing pkg-config libasound2-dev"
+    elif ! pkg-config --exists alsa; then
+        missing="$missing libasound2-dev"
+    fi
+    [ -n "$missing" ] || return 0
+    advice="install the C compiler, pkg-config and the ALSA headers (Debian/Ubuntu: apt-get install$missing; Fedora: gcc pkgconf alsa-lib-devel; Arch: gcc pkgconf alsa-lib)"
+    command -v apt-get >/dev/null 2>&1 || fail "missing:$missing; $advice"
+    if [ "$(id -u)" = 0 ]; then
+        root=
+    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        root="sudo -n"
+    else
+        fail "missing:$missing, and I may not install; $advice"
+    fi
+    say "installing$missing"
+    # shellcheck disable=SC2086  # lists of words
+    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $missing >&2 ||
+        { $root apt-get update -q >&2 &&
+            $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $missing >&2; } ||
+        fail "could not install$missing; $advice"
+}
+
+build() {
+    if ! command -v cargo >/dev/null 2>&1; then
+        [ -x "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo" ] ||
+            fail "cargo is missing: install Rust 1.95 or newer from https://rustup.rs"
+        PATH=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH
+    fi
+    packages
+    say "building (the first time takes some minutes)"
+    mkdir -p "$bin"
+    # The time before the build counts: what is edited during it must be built again.
+    touch "$stamp.new"
+    (cd "$here" && cargo build --release --quiet --target-dir "$here/target") >&2 ||
+        fail "the build failed; what the compiler said stands above"
+    for program in $programs; do
+        [ -x "$bin/$program" ] || fail "the build made no $bin/$program"
+    done
+    mv -f "$stamp.new" "$stamp"
+}
+
+built || build
+
+if [ "${1-}" = demo ]; then
+    shift
+    exec "$bin/understudy" demo "$@"
+fi
+exec "$bin/understudy" up "$@"
