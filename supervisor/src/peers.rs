@@ -18,6 +18,8 @@ pub struct Process {
     /// It has said that it can do its work.
     pub up: bool,
     pub link: Option<PeerLink>,
+    /// Since when its link has been broken.
+    pub unlinked: Option<Instant>,
     /// When it last showed that it reads its channel.
     pub heard: Instant,
     handle: Option<OwnedFd>,
@@ -42,6 +44,7 @@ impl Peers {
             since: now,
             up: false,
             link: None,
+            unlinked: None,
             heard: now,
             handle: pidfd::open(child.pid).ok(),
             cpu: (cpu_seconds(child.pid).unwrap_or(0.0), now),

@@ -513,12 +513,20 @@ impl Stack {
             let Some(process) = self.peers.processes.get(&Service::Worker(slot)) else {
                 continue;
             };
-            let Some(PeerLink::Worker(link)) = &process.link else {
-                continue;
+            let deaf = match &process.link {
+                Some(PeerLink::Worker(link)) => {
+                    if pinging {
+                        // A broken link shows by itself, as `unlinked`.
+                        let _ = link.send(ToWorker::Ping);
+                    }
+                    link.stalled() > TAKES_NOTHING || process.heard.elapsed() > SILENT
+                }
+                _ => process
+                    .unlinked
+                    .is_some_and(|at| at.elapsed() > TAKES_NOTHING),
             };
-            let broken = pinging && link.send(ToWorker::Ping).is_err();
-            let incarnation = process.incarnation;
-            if broken || link.stalled() > TAKES_NOTHING || process.heard.elapsed() > SILENT {
+            if deaf {
+                let incarnation = process.incarnation;
                 self.deaf(slot, incarnation);
             }
         }
@@ -592,19 +600,14 @@ impl Stack {
             PeerLink::Audio(_) => {}
         }
         process.link = Some(link);
+        process.unlinked = None;
     }
 
+    /// It may just have died, which the launcher will report; if it lives on, it is deaf.
     fn unlinked(&mut self, who: &Introduction) {
         if let Some(process) = self.peers.get(who.service, who.pid) {
             process.link = None;
-            // It may just have died, which the launcher reports; if it lives, it is deaf.
-            process.heard = Instant::now();
-            if let Service::Worker(slot) = who.service
-                && std::fs::read_to_string(format!("/proc/{}/stat", who.pid))
-                    .is_ok_and(|s| !s.contains(") Z"))
-            {
-                self.deaf(slot, who.incarnation);
-            }
+            process.unlinked = Some(Instant::now());
         }
     }
 

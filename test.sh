@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# All tests, set-up included: formatting, lints, documentation, unit tests, real processes.
+#   ./test.sh            everything
+#   ./test.sh --quick    formatting and the tests that start no process
+#   ./test.sh --mutants  sabotages the rules one by one; each must turn a test red
+set -eu
+cd "$(dirname "$0")"
+
+say() { printf '\n== %s\n' "$*"; }
+
+# Packages that the tests use: sound headers, a sound server without a card, OSC clients.
+packages=""
+need() { # need PACKAGE COMMAND...
+    package=$1; shift
+    "$@" >/dev/null 2>&1 || packages="$packages $package"
+}
+need pkg-config command -v pkg-config
+need libasound2-dev test -e /usr/include/alsa/asoundlib.h
+need pulseaudio command -v pulseaudio
+need pulseaudio-utils command -v parec
+need libasound2-plugins sh -c 'ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so'
+need liblo-tools command -v oscsend
+if [ -n "$packages" ]; then
+    say "installing$packages"
+    root=""
+    [ "$(id -u)" = 0 ] || root="sudo -n"
+    # shellcheck disable=SC2086
+    if ! { $root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq $packages; } >/dev/null; then
+        echo "please install:$packages" >&2
+        exit 1
+    fi
+fi
+
+case "${1:-}" in
+--quick)
+    cargo fmt --all --check
+    exec cargo test --workspace --lib --bins
+    ;;
+--mutants)
+    exec ./mutants.sh
+    ;;
+"") ;;
+*)
+    echo "usage: ./test.sh [--quick | --mutants]" >&2
+    exit 2
+    ;;
+esac
+
+say "formatting"
+cargo fmt --all --check
+say "lints"
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+say "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+say "building the stack"
+cargo build --release --workspace --quiet
+say "tests"
+cargo test --workspace --exclude understudy-integration-tests --quiet
+say "real processes"
+cargo test --release -p understudy-integration-tests -- --test-threads=1 --nocapture
