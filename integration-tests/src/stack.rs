@@ -1,0 +1,324 @@
+//! A stack of real processes, started as a user would, in folders of its own.
+
+use std::{
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use common::{
+    message::{Answer, Fault, Request, SIGKILL, Target},
+    stage::Shape,
+};
+use engine::replay::Replay;
+use platform::{control, paths::Paths};
+use serde_json::Value;
+use tempfile::TempDir;
+
+static PORT: AtomicU16 = AtomicU16::new(0);
+
+/// A running instance; stopped when dropped.
+pub struct Stack {
+    /// Its files.
+    pub folder: TempDir,
+    paths: Paths,
+    osc: String,
+    socket: UdpSocket,
+}
+
+/// The folder of the programs under test: beside the test's own.
+///
+/// # Panics
+/// When the programs have not been built.
+#[must_use]
+pub fn programs() -> PathBuf {
+    if let Some(folder) = std::env::var_os("UNDERSTUDY_PROGRAMS") {
+        return folder.into();
+    }
+    let own = std::env::current_exe().expect("the test knows where it is");
+    let folder = own
+        .ancestors()
+        .nth(2)
+        .expect("target/PROFILE/deps/TEST")
+        .to_path_buf();
+    assert!(
+        folder.join("understudy").exists(),
+        "build the programs first: cargo build --release"
+    );
+    folder
+}
+
+impl Stack {
+    /// Starts an instance with those options, each test with its own.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(options: &[&str]) -> Result<Self> {
+        Self::start_in(TempDir::new()?, options, &[])
+    }
+
+    /// Starts an instance with its files in `folder` and more variables in its environment.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_in(
+        folder: TempDir,
+        options: &[&str],
+        environment: &[(&str, String)],
+    ) -> Result<Self> {
+        // A range of ports for each test process, a port for each stack in it.
+        let port = 20_000
+            + (std::process::id() % 2_000) as u16 * 16
+            + PORT.fetch_add(1, Ordering::Relaxed) % 16;
+        let osc = format!("127.0.0.1:{port}");
+        let output = understudy(folder.path())
+            .args(["up", "--detach", "--instance", "test", "--osc", &osc])
+            .args(options)
+            .envs(environment.iter().map(|(k, v)| (k, v)))
+            .output()?;
+        if !output.status.success() {
+            bail!(
+                "up failed: {}{}",
+                text(&output.stdout),
+                text(&output.stderr)
+            );
+        }
+        let paths = Paths {
+            instance: "test".into(),
+            runtime: folder.path().join("run/understudy/test"),
+            state: folder.path().join("state/understudy/test"),
+        };
+        Ok(Self {
+            folder,
+            paths,
+            osc,
+            socket: UdpSocket::bind("127.0.0.1:0")?,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn osc(&self) -> &str {
+        &self.osc
+    }
+
+    /// Runs a verb of the command line on it.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn verb(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(understudy(self.folder.path())
+            .args(arguments)
+            .args(["--instance", "test"])
+            .output()?)
+    }
+
+    /// Asks its supervisor.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no.
+    pub fn ask(&self, request: &Request) -> Result<Value> {
+        match control::ask(&self.paths, request, Duration::from_secs(20))? {
+            Answer::Ok(value) => Ok(value),
+            Answer::No(why) => bail!("{request:?}: {why}"),
+        }
+    }
+
+    /// Its status.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn status(&self) -> Result<Value> {
+        self.ask(&Request::Status)
+    }
+
+    /// Injects a fault.
+    ///
+    /// # Errors
+    /// When the answer is no.
+    pub fn inject(&self, fault: Fault, target: Target) -> Result<()> {
+        self.ask(&Request::Inject(fault, target)).map(|_| ())
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// When the answer is no.
+    pub fn kill(&self, target: Target) -> Result<()> {
+        self.inject(Fault::Signal(SIGKILL), target)
+    }
+
+    /// Waits until a leader plays and a proven follower stands by.
+    ///
+    /// # Errors
+    /// When that takes longer than a machine under load may take.
+    pub fn wait_protected(&self) -> Result<()> {
+        self.wait_for("state protected", |status| status["state"] == "protected")
+    }
+
+    /// Waits until the status is as wished.
+    ///
+    /// # Errors
+    /// When that takes longer than a machine under load may take.
+    pub fn wait_for(&self, what: &str, wish: impl Fn(&Value) -> bool) -> Result<()> {
+        let limit = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = self.status()?;
+            if wish(&status) {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                bail!("waited in vain for {what}: {status:#}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    }
+
+    /// Sends a datagram: an address and one float, or none.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn osc_send(&self, address: &str, value: Option<f32>) -> Result<()> {
+        let mut bytes = padded(address);
+        match value {
+            Some(value) => {
+                bytes.extend(padded(",f"));
+                bytes.extend(value.to_be_bytes());
+            }
+            None => bytes.extend(padded(",")),
+        }
+        self.raw_send(&bytes)
+    }
+
+    /// Sends any datagram.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn raw_send(&self, bytes: &[u8]) -> Result<()> {
+        self.socket.send_to(bytes, &self.osc)?;
+        Ok(())
+    }
+
+    /// What it has written into its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.paths.text_log()).unwrap_or_default()
+    }
+
+    /// Stops it in good order; its files stay.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn down(self) -> Result<Remains> {
+        let output = self.verb(&["down"])?;
+        if !output.status.success() {
+            bail!(
+                "down failed: {}{}",
+                text(&output.stdout),
+                text(&output.stderr)
+            );
+        }
+        let command_log = self.paths.command_log();
+        let folder = tempfile::tempdir()?;
+        let remains = Remains {
+            command_log: folder.path().join("commands.log"),
+            folder,
+        };
+        std::fs::copy(command_log, &remains.command_log)?;
+        Ok(remains)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = self.verb(&["down"]);
+        if std::thread::panicking() {
+            println!("--- log of the instance ---\n{}", self.log());
+        }
+    }
+}
+
+/// What a stopped instance has left.
+pub struct Remains {
+    /// A copy of its command log.
+    pub command_log: PathBuf,
+    folder: TempDir,
+}
+
+impl Remains {
+    /// Renders its command log again, a block at a time.
+    ///
+    /// # Errors
+    /// When the log cannot be rendered.
+    pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<Shape> {
+        let _ = &self.folder;
+        let mut replay = Replay::new(&std::fs::read(&self.command_log)?)?;
+        let shape = replay.shape();
+        let mut block = vec![0.0; shape.block_samples()];
+        while replay.next(&mut block)? {
+            each(&block);
+        }
+        Ok(shape)
+    }
+
+    /// Compares what was played with the replay: samples compared, and samples that differ.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or they are not equally long.
+    pub fn compare(&self, wav: &Path) -> Result<(usize, usize)> {
+        let mut reader = hound::WavReader::open(wav)?;
+        let played = reader.len() as usize;
+        let mut samples = reader.samples::<f32>();
+        let (mut compared, mut differing) = (0, 0);
+        self.replay(|block| {
+            for rendered in block {
+                match samples.next() {
+                    Some(Ok(heard)) if heard.to_bits() == rendered.to_bits() => {}
+                    _ => differing += 1,
+                }
+                compared += 1;
+            }
+        })?;
+        if compared != played {
+            bail!("{played} samples were played, the log renders {compared}");
+        }
+        Ok((compared, differing))
+    }
+}
+
+/// The command line, with its files in `folder`.
+#[must_use]
+pub fn understudy(folder: &Path) -> Command {
+    let mut command = Command::new(programs().join("understudy"));
+    command
+        .env("XDG_RUNTIME_DIR", folder.join("run"))
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .current_dir(folder);
+    command
+}
+
+fn padded(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize((bytes.len() / 4 + 1) * 4, 0);
+    bytes
+}
+
+/// Text that a program printed.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A number in a status.
+///
+/// # Errors
+/// When it is not there.
+pub fn number(status: &Value, path: &str) -> Result<u64> {
+    status
+        .pointer(path)
+        .and_then(Value::as_u64)
+        .with_context(|| format!("no {path} in {status:#}"))
+}
