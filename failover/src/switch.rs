@@ -59,7 +59,8 @@ pub enum Event {
     },
     /// Somebody wants the worker in the seat replaced.
     Restart(Slot),
-    /// What the preference word says now; audio-out changes it too.
+    /// What the preference word says now. audio-out changes it too, and may have been faster than a
+    /// `Prefer`: the word is right, always.
     Preference(Preference),
     /// audio-out has acted on the epoch; also said while there is no audio-out to act.
     Acknowledged(Epoch),
@@ -202,8 +203,7 @@ impl Supervision {
         let mut actions = Vec::new();
         match event {
             Event::Tick => {}
-            Event::Preference(seen) if seen.epoch > self.preference.epoch => self.preference = seen,
-            Event::Preference(_) => {}
+            Event::Preference(seen) => self.obey(seen, &mut actions),
             Event::Acknowledged(epoch) => self.acknowledged = self.acknowledged.max(epoch),
             Event::Proven { slot, incarnation } => self.proven(now_us, slot, incarnation),
             Event::Died {
@@ -277,7 +277,7 @@ impl Supervision {
         }
     }
 
-    /// Phase 1: another slot is preferred if there is one to prefer; phase 2 waits for that epoch.
+    /// A worker has failed: phase 1, if it was preferred; phase 2 waits for the epoch in force then.
     fn condemn(
         &mut self,
         now_us: u64,
@@ -288,30 +288,57 @@ impl Supervision {
         actions: &mut Vec<Action>,
     ) {
         let pause_us = self.records[slot.index()].failed(now_us, own_making);
-        let other = self.seats[slot.other().index()];
-        // A worker that is not proven is preferred only to a dead one.
-        let better = match other {
-            Seat::Ready { .. } => true,
-            Seat::Starting { .. } => !alive,
-            _ => false,
-        };
-        if self.preference.slot == slot && better {
-            actions.push(Action::Prefer {
-                from: self.preference,
-                to: slot.other(),
-            });
-            self.preference = Preference {
-                epoch: self.preference.epoch.next(),
-                slot: slot.other(),
-            };
-        }
+        let epoch = self.preference.epoch;
         self.seats[slot.index()] = Seat::Condemned {
             incarnation,
-            epoch: self.preference.epoch,
+            epoch,
             alive,
             pause_us,
             until_us: now_us + ACKNOWLEDGE_WITHIN_US,
         };
+        self.prefer_better(actions);
+    }
+
+    /// Phase 1: if the preferred worker has failed and there is a better one, that is preferred, and
+    /// the clean-up is bound to the epoch of this switch.
+    fn prefer_better(&mut self, actions: &mut Vec<Action>) {
+        let from = self.preference;
+        let Seat::Condemned { alive, .. } = self.seats[from.slot.index()] else {
+            return;
+        };
+        let better = match self.seats[from.slot.other().index()] {
+            Seat::Ready { .. } => true,
+            // A worker that is not proven is preferred only to a dead one.
+            Seat::Starting { .. } => !alive,
+            _ => false,
+        };
+        if !better {
+            return;
+        }
+        let to = from.slot.other();
+        actions.push(Action::Prefer { from, to });
+        self.preference = Preference {
+            epoch: from.epoch.next(),
+            slot: to,
+        };
+        if let Seat::Condemned { epoch, .. } = &mut self.seats[from.slot.index()] {
+            *epoch = self.preference.epoch;
+        }
+    }
+
+    /// The word is right: a clean-up that waits for an epoch that did not come to be waits for the
+    /// one that did.
+    fn obey(&mut self, seen: Preference, actions: &mut Vec<Action>) {
+        if seen == self.preference {
+            return;
+        }
+        self.preference = seen;
+        for seat in &mut self.seats {
+            if let Seat::Condemned { epoch, .. } = seat {
+                *epoch = (*epoch).min(seen.epoch);
+            }
+        }
+        self.prefer_better(actions);
     }
 
     /// What is due in the seat by now.
@@ -523,6 +550,40 @@ mod tests {
             []
         );
         assert!(!state.protected());
+    }
+
+    #[test]
+    fn a_switch_lost_to_audio_out_does_not_leave_the_clean_up_waiting_for_ever() {
+        let mut state = protected();
+        let actions = state.step(1, died(Slot::Zero, FIRST));
+        assert_eq!(
+            actions,
+            [Action::Prefer {
+                from: START,
+                to: Slot::One
+            }]
+        );
+        // audio-out had switched to slot 1 and back meanwhile: epoch 2, slot 0, which is dead.
+        let seen = Preference {
+            epoch: Epoch(2),
+            slot: Slot::Zero,
+        };
+        let actions = state.step(2, Event::Preference(seen));
+        assert_eq!(
+            actions,
+            [Action::Prefer {
+                from: seen,
+                to: Slot::One
+            }]
+        );
+        // Or the switch did not come to be at all.
+        let seen = Preference {
+            epoch: Epoch(2),
+            slot: Slot::One,
+        };
+        assert_eq!(state.step(3, Event::Preference(seen)), []);
+        let actions = state.step(4, Event::Acknowledged(Epoch(2)));
+        assert_eq!(actions, [Action::Spawn(Slot::Zero, THIRD)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A stack of real processes, started as a user would, in folders of its own.
 
 use std::{
+    cell::Cell,
     net::UdpSocket,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -27,6 +28,8 @@ pub struct Stack {
     paths: Paths,
     osc: String,
     socket: UdpSocket,
+    /// Workers killed so far, each of which is started again.
+    killed: Cell<u64>,
 }
 
 /// The folder of the programs under test: beside the test's own.
@@ -96,6 +99,7 @@ impl Stack {
             paths,
             osc,
             socket: UdpSocket::bind("127.0.0.1:0")?,
+            killed: Cell::new(0),
         })
     }
 
@@ -143,12 +147,19 @@ impl Stack {
         self.ask(&Request::Inject(fault, target)).map(|_| ())
     }
 
-    /// SIGKILL.
+    /// SIGKILL to a worker; [`Self::wait_protected`] then waits for its replacement.
     ///
     /// # Errors
     /// When the answer is no.
     pub fn kill(&self, target: Target) -> Result<()> {
-        self.inject(Fault::Signal(SIGKILL), target)
+        self.inject(Fault::Signal(SIGKILL), target)?;
+        self.killed.set(self.killed.get() + 1);
+        Ok(())
+    }
+
+    /// Says that workers were killed by other means.
+    pub fn expect_replacements(&self, count: u64) {
+        self.killed.set(self.killed.get() + count);
     }
 
     /// Waits until a leader plays and a proven follower stands by.
@@ -156,7 +167,15 @@ impl Stack {
     /// # Errors
     /// When that takes longer than a machine under load may take.
     pub fn wait_protected(&self) -> Result<()> {
-        self.wait_for("state protected", |status| status["state"] == "protected")
+        let replaced = |status: &Value| -> u64 {
+            let services = status["services"].as_array().into_iter().flatten();
+            let workers =
+                services.filter(|s| s["name"].as_str().is_some_and(|n| n.starts_with("worker")));
+            workers.filter_map(|s| s["restarts"].as_u64()).sum()
+        };
+        self.wait_for("state protected", |status| {
+            status["state"] == "protected" && replaced(status) >= self.killed.get()
+        })
     }
 
     /// Waits until the status is as wished.

@@ -131,7 +131,7 @@ fn both_workers_killed_at_once_go_on_where_they_were() -> Result<()> {
             .args(&pids)
             .status()?;
         assert!(killed.success() && pids.len() == 2);
-        std::thread::sleep(Duration::from_millis(50));
+        stack.expect_replacements(2);
     }
     stack.wait_protected()?;
     let status = stack.status()?;

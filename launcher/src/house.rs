@@ -57,6 +57,8 @@ impl House {
         let paths = Paths::of(&options.instance)?;
         paths.make()?;
         let _ = rustix::process::setsid();
+        // Deaths are noticed by this thread first; its children do not inherit the priority.
+        let _ = platform::realtime::ask_priority(3);
         let mut lock = File::options()
             .create(true)
             .truncate(false)

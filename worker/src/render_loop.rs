@@ -129,8 +129,9 @@ pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()
     thread::Builder::new()
         .name("render".into())
         .spawn(move || {
+            let clocked = !processor.shared.stage.shape().freewheel;
             let granted = Granted {
-                priority: realtime::ask_priority(5),
+                priority: clocked && realtime::ask_priority(5),
                 locked,
             };
             processor

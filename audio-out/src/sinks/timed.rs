@@ -27,7 +27,7 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// Starts it; `accept` is given each block and says whether it had room.
+    /// Starts it; `accept` is given each block and says whether it took it.
     ///
     /// # Errors
     /// When the machine gives no thread.
@@ -38,7 +38,8 @@ impl Timed {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, shared) = (Arc::clone(&stop), *shared);
         let thread = thread::Builder::new().name("play".into()).spawn(move || {
-            let _ = realtime::ask_priority(8);
+            // Without a clock nothing is urgent, and it must not starve the rest.
+            let _ = !shared.stage.shape().freewheel && realtime::ask_priority(8);
             realtime::flush_denormals();
             let mut player = Player::new(&shared);
             let stopped = || stopped.load(Ordering::Relaxed);
@@ -72,7 +73,8 @@ fn freewheel(
     while !stopped() {
         match player.take(false) {
             Some(block) => {
-                while !accept(block) && !stopped() {
+                // The block is played: it is handed over even if the end has come meanwhile.
+                while !accept(block) {
                     thread::sleep(UNPROTECTED_PAUSE);
                 }
             }

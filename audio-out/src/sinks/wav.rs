@@ -64,6 +64,9 @@ impl Wav {
             .name("write".into())
             .spawn(move || write(file, samples, &end))?;
         let timed = Timed::start(shared, move |block| {
+            if queue.is_abandoned() {
+                return true; // the writer has given up: the disk is full or gone
+            }
             let Ok(chunk) = queue.write_chunk_uninit(block.len()) else {
                 return false;
             };
