@@ -141,6 +141,7 @@ fn twenty_kills_through_a_device_cannot_be_heard() -> Result<()> {
         status["audio"]["concealed_blocks"],
         status["audio"]["device_burst_blocks"]
     );
+    println!("{}", stack.log());
     drop(stack);
     drop(server);
     assert!(

@@ -57,8 +57,9 @@ impl House {
         let paths = Paths::of(&options.instance)?;
         paths.make()?;
         let _ = rustix::process::setsid();
-        // Deaths are noticed by this thread first; its children do not inherit the priority.
-        let _ = platform::realtime::ask_priority(3);
+        // Deaths are noticed here first. Not real-time: starting and reaping take long enough for the
+        // kernel to throttle all real-time threads, the sound's too. The children inherit it.
+        let _ = rustix::process::nice(-10);
         let mut lock = File::options()
             .create(true)
             .truncate(false)

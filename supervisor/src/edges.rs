@@ -1,6 +1,13 @@
 //! The edges: launcher, control socket, links and time, each turned into events for the stack.
 
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use common::{
@@ -25,7 +32,7 @@ const EVENTS: usize = 1_024;
 /// The longest question at the control socket.
 const QUESTION_BYTES: u64 = 256 * 1024;
 /// How often the shared words are looked at: while something is under way, and while all is well.
-const BUSY: Duration = Duration::from_millis(1);
+const BUSY: Duration = Duration::from_micros(300);
 const CALM: Duration = Duration::from_millis(8);
 
 /// Runs the supervisor until the stack has ended.
@@ -49,15 +56,30 @@ pub async fn run(options: &Options) -> Result<()> {
     let hearing = events.clone();
     std::thread::spawn(move || hear_launcher(&packets, &hearing));
     tokio::spawn(answer_all(listener, events.clone()));
+    let busy = Arc::new(AtomicBool::new(true));
+    let (ticks, pace) = (events.clone(), Arc::clone(&busy));
+    std::thread::spawn(move || tick(&ticks, &pace));
     while !stack.ended() {
-        let pause = if stack.busy() { BUSY } else { CALM };
-        let event = tokio::select! {
-            event = queue.recv() => event.unwrap_or(Event::Tick),
-            () = tokio::time::sleep_until(stack.last_tick() + pause) => Event::Tick,
+        let Some(event) = queue.recv().await else {
+            break;
         };
         stack.handle(event);
+        busy.store(stack.busy(), Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// The thread that says that time has passed: tokio's timers are too coarse for a switch.
+fn tick(events: &mpsc::Sender<Event>, busy: &AtomicBool) {
+    while !events.is_closed() {
+        std::thread::sleep(if busy.load(Ordering::Relaxed) {
+            BUSY
+        } else {
+            CALM
+        });
+        // A tick that finds the queue full is not missed.
+        let _ = events.try_send(Event::Tick);
+    }
 }
 
 /// The launcher's thread: turns its packets into events.

@@ -26,7 +26,6 @@ fn main() -> Result<()> {
     let text = std::env::var(VARIABLE)
         .with_context(|| format!("{VARIABLE} is not set; use `understudy up`"))?;
     let options: Options = serde_json::from_str(&text).context("the options cannot be read")?;
-    let _ = platform::realtime::ask_priority(2);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

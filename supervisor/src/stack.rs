@@ -147,11 +147,6 @@ impl Stack {
         self.ended
     }
 
-    /// When the shared words were last looked at.
-    pub fn last_tick(&self) -> tokio::time::Instant {
-        tokio::time::Instant::from_std(self.last_tick)
-    }
-
     /// Something is under way that wants watching closely.
     pub fn busy(&self) -> bool {
         !self.protected()

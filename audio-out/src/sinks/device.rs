@@ -6,12 +6,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use common::stage::Shape;
 use cpal::{
     BufferSize, ErrorKind, OutputCallbackInfo, Stream, StreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
@@ -29,6 +30,8 @@ pub struct Device {
     wish: Option<String>,
     stream: Option<Stream>,
     failed: Arc<AtomicBool>,
+    xruns: Arc<AtomicU64>,
+    xruns_told: u64,
     name: String,
     retry_at: Instant,
     pause: Duration,
@@ -41,12 +44,15 @@ impl Device {
     /// When there is none, or it does not take what the instance plays.
     pub fn open(shared: &Shared, wish: Option<&str>) -> Result<Self> {
         let failed = Arc::new(AtomicBool::new(false));
-        let (stream, name) = start(shared, wish, &failed)?;
+        let xruns = Arc::new(AtomicU64::new(0));
+        let (stream, name) = start(shared, wish, &failed, &xruns)?;
         Ok(Self {
             shared: *shared,
             wish: wish.map(Into::into),
             stream: Some(stream),
             failed,
+            xruns,
+            xruns_told: 0,
             name,
             retry_at: Instant::now(),
             pause: PAUSE,
@@ -58,6 +64,7 @@ fn start(
     shared: &Shared,
     wish: Option<&str>,
     failed: &Arc<AtomicBool>,
+    xruns: &Arc<AtomicU64>,
 ) -> Result<(Stream, String)> {
     let host = cpal::default_host();
     let device = match wish {
@@ -87,7 +94,7 @@ fn start(
     let config = StreamConfig {
         channels: shape.channels as u16,
         sample_rate: shape.rate_hz,
-        buffer_size: BufferSize::Fixed(shape.block_frames),
+        buffer_size: BufferSize::Fixed(period_frames(&shape)),
     };
     let open = |config: StreamConfig| {
         let mut player = Player::new(shared);
@@ -101,11 +108,11 @@ fn start(
             }
             player.fill(out);
         };
-        let failed = Arc::clone(failed);
-        let fail = move |error: cpal::Error| {
-            if !matches!(error.kind(), ErrorKind::RealtimeDenied | ErrorKind::Xrun) {
-                failed.store(true, Ordering::Relaxed);
-            }
+        let (failed, xruns) = (Arc::clone(failed), Arc::clone(xruns));
+        let fail = move |error: cpal::Error| match error.kind() {
+            ErrorKind::RealtimeDenied => {}
+            ErrorKind::Xrun => drop(xruns.fetch_add(1, Ordering::Relaxed)),
+            _ => failed.store(true, Ordering::Relaxed),
         };
         device.build_output_stream(config, play, fail, None)
     };
@@ -128,6 +135,13 @@ fn start(
     Ok((stream, name))
 }
 
+/// Frames that the device takes at once: some 10 ms in whole blocks. Shorter, and a machine that
+/// wakes this thread 6 ms late has the device run dry.
+const fn period_frames(shape: &Shape) -> u32 {
+    let blocks = shape.rate_hz / 100 / shape.block_frames + 1;
+    blocks * shape.block_frames
+}
+
 impl Sink for Device {
     fn describe(&self) -> String {
         match self.stream {
@@ -137,6 +151,11 @@ impl Sink for Device {
     }
 
     fn look_after(&mut self) -> Option<String> {
+        let xruns = self.xruns.load(Ordering::Relaxed);
+        if xruns != self.xruns_told {
+            self.xruns_told = xruns;
+            return Some(format!("the device ran dry; {xruns} times so far"));
+        }
         if self.stream.is_some() && self.failed.swap(false, Ordering::Relaxed) {
             self.stream = None;
             self.pause = PAUSE;
@@ -147,7 +166,12 @@ impl Sink for Device {
             ));
         }
         if self.stream.is_none() && Instant::now() >= self.retry_at {
-            match start(&self.shared, self.wish.as_deref(), &self.failed) {
+            match start(
+                &self.shared,
+                self.wish.as_deref(),
+                &self.failed,
+                &self.xruns,
+            ) {
                 Ok((stream, name)) => {
                     self.failed.store(false, Ordering::Relaxed);
                     (self.stream, self.name) = (Some(stream), name);
