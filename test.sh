@@ -20,6 +20,7 @@ need pulseaudio command -v pulseaudio
 need pulseaudio-utils command -v parec
 need libasound2-plugins sh -c 'ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so'
 need liblo-tools command -v oscsend
+need python3-pip python3 -m pip --version
 if [ -n "$packages" ]; then
     say "installing$packages"
     root=""
@@ -29,6 +30,12 @@ if [ -n "$packages" ]; then
         echo "please install:$packages" >&2
         exit 1
     fi
+fi
+
+if ! python3 -c 'import pythonosc' 2>/dev/null; then
+    export PYTHONPATH="$PWD/target/python"
+    python3 -c 'import pythonosc' 2>/dev/null ||
+        python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target target/python python-osc
 fi
 
 case "${1:-}" in
@@ -56,5 +63,12 @@ say "building the stack"
 cargo build --release --workspace --quiet
 say "tests"
 cargo test --workspace --exclude understudy-integration-tests --quiet
+say "real processes, built so that an allocation in a real-time thread ends them"
+cargo build --workspace --quiet
+UNDERSTUDY_PROGRAMS="$PWD/target/debug" UNDERSTUDY_KILLS=40 \
+    cargo test --release -p understudy-integration-tests --test hitless -- --test-threads=1 --nocapture a_thousand
 say "real processes"
 cargo test --release -p understudy-integration-tests -- --test-threads=1 --nocapture
+say "sabotage"
+./mutants.sh
+say "all green"

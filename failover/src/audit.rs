@@ -25,6 +25,8 @@ pub struct Audit {
 pub struct Findings {
     /// Blocks whose checksums differed.
     pub differing: u64,
+    /// The last of them.
+    pub differing_at: Option<BlockIndex>,
     /// The worker has proven itself and has caught up.
     pub ready: bool,
 }
@@ -57,6 +59,7 @@ impl Audit {
                 Compared::Equal => self.equal_in_a_row += 1,
                 Compared::Differing => {
                     findings.differing += 1;
+                    findings.differing_at = Some(self.next);
                     self.equal_in_a_row = 0;
                 }
                 // Look again, unless it is long past.
@@ -175,8 +178,8 @@ mod tests {
             assert_eq!(
                 audit.look(&stage, &rings),
                 Findings {
-                    differing: 0,
-                    ready: true
+                    ready: true,
+                    ..Findings::default()
                 }
             );
         });
@@ -190,13 +193,8 @@ mod tests {
                 .take_seat(Incarnation(2), BlockIndex(0), Seq(0));
             let mut audit = Audit::new(Slot::One, Incarnation(2));
             (0..20).for_each(|block| prove(&stage, &rings, 2, block, block ^ (block % 4)));
-            assert_eq!(
-                audit.look(&stage, &rings),
-                Findings {
-                    differing: 15,
-                    ready: false
-                }
-            );
+            let found = audit.look(&stage, &rings);
+            assert_eq!((found.differing, found.ready), (15, false));
         });
     }
 

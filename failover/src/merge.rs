@@ -138,8 +138,11 @@ impl Merger {
     }
 }
 
-/// A block that is whole but not finite is not sound.
-fn read_sane(rings: &[Ring<'_>; 2], slot: Slot, block: BlockIndex, out: &mut [f32]) -> bool {
+/// Reads a block; one that is whole but not finite is not sound.
+///
+/// # Real-time
+/// Yes; linear in the samples.
+pub fn read_sane(rings: &[Ring<'_>; 2], slot: Slot, block: BlockIndex, out: &mut [f32]) -> bool {
     rings
         .get(slot.index())
         .is_some_and(|ring| ring.read(block, out).is_some() && out.iter().all(|s| s.is_finite()))

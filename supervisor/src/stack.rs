@@ -18,7 +18,10 @@ use common::{
     stage::{Listener, Shape},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
-use failover::switch::{Action, Event as Fact, Seat, Supervision};
+use failover::{
+    merge::read_sane,
+    switch::{Action, Event as Fact, Seat, Supervision},
+};
 use platform::{futex, harm, paths::Paths, say, shared::Shared};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -476,12 +479,28 @@ impl Stack {
                 self.fact(Fact::Proven { slot, incarnation }, "proven", None);
                 self.worker_ready(slot);
             }
-            Seat::Ready { .. } if findings.differing > 0 && !leads => {
+            Seat::Ready { .. } if !leads && findings.differing_at.is_some() => {
                 self.divergences += findings.differing;
-                self.fail(slot, incarnation, "its checksums differ");
+                self.diverged(slot, incarnation, findings.differing_at.unwrap_or_default());
             }
             Seat::Ready { .. } if hangs => self.fail(slot, incarnation, "it hangs"),
             _ => {}
+        }
+    }
+
+    /// The replicas differ: whoever published what is no sound is wrong, else the leader is believed.
+    fn diverged(&mut self, follower: Slot, incarnation: Incarnation, block: BlockIndex) {
+        let mut samples = vec![0.0; self.shape.block_samples()];
+        let leader = follower.other();
+        let mut sane = |slot| read_sane(&self.shared.rings, slot, block, &mut samples);
+        if !sane(leader) && sane(follower) {
+            let watch = self.watches[leader.index()].as_ref();
+            let Some(incarnation) = watch.map(Watch::incarnation) else {
+                return;
+            };
+            self.fail(leader, incarnation, "it puts out what is no sound");
+        } else {
+            self.fail(follower, incarnation, "its checksums differ");
         }
     }
 
