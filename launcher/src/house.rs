@@ -59,7 +59,8 @@ impl House {
         let _ = rustix::process::setsid();
         // Deaths are noticed here first. Not real-time: starting and reaping take long enough for the
         // kernel to throttle all real-time threads, the sound's too. The children inherit it.
-        let _ = rustix::process::nice(-10);
+        let plain = std::env::var_os(platform::realtime::NO_REALTIME).is_some();
+        let _ = !plain && rustix::process::nice(-10).is_ok();
         let mut lock = File::options()
             .create(true)
             .truncate(false)

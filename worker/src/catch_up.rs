@@ -5,11 +5,12 @@
 
 use anyhow::{Context, Result, bail};
 use common::{
-    checkpoint::Mark,
+    checkpoint::{Checkpoint, Mark},
     command::Command,
     command_log::Record,
+    limits::PROOF_BLOCKS,
     message::Numbered,
-    units::{BlockIndex, Seq},
+    units::{BlockIndex, Seq, Slot},
 };
 use engine::{Config, Engine, patch::Patch};
 use platform::shared::Shared;
@@ -32,13 +33,19 @@ pub struct Start {
 /// When the log does not hold what it must.
 pub fn start(shared: &Shared, log: &mut LogTail) -> Result<Start> {
     let config = config_of(shared);
+    // Far enough back that the blocks to prove itself by have been played already; a block is
+    // rendered again in microseconds, but the next one is to be waited for.
+    let frontier = Slot::ALL
+        .map(|slot| shared.stage.slot(slot).frontier())
+        .into_iter()
+        .max();
+    let provable = |mark: &Mark| mark.block.0 + PROOF_BLOCKS <= frontier.unwrap_or_default().0;
     let newest = shared
         .checkpoints
         .iter()
         .flatten()
-        .filter_map(|checkpoint| Some((checkpoint.block()?, checkpoint)))
-        .filter_map(|(_, checkpoint)| checkpoint.read())
-        .max_by_key(|(mark, _)| mark.block);
+        .filter_map(Checkpoint::read)
+        .max_by_key(|(mark, _)| (provable(mark), mark.block));
     let (engine, mark) = match newest {
         Some((mark, arena)) => (from_checkpoint(log, config, mark, &arena)?, mark),
         None => from_log(log, config)?,
