@@ -11,7 +11,6 @@ mod failure;
 mod launcher;
 mod osc;
 mod output;
-pub mod replay_log;
 mod script;
 mod verbs;
 

@@ -24,6 +24,9 @@ pub enum ReplayError {
     /// The state that it begins with does not fit.
     #[error("the log begins with a state that does not fit its patch: {0}")]
     State(#[from] RestoreError),
+    /// A command that was decided on is not in it.
+    #[error("the log is damaged: command {0}, which block {1} needs, is not in it")]
+    Missing(Seq, BlockIndex),
     /// It holds no patch.
     #[error("the log holds no patch to begin with")]
     NoPatch,
@@ -37,7 +40,9 @@ pub struct Replay {
     decisions: std::iter::Peekable<std::vec::IntoIter<(BlockIndex, Seq)>>,
     held: Option<(Seq, Command)>,
     patch: Patch,
+    /// The commands that are in before `block`, as decided and as applied.
     seq: Seq,
+    applied: Seq,
     block: BlockIndex,
     end: BlockIndex,
 }
@@ -83,6 +88,7 @@ impl Replay {
             held: None,
             patch,
             seq,
+            applied: seq,
             block,
             end,
         })
@@ -107,6 +113,9 @@ impl Replay {
             self.seq = seq;
         }
         self.apply(self.seq)?;
+        if self.applied < self.seq {
+            return Err(ReplayError::Missing(self.applied.next(), self.block));
+        }
         self.engine.render(out, &mut |_| {});
         self.block = self.block.next();
         Ok(true)
@@ -126,6 +135,7 @@ impl Replay {
                 self.held = Some((seq, command));
                 break;
             }
+            self.applied = seq;
             match command {
                 Command::Event(event) => {
                     self.engine.apply(&event);
@@ -140,6 +150,18 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// Blocks rendered so far.
+    #[must_use]
+    pub const fn blocks(&self) -> u64 {
+        self.block.0
+    }
+
+    /// Commands applied so far, the first patch included.
+    #[must_use]
+    pub const fn commands(&self) -> u64 {
+        self.applied.0
     }
 
     /// The patch as it stands, with the parameters last set.
@@ -160,5 +182,142 @@ fn config(shape: &Shape) -> Config {
         rate_hz: shape.rate_hz,
         block_frames: shape.block_frames,
         channels: shape.channels,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::command::Event;
+
+    /// Renders a whole log; returns the blocks and the commands.
+    fn replay(bytes: &[u8], mut each: impl FnMut(&[f32])) -> Result<(u64, u64), ReplayError> {
+        let mut replay = Replay::new(bytes)?;
+        let mut block = vec![0.0; replay.shape().block_samples()];
+        while replay.next(&mut block)? {
+            each(&block);
+        }
+        Ok((replay.blocks(), replay.commands()))
+    }
+
+    const SHAPE: Shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 64,
+        channels: 2,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+    const GATE: Event = Event::Gate {
+        module: 1,
+        level: 1.0,
+    };
+
+    fn log(records: &[Record]) -> Vec<u8> {
+        let head = Record::Head {
+            version: command_log::VERSION,
+            shape: SHAPE,
+        };
+        let all = std::iter::once(&head).chain(records);
+        all.flat_map(command_log::encode).collect()
+    }
+
+    fn command(seq: u64, command: Command) -> Record {
+        Record::Command {
+            seq: Seq(seq),
+            command,
+        }
+    }
+
+    fn decision(block: u64, seq: u64) -> Record {
+        Record::Decision {
+            block: BlockIndex(block),
+            seq: Seq(seq),
+        }
+    }
+
+    fn fresh() -> Engine {
+        let config = Config {
+            rate_hz: 48_000,
+            block_frames: 64,
+            channels: 2,
+        };
+        Engine::new(&Patch::default_patch(), config).unwrap()
+    }
+
+    #[test]
+    fn commands_come_in_before_the_block_that_was_decided() {
+        let text = Patch::default_patch().to_json();
+        let bytes = log(&[
+            command(1, Command::Patch(text.clone())),
+            command(2, Command::Event(GATE)),
+            command(3, Command::Patch(text)),
+            decision(2, 2),
+            decision(5, 3),
+            Record::Progress {
+                block: BlockIndex(9),
+            },
+        ]);
+        let mut heard = Vec::new();
+        let done = replay(&bytes, |block| heard.extend_from_slice(block)).unwrap();
+        assert_eq!(done, (9, 3));
+
+        let mut engine = fresh();
+        let mut expected = Vec::new();
+        let mut block = vec![0.0; SHAPE.block_samples()];
+        for number in 0..9 {
+            if number == 2 {
+                engine.apply(&GATE);
+            }
+            if number == 5 {
+                let mut new = fresh();
+                new.adopt(&engine);
+                engine = new;
+            }
+            engine.render(&mut block, &mut |_| {});
+            expected.extend_from_slice(&block);
+        }
+        assert_eq!(heard, expected);
+        assert!(heard.iter().any(|sample| *sample != 0.0));
+    }
+
+    #[test]
+    fn a_resumed_instance_begins_where_it_was() {
+        let mut engine = fresh();
+        engine.apply(&GATE);
+        let mut block = vec![0.0; SHAPE.block_samples()];
+        engine.render(&mut block, &mut |_| {});
+        let bytes = log(&[
+            command(1, Command::Patch(Patch::default_patch().to_json())),
+            Record::State {
+                block: BlockIndex(0),
+                seq: Seq(1),
+                arena: engine.arena().to_vec(),
+            },
+            Record::Progress {
+                block: BlockIndex(1),
+            },
+        ]);
+        engine.render(&mut block, &mut |_| {});
+        replay(&bytes, |heard| assert_eq!(heard, block)).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_whole_log_is_refused() {
+        let end = Record::Progress {
+            block: BlockIndex(3),
+        };
+        assert!(matches!(
+            replay(b"nonsense", |_| {}),
+            Err(ReplayError::Log(LogError::NoHead))
+        ));
+        assert!(matches!(
+            replay(&log(std::slice::from_ref(&end)), |_| {}),
+            Err(ReplayError::NoPatch)
+        ));
+        let patch = command(1, Command::Patch(Patch::default_patch().to_json()));
+        assert!(matches!(
+            replay(&log(&[patch, decision(1, 4), end]), |_| {}),
+            Err(ReplayError::Missing(Seq(2), BlockIndex(1)))
+        ));
     }
 }

@@ -18,10 +18,9 @@ use rosc::OscType;
 use rustix::process::Pid;
 use serde_json::{Value, json};
 
-use crate::{
-    Context, asking, failure::Failure, launcher, osc::Osc, output, replay_log,
-    verbs::inject::inject,
-};
+use engine::replay::Replay;
+
+use crate::{Context, asking, failure::Failure, launcher, osc::Osc, output, verbs::inject::inject};
 
 /// Deaths in the piece; every other one is the leader's.
 const KILLS: usize = 20;
@@ -176,16 +175,17 @@ fn listen(wav: &Path, log: &Path) -> Result<Heard, Failure> {
     let bytes = std::fs::read(log).map_err(|e| wrong(log, &e))?;
     let mut replayed = 0;
     let (mut compared, mut differ) = (0, 0);
-    replay_log::replay(&bytes, |block| {
-        for sample in block {
+    let mut replay = Replay::new(&bytes).map_err(|e| wrong(log, &e))?;
+    let mut block = vec![0.0; replay.shape().block_samples()];
+    while replay.next(&mut block).map_err(|e| wrong(log, &e))? {
+        for sample in &block {
             if let Some(played) = written.get(replayed) {
                 compared += 1;
                 differ += u64::from(played.to_bits() != sample.to_bits());
             }
             replayed += 1;
         }
-    })
-    .map_err(|e| wrong(log, &e))?;
+    }
     Ok(Heard {
         written: written.len() as u64,
         replayed: replayed as u64,

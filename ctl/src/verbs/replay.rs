@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use common::command_log;
+use engine::replay::Replay;
 use platform::paths::Paths;
 use serde_json::json;
 
-use crate::{Context, failure::Failure, output, replay_log};
+use crate::{Context, failure::Failure, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -28,23 +28,27 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     let wrong = |what: String| Failure::no(format!("{}: {what}", path.display()));
     let bytes = std::fs::read(&path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    let shape = command_log::head(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let mut replay = Replay::new(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let shape = replay.shape();
     let mut wav = output::Wav::create(&args.output, shape.rate_hz, shape.channels)?;
-    let done = replay_log::replay(&bytes, |block| wav.add(block));
-    let done = done.map_err(|e| wrong(e.to_string()))?;
+    let mut block = vec![0.0; shape.block_samples()];
+    while replay.next(&mut block).map_err(|e| wrong(e.to_string()))? {
+        wav.add(&block);
+    }
+    let (blocks, commands) = (replay.blocks(), replay.commands());
     wav.finish()?;
-    let frames = done.blocks * u64::from(shape.block_frames);
+    let frames = blocks * u64::from(shape.block_frames);
     if context.json {
         output::value(&json!({
             "log": path.display().to_string(), "output": args.output.display().to_string(),
-            "frames": frames, "blocks": done.blocks, "commands": done.commands,
+            "frames": frames, "blocks": blocks, "commands": commands,
             "rate": shape.rate_hz, "channels": shape.channels,
         }));
     } else {
         output::line(&format!(
             "replayed {} commands, {} blocks, {frames} frames to {}",
-            done.commands,
-            done.blocks,
+            commands,
+            blocks,
             args.output.display()
         ));
     }

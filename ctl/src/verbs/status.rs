@@ -27,7 +27,7 @@ fn table(status: &Value) -> String {
     let get = |name: &str| plain(&status[name]);
     let (audio, commands) = (&status["audio"], &status["commands"]);
     let mut text = format!(
-        "instance  {}: {}\nsound     {} Hz, blocks of {} frames, lead {} blocks; {}\nplayed    {} frames, {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied\nleader    worker:{} since switch {}; {} divergences\n\n",
+        "instance  {}: {}\nsound     {} Hz, blocks of {} frames, lead {} blocks; {}\nplayed    {} blocks, {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied\nleader    worker:{} since switch {}; {} divergences\n\n",
         get("instance"),
         get("state"),
         get("rate"),
