@@ -261,3 +261,51 @@ fn a_start_that_cannot_be_says_why() -> Result<()> {
     );
     Ok(())
 }
+
+/// The patch and the values that an instance last had are there again; segments that a dead
+/// instance has left are swept; the same instance is not started twice.
+#[test]
+fn an_instance_is_resumed_swept_after_and_not_started_twice() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = understudy(folder.path())
+            .args(arguments)
+            .args(["--instance", "again"])
+            .output()?;
+        Ok((
+            output.status.code(),
+            text(&output.stdout) + &text(&output.stderr),
+        ))
+    };
+    let stale = Path::new("/dev/shm/understudy.4194304.dead.stage");
+    std::fs::write(stale, "left by a dead instance")?;
+    let up = [
+        "up",
+        "--detach",
+        "--sink",
+        "null",
+        "--osc",
+        "127.0.0.1:19871",
+    ];
+    assert_eq!(run(&up)?.0, Some(0));
+    assert!(!stale.exists(), "swept");
+    let (code, why) = run(&up)?;
+    assert!(code == Some(1) && why.contains("running"), "{code:?} {why}");
+    for _ in 0..2 {
+        let (code, told) = run(&["send", "/mod/sine/freq", "555"])?;
+        assert_eq!(code, Some(0), "{told}");
+    }
+    let (code, why) = run(&["send", "/mod/sin/freq", "555"])?;
+    assert!(
+        code == Some(1) && why.contains("did you mean \"sine\""),
+        "{code:?} {why}"
+    );
+    assert_eq!(run(&["down"])?.0, Some(0));
+    assert_eq!(run(&["status"])?.0, Some(3));
+    let resumed = [&up[..], &["--resume"]].concat();
+    assert_eq!(run(&resumed)?.0, Some(0));
+    let (_, patch) = run(&["patch", "show"])?;
+    assert!(patch.contains("555"), "{patch}");
+    assert_eq!(run(&["down"])?.0, Some(0));
+    Ok(())
+}
