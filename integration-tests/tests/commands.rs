@@ -170,6 +170,7 @@ fn every_fault_of_a_worker_is_survived() -> Result<()> {
         "mute-control",
         "drop-control",
         "nan",
+        "flip",
     ];
     for name in faults {
         for target in [Target::Follower, Target::Leader] {
@@ -183,10 +184,19 @@ fn every_fault_of_a_worker_is_survived() -> Result<()> {
             stack.expect_replacements(1);
         }
     }
+    // These leave the worker alive and right, only slower.
+    for name in ["cont", "slow:1"] {
+        stack.wait_protected()?;
+        stack.inject(name.parse().map_err(anyhow::Error::msg)?, Target::Leader)?;
+    }
     stack.wait_protected()?;
     std::thread::sleep(Duration::from_millis(200));
     let status = stack.status()?;
     drop(stack);
+    assert!(
+        number(&status, "/divergences")? >= 2,
+        "flipped bits are counted"
+    );
     let heard = ear::read_wav(&wav)?;
     let left: Vec<f32> = heard.iter().step_by(2).copied().skip(settled).collect();
     let breaks = ear::breaks(&left, 440.0, 48_000.0);
