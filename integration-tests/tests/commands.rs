@@ -125,7 +125,11 @@ fn bad_datagrams_change_nothing() -> Result<()> {
     stack.osc_send("/mod/sine/freq", Some(f32::INFINITY))?;
     stack.osc_send("/mod/sine", Some(1.0))?;
     stack.osc_send("/no/such/thing", Some(1.0))?;
-    for _ in 0..2_000 {
+    for round in 0..2_000 {
+        if round % 100 == 0 {
+            // A full socket drops datagrams, good ones too; that is not what is tested here.
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let length = random.below(200) as usize;
         let bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
         stack.raw_send(&bytes)?;

@@ -30,6 +30,8 @@ use crate::children::{Children, Inheritance};
 const GRACE: Duration = Duration::from_secs(3);
 /// A supervisor that ends sooner than this after its start is started again only after a pause.
 const HASTY: Duration = Duration::from_millis(200);
+/// Room for datagrams while the gateway is busy or being replaced; the system's default holds 256.
+const OSC_BYTES: usize = 4 << 20;
 /// Longest packet of the supervisor; a packet holds no more than a command line.
 const PACKET_BYTES: usize = 64 * 1024;
 
@@ -82,6 +84,11 @@ impl House {
             format!("cannot listen at {}: the address is in use or not of this machine; choose another --osc ADDR:PORT", options.osc)
         });
         let osc = osc.map_err(|e| anyhow::anyhow!("{e} ({})", e.root_cause()))?;
+        let granted = ask_for_room(&osc);
+        platform::say::line(
+            "launcher",
+            &format!("the OSC socket may hold {granted} bytes"),
+        );
         let _ = fs::remove_file(paths.control_socket());
         let control = UnixListener::bind(paths.control_socket())
             .with_context(|| format!("cannot make {}", paths.control_socket().display()))?;
@@ -174,7 +181,8 @@ impl House {
                 let hasty = self.supervisor_started.elapsed() < HASTY;
                 let pause = if hasty { HASTY } else { Duration::ZERO };
                 self.supervisor_at = Some(Instant::now() + pause);
-                eprintln!("launcher: the supervisor has ended ({ending}); starting it again");
+                let text = format!("the supervisor has ended ({ending}); it is started again");
+                platform::say::line("launcher", &text);
             }
             self.say(&FromLauncher::Died(child, ending));
         }
@@ -220,6 +228,15 @@ impl House {
         shm::unlink_all_of(std::process::id());
         let _ = fs::remove_dir_all(&self.paths.runtime);
     }
+}
+
+/// Asks for room for datagrams that wait, beyond the system's limit where that is allowed; returns
+/// what was granted, in bytes.
+fn ask_for_room(socket: &UdpSocket) -> usize {
+    use rustix::net::sockopt;
+    let _ = sockopt::set_socket_recv_buffer_size_force(socket, OSC_BYTES)
+        .or_else(|_| sockopt::set_socket_recv_buffer_size(socket, OSC_BYTES));
+    sockopt::socket_recv_buffer_size(socket).unwrap_or(0)
 }
 
 fn signals(which: &[i32]) -> Result<UnixStream> {
