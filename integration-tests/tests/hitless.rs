@@ -190,6 +190,10 @@ fn a_death_is_noticed_and_replaced_soon() -> Result<()> {
         ready.len()
     );
     assert!(ready.len() >= 190, "replacements were measured");
+    assert!(
+        !stack.log().contains("it hangs"),
+        "no freshly started worker was called hung"
+    );
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
     Ok(())
 }

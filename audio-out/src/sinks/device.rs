@@ -60,34 +60,34 @@ impl Device {
     }
 }
 
+/// The device of that name, of any of the sound systems that this program was built with.
+fn named(wish: &str) -> Result<cpal::Device> {
+    let mut names = Vec::new();
+    let hosts = cpal::available_hosts().into_iter();
+    for host in hosts.filter_map(|id| cpal::host_from_id(id).ok()) {
+        for device in host.output_devices().into_iter().flatten() {
+            let name = device.to_string();
+            if name == wish || device.id().is_ok_and(|id| id.to_string().ends_with(wish)) {
+                return Ok(device);
+            }
+            names.push(name);
+        }
+    }
+    anyhow::bail!("no device \"{wish}\"; there are: {}", names.join(", "))
+}
+
 fn start(
     shared: &Shared,
     wish: Option<&str>,
     failed: &Arc<AtomicBool>,
     xruns: &Arc<AtomicU64>,
 ) -> Result<(Stream, String)> {
-    let host = cpal::default_host();
     let device = match wish {
-        None => host
-            .default_output_device()
-            .context("there is no default output device")?,
-        Some(wish) => {
-            let mut names = Vec::new();
-            let mut found = None;
-            for device in host
-                .output_devices()
-                .context("the devices cannot be listed")?
-            {
-                let name = device.to_string();
-                if name == wish || device.id().is_ok_and(|id| id.to_string().ends_with(wish)) {
-                    found = Some(device);
-                    break;
-                }
-                names.push(name);
-            }
-            found
-                .with_context(|| format!("no device \"{wish}\"; there are: {}", names.join(", ")))?
+        None => {
+            let device = cpal::default_host().default_output_device();
+            device.context("there is no default output device")?
         }
+        Some(wish) => named(wish)?,
     };
     let name = device.to_string();
     let shape = shared.stage.shape();
