@@ -55,11 +55,6 @@ struct Heard {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let say = |text: &str| {
-        if !context.json {
-            output::line(text);
-        }
-    };
     let paths = &context.paths;
     paths.make().map_err(|e| Failure::no(e.to_string()))?;
     let wav = args
@@ -70,11 +65,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::no(format!("cannot write {}: {e}", wav.display())))?;
     let options = options(&paths.instance, &wav)?;
     let (mut child, text) = launcher::start(paths, &options, &AtomicBool::new(false))?;
-    say(&text);
-    say(&format!(
-        "Playing a tune; every {} ms one of the two workers gets SIGKILL, {KILLS} times…",
-        BETWEEN.as_millis()
-    ));
+    say(context, &format!("{text}\n{}", introduction()));
     let played = play(context);
     // Whatever became of the piece, the stack must not be left behind.
     let ended = end(&mut child);
@@ -82,6 +73,20 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     ended?;
     let heard = listen(&wav, &paths.command_log())?;
     report(context, &wav, &played, &heard)
+}
+
+/// For a person only.
+fn say(context: &Context, text: &str) {
+    if !context.json {
+        output::raw(text);
+    }
+}
+
+fn introduction() -> String {
+    format!(
+        "\nTwo worker processes render the same tune; one is heard, the other stands by.\nEvery {:.1} s one of them is killed outright (SIGKILL), {KILLS} times in all, and replaced.\nWhat is played goes to a file, to be compared afterwards with what should have been.\n\n",
+        BETWEEN.as_secs_f64()
+    )
 }
 
 fn options(instance: &str, wav: &Path) -> Result<Options, Failure> {
@@ -139,20 +144,32 @@ fn play(context: &Context) -> Result<Played, Failure> {
         }
         Ok(())
     };
+    let begun = Instant::now();
     let mut kills = 0;
     for turn in 0..KILLS {
         due = due.max(Instant::now()) + BETWEEN;
         note(due)?;
-        protected()?;
-        let target = if turn % 2 == 0 {
-            Target::Leader
+        if turn > 0 {
+            protected()?;
+            say(context, &survived(&asking::status(paths)?));
+        }
+        let leader = asking::status(paths)?["leader"].as_u64().unwrap_or(0);
+        let (target, slot, role) = if turn % 2 == 0 {
+            (Target::Leader, leader, "who is heard")
         } else {
-            Target::Follower
+            (Target::Follower, 1 - leader.min(1), "who stands by")
         };
+        let seconds = begun.elapsed().as_secs_f64();
         inject(paths, Fault::Signal(SIGKILL), target)?;
         kills += 1;
+        say(
+            context,
+            &format!("{seconds:5.1} s  killed worker:{slot}, {role:13}"),
+        );
     }
     note(Instant::now() + BETWEEN)?;
+    protected()?;
+    say(context, &survived(&asking::status(paths)?));
     osc.send("/gate/adsr", vec![OscType::Int(0)])?;
     osc.sync()?;
     // The release of the last note.
@@ -162,6 +179,19 @@ fn play(context: &Context) -> Result<Played, Failure> {
         notes,
         status: asking::status(paths)?,
     })
+}
+
+/// The rest of a death's line, once all is well again.
+fn survived(status: &Value) -> String {
+    let last = status["replacements"]
+        .as_array()
+        .and_then(|list| list.last());
+    let ready = last.and_then(|last| last["ready_ms"].as_f64());
+    let after = ready.map_or_else(String::new, |ms| format!(" after {ms:.1} ms"));
+    format!(
+        "  worker:{} plays, a new standby is ready{after}\n",
+        status["leader"]
+    )
 }
 
 /// Compares the file with the log, bit by bit.
@@ -205,7 +235,7 @@ fn report(context: &Context, wav: &Path, played: &Played, heard: &Heard) -> Resu
     let switches = count(&played.status["epoch"]);
     // 48 kHz, two channels.
     let seconds = heard.written as f64 / 96_000.0;
-    let good = heard.compared > 0 && heard.differ == 0 && heard.peak > 0.0;
+    let good = heard.compared > 0 && heard.differ == 0 && heard.peak > 0.0 && concealed == 0;
     if context.json {
         output::value(&json!({
             "output": wav.display().to_string(), "seconds": seconds, "peak": heard.peak,
@@ -221,7 +251,7 @@ fn report(context: &Context, wav: &Path, played: &Played, heard: &Heard) -> Resu
         return Ok(());
     }
     output::raw(&format!(
-        "Heard     {seconds:.1} s of a tune of {} notes, peak {:.2}, in {}\nKilled    {} workers; the sound went over to the other one {switches} times\nCompared  {} samples with a replay of the command log: {} differ\nMissed    {underruns} underruns, {concealed} blocks concealed\n",
+        "\nHeard     {seconds:.1} s, {} notes, peak {:.2}: {}\nKilled    {} workers; the sound went over to the other one {switches} times\nCompared  {} samples with a replay of the command log: {} differ\nMissed    {underruns} underruns, {concealed} blocks concealed\n\n",
         played.notes,
         heard.peak,
         wav.display(),
@@ -240,10 +270,15 @@ fn report(context: &Context, wav: &Path, played: &Played, heard: &Heard) -> Resu
     }
     if !good {
         return Err(Failure::no(format!(
-            "what was heard is not what was asked for: {} samples differ, {} were compared",
-            heard.differ, heard.compared
+            "this time it could be heard: {} of {} samples differ, {concealed} blocks were concealed; see {}",
+            heard.differ,
+            heard.compared,
+            context.paths.text_log().display()
         )));
     }
-    output::line("Nobody who listened could have told.");
+    output::line(&format!(
+        "Not one sample was lost or changed: {} deaths, and nobody who listened could have told.",
+        played.kills
+    ));
     Ok(())
 }

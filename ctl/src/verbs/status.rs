@@ -27,13 +27,15 @@ fn table(status: &Value) -> String {
     let get = |name: &str| plain(&status[name]);
     let (audio, commands) = (&status["audio"], &status["commands"]);
     let mut text = format!(
-        "instance  {}: {}\nsound     {} Hz, blocks of {} frames, lead {} blocks; {}\nplayed    {} blocks, {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied\nleader    worker:{} since switch {}; {} divergences\n\n",
+        "instance  {}: {}\nsound     {} Hz, {} channels, blocks of {} frames, lead {} blocks\nsink      {}\nplayed    {} ({} blocks), {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied\nleader    worker:{}; {}\n\n",
         get("instance"),
-        get("state"),
+        state(status),
         get("rate"),
+        get("channels"),
         get("block"),
         get("lead"),
-        plain(&audio["sink"]),
+        sink(status),
+        minutes(played_seconds(status)),
         plain(&audio["play_cursor"]),
         plain(&audio["underruns"]),
         plain(&audio["concealed_blocks"]),
@@ -43,9 +45,16 @@ fn table(status: &Value) -> String {
         plain(&commands["rejected"]),
         plain(&commands["applied"]),
         get("leader"),
-        get("epoch"),
-        get("divergences"),
+        last_switch(status),
     );
+    if status["divergences"].as_u64().unwrap_or(0) > 0 {
+        let note = format!(
+            "differed  the workers' sound, {} times\n\n",
+            get("divergences")
+        );
+        text.truncate(text.len() - 1);
+        text.push_str(&note);
+    }
     let services = [
         "name",
         "pid",
@@ -72,6 +81,69 @@ fn table(status: &Value) -> String {
         text.push_str(&rows(&switches, &status["switches"], 10));
     }
     text
+}
+
+/// The state and what it means.
+fn state(status: &Value) -> String {
+    let word = plain(&status["state"]);
+    let meaning = match word.as_str() {
+        "protected" => "a worker plays, another stands by; either may die unheard",
+        "degraded" => "a worker plays, but none stands by yet; if it died now, it could be heard",
+        "silent" => "no worker plays",
+        _ => return word,
+    };
+    format!("{word}: {meaning}")
+}
+
+/// Where the sound goes, in words.
+fn sink(status: &Value) -> String {
+    let name = plain(&status["audio"]["sink"]);
+    match name.split_once(':') {
+        Some(("wav", path)) => format!("the file {path}"),
+        Some(("device", device)) => format!("the device {device}"),
+        _ if name == "device" => "the default device".into(),
+        _ if name.starts_with("null") => format!("none, nothing is heard: {name}"),
+        _ => name,
+    }
+}
+
+/// When and why the sound last went over to the other worker.
+fn last_switch(status: &Value) -> String {
+    let epoch = status["epoch"].as_u64().unwrap_or(0);
+    if epoch == 0 {
+        return "it has led from the start".into();
+    }
+    let last = status["switches"].as_array().and_then(|list| list.last());
+    // A switch that the sound's end of the stack made by itself may not be listed.
+    let Some(last) = last.filter(|last| last["epoch"] == epoch) else {
+        return format!("it took over in switch {epoch}");
+    };
+    let at = last["at_block"]
+        .as_f64()
+        .map_or(0.0, |block| block_seconds(status) * block);
+    format!(
+        "it took over from worker:{} at {} in switch {epoch}: {}",
+        plain(&last["from"]),
+        minutes(at),
+        plain(&last["cause"]),
+    )
+}
+
+/// How long one block lasts.
+fn block_seconds(status: &Value) -> f64 {
+    let number = |name: &str, usual: f64| status[name].as_f64().unwrap_or(usual).max(1.0);
+    number("block", 128.0) / number("rate", 48_000.0)
+}
+
+/// How long the stack has played; the play cursor counts blocks.
+pub(crate) fn played_seconds(status: &Value) -> f64 {
+    status["audio"]["play_cursor"].as_f64().unwrap_or(0.0) * block_seconds(status)
+}
+
+/// A time as `minutes:seconds.tenths`.
+pub(crate) fn minutes(seconds: f64) -> String {
+    let tenths = (seconds * 10.0).floor() as u64;
+    format!("{}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
 }
 
 /// A table of the last `most` objects of a list.
@@ -107,5 +179,28 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(table(&Value::Null).contains("instance"));
+    }
+
+    #[test]
+    fn the_play_cursor_counts_blocks() {
+        let status = serde_json::json!({
+            "rate": 48_000, "block": 128, "audio": {"play_cursor": 23_000},
+        });
+        assert!(table(&status).contains("played    1:01.3 (23000 blocks)"));
+        assert_eq!(minutes(3_599.99), "59:59.9");
+    }
+
+    #[test]
+    fn the_last_switch_is_told_in_words() {
+        let mut status = serde_json::json!({
+            "rate": 48_000, "block": 480, "leader": 1, "epoch": 3,
+            "switches": [{"epoch": 3, "at_block": 250, "from": 0, "cause": "signal 9"}],
+        });
+        let told = "it took over from worker:0 at 0:02.5 in switch 3: signal 9";
+        assert_eq!(last_switch(&status), told);
+        status["epoch"] = 4.into();
+        assert_eq!(last_switch(&status), "it took over in switch 4");
+        status["epoch"] = 0.into();
+        assert_eq!(last_switch(&status), "it has led from the start");
     }
 }

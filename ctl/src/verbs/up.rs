@@ -28,7 +28,12 @@ use engine::{Config, Engine, patch::Patch};
 use rustix::{fs::Access, process::Pid};
 use serde_json::{Value, json};
 
-use crate::{Context, asking, failure::Failure, launcher, output};
+use crate::{
+    Context, asking,
+    failure::Failure,
+    launcher, output,
+    verbs::status::{minutes, played_seconds},
+};
 
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 
@@ -250,10 +255,12 @@ impl StatusLine {
     fn show(&mut self, status: &Value) {
         let text = summary(status);
         if self.terminal {
-            let seconds = played_seconds(status);
+            let played = minutes(played_seconds(status));
             let columns = rustix::termios::tcgetwinsize(std::io::stdout())
-                .map_or(80, |size| usize::from(size.ws_col).max(20));
-            let all = format!("{seconds:8.1} s · {text}");
+                .map_or(0, |size| usize::from(size.ws_col));
+            // Some terminals do not know.
+            let columns = if columns == 0 { 80 } else { columns };
+            let all = format!("{played} · {text}");
             let cut: String = all.chars().take(columns - 1).collect();
             output::raw(&format!("\r{cut}\x1b[K"));
         } else if text != self.last {
@@ -267,12 +274,6 @@ impl StatusLine {
             output::raw("\n");
         }
     }
-}
-
-/// How long the stack has played; the play cursor counts frames.
-fn played_seconds(status: &Value) -> f64 {
-    let frames = status["audio"]["play_cursor"].as_f64().unwrap_or(0.0);
-    frames / status["rate"].as_f64().unwrap_or(48_000.0).max(1.0)
 }
 
 /// What matters, without what always changes.
