@@ -140,15 +140,9 @@ fn both_workers_killed_at_once_go_on_where_they_were() -> Result<()> {
         status["audio"]["concealed_blocks"], status["audio"]["underruns"]
     );
     let concealed = number(&status, "/audio/concealed_blocks")?;
-    if concealed == 0 {
-        let (compared, differing) = stack.down()?.compare(&wav)?;
-        println!(
-            "FIGURE both killed 100 times: samples compared {compared}, differing {differing}"
-        );
-        assert_eq!(differing, 0);
-    }
-    // A machine that wakes 6 ms late may conceal one now and then; the music must go on.
-    assert!(concealed <= 40, "{concealed} blocks concealed");
+    let (compared, differing) = stack.down()?.compare(&wav)?;
+    println!("FIGURE both killed 100 times: samples compared {compared}, differing {differing}");
+    assert_eq!((concealed, differing), (0, 0));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use common::{
         ToLauncher, ToWorker,
     },
     options::Options,
-    stage::{Listener, Shape},
+    stage::{Listener, Preference, Shape},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use failover::{
@@ -208,25 +208,10 @@ impl Stack {
                 let Some(now) = switched else {
                     // audio-out was faster; its switch is as good.
                     let seen = self.shared.stage.preference();
+                    self.record_switch(from.slot, seen, cause, since);
                     return self.fact(Fact::Preference(seen), cause, since);
                 };
-                let us = |at: Option<Instant>| at.map(|at| at.elapsed().as_micros() as u64);
-                say::line(
-                    "supervisor",
-                    &format!("epoch {}: slot {to} is preferred ({cause})", now.epoch),
-                );
-                if self.switches.len() < KEPT {
-                    self.switches.push(Switch {
-                        epoch: now.epoch,
-                        at_block: self.shared.stage.cursor(),
-                        from: from.slot,
-                        to,
-                        cause: cause.into(),
-                        detected_us: us(since),
-                        switched_us: us(since).unwrap_or(0),
-                        standby_ready_ms: None,
-                    });
-                }
+                self.record_switch(from.slot, now, cause, since);
             }
             Action::Kill(slot, incarnation) => {
                 say::line(
@@ -424,11 +409,7 @@ impl Stack {
             return;
         }
         let stage = self.shared.stage;
-        self.fact(
-            Fact::Preference(stage.preference()),
-            "block not there when due",
-            None,
-        );
+        self.obey_preference(stage.preference());
         let acknowledged = match self.peers.processes.contains_key(&Service::AudioOut) {
             true => stage.acknowledged(),
             // Nobody reads the rings.
@@ -461,6 +442,39 @@ impl Stack {
         if self.finishing.is_some_and(|since| since.elapsed() > FINISH) {
             self.conclude();
         }
+    }
+
+    /// Keeps a switch for `status`, whoever made it; `since` is when its fault was injected.
+    fn record_switch(&mut self, from: Slot, now: Preference, cause: &str, since: Option<Instant>) {
+        let Preference { epoch, slot: to } = now;
+        say::line(
+            "supervisor",
+            &format!("epoch {epoch}: slot {to} is preferred ({cause})"),
+        );
+        if from == to || self.switches.len() >= KEPT {
+            return;
+        }
+        let us = since.map(|at| at.elapsed().as_micros() as u64);
+        self.switches.push(Switch {
+            epoch,
+            at_block: self.shared.stage.cursor(),
+            from,
+            to,
+            cause: cause.into(),
+            detected_us: us,
+            switched_us: us.unwrap_or(0),
+            standby_ready_ms: None,
+        });
+    }
+
+    /// audio-out switches by itself when a due block is only in the other ring.
+    fn obey_preference(&mut self, seen: Preference) {
+        let cause = "block not there when due";
+        let known = self.supervision.as_ref().map(Supervision::preference);
+        if let Some(known) = known.filter(|known| seen.epoch > known.epoch) {
+            self.record_switch(known.slot, seen, cause, None);
+        }
+        self.fact(Fact::Preference(seen), cause, None);
     }
 
     fn look_at(&mut self, slot: Slot) {
