@@ -10,6 +10,7 @@ use common::{
     limits::{
         ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX, RATE_HZ_MIN,
     },
+    stage::Shape,
 };
 
 use crate::{
@@ -29,6 +30,16 @@ pub struct Config {
     pub block_frames: u32,
     /// Channels of sound.
     pub channels: u32,
+}
+
+impl From<Shape> for Config {
+    fn from(shape: Shape) -> Self {
+        Self {
+            rate_hz: shape.rate_hz,
+            block_frames: shape.block_frames,
+            channels: shape.channels,
+        }
+    }
 }
 
 impl Config {

@@ -8,7 +8,7 @@ use common::{
 };
 
 use crate::{
-    Config, Engine, RestoreError,
+    Engine, RestoreError,
     patch::{Patch, PatchError},
 };
 
@@ -74,7 +74,7 @@ impl Replay {
             return Err(ReplayError::NoPatch);
         };
         let patch = Patch::from_json(&json)?;
-        let mut engine = Engine::new(&patch, config(&shape))?;
+        let mut engine = Engine::new(&patch, shape.into())?;
         if let Some(arena) = state {
             engine.restore(&arena)?;
         }
@@ -143,7 +143,7 @@ impl Replay {
                 }
                 Command::Patch(json) => {
                     self.patch = Patch::from_json(&json)?;
-                    let mut engine = Engine::new(&self.patch, config(&self.shape))?;
+                    let mut engine = Engine::new(&self.patch, self.shape.into())?;
                     engine.adopt(&self.engine);
                     self.engine = engine;
                 }
@@ -174,14 +174,6 @@ impl Replay {
     #[must_use]
     pub const fn engine(&self) -> &Engine {
         &self.engine
-    }
-}
-
-fn config(shape: &Shape) -> Config {
-    Config {
-        rate_hz: shape.rate_hz,
-        block_frames: shape.block_frames,
-        channels: shape.channels,
     }
 }
 
@@ -236,12 +228,7 @@ mod tests {
     }
 
     fn fresh() -> Engine {
-        let config = Config {
-            rate_hz: 48_000,
-            block_frames: 64,
-            channels: 2,
-        };
-        Engine::new(&Patch::default_patch(), config).unwrap()
+        Engine::new(&Patch::default_patch(), SHAPE.into()).unwrap()
     }
 
     #[test]

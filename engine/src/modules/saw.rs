@@ -6,22 +6,15 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{
-    linear,
-    phase::{FREQ, Phase},
-};
+use super::oscillator::{Oscillator, PARAMS};
 use crate::{
     catalog::ModuleType,
     module::{Context, Module},
-    smooth::Smooth,
 };
 
 #[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Saw {
-    phase: Phase,
-    gain: Smooth,
-}
+#[repr(transparent)]
+pub struct Saw(Oscillator);
 
 /// The sawtooth from -1 to 1; phase and step in units of 2^-32 of a turn.
 fn saw(phase: u32, step: u32) -> f32 {
@@ -45,29 +38,20 @@ impl Module for Saw {
         help: "sawtooth oscillator, band-limited",
         inputs: &[],
         outputs: &["out"],
-        params: &[FREQ, linear("gain", "", [0.0, 0.5, 1.0], "level")],
+        params: PARAMS,
         takes_gate: false,
     };
 
     fn new(_context: Context, params: &[f32]) -> Self {
-        Self {
-            phase: Phase::new(params[0]),
-            gain: Smooth::at(params[1]),
-        }
+        Self(Oscillator::new(params))
     }
 
     fn set(&mut self, context: Context, param: u16, value: f32) {
-        match param {
-            0 => self.phase.set_freq(context, value),
-            _ => self.gain.glide(value, context.rate_hz),
-        }
+        self.0.set(context, param, value);
     }
 
     fn render(&mut self, context: Context, _inputs: &[f32], outputs: &mut [f32]) {
-        let gain = &mut self.gain;
-        self.phase.run(context, outputs, |phase, step| {
-            saw(phase, step) * gain.next()
-        });
+        self.0.render(context, outputs, saw);
     }
 }
 

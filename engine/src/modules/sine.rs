@@ -2,23 +2,16 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{
-    linear,
-    phase::{FREQ, Phase},
-};
+use super::oscillator::{Oscillator, PARAMS};
 use crate::{
     catalog::ModuleType,
     math,
     module::{Context, Module},
-    smooth::Smooth,
 };
 
 #[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Sine {
-    phase: Phase,
-    gain: Smooth,
-}
+#[repr(transparent)]
+pub struct Sine(Oscillator);
 
 impl Module for Sine {
     const TYPE: ModuleType = ModuleType {
@@ -26,33 +19,21 @@ impl Module for Sine {
         help: "sine oscillator",
         inputs: &[],
         outputs: &["out"],
-        params: &[FREQ, linear("gain", "", [0.0, 0.5, 1.0], "level")],
+        params: PARAMS,
         takes_gate: false,
     };
 
     fn new(_context: Context, params: &[f32]) -> Self {
-        Self {
-            phase: Phase::new(params[0]),
-            gain: Smooth::at(params[1]),
-        }
+        Self(Oscillator::new(params))
     }
 
     fn set(&mut self, context: Context, param: u16, value: f32) {
-        match param {
-            0 => self.phase.set_freq(context, value),
-            _ => self.gain.glide(value, context.rate_hz),
-        }
+        self.0.set(context, param, value);
     }
 
     fn render(&mut self, context: Context, _inputs: &[f32], outputs: &mut [f32]) {
-        if let Some(gain) = self.gain.at_rest() {
-            self.phase
-                .run(context, outputs, |phase, _| math::sine(phase) * gain);
-        } else {
-            let gain = &mut self.gain;
-            self.phase
-                .run(context, outputs, |phase, _| math::sine(phase) * gain.next());
-        }
+        self.0
+            .render(context, outputs, |phase, _| math::sine(phase));
     }
 }
 
