@@ -91,7 +91,6 @@ impl Player {
         if begun {
             stage.set_playing();
         } else {
-            stage.pulse();
             stage.acknowledge(stage.preference().epoch);
         }
         begun

@@ -147,10 +147,11 @@ fn sum(mark: Mark, arena: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::heap;
 
     #[test]
     fn only_a_whole_checkpoint_is_read() {
-        let words: Vec<AtomicU64> = (0..CHECKPOINT_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words = heap(CHECKPOINT_WORDS);
         let checkpoint = Checkpoint::create(&words).unwrap();
         assert_eq!(checkpoint.read(), None);
         let mark = Mark {

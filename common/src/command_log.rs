@@ -106,24 +106,34 @@ pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
 }
 
 /// All whole records of a log, each with its place in bytes; ends at the first torn one.
-pub fn records(bytes: &[u8]) -> impl Iterator<Item = (u64, Record)> + '_ {
-    let mut offset = 0;
-    std::iter::from_fn(move || {
-        let (record, length) = decode(&bytes[offset..])?;
-        let at = offset as u64;
-        offset += length;
-        Some((at, record))
-    })
+#[must_use]
+pub const fn records(bytes: &[u8]) -> Records<'_> {
+    Records { bytes, offset: 0 }
 }
 
-/// The length of the whole records at the start of `bytes`.
-#[must_use]
-pub fn whole_bytes(bytes: &[u8]) -> u64 {
-    let mut offset = 0;
-    while let Some((_, length)) = decode(&bytes[offset..]) {
-        offset += length;
+/// See [`records`].
+pub struct Records<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl Records<'_> {
+    /// The length of the records so far: where the next one begins.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset as u64
     }
-    offset as u64
+}
+
+impl Iterator for Records<'_> {
+    type Item = (u64, Record);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (record, length) = decode(self.bytes.get(self.offset..)?)?;
+        let at = self.offset();
+        self.offset += length;
+        Some((at, record))
+    }
 }
 
 /// Checks the head of a log.
@@ -163,9 +173,10 @@ mod tests {
         bytes.extend(encode(&second));
         assert_eq!(records(&bytes).count(), 2);
         for cut in whole..bytes.len() {
-            let read: Vec<_> = records(&bytes[..cut]).collect();
+            let mut records = records(&bytes[..cut]);
+            let read: Vec<_> = records.by_ref().collect();
             assert_eq!(read, [(0, first.clone())], "cut at {cut}");
-            assert_eq!(whole_bytes(&bytes[..cut]), whole as u64);
+            assert_eq!(records.offset(), whole as u64);
         }
         let end = bytes.len() - 1;
         bytes[end] ^= 1;

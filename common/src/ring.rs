@@ -240,18 +240,13 @@ impl<'a> Ring<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::heap;
 
     const SAMPLES_IN_BLOCK: usize = 6;
 
-    fn words() -> Vec<AtomicU64> {
-        (0..ring_words(SAMPLES_IN_BLOCK))
-            .map(|_| AtomicU64::new(0))
-            .collect()
-    }
-
     #[test]
     fn a_block_comes_out_as_it_went_in_and_only_under_its_number() {
-        let words = words();
+        let words = heap(ring_words(SAMPLES_IN_BLOCK));
         let ring = Ring::create(&words, SAMPLES_IN_BLOCK).unwrap();
         let samples = [0.5, -0.25, 1e-40, f32::NAN, 0.0, -0.0];
         let block = BlockIndex(3);
@@ -271,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_or_a_broken_seal_hides_the_block() {
-        let words = words();
+        let words = heap(ring_words(SAMPLES_IN_BLOCK));
         let ring = Ring::create(&words, SAMPLES_IN_BLOCK).unwrap();
         let samples = [0.5; SAMPLES_IN_BLOCK];
         let block = BlockIndex(0);

@@ -28,8 +28,6 @@ const ACKNOWLEDGED: usize = 18;
 /// Written by audio-out: times a due block was not there, and blocks played in place of one.
 const UNDERRUNS: usize = 19;
 const CONCEALED: usize = 20;
-/// Written by audio-out: grows each time it has looked at the rings, so that a stop shows.
-const AUDIO_PULSE: usize = 21;
 /// Written by audio-out: blocks taken from the ring that was not preferred.
 const TAKEN_ACROSS: usize = 22;
 /// Written by audio-out: 1 once the first block has been played.
@@ -55,7 +53,6 @@ const APPLIED: usize = 2;
 const CRUMB: usize = 3;
 const CRUMB_MODULE: usize = 4;
 const NOTES: usize = 5;
-const RENDER_NS_MAX: usize = 6;
 const EPITAPH: usize = 16;
 /// Bytes that a dying worker can leave.
 pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
@@ -337,11 +334,6 @@ impl<'a> Stage<'a> {
         self.bump(TAKEN_ACROSS);
     }
 
-    /// Says that audio-out has looked at the rings once more.
-    pub fn pulse(&self) {
-        self.bump(AUDIO_PULSE);
-    }
-
     /// Says that the first block has been played. Written by audio-out.
     pub fn set_playing(&self) {
         self.words[PLAYING].store(1, Ordering::Relaxed);
@@ -358,14 +350,13 @@ impl<'a> Stage<'a> {
         self.words[word].store(self.get(word) + 1, Ordering::Relaxed);
     }
 
-    /// Underruns, concealed blocks, blocks taken across, pulse.
+    /// Underruns, concealed blocks, blocks taken across.
     #[must_use]
     pub fn audio_counters(&self) -> AudioCounters {
         AudioCounters {
             underruns: self.get(UNDERRUNS),
             concealed_blocks: self.get(CONCEALED),
             taken_across: self.get(TAKEN_ACROSS),
-            pulse: self.get(AUDIO_PULSE),
         }
     }
 
@@ -420,8 +411,6 @@ pub struct AudioCounters {
     pub concealed_blocks: u64,
     /// Blocks taken from the ring that was not preferred.
     pub taken_across: u64,
-    /// Times the rings were looked at.
-    pub pulse: u64,
 }
 
 fn read_decision(word: u64, block: BlockIndex, last: Seq) -> Decision {
@@ -516,19 +505,6 @@ impl SlotWords<'_> {
         self.words[NOTES].load(Ordering::Relaxed)
     }
 
-    /// The longest that a block took, in nanoseconds.
-    pub fn note_render_ns(&self, ns: u64) {
-        if ns > self.render_ns_max() {
-            self.words[RENDER_NS_MAX].store(ns, Ordering::Relaxed);
-        }
-    }
-
-    /// See [`Self::note_render_ns`].
-    #[must_use]
-    pub fn render_ns_max(&self) -> u64 {
-        self.words[RENDER_NS_MAX].load(Ordering::Relaxed)
-    }
-
     /// Leaves a last word; called by a panic hook, so it must not fail.
     pub fn write_epitaph(&self, text: &str) {
         let bytes = text.as_bytes();
@@ -560,10 +536,7 @@ impl SlotWords<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn words() -> Vec<AtomicU64> {
-        (0..STAGE_WORDS).map(|_| AtomicU64::new(0)).collect()
-    }
+    use crate::sync::heap;
 
     const SHAPE: Shape = Shape {
         rate_hz: 48_000,
@@ -575,7 +548,7 @@ mod tests {
 
     #[test]
     fn an_unfinished_stage_is_refused() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         assert_eq!(Stage::open(&words).unwrap_err(), LayoutError::Unfinished);
         Stage::create(&words, &SHAPE).unwrap();
         assert_eq!(Stage::open(&words).unwrap().shape(), SHAPE);
@@ -583,7 +556,7 @@ mod tests {
 
     #[test]
     fn the_loser_of_a_decision_obeys_the_word() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         let stage = Stage::create(&words, &SHAPE).unwrap();
         let block = BlockIndex(7);
         assert_eq!(stage.decision(block, Seq(0)), Decision::Open);
@@ -596,7 +569,7 @@ mod tests {
 
     #[test]
     fn sequence_numbers_survive_the_wrap_of_their_24_bits() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         let stage = Stage::create(&words, &SHAPE).unwrap();
         let last = Seq((1 << SEQ_BITS) * 3 - 1);
         let seq = Seq(last.0 + 2);
@@ -606,7 +579,7 @@ mod tests {
 
     #[test]
     fn only_one_of_two_switches_from_the_same_epoch_wins() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         let stage = Stage::create(&words, &SHAPE).unwrap();
         let seen = stage.preference();
         assert_eq!(stage.switch(seen, Slot::One).unwrap().epoch, Epoch(1));
@@ -615,7 +588,7 @@ mod tests {
 
     #[test]
     fn an_epitaph_is_read_back_and_cut_to_its_room() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
         assert_eq!(slot.epitaph(), None);
         slot.write_epitaph(&"x".repeat(5_000));

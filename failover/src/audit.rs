@@ -114,13 +114,9 @@ mod tests {
     use common::{
         ring::{Proof, ring_words},
         stage::{STAGE_WORDS, Shape},
-        sync::AtomicU64,
+        sync::heap,
         units::Seq,
     };
-
-    fn heap(words: usize) -> Vec<AtomicU64> {
-        (0..words).map(|_| AtomicU64::new(0)).collect()
-    }
 
     /// Slot 0's worker (incarnation 1) has published `blocks`; slot 1's is audited.
     fn with_standby(blocks: u64, test: impl FnOnce(Stage<'_>, [Ring<'_>; 2])) {

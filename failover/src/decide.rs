@@ -75,12 +75,8 @@ mod tests {
     use super::*;
     use common::{
         stage::{STAGE_WORDS, Shape},
-        sync::AtomicU64,
+        sync::{AtomicU64, heap},
     };
-
-    fn words() -> Vec<AtomicU64> {
-        (0..STAGE_WORDS).map(|_| AtomicU64::new(0)).collect()
-    }
 
     fn stage(words: &[AtomicU64]) -> Stage<'_> {
         let shape = Shape {
@@ -95,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_follower_waits_for_the_leader_but_not_beyond_the_deadline() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         let stage = stage(&words);
         let block = BlockIndex(5);
         let step = |stage: &Stage<'_>| super::step(stage, Slot::One, block, Seq(0), Seq(3));
@@ -110,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_follower_renders_what_the_leader_decided_and_waits_for_its_commands() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         let stage = stage(&words);
         let block = BlockIndex(5);
         assert_eq!(
@@ -126,7 +122,7 @@ mod tests {
 
     #[test]
     fn nobody_renders_beyond_the_lead_and_a_sleeper_is_overtaken() {
-        let words = words();
+        let words = heap(STAGE_WORDS);
         let stage = stage(&words);
         let step = |block| super::step(&stage, Slot::Zero, BlockIndex(block), Seq(0), Seq(0));
         assert_eq!(step(8), Step::Wait(Waiting::Cursor));

@@ -76,7 +76,6 @@ impl Merger {
             .into_iter()
             .find(|slot| read_sane(rings, *slot, self.block, out));
         stage.acknowledge(preference.epoch);
-        stage.pulse();
         match taken {
             Some(slot) => {
                 if slot != preference.slot {
@@ -154,7 +153,7 @@ mod tests {
     use common::{
         ring::{checksum, ring_words},
         stage::{STAGE_WORDS, Shape},
-        sync::AtomicU64,
+        sync::heap,
         units::{Epoch, Incarnation, Seq},
     };
 
@@ -165,10 +164,6 @@ mod tests {
         lead_blocks: 8,
         freewheel: false,
     };
-
-    fn heap(words: usize) -> Vec<AtomicU64> {
-        (0..words).map(|_| AtomicU64::new(0)).collect()
-    }
 
     fn publish(ring: &Ring<'_>, block: u64, samples: &[f32]) {
         let (block, seq) = (BlockIndex(block), Seq(0));

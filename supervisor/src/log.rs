@@ -56,7 +56,8 @@ impl CommandLog {
     pub fn adopt(path: &Path, mut each: impl FnMut(&Record)) -> Result<Self> {
         let bytes = fs::read(path)?;
         let (mut seq, mut decided, mut next_block) = (Seq(0), Seq(1), BlockIndex(0));
-        for (_, record) in command_log::records(&bytes) {
+        let mut records = command_log::records(&bytes);
+        for (_, record) in records.by_ref() {
             match &record {
                 Record::Command { seq: number, .. } => seq = *number,
                 Record::Decision { block, seq } => (next_block, decided) = (block.next(), *seq),
@@ -65,7 +66,7 @@ impl CommandLog {
             }
             each(&record);
         }
-        let offset = command_log::whole_bytes(&bytes);
+        let offset = records.offset();
         let file = File::options().append(true).open(path)?;
         if offset < bytes.len() as u64 {
             let torn = bytes.len() as u64 - offset;

@@ -47,7 +47,7 @@ impl Music {
             (None, Some(json)) => (Patch::from_json(json)?, None),
             (None, None) => (Patch::default_patch(), None),
         };
-        let config = config_of(shape);
+        let config = Config::from(shape);
         check(&patch, config)?;
         let mut log = CommandLog::create(&current, shape, patch.to_json())
             .with_context(|| format!("cannot write {}", current.display()))?;
@@ -99,7 +99,7 @@ impl Music {
         Ok(Self {
             log,
             patch,
-            config: config_of(shape),
+            config: shape.into(),
             generation,
         })
     }
@@ -132,14 +132,6 @@ impl Music {
         self.patch = patch;
         self.generation += 1;
         Ok(numbered)
-    }
-}
-
-const fn config_of(shape: Shape) -> Config {
-    Config {
-        rate_hz: shape.rate_hz,
-        block_frames: shape.block_frames,
-        channels: shape.channels,
     }
 }
 

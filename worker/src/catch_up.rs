@@ -32,7 +32,7 @@ pub struct Start {
 /// # Errors
 /// When the log does not hold what it must.
 pub fn start(shared: &Shared, log: &mut LogTail) -> Result<Start> {
-    let config = config_of(shared);
+    let config = shared.stage.shape().into();
     // Far enough back that the blocks to prove itself by have been played already; a block is
     // rendered again in microseconds, but the next one is to be waited for.
     let frontier = Slot::ALL
@@ -57,16 +57,6 @@ pub fn start(shared: &Shared, log: &mut LogTail) -> Result<Start> {
         mark,
         commands,
     })
-}
-
-/// The engine's view of the instance's shape.
-pub fn config_of(shared: &Shared) -> Config {
-    let shape = shared.stage.shape();
-    Config {
-        rate_hz: shape.rate_hz,
-        block_frames: shape.block_frames,
-        channels: shape.channels,
-    }
 }
 
 fn from_checkpoint(log: &mut LogTail, config: Config, mark: Mark, arena: &[u8]) -> Result<Engine> {

@@ -19,7 +19,6 @@ use platform::{
 };
 
 use crate::{
-    catch_up,
     log_tail::LogTail,
     render_loop::{Change, Input, RenderHandle},
 };
@@ -131,7 +130,7 @@ fn prepare(handle: &RenderHandle, numbered: Numbered) -> Input {
         Command::Patch(json) => match build(handle, &json) {
             Ok(engine) => Change::Patch(engine),
             // The supervisor has checked it; if this build disagrees, both replicas do.
-            Err(_) => Change::Event(common::command::Event::Run(true)),
+            Err(_) => Change::Nothing,
         },
     };
     Input {
@@ -146,6 +145,6 @@ fn build(handle: &RenderHandle, json: &str) -> Result<Box<Engine>> {
     let patch = Patch::from_json(json)?;
     Ok(Box::new(Engine::new(
         &patch,
-        catch_up::config_of(&handle.shared),
+        handle.shared.stage.shape().into(),
     )?))
 }

@@ -9,7 +9,7 @@ use common::{
     message::Numbered,
 };
 
-/// Bytes read at once; a record that is longer makes it grow.
+/// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
 
 /// A place in the log.
@@ -44,20 +44,17 @@ impl LogTail {
     /// # Errors
     /// When reading fails.
     pub fn next(&mut self) -> io::Result<Option<(u64, Record)>> {
-        let mut size = CHUNK;
+        let mut bytes = Vec::new();
         loop {
-            let mut bytes = vec![0; size];
-            let read = self.file.read_at(&mut bytes, self.offset)?;
-            bytes.truncate(read);
+            let more = self.read_more(&mut bytes)?;
             if let Some((record, length)) = command_log::decode(&bytes) {
                 let at = self.offset;
                 self.offset += length as u64;
                 return Ok(Some((at, record)));
             }
-            if read < size {
+            if !more {
                 return Ok(None);
             }
-            size *= 4;
         }
     }
 
@@ -66,17 +63,77 @@ impl LogTail {
     /// # Errors
     /// When reading fails.
     pub fn commands(&mut self) -> io::Result<Vec<Numbered>> {
+        let mut bytes = Vec::new();
+        while self.read_more(&mut bytes)? {}
+        let start = self.offset;
+        let mut records = command_log::records(&bytes);
         let mut found = Vec::new();
-        while let Some((offset, record)) = self.next()? {
+        while let Some((at, record)) = records.next() {
             if let Record::Command { seq, command } = record {
                 found.push(Numbered {
                     seq,
-                    offset,
-                    next_offset: self.offset,
+                    offset: start + at,
+                    next_offset: start + records.offset(),
                     command,
                 });
             }
         }
+        self.offset = start + records.offset();
         Ok(found)
+    }
+
+    /// Reads a chunk more of what follows `offset`; false at the end of the log.
+    fn read_more(&self, bytes: &mut Vec<u8>) -> io::Result<bool> {
+        let held = bytes.len();
+        bytes.resize(held + CHUNK, 0);
+        let read = self
+            .file
+            .read_at(&mut bytes[held..], self.offset + held as u64)?;
+        bytes.truncate(held + read);
+        Ok(read > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{
+        command::{Command, Event},
+        units::Seq,
+    };
+
+    #[test]
+    fn every_command_is_found_once_with_its_place_across_chunks_and_torn_tails() {
+        let mut whole = Vec::new();
+        let mut places = Vec::new();
+        for seq in 1..=5_000 {
+            places.push(whole.len() as u64);
+            let command = match seq {
+                7 => Command::Patch("x".repeat(3 * CHUNK)),
+                _ => Command::Event(Event::Run(seq % 2 == 0)),
+            };
+            whole.extend(command_log::encode(&Record::Command {
+                seq: Seq(seq),
+                command,
+            }));
+        }
+        let path = std::env::temp_dir().join(format!("log-tail-{}", std::process::id()));
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let mut log = LogTail::open(&path).unwrap();
+        let found = log.commands().unwrap();
+        assert_eq!(found.len(), 4_999);
+        assert_eq!(log.commands().unwrap(), [], "the last one is torn");
+        std::fs::write(&path, &whole).unwrap();
+        let last = log.commands().unwrap();
+        assert_eq!(last.len(), 1);
+        for (command, place) in found.iter().chain(&last).zip(&places) {
+            assert_eq!(command.offset, *place);
+            log.seek(command.offset);
+            let (at, record) = log.next().unwrap().unwrap();
+            assert_eq!(at, *place);
+            assert!(matches!(record, Record::Command { seq, .. } if seq == command.seq));
+            assert_eq!(log.offset(), command.next_offset);
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

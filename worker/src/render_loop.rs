@@ -50,6 +50,8 @@ pub enum Change {
     Event(Event),
     /// A whole engine, built by the control thread.
     Patch(Box<Engine>),
+    /// Nothing, but it has its number.
+    Nothing,
 }
 
 /// What the two threads share besides the queues.
@@ -228,6 +230,7 @@ impl RenderProcessor {
             let Ok(input) = self.inputs.pop() else { return };
             self.mark.next_offset = input.next_offset;
             match input.change {
+                Change::Nothing => {}
                 Change::Event(event) => self.engine.apply(&event),
                 Change::Patch(mut engine) => {
                     engine.adopt(&self.engine);
