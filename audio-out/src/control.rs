@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use common::{
-    message::{Fault, FromPeer, Introduction, Service, ToAudio},
+    message::{FromPeer, Introduction, Service, ToAudio},
     units::Incarnation,
 };
 use platform::{
@@ -70,7 +70,11 @@ pub fn serve(paths: &Paths, shared: &Shared, wish: &str) -> Result<()> {
                 sink.finish();
                 return Ok(());
             }
-            Ok(Some(ToAudio::Inject(fault))) => mute = inject(fault),
+            Ok(Some(ToAudio::Inject(fault))) => {
+                harm::inflict(fault);
+                // What is left to do to a process without a render thread: not to listen any more.
+                mute = true;
+            }
             Err(_) => link = None,
         }
     }
@@ -83,16 +87,4 @@ fn connect(paths: &Paths) -> Option<Link> {
         incarnation: Incarnation::default(),
     };
     link::connect(paths, introduction).ok()
-}
-
-/// Acts out a fault; true when the control channel is to be ignored from now on.
-fn inject(fault: Fault) -> bool {
-    match fault {
-        Fault::Segv => harm::segmentation_fault(),
-        Fault::Abort => std::process::abort(),
-        Fault::Panic => panic!("injected: a panic in audio-out"),
-        Fault::Exit(code) => harm::exit_now(code),
-        Fault::Oom => harm::out_of_memory(),
-        _ => true,
-    }
 }

@@ -5,10 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use common::{
-    stage::{Listener, Stage},
-    units::Slot,
-};
+use common::stage::Listener;
 use failover::merge::{Merger, Taken};
 use platform::{futex, realtime, shared::Shared};
 
@@ -52,7 +49,7 @@ impl Player {
                         &mut self.block,
                     );
                     self.used = 0;
-                    wake_workers(&self.shared.stage);
+                    self.shared.wake_workers();
                 }
                 let count = out.len().min(self.block.len() - self.used);
                 let (now, later) = out.split_at_mut(count);
@@ -73,7 +70,7 @@ impl Player {
                 self.merger
                     .take(&self.shared.stage, &self.shared.rings, due, &mut self.block);
             if taken != Taken::Missing {
-                wake_workers(&self.shared.stage);
+                self.shared.wake_workers();
             }
             taken
         });
@@ -108,11 +105,5 @@ impl Player {
         {
             futex::wait(bell, seen, timeout);
         }
-    }
-}
-
-fn wake_workers(stage: &Stage<'_>) {
-    for slot in Slot::ALL {
-        futex::ring(stage.bell(Listener::Worker(slot)));
     }
 }

@@ -114,16 +114,11 @@ fn harmful_here(fault: Fault) -> bool {
 }
 
 fn harm_now(fault: Fault) {
-    match fault {
-        Fault::Segv => harm::segmentation_fault(),
-        Fault::Abort => std::process::abort(),
-        Fault::Panic => panic!("injected panic"),
-        Fault::Exit(code) => harm::exit_now(code),
-        Fault::Oom => harm::out_of_memory(),
+    harm::inflict(fault);
+    if fault == Fault::MuteControl {
         // Neither reads nor closes, for ever.
-        Fault::MuteControl => loop {
+        loop {
             thread::park();
-        },
-        _ => {}
+        }
     }
 }

@@ -1,7 +1,21 @@
 //! Real faults, done to the own process on request: fault injection must not be an imitation.
 
+use common::message::Fault;
+
+/// Does the own process a deadly fault; returns where the fault is not one, and is the caller's.
+pub fn inflict(fault: Fault) {
+    match fault {
+        Fault::Segv => segmentation_fault(),
+        Fault::Abort => std::process::abort(),
+        Fault::Panic => panic!("injected: a panic"),
+        Fault::Exit(code) => exit_now(code),
+        Fault::Oom => out_of_memory(),
+        _ => {}
+    }
+}
+
 /// A real segmentation fault: writes where nothing is mapped.
-pub fn segmentation_fault() -> ! {
+fn segmentation_fault() -> ! {
     // SAFETY: none, on purpose: the write ends the process with SIGSEGV, which is what was asked.
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
     std::process::abort()
@@ -14,7 +28,7 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// Allocates until the process may not have more: 16 MiB beyond what it maps now.
-pub fn out_of_memory() -> ! {
+fn out_of_memory() -> ! {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let mapped = pages
         .and_then(|t| t.split(' ').next()?.parse::<u64>().ok())

@@ -67,15 +67,6 @@ pub struct LinkSender<T> {
     progress: Arc<Progress>,
 }
 
-impl<T> Clone for LinkSender<T> {
-    fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-            progress: Arc::clone(&self.progress),
-        }
-    }
-}
-
 struct Progress {
     start: Instant,
     /// When the send under way began, in ms since `start`, plus 1; 0 when none is.

@@ -1,8 +1,7 @@
 //! The one choke point of real-time code: threads that play, and what holds inside them.
 //!
-//! `spawn` starts a thread with real-time priority where the machine grants it; `section` runs
-//! one piece of real-time work: denormals are flushed, and in debug and test builds an allocation
-//! ends the process.
+//! A thread that plays asks for its priority and flushes denormals once; `section` then runs each
+//! piece of its work: in debug and test builds an allocation there ends the process.
 
 #[cfg(debug_assertions)]
 pub use assert_no_alloc::AllocDisabler;

@@ -4,11 +4,14 @@ use common::{
     checkpoint::{CHECKPOINT_WORDS, Checkpoint},
     layout::LayoutError,
     ring::{Ring, ring_words},
-    stage::{STAGE_WORDS, Shape, Stage},
+    stage::{Listener, STAGE_WORDS, Shape, Stage},
     units::Slot,
 };
 
-use crate::shm::{self, ShmError};
+use crate::{
+    futex,
+    shm::{self, ShmError},
+};
 
 /// The variable that names the launcher's process id, which is part of every segment's name.
 pub const LAUNCHER_PID: &str = "UNDERSTUDY_LAUNCHER_PID";
@@ -75,20 +78,26 @@ impl Shared {
     pub fn create(instance: &str, shape: &Shape) -> Result<Self, SharedError> {
         let names = Names::of(instance)?;
         let samples = shape.block_samples();
-        for slot in Slot::ALL {
-            let name = names.ring(slot);
-            let words = fresh(&name, ring_words(samples))?;
-            Ring::create(words, samples).map_err(|e| SharedError::Layout(name, e))?;
-            for which in 0..2 {
+        let (rings, checkpoints) = parts(
+            |slot| {
+                let name = names.ring(slot);
+                let words = fresh(&name, ring_words(samples))?;
+                Ring::create(words, samples).map_err(|e| SharedError::Layout(name, e))
+            },
+            |slot, which| {
                 let name = names.checkpoint(slot, which);
                 let words = fresh(&name, CHECKPOINT_WORDS)?;
-                Checkpoint::create(words).map_err(|e| SharedError::Layout(name, e))?;
-            }
-        }
+                Checkpoint::create(words).map_err(|e| SharedError::Layout(name, e))
+            },
+        )?;
         let name = names.name("stage");
         let words = fresh(&name, STAGE_WORDS)?;
-        Stage::create(words, shape).map_err(|e| SharedError::Layout(name, e))?;
-        Self::open(instance)
+        let stage = Stage::create(words, shape).map_err(|e| SharedError::Layout(name, e))?;
+        Ok(Self {
+            stage,
+            rings,
+            checkpoints,
+        })
     }
 
     /// Opens all segments.
@@ -100,23 +109,31 @@ impl Shared {
         let name = names.name("stage");
         let stage = Stage::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))?;
         let samples = stage.shape().block_samples();
-        let ring = |slot| {
-            let name = names.ring(slot);
-            Ring::open(shm::open(&name)?, samples).map_err(|e| SharedError::Layout(name, e))
-        };
-        let checkpoint = |slot, which| {
-            let name = names.checkpoint(slot, which);
-            Checkpoint::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
-        };
-        let [zero, one] = Slot::ALL;
+        let (rings, checkpoints) = parts(
+            |slot| {
+                let name = names.ring(slot);
+                Ring::open(shm::open(&name)?, samples).map_err(|e| SharedError::Layout(name, e))
+            },
+            |slot, which| {
+                let name = names.checkpoint(slot, which);
+                Checkpoint::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
+            },
+        )?;
         Ok(Self {
             stage,
-            rings: [ring(zero)?, ring(one)?],
-            checkpoints: [
-                [checkpoint(zero, 0)?, checkpoint(zero, 1)?],
-                [checkpoint(one, 0)?, checkpoint(one, 1)?],
-            ],
+            rings,
+            checkpoints,
         })
+    }
+
+    /// Rings the bells of both workers.
+    ///
+    /// # Real-time
+    /// Yes.
+    pub fn wake_workers(&self) {
+        for slot in Slot::ALL {
+            futex::ring(self.stage.bell(Listener::Worker(slot)));
+        }
     }
 
     /// Locks stage and rings into memory; tells whether it was allowed.
@@ -125,6 +142,18 @@ impl Shared {
         shm::lock(self.stage.all_words())
             && self.rings.iter().all(|ring| shm::lock(ring.all_words()))
     }
+}
+
+type Parts = ([Ring<'static>; 2], [[Checkpoint<'static>; 2]; 2]);
+
+/// Both rings and all checkpoints, each made or opened.
+fn parts(
+    ring: impl Fn(Slot) -> Result<Ring<'static>, SharedError>,
+    checkpoint: impl Fn(Slot, usize) -> Result<Checkpoint<'static>, SharedError>,
+) -> Result<Parts, SharedError> {
+    let [zero, one] = Slot::ALL;
+    let pair = |slot| Ok::<_, SharedError>([checkpoint(slot, 0)?, checkpoint(slot, 1)?]);
+    Ok(([ring(zero)?, ring(one)?], [pair(zero)?, pair(one)?]))
 }
 
 /// A segment of that name; what a creator that died half-way has left is replaced.

@@ -23,7 +23,6 @@ pub enum Event {
 }
 
 /// The way to a peer.
-#[derive(Clone)]
 pub enum PeerLink {
     Worker(LinkSender<ToWorker>),
     Audio(LinkSender<ToAudio>),

@@ -15,14 +15,14 @@ use common::{
         ToLauncher, ToWorker,
     },
     options::Options,
-    stage::{Listener, Preference, Shape},
+    stage::{Preference, Shape},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use failover::{
     merge::read_sane,
     switch::{Action, Event as Fact, Seat, Supervision},
 };
-use platform::{futex, harm, paths::Paths, say, shared::Shared};
+use platform::{harm, paths::Paths, say, shared::Shared};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -202,9 +202,7 @@ impl Stack {
         match action {
             Action::Prefer { from, to } => {
                 let switched = self.shared.stage.switch(from, to);
-                for slot in Slot::ALL {
-                    futex::ring(self.shared.stage.bell(Listener::Worker(slot)));
-                }
+                self.shared.wake_workers();
                 let Some(now) = switched else {
                     // audio-out was faster; its switch is as good.
                     let seen = self.shared.stage.preference();
@@ -887,6 +885,7 @@ impl Stack {
     }
 
     fn inject_here(&self, fault: Fault) -> Answer {
+        harm::inflict(fault);
         match fault {
             Fault::Signal(signal) => {
                 let own = platform::pidfd::open(std::process::id());
@@ -895,11 +894,6 @@ impl Stack {
                     Err(why) => Answer::No(why.to_string()),
                 }
             }
-            Fault::Segv => harm::segmentation_fault(),
-            Fault::Abort => std::process::abort(),
-            Fault::Panic => panic!("injected: a panic in the supervisor"),
-            Fault::Exit(code) => harm::exit_now(code),
-            Fault::Oom => harm::out_of_memory(),
             Fault::Hang => loop {
                 std::hint::spin_loop();
             },
