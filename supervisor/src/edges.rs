@@ -24,16 +24,15 @@ use tokio::{
 
 use crate::{
     event::{Event, PeerLink},
-    stack::Stack,
+    stack::{CALM, Stack},
 };
 
 /// Events that may wait; behind it, peers wait.
 const EVENTS: usize = 1_024;
 /// The longest question at the control socket.
 const QUESTION_BYTES: u64 = 256 * 1024;
-/// How often the shared words are looked at: while something is under way, and while all is well.
+/// How often the shared words are looked at while something is under way; else [`CALM`].
 const BUSY: Duration = Duration::from_micros(300);
-const CALM: Duration = Duration::from_millis(8);
 
 /// Runs the supervisor until the stack has ended.
 ///

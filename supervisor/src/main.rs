@@ -6,6 +6,7 @@
 
 mod edges;
 mod event;
+mod history;
 mod log;
 mod music;
 mod peers;

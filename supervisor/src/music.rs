@@ -7,7 +7,7 @@ use common::{
     command::{Command, Event},
     command_log::Record,
     limits::{ARENA_BYTES_MAX, PATCH_BYTES_MAX},
-    message::Numbered,
+    message::{Numbered, ToGateway},
     options::Options,
     stage::Shape,
     units::{BlockIndex, Seq},
@@ -107,6 +107,14 @@ impl Music {
     /// The patch in force, with the values last set, as JSON.
     pub fn patch_json(&self) -> String {
         self.patch.to_json()
+    }
+
+    /// What the gateway has to know of the patch in force.
+    pub fn announcement(&self) -> ToGateway {
+        ToGateway::Patch {
+            generation: self.generation,
+            json: self.patch_json(),
+        }
     }
 
     /// Accepts events that were resolved against the patch in force.

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, fs, os::fd::OwnedFd, time::Instant};
 
 use common::{
     message::{Child, Fault, Service, ToAudio, ToGateway, ToWorker},
-    units::Incarnation,
+    units::{Incarnation, Slot},
 };
-use platform::{link::LinkError, pidfd};
+use platform::{
+    link::{LinkError, LinkSender},
+    pidfd,
+};
 
 use crate::event::PeerLink;
 
@@ -58,6 +61,34 @@ impl Peers {
         self.processes
             .get_mut(&service)
             .filter(|process| process.pid == pid)
+    }
+
+    /// The way to a worker, while there is one.
+    pub fn worker(&self, slot: Slot) -> Option<&LinkSender<ToWorker>> {
+        match self.link(Service::Worker(slot))? {
+            PeerLink::Worker(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The way to audio-out, while there is one.
+    pub fn audio(&self) -> Option<&LinkSender<ToAudio>> {
+        match self.link(Service::AudioOut)? {
+            PeerLink::Audio(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The way to the gateway, while there is one.
+    pub fn gateway(&self) -> Option<&LinkSender<ToGateway>> {
+        match self.link(Service::OscGateway)? {
+            PeerLink::Gateway(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    fn link(&self, service: Service) -> Option<&PeerLink> {
+        self.processes.get(&service)?.link.as_ref()
     }
 
     /// Sends a signal.

@@ -1,6 +1,9 @@
 //! The stack as its supervisor sees it: events in, the rule of `failover::switch` asked, what it
 //! says done at once. One thread; nothing here waits for anybody.
 
+mod answers;
+mod commands;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -8,11 +11,9 @@ use std::{
 
 use anyhow::Result;
 use common::{
-    limits::COMMANDS_PER_MESSAGE,
     message::{
-        Answer, Child, Ending, Fault, FromLauncher, FromPeer, Introduction, Numbered, Outcome,
-        Request, SIGKILL, SIGSTOP, SIGTERM, Service, Submission, Target, ToAudio, ToGateway,
-        ToLauncher, ToWorker,
+        Answer, Child, Ending, FromLauncher, FromPeer, Introduction, Numbered, SIGKILL, SIGTERM,
+        Service, ToAudio, ToLauncher, ToWorker,
     },
     options::Options,
     stage::{Preference, Shape},
@@ -22,18 +23,20 @@ use failover::{
     merge::read_sane,
     switch::{Action, Event as Fact, Seat, Supervision},
 };
-use platform::{harm, paths::Paths, say, shared::Shared};
-use serde_json::json;
+use platform::{paths::Paths, say, shared::Shared};
 use tokio::sync::oneshot;
 
 use crate::{
     event::{Event, PeerLink},
+    history::History,
     music::Music,
     peers::Peers,
-    status::{self, Counts, KEPT, Replacement, Switch},
+    status::Counts,
     workers::Watch,
 };
 
+/// How often the shared words are looked at, at the least.
+pub const CALM: Duration = Duration::from_millis(8);
 /// With real-time priority, and without: blocks of 128 frames at 48 kHz, measured.
 const LEAD_REALTIME: u32 = 4;
 const LEAD_PLAIN: u32 = 8;
@@ -50,11 +53,6 @@ const SERVICE_PAUSE: Duration = Duration::from_millis(50);
 const FINISH: Duration = Duration::from_secs(2);
 
 type Launcher = Box<dyn Fn(&ToLauncher) -> std::io::Result<()>>;
-
-/// An injected fault that has not shown yet: for the time from fault to notice.
-struct Injected {
-    at: Instant,
-}
 
 /// Somebody who waits for a restart to be over.
 struct Waiting {
@@ -80,11 +78,7 @@ pub struct Stack {
     sink: String,
     counts: Counts,
     divergences: u64,
-    switches: Vec<Switch>,
-    replacements: Vec<Replacement>,
-    injected: BTreeMap<Service, Injected>,
-    /// Since when each slot's replacement is under way, for `standby_ready_ms`.
-    replacing: [Option<(Instant, usize, Option<usize>)>; 2],
+    history: History,
     syncs: Vec<(u64, Seq)>,
     waiting: Vec<Waiting>,
     respawn: BTreeMap<Service, Instant>,
@@ -131,10 +125,7 @@ impl Stack {
             sink: options.sink.clone(),
             counts: Counts::default(),
             divergences: 0,
-            switches: Vec::new(),
-            replacements: Vec::new(),
-            injected: BTreeMap::new(),
-            replacing: [None, None],
+            history: History::default(),
             syncs: Vec::new(),
             waiting: Vec::new(),
             respawn: BTreeMap::new(),
@@ -176,7 +167,7 @@ impl Stack {
             Event::Unlinked(who) => self.unlinked(&who),
             Event::Asked(request, answer) => self.asked(request, answer),
         }
-        if self.last_tick.elapsed() >= Duration::from_millis(8) {
+        if self.last_tick.elapsed() >= CALM {
             self.tick();
         }
     }
@@ -206,10 +197,10 @@ impl Stack {
                 let Some(now) = switched else {
                     // audio-out was faster; its switch is as good.
                     let seen = self.shared.stage.preference();
-                    self.record_switch(from.slot, seen, cause, since);
+                    self.switched(from.slot, seen, cause, since);
                     return self.fact(Fact::Preference(seen), cause, since);
                 };
-                self.record_switch(from.slot, now, cause, since);
+                self.switched(from.slot, now, cause, since);
             }
             Action::Kill(slot, incarnation) => {
                 say::line(
@@ -306,7 +297,7 @@ impl Stack {
 
     /// A process has ended.
     fn gone(&mut self, service: Service, incarnation: Incarnation, pid: u32, ending: Ending) {
-        let since = self.injected.remove(&service).map(|injected| injected.at);
+        let since = self.history.shown(service);
         if pid != 0 && self.peers.get(service, pid).is_some() {
             self.peers.processes.remove(&service);
         }
@@ -344,7 +335,7 @@ impl Stack {
             .as_ref()
             .is_some_and(|s| matches!(s.seat(slot), Seat::Dying { .. }));
         if !expected {
-            self.note_replacement(slot, &cause, since);
+            self.history.failed(slot, &cause, since);
         }
         self.fact(
             Fact::Died {
@@ -355,48 +346,7 @@ impl Stack {
             &cause,
             since,
         );
-        self.tie_switch(slot);
-    }
-
-    /// Begins to measure how long the replacement takes.
-    fn note_replacement(&mut self, slot: Slot, cause: &str, since: Option<Instant>) {
-        if self.replacements.len() >= KEPT {
-            self.replacements.clear();
-        }
-        self.replacements.push(Replacement {
-            slot,
-            cause: cause.into(),
-            detected_us: since.map(|at| at.elapsed().as_micros() as u64),
-            ready_ms: None,
-        });
-        let began = since.unwrap_or_else(Instant::now);
-        self.replacing[slot.index()] = Some((began, self.replacements.len() - 1, None));
-    }
-
-    /// Ties the last switch to the replacement that it made necessary.
-    fn tie_switch(&mut self, slot: Slot) {
-        let last = self
-            .switches
-            .last()
-            .filter(|s| s.from == slot && s.standby_ready_ms.is_none());
-        if last.is_some()
-            && let Some((_, _, switch)) = self.replacing[slot.index()].as_mut()
-        {
-            *switch = Some(self.switches.len() - 1);
-        }
-    }
-
-    fn worker_ready(&mut self, slot: Slot) {
-        let Some((began, replacement, switch)) = self.replacing[slot.index()].take() else {
-            return;
-        };
-        let ms = (began.elapsed().as_secs_f64() * 1e5).round() / 100.0;
-        if let Some(entry) = self.replacements.get_mut(replacement) {
-            entry.ready_ms = Some(ms);
-        }
-        if let Some(entry) = switch.and_then(|index| self.switches.get_mut(index)) {
-            entry.standby_ready_ms = Some(ms);
-        }
+        self.history.answered(slot);
     }
 
     // ---- the shared words ----
@@ -442,27 +392,15 @@ impl Stack {
         }
     }
 
-    /// Keeps a switch for `status`, whoever made it; `since` is when its fault was injected.
-    fn record_switch(&mut self, from: Slot, now: Preference, cause: &str, since: Option<Instant>) {
-        let Preference { epoch, slot: to } = now;
+    /// The preference has changed, whoever changed it; `since` is when the fault was injected.
+    fn switched(&mut self, from: Slot, now: Preference, cause: &str, since: Option<Instant>) {
+        let Preference { epoch, slot } = now;
         say::line(
             "supervisor",
-            &format!("epoch {epoch}: slot {to} is preferred ({cause})"),
+            &format!("epoch {epoch}: slot {slot} is preferred ({cause})"),
         );
-        if from == to || self.switches.len() >= KEPT {
-            return;
-        }
-        let us = since.map(|at| at.elapsed().as_micros() as u64);
-        self.switches.push(Switch {
-            epoch,
-            at_block: self.shared.stage.cursor(),
-            from,
-            to,
-            cause: cause.into(),
-            detected_us: us,
-            switched_us: us.unwrap_or(0),
-            standby_ready_ms: None,
-        });
+        let block = self.shared.stage.cursor();
+        self.history.switched(from, now, block, cause, since);
     }
 
     /// audio-out switches by itself when a due block is only in the other ring.
@@ -470,7 +408,7 @@ impl Stack {
         let cause = "block not there when due";
         let known = self.supervision.as_ref().map(Supervision::preference);
         if let Some(known) = known.filter(|known| seen.epoch > known.epoch) {
-            self.record_switch(known.slot, seen, cause, None);
+            self.switched(known.slot, seen, cause, None);
         }
         self.fact(Fact::Preference(seen), cause, None);
     }
@@ -489,7 +427,7 @@ impl Stack {
         match supervision.seat(slot) {
             Seat::Starting { .. } if findings.ready => {
                 self.fact(Fact::Proven { slot, incarnation }, "proven", None);
-                self.worker_ready(slot);
+                self.history.ready(slot);
             }
             Seat::Ready { .. } if !leads && findings.differing_at.is_some() => {
                 self.divergences += findings.differing;
@@ -521,13 +459,10 @@ impl Stack {
             "supervisor",
             &format!("worker:{slot} (life {incarnation}) is replaced: {cause}"),
         );
-        let since = self
-            .injected
-            .remove(&Service::Worker(slot))
-            .map(|injected| injected.at);
-        self.note_replacement(slot, cause, since);
+        let since = self.history.shown(Service::Worker(slot));
+        self.history.failed(slot, cause, since);
         self.fact(Fact::Failed { slot, incarnation }, cause, since);
-        self.tie_switch(slot);
+        self.history.answered(slot);
     }
 
     fn ping(&mut self) {
@@ -609,10 +544,7 @@ impl Stack {
 
     fn linked(&mut self, who: &Introduction, link: PeerLink) {
         let last = self.last_broadcast.clone();
-        let patch = ToGateway::Patch {
-            generation: self.music.generation,
-            json: self.music.patch_json(),
-        };
+        let patch = self.music.announcement();
         let Some(process) = self.peers.get(who.service, who.pid) else {
             return;
         };
@@ -662,285 +594,6 @@ impl Stack {
         }
     }
 
-    fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
-        let mut outcomes = Vec::with_capacity(submissions.len());
-        let mut events = Vec::new();
-        let mut tokens = Vec::new();
-        for (token, submission) in submissions {
-            match submission {
-                Submission::Event { generation, event } if generation == self.music.generation => {
-                    events.push(event);
-                    tokens.push(token);
-                }
-                Submission::Event { .. } => outcomes.push((token, Outcome::Stale)),
-                Submission::Sync => {
-                    let seq = Seq(self.music.log.seq().0 + events.len() as u64);
-                    self.syncs.push((token, seq));
-                }
-                Submission::Status => {
-                    outcomes.push((token, Outcome::Text(self.status().to_string())))
-                }
-            }
-        }
-        if !events.is_empty() {
-            match self.music.accept(&events) {
-                Ok(numbered) => {
-                    self.counts.accepted += numbered.len() as u64;
-                    outcomes.extend(
-                        tokens
-                            .iter()
-                            .zip(&numbered)
-                            .map(|(t, n)| (*t, Outcome::Accepted(n.seq))),
-                    );
-                    self.broadcast(&numbered);
-                }
-                Err(why) => {
-                    self.counts.rejected += tokens.len() as u64;
-                    outcomes.extend(
-                        tokens
-                            .iter()
-                            .map(|t| (*t, Outcome::Refused(format!("not accepted: {why}")))),
-                    );
-                }
-            }
-        }
-        outcomes.sort_by_key(|(token, _)| *token);
-        if let Some(process) = self.peers.get(who.service, who.pid)
-            && let Some(PeerLink::Gateway(link)) = &process.link
-            && !outcomes.is_empty()
-        {
-            let _ = link.send(ToGateway::Outcomes(outcomes));
-        }
-    }
-
-    /// Sends commands to every worker, whatever its state.
-    fn broadcast(&mut self, numbered: &[Numbered]) {
-        self.last_broadcast = numbered.last().cloned();
-        for slot in Slot::ALL {
-            let Some(process) = self.peers.processes.get(&Service::Worker(slot)) else {
-                continue;
-            };
-            let Some(PeerLink::Worker(link)) = &process.link else {
-                continue;
-            };
-            let sent = numbered
-                .chunks(COMMANDS_PER_MESSAGE)
-                .try_for_each(|chunk| link.send(ToWorker::Commands(chunk.to_vec())));
-            // What does not reach it is in the log; a deaf worker is found by its silence.
-            let _ = sent;
-        }
-    }
-
-    fn answer_syncs(&mut self) {
-        let Some(supervision) = self.supervision.as_ref() else {
-            return;
-        };
-        let ready = Slot::ALL
-            .into_iter()
-            .filter(|s| matches!(supervision.seat(*s), Seat::Ready { .. }));
-        let Some(applied) = ready
-            .map(|slot| self.shared.stage.slot(slot).applied())
-            .min()
-        else {
-            return;
-        };
-        let done: Vec<_> = self
-            .syncs
-            .extract_if(.., |(_, seq)| *seq <= applied)
-            .collect();
-        let outcomes: Vec<_> = done
-            .into_iter()
-            .map(|(token, _)| (token, Outcome::Synced))
-            .collect();
-        let gateway = self.peers.processes.get(&Service::OscGateway);
-        if !outcomes.is_empty()
-            && let Some(PeerLink::Gateway(link)) = gateway.and_then(|p| p.link.as_ref())
-        {
-            let _ = link.send(ToGateway::Outcomes(outcomes));
-        }
-    }
-
-    // ---- the control socket ----
-
-    fn asked(&mut self, request: Request, answer: oneshot::Sender<Answer>) {
-        let answered = match request {
-            Request::Status => Answer::Ok(self.status()),
-            Request::Restart(target) => return self.restart(target, answer),
-            Request::Inject(fault, target) => self.inject(fault, target),
-            Request::PatchShow => {
-                Answer::Ok(serde_json::from_str(&self.music.patch_json()).unwrap_or_default())
-            }
-            Request::PatchLoad(json) => match self.music.load(&json) {
-                Ok(numbered) => {
-                    self.counts.accepted += numbered.len() as u64;
-                    self.broadcast(&numbered);
-                    let patch = ToGateway::Patch {
-                        generation: self.music.generation,
-                        json: self.music.patch_json(),
-                    };
-                    if let Some(PeerLink::Gateway(link)) = self
-                        .peers
-                        .processes
-                        .get(&Service::OscGateway)
-                        .and_then(|p| p.link.as_ref())
-                    {
-                        let _ = link.send(patch);
-                    }
-                    Answer::Ok("loaded".into())
-                }
-                Err(why) => Answer::No(format!("{why:#}")),
-            },
-            Request::Link(_) => Answer::No("links are offered at the edge".into()),
-        };
-        let _ = answer.send(answered);
-    }
-
-    fn resolve(&self, target: Target) -> Service {
-        let leader = self.shared.stage.preference().slot;
-        match target {
-            Target::Service(service) => service,
-            Target::Leader => Service::Worker(leader),
-            Target::Follower => Service::Worker(leader.other()),
-        }
-    }
-
-    fn restart(&mut self, target: Target, answer: oneshot::Sender<Answer>) {
-        let service = self.resolve(target);
-        if service == Service::Supervisor {
-            let _ = answer.send(Answer::Ok("the launcher starts it again".into()));
-            self.ended = true;
-            return;
-        }
-        let Some(process) = self.peers.processes.get(&service) else {
-            let _ = answer.send(Answer::No(format!(
-                "{service} is not running just now; it is being started"
-            )));
-            return;
-        };
-        let old_pid = process.pid;
-        match service {
-            Service::Worker(slot) => {
-                if !self.protected() {
-                    let why = "no worker is restarted while the other one is not ready; see `understudy status`";
-                    let _ = answer.send(Answer::No(why.into()));
-                    return;
-                }
-                self.note_replacement(slot, "restart", Some(Instant::now()));
-                self.fact(Fact::Restart(slot), "restart", None);
-                self.tie_switch(slot);
-            }
-            Service::AudioOut => {
-                if let Some(PeerLink::Audio(link)) = &process.link {
-                    let _ = link.send(ToAudio::Finish);
-                }
-            }
-            _ => drop(self.peers.signal(service, SIGTERM)),
-        }
-        self.waiting.push(Waiting {
-            service,
-            old_pid,
-            answer,
-        });
-    }
-
-    fn answer_restarts(&mut self) {
-        let protected = self.protected();
-        let (peers, waiting) = (&self.peers, &mut self.waiting);
-        let back = |w: &mut Waiting| {
-            let process = peers
-                .processes
-                .get(&w.service)
-                .filter(|p| p.pid != w.old_pid);
-            process.is_some_and(|p| p.up || (matches!(w.service, Service::Worker(_)) && protected))
-        };
-        for done in waiting.extract_if(.., back) {
-            let _ = done
-                .answer
-                .send(Answer::Ok(format!("{} is back", done.service).into()));
-        }
-    }
-
-    fn inject(&mut self, fault: Fault, target: Target) -> Answer {
-        let service = self.resolve(target);
-        let done = match (service, fault) {
-            (Service::Supervisor, fault) => return self.inject_here(fault),
-            (_, Fault::Signal(signal)) => {
-                if signal == SIGKILL || signal == SIGTERM || signal == SIGSTOP {
-                    self.injected
-                        .insert(service, Injected { at: Instant::now() });
-                }
-                self.peers
-                    .signal(service, signal)
-                    .map_err(|why| why.to_string())
-            }
-            (_, fault) => match self.peers.processes.get(&service) {
-                Some(process) => process.inject(fault).map_err(|why| why.to_string()),
-                None => Err(format!("{service} is not running just now")),
-            },
-        };
-        match done {
-            Ok(()) => Answer::Ok(service.to_string().into()),
-            Err(why) => Answer::No(why),
-        }
-    }
-
-    fn inject_here(&self, fault: Fault) -> Answer {
-        harm::inflict(fault);
-        match fault {
-            Fault::Signal(signal) => {
-                let own = platform::pidfd::open(std::process::id());
-                match own.and_then(|own| platform::pidfd::signal(&own, signal)) {
-                    Ok(()) => Answer::Ok("supervisor".into()),
-                    Err(why) => Answer::No(why.to_string()),
-                }
-            }
-            Fault::Hang => loop {
-                std::hint::spin_loop();
-            },
-            _ => Answer::No(
-                "the supervisor renders nothing and has no control channel of its own".into(),
-            ),
-        }
-    }
-
-    fn status(&mut self) -> serde_json::Value {
-        let stage = self.shared.stage;
-        let Some(supervision) = self.supervision.as_ref() else {
-            return json!({ "instance": self.options.instance, "state": "starting" });
-        };
-        let preference = stage.preference();
-        let alive = Slot::ALL
-            .into_iter()
-            .any(|slot| supervision.living(slot).is_some());
-        let state = match (supervision.protected(), alive && stage.playing()) {
-            (true, true) => "protected",
-            (false, true) => "degraded",
-            _ => "silent",
-        };
-        let failures = Slot::ALL.map(|slot| supervision.failures(slot));
-        let realtime = stage.slot(preference.slot).notes() & 1 != 0;
-        let services = status::services(&mut self.peers, supervision, self.start);
-        let applied = stage.slot(preference.slot).applied().0.saturating_sub(1);
-        json!({
-            "instance": self.options.instance, "state": state, "osc": self.options.osc,
-            "rate": self.shape.rate_hz, "block": self.shape.block_frames,
-            "lead": self.shape.lead_blocks, "channels": self.shape.channels,
-            "realtime_priority": realtime,
-            "epoch": preference.epoch.0, "leader": preference.slot.index(),
-            "services": services,
-            "audio": status::audio(&stage, &self.sink),
-            "commands": {
-                "received": self.counts.accepted + self.counts.rejected,
-                "accepted": self.counts.accepted, "rejected": self.counts.rejected,
-                "applied": applied,
-            },
-            "switches": status::switches(&self.switches),
-            "replacements": status::replacements(&self.replacements),
-            "failures_in_a_row": failures,
-            "divergences": self.divergences,
-        })
-    }
-
     // ---- the end ----
 
     fn finish(&mut self) {
@@ -948,14 +601,9 @@ impl Stack {
             return;
         }
         self.finishing = Some(Instant::now());
-        match self
-            .peers
-            .processes
-            .get(&Service::AudioOut)
-            .and_then(|p| p.link.as_ref())
-        {
-            Some(PeerLink::Audio(link)) => drop(link.send(ToAudio::Finish)),
-            _ => self.conclude(),
+        match self.peers.audio() {
+            Some(audio) => drop(audio.send(ToAudio::Finish)),
+            None => self.conclude(),
         }
     }
 

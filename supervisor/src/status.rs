@@ -1,42 +1,10 @@
 //! What `understudy status --json` shows.
 
-use common::{
-    message::Service,
-    stage::Stage,
-    units::{BlockIndex, Epoch, Slot},
-};
+use common::{message::Service, stage::Stage};
 use failover::switch::{Seat, Supervision};
 use serde_json::{Value, json};
 
 use crate::peers::{Peers, rss_kib};
-
-/// Switches and replacements that are kept for `status`.
-pub const KEPT: usize = 4_096;
-
-/// A switch, as it is shown.
-#[derive(Clone, Debug)]
-pub struct Switch {
-    pub epoch: Epoch,
-    pub at_block: BlockIndex,
-    pub from: Slot,
-    pub to: Slot,
-    pub cause: String,
-    /// From the injected fault to the notice; without an injected fault nobody knows.
-    pub detected_us: Option<u64>,
-    /// From the injected fault (else the notice) to the changed preference.
-    pub switched_us: u64,
-    pub standby_ready_ms: Option<f64>,
-}
-
-/// A replacement, as it is shown.
-#[derive(Clone, Debug)]
-pub struct Replacement {
-    pub slot: Slot,
-    pub cause: String,
-    pub detected_us: Option<u64>,
-    /// From the injected fault (else the notice) to the proven replacement.
-    pub ready_ms: Option<f64>,
-}
 
 /// Counts of commands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,31 +71,6 @@ pub fn audio(stage: &Stage<'_>, sink: &str) -> Value {
         "concealed_blocks": counters.concealed_blocks, "taken_across": counters.taken_across,
         "device_burst_blocks": stage.burst(),
     })
-}
-
-/// The switches.
-pub fn switches(list: &[Switch]) -> Vec<Value> {
-    list.iter()
-        .map(|s| {
-            json!({
-                "epoch": s.epoch.0, "at_block": s.at_block.0, "from": s.from.index(),
-                "to": s.to.index(), "cause": s.cause, "detected_us": s.detected_us,
-                "switched_us": s.switched_us, "standby_ready_ms": s.standby_ready_ms,
-            })
-        })
-        .collect()
-}
-
-/// The replacements.
-pub fn replacements(list: &[Replacement]) -> Vec<Value> {
-    list.iter()
-        .map(|r| {
-            json!({
-                "slot": r.slot.index(), "cause": r.cause, "detected_us": r.detected_us,
-                "ready_ms": r.ready_ms,
-            })
-        })
-        .collect()
 }
 
 fn tenths(value: f64) -> f64 {

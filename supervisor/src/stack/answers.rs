@@ -1,0 +1,186 @@
+//! What is asked at the control socket, and the answers.
+
+use std::time::Instant;
+
+use common::{
+    message::{Answer, Fault, Request, SIGKILL, SIGSTOP, SIGTERM, Service, Target, ToAudio},
+    units::Slot,
+};
+use failover::switch::Event as Fact;
+use platform::harm;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{Stack, Waiting};
+use crate::status;
+
+impl Stack {
+    pub(super) fn asked(&mut self, request: Request, answer: oneshot::Sender<Answer>) {
+        let answered = match request {
+            Request::Status => Answer::Ok(self.status()),
+            Request::Restart(target) => return self.restart(target, answer),
+            Request::Inject(fault, target) => self.inject(fault, target),
+            Request::PatchShow => {
+                Answer::Ok(serde_json::from_str(&self.music.patch_json()).unwrap_or_default())
+            }
+            Request::PatchLoad(json) => match self.music.load(&json) {
+                Ok(numbered) => {
+                    self.counts.accepted += numbered.len() as u64;
+                    self.broadcast(&numbered);
+                    if let Some(gateway) = self.peers.gateway() {
+                        let _ = gateway.send(self.music.announcement());
+                    }
+                    Answer::Ok("loaded".into())
+                }
+                Err(why) => Answer::No(format!("{why:#}")),
+            },
+            Request::Link(_) => Answer::No("links are offered at the edge".into()),
+        };
+        let _ = answer.send(answered);
+    }
+
+    fn resolve(&self, target: Target) -> Service {
+        let leader = self.shared.stage.preference().slot;
+        match target {
+            Target::Service(service) => service,
+            Target::Leader => Service::Worker(leader),
+            Target::Follower => Service::Worker(leader.other()),
+        }
+    }
+
+    fn restart(&mut self, target: Target, answer: oneshot::Sender<Answer>) {
+        let service = self.resolve(target);
+        if service == Service::Supervisor {
+            let _ = answer.send(Answer::Ok("the launcher starts it again".into()));
+            self.ended = true;
+            return;
+        }
+        let Some(process) = self.peers.processes.get(&service) else {
+            let _ = answer.send(Answer::No(format!(
+                "{service} is not running just now; it is being started"
+            )));
+            return;
+        };
+        let old_pid = process.pid;
+        match service {
+            Service::Worker(slot) => {
+                if !self.protected() {
+                    let why = "no worker is restarted while the other one is not ready; see `understudy status`";
+                    let _ = answer.send(Answer::No(why.into()));
+                    return;
+                }
+                self.history.failed(slot, "restart", Some(Instant::now()));
+                self.fact(Fact::Restart(slot), "restart", None);
+                self.history.answered(slot);
+            }
+            Service::AudioOut => {
+                if let Some(audio) = self.peers.audio() {
+                    let _ = audio.send(ToAudio::Finish);
+                }
+            }
+            _ => drop(self.peers.signal(service, SIGTERM)),
+        }
+        self.waiting.push(Waiting {
+            service,
+            old_pid,
+            answer,
+        });
+    }
+
+    pub(super) fn answer_restarts(&mut self) {
+        let protected = self.protected();
+        let (peers, waiting) = (&self.peers, &mut self.waiting);
+        let back = |w: &mut Waiting| {
+            let process = peers
+                .processes
+                .get(&w.service)
+                .filter(|p| p.pid != w.old_pid);
+            process.is_some_and(|p| p.up || (matches!(w.service, Service::Worker(_)) && protected))
+        };
+        for done in waiting.extract_if(.., back) {
+            let _ = done
+                .answer
+                .send(Answer::Ok(format!("{} is back", done.service).into()));
+        }
+    }
+
+    fn inject(&mut self, fault: Fault, target: Target) -> Answer {
+        let service = self.resolve(target);
+        let done = match (service, fault) {
+            (Service::Supervisor, fault) => return self.inject_here(fault),
+            (_, Fault::Signal(signal)) => {
+                if signal == SIGKILL || signal == SIGTERM || signal == SIGSTOP {
+                    self.history.inject(service);
+                }
+                self.peers
+                    .signal(service, signal)
+                    .map_err(|why| why.to_string())
+            }
+            (_, fault) => match self.peers.processes.get(&service) {
+                Some(process) => process.inject(fault).map_err(|why| why.to_string()),
+                None => Err(format!("{service} is not running just now")),
+            },
+        };
+        match done {
+            Ok(()) => Answer::Ok(service.to_string().into()),
+            Err(why) => Answer::No(why),
+        }
+    }
+
+    fn inject_here(&self, fault: Fault) -> Answer {
+        harm::inflict(fault);
+        match fault {
+            Fault::Signal(signal) => {
+                let own = platform::pidfd::open(std::process::id());
+                match own.and_then(|own| platform::pidfd::signal(&own, signal)) {
+                    Ok(()) => Answer::Ok("supervisor".into()),
+                    Err(why) => Answer::No(why.to_string()),
+                }
+            }
+            Fault::Hang => loop {
+                std::hint::spin_loop();
+            },
+            _ => Answer::No(
+                "the supervisor renders nothing and has no control channel of its own".into(),
+            ),
+        }
+    }
+
+    pub(super) fn status(&mut self) -> serde_json::Value {
+        let stage = self.shared.stage;
+        let Some(supervision) = self.supervision.as_ref() else {
+            return json!({ "instance": self.options.instance, "state": "starting" });
+        };
+        let preference = stage.preference();
+        let alive = Slot::ALL
+            .into_iter()
+            .any(|slot| supervision.living(slot).is_some());
+        let state = match (supervision.protected(), alive && stage.playing()) {
+            (true, true) => "protected",
+            (false, true) => "degraded",
+            _ => "silent",
+        };
+        let failures = Slot::ALL.map(|slot| supervision.failures(slot));
+        let realtime = stage.slot(preference.slot).notes() & 1 != 0;
+        let services = status::services(&mut self.peers, supervision, self.start);
+        let applied = stage.slot(preference.slot).applied().0.saturating_sub(1);
+        json!({
+            "instance": self.options.instance, "state": state, "osc": self.options.osc,
+            "rate": self.shape.rate_hz, "block": self.shape.block_frames,
+            "lead": self.shape.lead_blocks, "channels": self.shape.channels,
+            "realtime_priority": realtime,
+            "epoch": preference.epoch.0, "leader": preference.slot.index(),
+            "services": services,
+            "audio": status::audio(&stage, &self.sink),
+            "commands": {
+                "received": self.counts.accepted + self.counts.rejected,
+                "accepted": self.counts.accepted, "rejected": self.counts.rejected,
+                "applied": applied,
+            },
+            "switches": self.history.show_switches(),
+            "replacements": self.history.show_replacements(),
+            "failures_in_a_row": failures,
+            "divergences": self.divergences,
+        })
+    }
+}
