@@ -19,6 +19,8 @@ use platform::{control, paths::Paths};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::ear;
+
 static PORT: AtomicU16 = AtomicU16::new(0);
 
 /// A running instance; stopped when dropped.
@@ -103,6 +105,35 @@ impl Stack {
         })
     }
 
+    /// Starts an instance that plays into a WAV file, whose path is returned; it stays as long as the
+    /// folder beside it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_wav(options: &[&str]) -> Result<(Self, Recording)> {
+        let folder = TempDir::new()?;
+        let wav = folder.path().join("out.wav");
+        let sink = format!("wav:{}", wav.display());
+        let stack = Self::start(&[&["--sink", &sink], options].concat())?;
+        Ok((
+            stack,
+            Recording {
+                wav,
+                _folder: folder,
+            },
+        ))
+    }
+
+    /// Starts the test tone and waits until it is steady; returns the frame from which on it is.
+    ///
+    /// # Errors
+    /// When the stack does not answer.
+    pub fn steady_tone(&self) -> Result<usize> {
+        self.osc_send("/test", None)?;
+        std::thread::sleep(Duration::from_millis(400));
+        Ok(number(&self.status()?, "/audio/play_cursor")? as usize * 128)
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn osc(&self) -> &str {
@@ -168,10 +199,7 @@ impl Stack {
     /// When that takes longer than a machine under load may take.
     pub fn wait_protected(&self) -> Result<()> {
         let replaced = |status: &Value| -> u64 {
-            let services = status["services"].as_array().into_iter().flatten();
-            let workers =
-                services.filter(|s| s["name"].as_str().is_some_and(|n| n.starts_with("worker")));
-            workers.filter_map(|s| s["restarts"].as_u64()).sum()
+            workers(status).filter_map(|s| s["restarts"].as_u64()).sum()
         };
         self.wait_for("state protected", |status| {
             status["state"] == "protected" && replaced(status) >= self.killed.get()
@@ -244,7 +272,7 @@ impl Stack {
         let folder = tempfile::tempdir()?;
         let remains = Remains {
             command_log: folder.path().join("commands.log"),
-            folder,
+            _folder: folder,
         };
         std::fs::copy(command_log, &remains.command_log)?;
         Ok(remains)
@@ -260,11 +288,35 @@ impl Drop for Stack {
     }
 }
 
+/// What a stack has played into a WAV file.
+pub struct Recording {
+    /// The file.
+    pub wav: PathBuf,
+    _folder: TempDir,
+}
+
+impl Recording {
+    /// The left channel of two, from that frame on.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn left_from(&self, frame: usize) -> Result<Vec<f32>> {
+        let heard = ear::read_wav(&self.wav)?;
+        Ok(heard.iter().step_by(2).copied().skip(frame).collect())
+    }
+}
+
+/// The workers in a status.
+pub fn workers(status: &Value) -> impl Iterator<Item = &Value> {
+    let services = status["services"].as_array().into_iter().flatten();
+    services.filter(|s| s["name"].as_str().is_some_and(|n| n.starts_with("worker")))
+}
+
 /// What a stopped instance has left.
 pub struct Remains {
     /// A copy of its command log.
     pub command_log: PathBuf,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Remains {
@@ -273,7 +325,6 @@ impl Remains {
     /// # Errors
     /// When the log cannot be rendered.
     pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<Shape> {
-        let _ = &self.folder;
         let mut replay = Replay::new(&std::fs::read(&self.command_log)?)?;
         let shape = replay.shape();
         let mut block = vec![0.0; shape.block_samples()];

@@ -54,9 +54,7 @@ fn what_means_off_is_off() -> Result<()> {
         b",F\0\0",
         b",s\0\0off\0",
     ] {
-        let folder = tempfile::tempdir()?;
-        let wav = folder.path().join("out.wav");
-        let stack = Stack::start(&["--sink", &format!("wav:{}", wav.display())])?;
+        let (stack, recording) = Stack::start_wav(&[])?;
         stack.osc_send("/mod/adsr/release", Some(5.0))?;
         stack.osc_send("/gate/adsr", Some(1.0))?;
         std::thread::sleep(Duration::from_millis(150));
@@ -68,7 +66,7 @@ fn what_means_off_is_off() -> Result<()> {
         })?;
         std::thread::sleep(Duration::from_millis(250));
         drop(stack);
-        let heard = ear::read_wav(&wav)?;
+        let heard = ear::read_wav(&recording.wav)?;
         assert!(ear::peak(&heard) > 0.3, "it was on");
         assert!(
             ear::peak(&heard[heard.len() - 2_000..]) < 1e-4,
@@ -155,12 +153,8 @@ fn bad_datagrams_change_nothing() -> Result<()> {
 /// Every fault that concerns a worker, on leader and follower: the music goes on, the stack heals.
 #[test]
 fn every_fault_of_a_worker_is_survived() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let wav = folder.path().join("out.wav");
-    let stack = Stack::start(&["--sink", &format!("wav:{}", wav.display()), "--lead", "8"])?;
-    stack.osc_send("/test", None)?;
-    std::thread::sleep(Duration::from_millis(400));
-    let settled = number(&stack.status()?, "/audio/play_cursor")? as usize * 128;
+    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let steady = stack.steady_tone()?;
     let faults = [
         "kill",
         "term",
@@ -201,8 +195,7 @@ fn every_fault_of_a_worker_is_survived() -> Result<()> {
         number(&status, "/divergences")? >= 2,
         "flipped bits are counted"
     );
-    let heard = ear::read_wav(&wav)?;
-    let left: Vec<f32> = heard.iter().step_by(2).copied().skip(settled).collect();
+    let left = recording.left_from(steady)?;
     let breaks = ear::breaks(&left, 440.0, 48_000.0);
     println!(
         "FIGURE {} faults on workers: breaks {}, underruns {}",

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
-use integration_tests::stack::{Stack, number};
+use integration_tests::stack::{Stack, number, workers};
 
 #[test]
 fn start_processor_time_and_memory() -> Result<()> {
@@ -30,9 +30,9 @@ fn start_processor_time_and_memory() -> Result<()> {
     std::thread::sleep(Duration::from_secs(1));
     let launcher: u32 =
         std::fs::read_to_string(stack.folder.path().join("run/understudy/test/lock"))?.parse()?;
-    let services = stack.status()?["services"].clone();
-    let services = services.as_array().cloned().unwrap_or_default();
-    let mut pids: Vec<u64> = services.iter().filter_map(|s| s["pid"].as_u64()).collect();
+    let status = stack.status()?;
+    let services = status["services"].as_array().into_iter().flatten();
+    let mut pids: Vec<u64> = services.filter_map(|s| s["pid"].as_u64()).collect();
     pids.push(launcher.into());
     let before: f64 = pids.iter().map(|pid| cpu_seconds(*pid)).sum();
     let begun = Instant::now();
@@ -42,10 +42,7 @@ fn start_processor_time_and_memory() -> Result<()> {
         "FIGURE processor time of the whole stack: {:.2} % of one core",
         used / begun.elapsed().as_secs_f64() * 100.0
     );
-    for service in services
-        .iter()
-        .filter(|s| s["name"].as_str().is_some_and(|n| n.starts_with("worker")))
-    {
+    for service in workers(&status) {
         let kib = service["rss_kib"].as_u64().unwrap_or(u64::MAX);
         println!(
             "FIGURE resident memory of {}: {:.1} MiB",

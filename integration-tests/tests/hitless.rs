@@ -7,7 +7,7 @@ use common::message::Target;
 use integration_tests::{
     ear::{self, percentile},
     random::Random,
-    stack::{Stack, number},
+    stack::{Stack, number, workers},
 };
 
 /// Without a clock: kills as fast as replacements get ready, parameters flowing.
@@ -17,10 +17,7 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(1_000);
-    let folder = tempfile::tempdir()?;
-    let wav = folder.path().join("out.wav");
-    let sink = format!("wav:{}", wav.display());
-    let stack = Stack::start(&["--sink", &sink, "--freewheel", "--channels", "1"])?;
+    let (stack, recording) = Stack::start_wav(&["--freewheel", "--channels", "1"])?;
     let mut random = Random::seeded(1);
     stack.osc_send("/gate/adsr", Some(1.0))?;
     for kill in 0..kills {
@@ -42,7 +39,7 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     stack.wait_protected()?;
     let status = stack.status()?;
     let commands = number(&status, "/commands/accepted")?;
-    let (compared, differing) = stack.down()?.compare(&wav)?;
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
     println!(
         "FIGURE kills {kills}, commands {commands}, samples compared {compared}, differing {differing}, concealed {}",
         status["audio"]["concealed_blocks"]
@@ -68,14 +65,9 @@ fn change_something(stack: &Stack, random: &mut Random) -> Result<()> {
 /// In time: a steady tone, 100 kills, an ear; and the log renders what was heard.
 #[test]
 fn a_hundred_kills_in_time_cannot_be_heard() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let wav = folder.path().join("out.wav");
-    let sink = format!("wav:{}", wav.display());
-    let stack = Stack::start(&["--sink", &sink])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     let mut random = Random::seeded(2);
-    stack.osc_send("/test", None)?;
-    std::thread::sleep(Duration::from_millis(400));
-    let settled = number(&stack.status()?, "/audio/play_cursor")? as usize * 128;
+    let steady = stack.steady_tone()?;
     for kill in 0..100 {
         stack.wait_protected()?;
         std::thread::sleep(Duration::from_micros(random.below(6_000)));
@@ -88,9 +80,8 @@ fn a_hundred_kills_in_time_cannot_be_heard() -> Result<()> {
     stack.wait_protected()?;
     std::thread::sleep(Duration::from_millis(100));
     let status = stack.status()?;
-    let (compared, differing) = stack.down()?.compare(&wav)?;
-    let heard = ear::read_wav(&wav)?;
-    let left: Vec<f32> = heard.iter().step_by(2).copied().skip(settled).collect();
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    let left = recording.left_from(steady)?;
     let breaks = ear::breaks(&left, 440.0, 48_000.0);
     println!(
         "FIGURE kills 100 in time, breaks {}, underruns {}, concealed {}, samples compared {compared}, differing {differing}, lead {} blocks",
@@ -111,21 +102,12 @@ fn a_hundred_kills_in_time_cannot_be_heard() -> Result<()> {
 /// Both at once: the newest checkpoint and the log bring the music back before the lead is used up.
 #[test]
 fn both_workers_killed_at_once_go_on_where_they_were() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let wav = folder.path().join("out.wav");
-    let sink = format!("wav:{}", wav.display());
-    let stack = Stack::start(&["--sink", &sink, "--lead", "8"])?;
+    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
     stack.osc_send("/test", None)?;
     for _ in 0..100 {
         stack.wait_protected()?;
         let status = stack.status()?;
-        let pids: Vec<String> = status["services"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|s| s["name"].as_str().is_some_and(|n| n.starts_with("worker")))
-            .map(|s| s["pid"].to_string())
-            .collect();
+        let pids: Vec<String> = workers(&status).map(|s| s["pid"].to_string()).collect();
         let killed = std::process::Command::new("kill")
             .arg("-9")
             .args(&pids)
@@ -140,7 +122,7 @@ fn both_workers_killed_at_once_go_on_where_they_were() -> Result<()> {
         status["audio"]["concealed_blocks"], status["audio"]["underruns"]
     );
     let concealed = number(&status, "/audio/concealed_blocks")?;
-    let (compared, differing) = stack.down()?.compare(&wav)?;
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
     println!("FIGURE both killed 100 times: samples compared {compared}, differing {differing}");
     assert_eq!((concealed, differing), (0, 0));
     Ok(())

@@ -114,7 +114,7 @@ fn last_switch(status: &Value) -> String {
         return "it has led from the start".into();
     }
     let last = status["switches"].as_array().and_then(|list| list.last());
-    // A switch that the sound's end of the stack made by itself may not be listed.
+    // A supervisor lists what it has seen itself, not what happened before it.
     let Some(last) = last.filter(|last| last["epoch"] == epoch) else {
         return format!("it took over in switch {epoch}");
     };
