@@ -29,6 +29,9 @@ pub enum Event {
     },
     /// Let the engine play (`true`) or fade it out and keep it silent (`false`).
     Run(bool),
+    /// Leave a module out from now on, since a worker has died of it: its first input goes straight
+    /// to its outputs. The next patch tries it again.
+    Bypass(u16),
 }
 
 /// One accepted command: what the log keeps, what every worker receives.

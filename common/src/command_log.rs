@@ -56,6 +56,11 @@ pub enum Record {
         /// The block.
         block: BlockIndex,
     },
+    /// That command was found to kill whoever applies it; it is left out.
+    Quarantine {
+        /// Its number.
+        seq: Seq,
+    },
 }
 
 /// Why a log could not be read.

@@ -28,7 +28,9 @@ pub const CHECKPOINT_BLOCKS: u64 = 16;
 /// back stays well inside [`DECISIONS`].
 pub const LONE_CHECKPOINT_BLOCKS: u64 = 1_024;
 /// Bytes of module state that a checkpoint can hold.
-pub const ARENA_BYTES_MAX: u64 = 1 << 20;
+pub const ARENA_BYTES_MAX: u64 = 17 << 20;
+/// A sample beyond this, +36 dB above full scale, is no music: it is a fault, and is not played.
+pub const SANE_LEVEL: f32 = 64.0;
 /// Blocks in a row whose checksums must equal before a standby counts as ready.
 pub const PROOF_BLOCKS: u64 = 8;
 /// Commands that may wait between a worker's two threads; what does not fit stays in the log.
@@ -41,6 +43,18 @@ pub const PATCH_BYTES_MAX: usize = 48 * 1024;
 pub const DATAGRAM_BYTES_MAX: usize = 8 * 1024;
 /// Depth of bundles in bundles, and of arrays in arrays.
 pub const OSC_DEPTH_MAX: usize = 8;
+
+/// Whether all samples can be sound: finite and not beyond [`SANE_LEVEL`].
+///
+/// # Real-time
+/// Yes; linear in the samples.
+#[must_use]
+pub fn sane(samples: &[f32]) -> bool {
+    // No way out half-way, so that it runs in lanes; NaN is not below anything.
+    samples
+        .iter()
+        .fold(true, |sane, sample| sane & (sample.abs() <= SANE_LEVEL))
+}
 
 const _: () = assert!(RING_CELLS >= 2 * AHEAD_BLOCKS_MAX);
 const _: () = assert!(LEAD_BLOCKS_MAX < AHEAD_BLOCKS_MAX);

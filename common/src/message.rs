@@ -96,6 +96,14 @@ pub enum Fault {
     Oom,
 }
 
+/// What a worker says with its exit code.
+pub mod exit {
+    /// It cannot catch up any more.
+    pub const OVERTAKEN: i32 = 70;
+    /// It was so slow with a block that the other worker has decided otherwise.
+    pub const OVERRULED: i32 = 72;
+}
+
 /// SIGKILL on Linux.
 pub const SIGKILL: i32 = 9;
 /// SIGTERM on Linux.

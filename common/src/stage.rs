@@ -28,6 +28,8 @@ const ACKNOWLEDGED: usize = 18;
 /// Written by audio-out: times a due block was not there, and blocks played in place of one.
 const UNDERRUNS: usize = 19;
 const CONCEALED: usize = 20;
+/// Written by audio-out: blocks of which the two rings held different ones.
+const DIFFERING: usize = 21;
 /// Written by audio-out: blocks taken from the ring that was not preferred.
 const TAKEN_ACROSS: usize = 22;
 /// Written by audio-out: 1 once the first block has been played.
@@ -38,13 +40,24 @@ const PREFERENCE: usize = 24;
 const LOGGED: usize = 32;
 /// Written by the supervisor: 1 while two workers are ready.
 const PROTECTED: usize = 33;
+/// CAS by a follower that withdraws a block's commands and by the supervisor: no block is decided
+/// with commands above this number; 0: nothing is held. First value 0.
+const HELD: usize = 34;
+/// Written by the supervisor: how many commands have been quarantined; the newest of them stand in
+/// the table.
+const QUARANTINES: usize = 35;
 /// Bells: one futex word (the low half) per listener; worker 0, worker 1, audio-out.
 const BELLS: usize = 40;
 const BELL_STRIDE: usize = 8;
 /// What each slot tells; written by the worker in it.
 const SLOTS: usize = 64;
 const SLOT_WORDS: usize = 64;
-const DECISION: usize = SLOTS + 2 * SLOT_WORDS;
+/// What the worker tells that plays for nobody: two slots' words are followed by a third's.
+const TRIAL: usize = SLOTS + 2 * SLOT_WORDS;
+/// Written by the supervisor: the numbers of quarantined commands, a ring.
+const QUARANTINE: usize = TRIAL + SLOT_WORDS;
+const QUARANTINE_WORDS: usize = 64;
+const DECISION: usize = QUARANTINE + QUARANTINE_WORDS;
 
 // Inside a slot's words.
 const INCARNATION: usize = 0;
@@ -53,6 +66,10 @@ const APPLIED: usize = 2;
 const CRUMB: usize = 3;
 const CRUMB_MODULE: usize = 4;
 const NOTES: usize = 5;
+const CRUMB_COMMAND: usize = 6;
+const MUTED: usize = 7;
+const VERDICT: usize = 8;
+const VERDICT_SUM: usize = 9;
 const EPITAPH: usize = 16;
 /// Bytes that a dying worker can leave.
 pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
@@ -128,6 +145,8 @@ pub enum Phase {
     Publishing = 3,
     /// Copying the arena.
     Checkpointing = 4,
+    /// Doing itself the harm that it was told to: nobody else is to blame.
+    Harming = 5,
 }
 
 /// What a worker wrote down before it touched something that could kill it.
@@ -139,6 +158,8 @@ pub struct Crumb {
     pub phase: Phase,
     /// The module it was in, while rendering.
     pub module: u16,
+    /// The command it was at, while applying; else the last one it applied.
+    pub command: Seq,
 }
 
 /// How far a decision word has come for a block.
@@ -146,14 +167,25 @@ pub struct Crumb {
 pub enum Decision {
     /// Nobody has decided yet.
     Open,
-    /// The commands up to this number are in before the block.
-    Seq(Seq),
+    /// The commands up to this number are in before the block; once it is sealed, for good.
+    Made {
+        /// The number.
+        seq: Seq,
+        /// Somebody has rendered the block so and was about to publish it.
+        sealed: bool,
+    },
     /// The word serves a later block by now.
     Gone,
 }
 
 const SEQ_BITS: u32 = 24;
 const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+const SEALED: u64 = 1 << SEQ_BITS;
+const TAG_SHIFT: u32 = SEQ_BITS + 1;
+
+const fn decision_word(block: BlockIndex, seq: Seq) -> u64 {
+    (block.0 + 1) << TAG_SHIFT | (seq.0 & SEQ_MASK)
+}
 
 /// The stage, over mapped or heap words.
 #[derive(Clone, Copy, Debug)]
@@ -302,7 +334,7 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn decide(&self, block: BlockIndex, seq: Seq, last: Seq) -> Decision {
         let word = &self.words[DECISION + place(block, DECISIONS)];
-        let wanted = (block.0 + 1) << SEQ_BITS | (seq.0 & SEQ_MASK);
+        let wanted = decision_word(block, seq);
         loop {
             let found = word.load(Ordering::Acquire);
             match read_decision(found, block, last) {
@@ -314,9 +346,83 @@ impl<'a> Stage<'a> {
                 .compare_exchange(found, wanted, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
             {
-                return Decision::Seq(seq);
+                return Decision::Made { seq, sealed: false };
             }
         }
+    }
+
+    /// Decides again, as long as nobody has published the block: `from` becomes `to`. CAS by a
+    /// follower that has waited for the leader in vain, and by the supervisor when the leader died
+    /// of the block. False when the block is sealed, or was decided otherwise.
+    #[must_use]
+    pub fn revise(&self, block: BlockIndex, from: Seq, to: Seq) -> bool {
+        let (from, to) = (decision_word(block, from), decision_word(block, to));
+        // SYNC: decision (writer)
+        self.words[DECISION + place(block, DECISIONS)]
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// The last word on `block`, said by everybody who has rendered it with the commands up to
+    /// `seq` and is about to publish it. CAS by workers. False when it was revised meanwhile, or is
+    /// long past: then the block must not be published, and the caller's state is no longer good.
+    #[must_use]
+    pub fn seal(&self, block: BlockIndex, seq: Seq) -> bool {
+        let open = decision_word(block, seq);
+        // SYNC: decision (writer)
+        match self.words[DECISION + place(block, DECISIONS)].compare_exchange(
+            open,
+            open | SEALED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => true,
+            Err(found) => found == open | SEALED,
+        }
+    }
+
+    /// No block is decided with commands above this number.
+    #[must_use]
+    pub fn held(&self) -> Option<Seq> {
+        // SYNC: hold (reader)
+        Some(Seq(self.words[HELD].load(Ordering::Acquire))).filter(|seq| *seq > Seq(0))
+    }
+
+    /// Holds back the commands above `seq`, unless some are held already. CAS by a follower, before
+    /// it withdraws a block's commands, and by the supervisor. True when it did.
+    pub fn hold(&self, seq: Seq) -> bool {
+        // SYNC: hold (writer)
+        self.words[HELD]
+            .compare_exchange(0, seq.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Lets go of what is held above `seq`.
+    pub fn lift(&self, seq: Seq) -> bool {
+        // SYNC: hold (writer): who sees it lifted sees the quarantine
+        self.words[HELD]
+            .compare_exchange(seq.0, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Puts a command into quarantine: whoever comes to it leaves it out. Written by the supervisor,
+    /// before it lifts the hold on it.
+    pub fn quarantine(&self, seq: Seq) {
+        let count = self.get(QUARANTINES);
+        let place = QUARANTINE + count as usize % QUARANTINE_WORDS;
+        self.words[place].store(seq.0, Ordering::Relaxed);
+        self.words[QUARANTINES].store(count + 1, Ordering::Release);
+    }
+
+    /// Whether a command is in quarantine; only the newest ones are known, more than a worker can
+    /// have before it.
+    #[must_use]
+    pub fn quarantined(&self, seq: Seq) -> bool {
+        let count =
+            (self.words[QUARANTINES].load(Ordering::Acquire) as usize).min(QUARANTINE_WORDS);
+        self.words[QUARANTINE..QUARANTINE + count]
+            .iter()
+            .any(|word| word.load(Ordering::Relaxed) == seq.0)
     }
 
     /// Counts for `status`. Written by audio-out.
@@ -332,6 +438,11 @@ impl<'a> Stage<'a> {
     /// Blocks taken from the ring that was not preferred. Written by audio-out.
     pub fn add_taken_across(&self) {
         self.bump(TAKEN_ACROSS);
+    }
+
+    /// Blocks of which the two rings held different ones. Written by audio-out.
+    pub fn add_differing(&self) {
+        self.bump(DIFFERING);
     }
 
     /// Says that the first block has been played. Written by audio-out.
@@ -357,6 +468,7 @@ impl<'a> Stage<'a> {
             underruns: self.get(UNDERRUNS),
             concealed_blocks: self.get(CONCEALED),
             taken_across: self.get(TAKEN_ACROSS),
+            differing: self.get(DIFFERING),
         }
     }
 
@@ -395,7 +507,16 @@ impl<'a> Stage<'a> {
     /// What the worker in `slot` tells of itself.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> SlotWords<'a> {
-        let start = SLOTS + slot.index() * SLOT_WORDS;
+        self.seat(SLOTS + slot.index() * SLOT_WORDS)
+    }
+
+    /// What the worker tells that plays for nobody.
+    #[must_use]
+    pub fn trial(&self) -> SlotWords<'a> {
+        self.seat(TRIAL)
+    }
+
+    fn seat(&self, start: usize) -> SlotWords<'a> {
         SlotWords {
             words: &self.words[start..start + SLOT_WORDS],
         }
@@ -411,17 +532,22 @@ pub struct AudioCounters {
     pub concealed_blocks: u64,
     /// Blocks taken from the ring that was not preferred.
     pub taken_across: u64,
+    /// Blocks of which the two rings held different ones.
+    pub differing: u64,
 }
 
 fn read_decision(word: u64, block: BlockIndex, last: Seq) -> Decision {
-    let tag = word >> SEQ_BITS;
-    // 40 bits of block number: 92 years at 375 blocks a second.
+    let tag = word >> TAG_SHIFT;
+    // 39 bits of block number: 46 years at 375 blocks a second.
     match tag.cmp(&(block.0 + 1)) {
         std::cmp::Ordering::Less => Decision::Open,
         std::cmp::Ordering::Greater => Decision::Gone,
         std::cmp::Ordering::Equal => {
             let grown = (word & SEQ_MASK).wrapping_sub(last.0 & SEQ_MASK) & SEQ_MASK;
-            Decision::Seq(Seq(last.0 + grown))
+            Decision::Made {
+                seq: Seq(last.0 + grown),
+                sealed: word & SEALED != 0,
+            }
         }
     }
 }
@@ -472,6 +598,7 @@ impl SlotWords<'_> {
     /// Leaves a breadcrumb.
     pub fn drop_crumb(&self, crumb: Crumb) {
         self.words[CRUMB_MODULE].store(crumb.module.into(), Ordering::Relaxed);
+        self.words[CRUMB_COMMAND].store(crumb.command.0, Ordering::Relaxed);
         self.words[CRUMB].store(crumb.block.0 << 4 | crumb.phase as u64, Ordering::Release);
     }
 
@@ -484,6 +611,7 @@ impl SlotWords<'_> {
             2 => Phase::Rendering,
             3 => Phase::Publishing,
             4 => Phase::Checkpointing,
+            5 => Phase::Harming,
             _ => Phase::Idle,
         };
         let module = self.words[CRUMB_MODULE].load(Ordering::Relaxed) as u16;
@@ -491,7 +619,38 @@ impl SlotWords<'_> {
             block: BlockIndex(word >> 4),
             phase,
             module,
+            command: Seq(self.words[CRUMB_COMMAND].load(Ordering::Relaxed)),
         }
+    }
+
+    /// Says which module's output had to be muted in the last block, if one had.
+    pub fn set_muted(&self, module: Option<u16>) {
+        self.words[MUTED].store(module.map_or(0, |m| u64::from(m) + 1), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_muted`].
+    #[must_use]
+    pub fn muted(&self) -> Option<u16> {
+        let word = self.words[MUTED].load(Ordering::Relaxed);
+        word.checked_sub(1).map(|module| module as u16)
+    }
+
+    /// A referee's word: what the block's checksum should be.
+    pub fn give_verdict(&self, block: BlockIndex, sum: u64) {
+        self.words[VERDICT_SUM].store(sum, Ordering::Relaxed);
+        // SYNC: verdict (writer)
+        self.words[VERDICT].store(block.0 + 1, Ordering::Release);
+    }
+
+    /// See [`Self::give_verdict`].
+    #[must_use]
+    pub fn verdict(&self) -> Option<(BlockIndex, u64)> {
+        // SYNC: verdict (reader)
+        let block = self.words[VERDICT].load(Ordering::Acquire).checked_sub(1)?;
+        Some((
+            BlockIndex(block),
+            self.words[VERDICT_SUM].load(Ordering::Relaxed),
+        ))
     }
 
     /// Bits that tell what the machine granted: 1 real-time priority, 2 locked memory.
@@ -554,17 +713,49 @@ mod tests {
         assert_eq!(Stage::open(&words).unwrap().shape(), SHAPE);
     }
 
+    const fn made(seq: Seq, sealed: bool) -> Decision {
+        Decision::Made { seq, sealed }
+    }
+
     #[test]
     fn the_loser_of_a_decision_obeys_the_word() {
         let words = heap(STAGE_WORDS);
         let stage = Stage::create(&words, &SHAPE).unwrap();
         let block = BlockIndex(7);
         assert_eq!(stage.decision(block, Seq(0)), Decision::Open);
-        assert_eq!(stage.decide(block, Seq(5), Seq(3)), Decision::Seq(Seq(5)));
-        assert_eq!(stage.decide(block, Seq(9), Seq(3)), Decision::Seq(Seq(5)));
+        assert_eq!(stage.decide(block, Seq(5), Seq(3)), made(Seq(5), false));
+        assert_eq!(stage.decide(block, Seq(9), Seq(3)), made(Seq(5), false));
         let later = BlockIndex(7 + DECISIONS);
-        assert_eq!(stage.decide(later, Seq(9), Seq(5)), Decision::Seq(Seq(9)));
+        assert_eq!(stage.decide(later, Seq(9), Seq(5)), made(Seq(9), false));
         assert_eq!(stage.decide(block, Seq(6), Seq(3)), Decision::Gone);
+        assert!(!stage.seal(block, Seq(5)), "long past");
+    }
+
+    #[test]
+    fn a_decision_is_revised_until_it_is_sealed_and_the_overruled_one_hears_of_it() {
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let block = BlockIndex(7);
+        assert!(!stage.revise(block, Seq(3), Seq(3)), "not decided yet");
+        assert_eq!(stage.decide(block, Seq(5), Seq(3)), made(Seq(5), false));
+        assert!(stage.revise(block, Seq(5), Seq(3)));
+        assert!(!stage.seal(block, Seq(5)), "it was overruled");
+        assert!(stage.seal(block, Seq(3)) && stage.seal(block, Seq(3)));
+        assert!(!stage.revise(block, Seq(3), Seq(5)), "sealed");
+        assert_eq!(stage.decision(block, Seq(3)), made(Seq(3), true));
+    }
+
+    #[test]
+    fn what_is_held_is_held_once_and_lifted_by_its_number() {
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        assert!(stage.hold(Seq(4)) && !stage.hold(Seq(2)));
+        assert_eq!(stage.held(), Some(Seq(4)));
+        assert!(!stage.lift(Seq(2)) && stage.lift(Seq(4)));
+        assert_eq!(stage.held(), None);
+        (1..=100).for_each(|seq| stage.quarantine(Seq(seq)));
+        assert!(stage.quarantined(Seq(100)) && stage.quarantined(Seq(37)));
+        assert!(!stage.quarantined(Seq(36)), "forgotten");
     }
 
     #[test]
@@ -573,8 +764,9 @@ mod tests {
         let stage = Stage::create(&words, &SHAPE).unwrap();
         let last = Seq((1 << SEQ_BITS) * 3 - 1);
         let seq = Seq(last.0 + 2);
-        assert_eq!(stage.decide(BlockIndex(0), seq, last), Decision::Seq(seq));
-        assert_eq!(stage.decision(BlockIndex(0), last), Decision::Seq(seq));
+        assert_eq!(stage.decide(BlockIndex(0), seq, last), made(seq, false));
+        assert_eq!(stage.decision(BlockIndex(0), last), made(seq, false));
+        assert!(stage.seal(BlockIndex(0), seq));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The engine: a patch's modules, their state, and a block at a time of their sound.
 //!
 //! Made on the control thread, run on the render thread. All that outlives a block lies in one
-//! arena: the last stage's state first, then each module's in the order of the patch. What lies
+//! arena: the last stage's state first, then which modules are bypassed, then each module's in the
+//! order of the patch. What lies
 //! beside it (the schedule, the buffers of the cables) follows from the patch or is written anew in
 //! each block; so to copy the arena is to copy the sound to come.
 
 use common::{
     command::Event,
     limits::{
-        ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX, RATE_HZ_MIN,
+        ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX,
+        RATE_HZ_MIN, sane,
     },
     stage::Shape,
 };
@@ -143,7 +145,12 @@ impl Engine {
         };
         let frames = config.block_frames as usize;
         let (mut nodes, mut params) = (Vec::new(), Vec::new());
-        let (mut state_at, mut output_at, mut heard_at, mut inputs) = (words::<Master>(), 0, 0, 0);
+        let (mut state_at, mut output_at, mut heard_at, mut inputs) = (
+            words::<Master>() + patch.modules.len().div_ceil(64),
+            0,
+            0,
+            0,
+        );
         for spec in &patch.modules {
             // The check of the patch has found the type.
             let Some(kind) = modules::kind(&spec.kind) else {
@@ -213,16 +220,39 @@ impl Engine {
             gather(step, &self.nodes, &self.outputs, inputs, frames);
             let buffers = node.kind.describe.outputs.len().max(1);
             let outputs = &mut self.outputs[node.output_at * frames..][..buffers * frames];
-            (node.kind.render)(node.state(&mut self.arena), self.context, inputs, outputs);
+            if bypassed(&self.arena, step.module) {
+                pass_through(inputs, outputs, frames);
+            } else {
+                (node.kind.render)(node.state(&mut self.arena), self.context, inputs, outputs);
+            }
         }
         let heard = &self.outputs[self.heard_at * frames..][..frames];
+        let culprit = (!sane(heard)).then(|| self.culprit(frames)).flatten();
         let master: &mut Master = view(&mut self.arena);
+        master.set_muted(culprit);
         master.render(
             heard,
             out,
             self.config.channels as usize,
             self.context.rate_hz,
         );
+    }
+
+    /// The first module, in the order of work, whose output is no sound.
+    fn culprit(&self, frames: usize) -> Option<u16> {
+        let insane = |module: &u16| {
+            let node = &self.nodes[usize::from(*module)];
+            let buffers = node.kind.describe.outputs.len().max(1);
+            !sane(&self.outputs[node.output_at * frames..][..buffers * frames])
+        };
+        self.steps.iter().map(|step| step.module).find(insane)
+    }
+
+    /// The module whose output had to be muted in the last block, if one had: what it put out was
+    /// no sound.
+    #[must_use]
+    pub fn muted(&self) -> Option<u16> {
+        bytemuck::from_bytes::<Master>(&self.arena()[..size_of::<Master>()]).muted()
     }
 
     /// Lets an event take effect from the next block on. What names no module or parameter of this
@@ -254,6 +284,12 @@ impl Engine {
                 if level.is_finite() {
                     let level = level.clamp(0.0, 1.0);
                     (node.kind.gate)(node.state(&mut self.arena), self.context, level);
+                }
+            }
+            Event::Bypass(module) => {
+                if usize::from(module) < self.nodes.len() {
+                    let (word, bit) = bypass_bit(module);
+                    self.arena[word] |= bit;
                 }
             }
             Event::Run(on) => view::<Master>(&mut self.arena).run(on, self.context.rate_hz),
@@ -340,6 +376,27 @@ impl Engine {
     #[must_use]
     pub const fn config(&self) -> Config {
         self.config
+    }
+}
+
+/// Where in the arena it stands whether a module is bypassed.
+const fn bypass_bit(module: u16) -> (usize, u64) {
+    let word = words::<Master>() + module as usize / 64;
+    (word, 1 << (module % 64))
+}
+
+fn bypassed(arena: &[u64], module: u16) -> bool {
+    let (word, bit) = bypass_bit(module);
+    arena.get(word).is_some_and(|word| word & bit != 0)
+}
+
+/// What a bypassed module does: its first input, or silence, on all its outputs.
+fn pass_through(inputs: &[f32], outputs: &mut [f32], frames: usize) {
+    for output in outputs.chunks_mut(frames) {
+        match inputs.get(..frames) {
+            Some(input) => output.copy_from_slice(input),
+            None => output.fill(0.0),
+        }
     }
 }
 

@@ -26,7 +26,8 @@ pub struct Master {
     /// Frames until the offsets are gone, of how many.
     declick_left: u32,
     declick_frames: u32,
-    unused: u32,
+    /// The module whose output is muted, plus 1; 0 while none is.
+    muted: u32,
     /// The last frame, and the one before it.
     last: [f32; CHANNELS_MAX as usize],
     before: [f32; CHANNELS_MAX as usize],
@@ -59,12 +60,28 @@ impl Master {
         };
     }
 
+    /// Says whose output in the coming block is no sound, if any is: then the block is silence, with
+    /// no click before and after it. The limiter of last resort.
+    pub fn set_muted(&mut self, module: Option<u16>) {
+        let muted = module.map_or(0, |module| u32::from(module) + 1);
+        if (muted == 0) != (self.muted == 0) {
+            self.seam = 1;
+        }
+        self.muted = muted;
+    }
+
+    /// The module whose output is muted.
+    pub fn muted(&self) -> Option<u16> {
+        self.muted.checked_sub(1).map(|module| module as u16)
+    }
+
     /// Writes a block of frames of `channels` samples from one block of sound.
     ///
     /// # Real-time
     /// Yes.
     pub fn render(&mut self, sound: &[f32], out: &mut [f32], channels: usize, rate_hz: f32) {
         for (frame, sample) in out.chunks_exact_mut(channels).zip(sound) {
+            let sample = if self.muted == 0 { *sample } else { 0.0 };
             frame.fill(sample * self.fade.next());
             if self.seam != 0 {
                 self.seam = 0;

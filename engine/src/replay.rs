@@ -40,6 +40,8 @@ pub struct Replay {
     decisions: std::iter::Peekable<std::vec::IntoIter<(BlockIndex, Seq)>>,
     held: Option<(Seq, Command)>,
     patch: Patch,
+    /// Commands that were found to be poison: left out.
+    quarantined: std::collections::BTreeSet<Seq>,
     /// The commands that are in before `block`, as decided and as applied.
     seq: Seq,
     applied: Seq,
@@ -56,6 +58,7 @@ impl Replay {
         let shape = command_log::head(bytes)?;
         let (mut commands, mut decisions) = (Vec::new(), Vec::new());
         let (mut state, mut end) = (None, BlockIndex(0));
+        let mut quarantined = std::collections::BTreeSet::new();
         for (_, record) in command_log::records(bytes) {
             match record {
                 Record::Command { seq, command } => commands.push((seq, command)),
@@ -66,6 +69,7 @@ impl Replay {
                     ..
                 } => state = Some(arena),
                 Record::Progress { block } => end = end.max(block),
+                Record::Quarantine { seq } => drop(quarantined.insert(seq)),
                 Record::State { .. } | Record::Head { .. } => {}
             }
         }
@@ -87,6 +91,7 @@ impl Replay {
             decisions,
             held: None,
             patch,
+            quarantined,
             seq,
             applied: seq,
             block,
@@ -136,6 +141,9 @@ impl Replay {
                 break;
             }
             self.applied = seq;
+            if self.quarantined.contains(&seq) {
+                continue;
+            }
             match command {
                 Command::Event(event) => {
                     self.engine.apply(&event);

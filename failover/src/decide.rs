@@ -1,13 +1,18 @@
 //! The worker's rule: which block next, and with which commands.
 //!
 //! The leader decides a block as soon as it starts on it; the follower waits until the leader has
-//! rendered it, but only until a few blocks before it is due. Either way the decision is made by
-//! compare-and-swap on the block's word, and whoever loses obeys: there can be no split brain, and
-//! a worker that wakes after a minute can do no harm.
+//! rendered it, but only until a few blocks before it is due. The decision is made by
+//! compare-and-swap on the block's word, and whoever loses obeys; whoever has rendered the block
+//! seals the word before publishing. So there can be no split brain, and a worker that wakes after
+//! a minute can do no harm.
+//!
+//! A command that kills has been touched by one worker only: a follower never is the first to apply
+//! a command, and when the leader is stuck in a block with new ones, it withdraws them from that
+//! block and holds them back, until the supervisor knows what the leader died of.
 
 use common::{
     limits::{DECISIONS, RING_CELLS},
-    stage::{Decision, Stage},
+    stage::{Decision, Phase, SlotWords, Stage},
     units::{BlockIndex, Seq, Slot},
 };
 
@@ -41,11 +46,21 @@ pub fn patience_blocks(lead_blocks: u32) -> u64 {
     u64::from(lead_blocks / 2).max(1)
 }
 
+/// The same where the leader is known to be inside the block: it may have died of it, and the
+/// supervisor is given time to say so.
+const fn patience_in_doubt_blocks(lead_blocks: u32) -> u64 {
+    if lead_blocks < 8 {
+        1
+    } else {
+        lead_blocks as u64 / 4
+    }
+}
+
 /// The next step of the worker in slot `me`, which stands before `block`, has applied the commands
 /// up to `applied` and holds those up to `received`.
 ///
 /// # Real-time
-/// Yes: a few loads and at most one compare-and-swap that can be lost.
+/// Yes: a few loads and at most three compare-and-swaps that can be lost.
 #[must_use]
 pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, received: Seq) -> Step {
     if block >= stage.horizon() {
@@ -56,25 +71,72 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     if shape.freewheel && block.0 >= stage.logged().0 + DECISIONS - RING_CELLS {
         return Step::Wait(Waiting::Log);
     }
-    if stage.preference().slot != me {
-        let leader_has_it = stage.slot(me.other()).frontier() > block;
-        let due_soon = block.0 < stage.cursor().0 + patience_blocks(shape.lead_blocks);
-        if !leader_has_it && !due_soon {
+    let leads = stage.preference().slot == me;
+    let leader_has_it = leads || stage.slot(me.other()).frontier() > block;
+    if !leader_has_it {
+        let stuck = stuck_in(&stage.slot(me.other()), block);
+        let patience = match stuck && stage.decision(block, applied) == unchanged(applied) {
+            true => patience_in_doubt_blocks(shape.lead_blocks),
+            false => patience_blocks(shape.lead_blocks),
+        };
+        if block.0 >= stage.cursor().0 + patience {
             return Step::Wait(Waiting::Leader);
         }
     }
-    match stage.decide(block, received, applied) {
-        Decision::Seq(seq) if seq <= received => Step::Render(seq),
-        Decision::Seq(seq) => Step::Wait(Waiting::Commands(seq)),
+    let wanted = match (leads, stage.held()) {
+        (true, Some(held)) => received.min(held).max(applied),
+        (true, None) => received,
+        (false, _) => applied,
+    };
+    let decided = match stage.decide(block, wanted, applied) {
+        Decision::Made { seq, sealed: false } if seq > applied && !leader_has_it => {
+            withdraw(stage, block, seq, applied)
+        }
+        decided => decided,
+    };
+    match decided {
+        Decision::Made { seq, .. } if seq <= received => Step::Render(seq),
+        Decision::Made { seq, .. } => Step::Wait(Waiting::Commands(seq)),
         Decision::Gone | Decision::Open => Step::Overtaken,
     }
+}
+
+const fn unchanged(applied: Seq) -> Decision {
+    Decision::Made {
+        seq: applied,
+        sealed: false,
+    }
+}
+
+/// Whether the worker has begun on the block and is still in it.
+fn stuck_in(worker: &SlotWords<'_>, block: BlockIndex) -> bool {
+    let crumb = worker.crumb();
+    crumb.block == block && matches!(crumb.phase, Phase::Applying | Phase::Rendering)
+}
+
+/// Takes the commands after `applied` out of a block that nobody has published, and holds them
+/// back. Returns what holds for the block then.
+///
+/// # Real-time
+/// Yes: three compare-and-swaps.
+#[must_use]
+pub fn withdraw(stage: &Stage<'_>, block: BlockIndex, seq: Seq, applied: Seq) -> Decision {
+    // Held first: whoever decides the next block must not take them in again.
+    let held = stage.hold(applied);
+    if stage.revise(block, seq, applied) {
+        return unchanged(applied);
+    }
+    if held {
+        stage.lift(applied);
+    }
+    stage.decision(block, applied)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use common::{
-        stage::{STAGE_WORDS, Shape},
+        stage::{Crumb, STAGE_WORDS, Shape},
         sync::{AtomicU64, heap},
     };
 
@@ -94,14 +156,76 @@ mod tests {
         let words = heap(STAGE_WORDS);
         let stage = stage(&words);
         let block = BlockIndex(5);
-        let step = |stage: &Stage<'_>| super::step(stage, Slot::One, block, Seq(0), Seq(3));
+        let step = |stage: &Stage<'_>| super::step(stage, Slot::One, block, Seq(1), Seq(3));
         assert_eq!(step(&stage), Step::Wait(Waiting::Leader));
         stage.set_cursor(BlockIndex(2));
         assert_eq!(
             step(&stage),
-            Step::Render(Seq(3)),
-            "block 5 is due in three blocks"
+            Step::Render(Seq(1)),
+            "block 5 is due in three blocks; nobody has touched the commands yet"
         );
+    }
+
+    #[test]
+    fn commands_that_the_leader_is_stuck_with_are_withdrawn_and_held() {
+        let words = heap(STAGE_WORDS);
+        let stage = stage(&words);
+        let block = BlockIndex(5);
+        let leader = |received| super::step(&stage, Slot::Zero, block, Seq(1), received);
+        let follower = || super::step(&stage, Slot::One, block, Seq(1), Seq(7));
+        assert_eq!(leader(Seq(7)), Step::Render(Seq(7)));
+        assert_eq!(follower(), Step::Wait(Waiting::Leader));
+        stage.set_cursor(BlockIndex(2));
+        assert_eq!(follower(), Step::Render(Seq(1)));
+        assert_eq!(stage.held(), Some(Seq(1)));
+        assert!(!stage.seal(block, Seq(7)), "the leader is overruled");
+        assert!(stage.seal(block, Seq(1)));
+        let next = |me| super::step(&stage, me, block.next(), Seq(1), Seq(7));
+        assert_eq!(next(Slot::Zero), Step::Render(Seq(1)), "held");
+        stage.lift(Seq(1));
+        let later = super::step(&stage, Slot::Zero, BlockIndex(7), Seq(1), Seq(7));
+        assert_eq!(later, Step::Render(Seq(7)));
+    }
+
+    #[test]
+    fn what_the_leader_has_sealed_is_not_withdrawn() {
+        let words = heap(STAGE_WORDS);
+        let stage = stage(&words);
+        let block = BlockIndex(5);
+        let leader = super::step(&stage, Slot::Zero, block, Seq(1), Seq(7));
+        assert_eq!(leader, Step::Render(Seq(7)));
+        assert!(stage.seal(block, Seq(7)));
+        stage.set_cursor(BlockIndex(5));
+        let follower = super::step(&stage, Slot::One, block, Seq(1), Seq(7));
+        assert_eq!((follower, stage.held()), (Step::Render(Seq(7)), None));
+        assert_eq!(
+            withdraw(&stage, block, Seq(7), Seq(1)),
+            Decision::Made {
+                seq: Seq(7),
+                sealed: true
+            }
+        );
+        assert_eq!(stage.held(), None);
+    }
+
+    #[test]
+    fn a_leader_that_may_have_died_of_a_block_is_waited_for_longer() {
+        let words = heap(STAGE_WORDS);
+        let stage = stage(&words);
+        let block = BlockIndex(5);
+        let leader = super::step(&stage, Slot::Zero, block, Seq(1), Seq(1));
+        assert_eq!(leader, Step::Render(Seq(1)));
+        stage.slot(Slot::Zero).drop_crumb(Crumb {
+            block,
+            phase: Phase::Rendering,
+            module: 2,
+            command: Seq(1),
+        });
+        let follower = || super::step(&stage, Slot::One, block, Seq(1), Seq(1));
+        stage.set_cursor(BlockIndex(3));
+        assert_eq!(follower(), Step::Wait(Waiting::Leader));
+        stage.set_cursor(BlockIndex(4));
+        assert_eq!(follower(), Step::Render(Seq(1)));
     }
 
     #[test]

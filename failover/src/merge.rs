@@ -6,6 +6,7 @@
 //! Never noise, never a stuck loop, never a skipped block.
 
 use common::{
+    limits::sane,
     ring::Ring,
     stage::Stage,
     units::{BlockIndex, Slot},
@@ -22,6 +23,7 @@ pub enum Taken {
     /// Neither ring has it yet, and it is not due.
     Missing,
     /// Neither ring had it though it was due: something else was played, the block is still next.
+    /// Or both had what is no sound: something else was played, and the block is left out.
     Concealed,
 }
 
@@ -72,9 +74,13 @@ impl Merger {
         out: &mut [f32],
     ) -> Taken {
         let preference = stage.preference();
-        let taken = [preference.slot, preference.slot.other()]
-            .into_iter()
-            .find(|slot| read_sane(rings, *slot, self.block, out));
+        let slots = [preference.slot, preference.slot.other()];
+        let mut nonsense = 0;
+        let taken = slots.into_iter().find(|slot| {
+            let found = look(rings, *slot, self.block, out);
+            nonsense += u32::from(found == Found::Nonsense);
+            found == Found::Sound
+        });
         stage.acknowledge(preference.epoch);
         match taken {
             Some(slot) => {
@@ -85,21 +91,32 @@ impl Merger {
                         let _ = stage.switch(preference, slot);
                     }
                 }
+                if differ(rings, self.block) {
+                    stage.add_differing();
+                }
                 self.accept(out);
-                self.block = self.block.next();
-                stage.set_cursor(self.block);
+                self.go_on(stage);
                 Taken::From(slot)
             }
-            None if due => {
+            None if due || nonsense == 2 => {
                 if self.concealed == 0 {
                     stage.add_underrun();
                 }
                 stage.add_concealed();
                 self.conceal(out);
+                if nonsense == 2 {
+                    // It will not get better: a published block is never written again.
+                    self.go_on(stage);
+                }
                 Taken::Concealed
             }
             None => Taken::Missing,
         }
+    }
+
+    fn go_on(&mut self, stage: &Stage<'_>) {
+        self.block = self.block.next();
+        stage.set_cursor(self.block);
     }
 
     /// Remembers a good block, and fades it in if something was concealed before.
@@ -137,14 +154,35 @@ impl Merger {
     }
 }
 
-/// Reads a block; one that is whole but not finite is not sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// Whole, but not finite or louder than anything sane.
+    Nonsense,
+    Sound,
+}
+
+fn look(rings: &[Ring<'_>; 2], slot: Slot, block: BlockIndex, out: &mut [f32]) -> Found {
+    let ring = rings.get(slot.index());
+    match ring.and_then(|ring| ring.read(block, out)) {
+        None => Found::Nothing,
+        Some(_) if sane(out) => Found::Sound,
+        Some(_) => Found::Nonsense,
+    }
+}
+
+/// Whether both rings hold the block, and not the same.
+fn differ(rings: &[Ring<'_>; 2], block: BlockIndex) -> bool {
+    let [zero, one] = rings.each_ref().map(|ring| ring.published(block));
+    zero.zip(one).is_some_and(|(zero, one)| zero.sum != one.sum)
+}
+
+/// Reads a block; one that is no sound is not there.
 ///
 /// # Real-time
 /// Yes; linear in the samples.
 pub fn read_sane(rings: &[Ring<'_>; 2], slot: Slot, block: BlockIndex, out: &mut [f32]) -> bool {
-    rings
-        .get(slot.index())
-        .is_some_and(|ring| ring.read(block, out).is_some() && out.iter().all(|s| s.is_finite()))
+    look(rings, slot, block, out) == Found::Sound
 }
 
 #[cfg(test)]
@@ -247,6 +285,37 @@ mod tests {
             assert!(step < 0.5 / 300.0, "a step of {step}");
             assert!(heard[128 * 5..128 * 8].iter().all(|s| *s == 0.0));
             assert_eq!(heard[128 * 13], 0.5);
+        });
+    }
+
+    #[test]
+    fn where_both_agree_on_nonsense_the_block_is_left_out_and_the_music_goes_on() {
+        with_stage(|stage, rings| {
+            let mut merger = Merger::new(&stage, BlockIndex(0));
+            let mut out = [0.0; 128];
+            publish(&rings[0], 0, &[1e9; 128]);
+            assert_eq!(
+                merger.take(&stage, &rings, true, &mut out),
+                Taken::Concealed
+            );
+            assert_eq!(
+                stage.cursor(),
+                BlockIndex(0),
+                "the other ring may still get it"
+            );
+            publish(&rings[1], 0, &[f32::INFINITY; 128]);
+            publish(&rings[1], 1, &[0.25; 128]);
+            publish(&rings[0], 1, &[0.5; 128]);
+            assert_eq!(
+                merger.take(&stage, &rings, false, &mut out),
+                Taken::Concealed
+            );
+            assert_eq!(out, [0.0; 128]);
+            assert_eq!(
+                merger.take(&stage, &rings, true, &mut out),
+                Taken::From(Slot::Zero)
+            );
+            assert_eq!(stage.audio_counters().differing, 1);
         });
     }
 

@@ -10,6 +10,7 @@ pub fn inflict(fault: Fault) {
         Fault::Panic => panic!("injected: a panic"),
         Fault::Exit(code) => exit_now(code),
         Fault::Oom => out_of_memory(),
+        Fault::Signal(signal) => signal_self(signal),
         _ => {}
     }
 }
@@ -19,6 +20,12 @@ fn segmentation_fault() -> ! {
     // SAFETY: none, on purpose: the write ends the process with SIGSEGV, which is what was asked.
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
     std::process::abort()
+}
+
+/// Sends itself a signal.
+fn signal_self(signal: i32) {
+    // SAFETY: plain system calls; what the signal does is what was asked.
+    unsafe { libc::kill(libc::getpid(), signal) };
 }
 
 /// Leaves at once, as `_exit` does: no clean-up.

@@ -62,7 +62,7 @@ impl CommandLog {
                 Record::Command { seq: number, .. } => seq = *number,
                 Record::Decision { block, seq } => (next_block, decided) = (block.next(), *seq),
                 Record::Progress { block } => next_block = next_block.max(*block),
-                Record::Head { .. } | Record::State { .. } => {}
+                Record::Head { .. } | Record::State { .. } | Record::Quarantine { .. } => {}
             }
             each(&record);
         }
@@ -146,12 +146,13 @@ impl CommandLog {
         let (mut block, mut decided) = (self.next_block, self.decided);
         while block < frontier {
             match stage.decision(block, decided) {
-                Decision::Seq(seq) if seq > decided => {
+                // Not for good yet: it may still be revised.
+                Decision::Open | Decision::Made { sealed: false, .. } => break,
+                Decision::Made { seq, .. } if seq > decided => {
                     records.push(Record::Decision { block, seq });
                     decided = seq;
                 }
-                Decision::Seq(_) | Decision::Gone => {}
-                Decision::Open => break,
+                Decision::Made { .. } | Decision::Gone => {}
             }
             block = block.next();
         }

@@ -6,6 +6,7 @@
 
 mod catch_up;
 mod control;
+mod failpoints;
 mod faults;
 mod log_tail;
 mod render_loop;

@@ -16,7 +16,10 @@ use common::{
     checkpoint::Mark,
     command::Event,
     limits::{CHECKPOINT_BLOCKS, COMMAND_QUEUE, LONE_CHECKPOINT_BLOCKS},
-    message::Numbered,
+    message::{
+        Numbered,
+        exit::{OVERRULED, OVERTAKEN},
+    },
     ring::{Proof, checksum},
     stage::{Crumb, Listener, Phase},
     units::{BlockIndex, Incarnation, Seq, Slot},
@@ -30,12 +33,14 @@ use platform::{
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::{catch_up::Start, faults::Faults};
+use crate::{
+    catch_up::Start,
+    failpoints::{Failpoints, Point},
+    faults::Faults,
+};
 
 /// A doorbell may be missed; then the shared words are looked at again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// The exit code of a worker that cannot catch up any more.
-pub const OVERTAKEN: i32 = 70;
 
 /// A command on its way to the render thread.
 pub struct Input {
@@ -87,6 +92,7 @@ pub struct RenderProcessor {
     mark: Mark,
     samples: Vec<f32>,
     next_checkpoint: usize,
+    failpoints: Failpoints,
 }
 
 /// Both halves, born together.
@@ -119,6 +125,7 @@ pub fn pair(
         mark: start.mark,
         samples: vec![0.0; shared.stage.shape().block_samples()],
         next_checkpoint: 0,
+        failpoints: Failpoints::from_environment(incarnation),
     };
     (handle, processor)
 }
@@ -152,6 +159,7 @@ pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()
                     Advanced::Rendered => {}
                     Advanced::Idle => futex::wait(bell, seen, LOOK_AGAIN),
                     Advanced::Overtaken => platform::harm::exit_now(OVERTAKEN),
+                    Advanced::Overruled => platform::harm::exit_now(OVERRULED),
                 }
             }
         })?;
@@ -162,6 +170,7 @@ enum Advanced {
     Rendered,
     Idle,
     Overtaken,
+    Overruled,
 }
 
 impl RenderProcessor {
@@ -170,7 +179,8 @@ impl RenderProcessor {
         let received = Seq(self.between.received.load(Ordering::Acquire));
         let stage = &self.shared.stage;
         match decide::step(stage, self.slot, self.mark.block, self.mark.seq, received) {
-            Step::Render(seq) => self.block(seq),
+            Step::Render(seq) if self.block(seq) => {}
+            Step::Render(_) => return Advanced::Overruled,
             Step::Wait(waiting) => {
                 if let Waiting::Commands(seq) = waiting {
                     self.between.wanted.store(seq.0, Ordering::Release);
@@ -182,33 +192,36 @@ impl RenderProcessor {
         Advanced::Rendered
     }
 
-    fn block(&mut self, seq: Seq) {
+    /// Renders the block with the commands up to `seq`; false when that was overruled.
+    fn block(&mut self, seq: Seq) -> bool {
         let stage = self.shared.stage;
         let block = self.mark.block;
         let seat = stage.slot(self.slot);
-        seat.drop_crumb(Crumb {
-            block,
-            phase: Phase::Applying,
-            module: 0,
-        });
         self.apply(seq);
         let mut trace = |module| {
             seat.drop_crumb(Crumb {
                 block,
                 phase: Phase::Rendering,
                 module,
-            })
+                command: seq,
+            });
+            self.failpoints.render(block, module);
         };
         self.engine.render(&mut self.samples, &mut trace);
+        self.crumb(Phase::Harming);
         self.between.faults.act(&mut self.samples);
-        seat.drop_crumb(Crumb {
-            block,
-            phase: Phase::Publishing,
-            module: 0,
-        });
+        self.failpoints.pass(Point::Rendered);
+        self.crumb(Phase::Publishing);
+        if !stage.seal(block, seq) {
+            return false;
+        }
+        self.failpoints.pass(Point::Sealed);
         self.publish(block, seq);
+        self.failpoints.pass(Point::Published);
+        seat.set_muted(self.engine.muted());
         self.mark.block = block.next();
         seat.advance(self.mark.block, seq);
+        self.failpoints.pass(Point::Advanced);
         let leads = stage.preference().slot == self.slot;
         if leads {
             futex::ring(stage.bell(Listener::Worker(self.slot.other())));
@@ -217,33 +230,58 @@ impl RenderProcessor {
             futex::ring(stage.bell(Listener::AudioOut));
         }
         self.checkpoint(leads);
-        seat.drop_crumb(Crumb {
+        self.crumb(Phase::Idle);
+        true
+    }
+
+    /// Says what is about to be done in the block.
+    fn crumb(&self, phase: Phase) {
+        self.shared.stage.slot(self.slot).drop_crumb(Crumb {
             block: self.mark.block,
-            phase: Phase::Idle,
+            phase,
             module: 0,
+            command: self.mark.seq,
         });
     }
 
-    /// Applies the commands up to `seq`, in order.
+    /// Applies the commands up to `seq`, in order, but for those in quarantine.
     fn apply(&mut self, seq: Seq) {
+        self.crumb(Phase::Applying);
         while self.inputs.peek().is_ok_and(|input| input.seq <= seq) {
             let Ok(input) = self.inputs.pop() else { return };
             self.mark.next_offset = input.next_offset;
+            self.mark.seq = input.seq;
+            self.crumb(Phase::Applying);
+            if self.shared.stage.quarantined(input.seq) {
+                // A patch in quarantine leaves an engine to be dropped elsewhere.
+                if let Change::Patch(engine) = input.change {
+                    self.retire(engine);
+                }
+                continue;
+            }
             match input.change {
                 Change::Nothing => {}
-                Change::Event(event) => self.engine.apply(&event),
+                Change::Event(event) => {
+                    self.failpoints.apply(&event);
+                    self.engine.apply(&event);
+                }
                 Change::Patch(mut engine) => {
                     engine.adopt(&self.engine);
                     std::mem::swap(&mut engine, &mut self.engine);
                     self.mark.patch_offset = input.offset;
-                    // As many places as inputs, and emptied by whoever fills those: never full.
-                    if let Err(rtrb::PushError::Full(engine)) = self.retired.push(engine) {
-                        std::mem::forget(engine);
-                    }
+                    self.retire(engine);
                 }
             }
         }
         self.mark.seq = seq;
+        self.failpoints.pass(Point::Applied);
+    }
+
+    fn retire(&mut self, engine: Box<Engine>) {
+        // As many places as inputs, and emptied by whoever fills those: never full.
+        if let Err(rtrb::PushError::Full(engine)) = self.retired.push(engine) {
+            std::mem::forget(engine);
+        }
     }
 
     /// Proves the block, and publishes it unless it is played already or a predecessor did.
@@ -259,6 +297,7 @@ impl RenderProcessor {
                 sum,
             },
         );
+        self.failpoints.pass(Point::Proved);
         if block >= self.shared.stage.cursor() && ring.published(block).is_none() {
             ring.publish(block, self.incarnation, seq, sum, &self.samples);
         }
@@ -282,15 +321,11 @@ impl RenderProcessor {
                 return;
             }
         }
-        let seat = self.shared.stage.slot(self.slot);
-        seat.drop_crumb(Crumb {
-            block,
-            phase: Phase::Checkpointing,
-            module: 0,
-        });
+        self.crumb(Phase::Checkpointing);
         let own = self.shared.checkpoints.get(self.slot.index());
         if let Some(checkpoint) = own.and_then(|pair| pair.get(self.next_checkpoint)) {
             checkpoint.write(self.mark, self.engine.arena());
+            self.failpoints.pass(Point::Checkpointed);
         }
         self.next_checkpoint ^= 1;
     }

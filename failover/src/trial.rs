@@ -1,0 +1,379 @@
+//! The worker that plays for nobody: it tries what may be poison, and it is the referee.
+//!
+//! Restored from a checkpoint, it renders what the others rendered, and nobody hears it. One case at
+//! a time, the rest waits:
+//!
+//! ```text
+//!   commands held ──▶ try them ──▶ passed: let them in
+//!                        ▲  └────▶ died or hung at one: that one into quarantine
+//!                        └─────────────┘
+//!   checksums differ ──▶ render the block a third time ──▶ whoever differs from it is replaced
+//! ```
+//!
+//! `step(now, event) → actions`, without clock or I/O.
+
+use std::collections::VecDeque;
+
+use common::units::{BlockIndex, Incarnation, Seq, Slot};
+
+/// A trial that takes longer hangs, or the machine does; in microseconds.
+pub const TRIAL_US: u64 = 1_500_000;
+/// A case is opened so often at the most: what kills the trial from outside says nothing.
+const TRIES: u32 = 3;
+/// Cases that wait; more are as good as one.
+const WAITING: usize = 8;
+
+/// What is to be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// Does one of the commands above `after` up to `last` kill whoever applies it?
+    Commands {
+        /// The commands up to here are good; those above are held.
+        after: Seq,
+        /// The last suspect.
+        last: Seq,
+    },
+    /// The replicas differ in a block: which of them is wrong?
+    Differing {
+        /// The block.
+        block: BlockIndex,
+        /// What each slot's worker rendered.
+        sums: [u64; 2],
+        /// Who they were.
+        workers: [Incarnation; 2],
+        /// Who is replaced if the referee cannot tell: the follower.
+        doubtful: Slot,
+    },
+}
+
+/// How a trial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It did what it was to do; a referee with the checksum that is right.
+    Passed(Option<u64>),
+    /// It died of its own making, at that command.
+    Died(Seq),
+    /// Somebody killed it, or it could not be started.
+    Outside,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// A new case.
+    Open(Case),
+    /// The trial under way has come to that command.
+    At(Seq),
+    /// A trial has ended.
+    Ended(Incarnation, End),
+    /// What is held is known to be harmless: the worker that was stuck with it was stopped or killed
+    /// from outside.
+    Harmless,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start the worker that plays for nobody.
+    Start(Incarnation, Case),
+    /// End it: it hangs.
+    End(Incarnation),
+    /// Write down that this command is left out, everywhere and always.
+    Quarantine(Seq),
+    /// Let in what is held above that number.
+    Lift(Seq),
+    /// Replace this worker: it was wrong.
+    Replace(Slot, Incarnation),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    case: Case,
+    life: Incarnation,
+    until_us: u64,
+    at: Seq,
+    tries: u32,
+}
+
+/// The trials of an instance.
+#[derive(Clone, Debug)]
+pub struct Trials {
+    running: Option<Running>,
+    waiting: VecDeque<Case>,
+    next_life: Incarnation,
+    /// The last suspect that has been found harmless in a trial: once only.
+    passed: Seq,
+}
+
+impl Trials {
+    /// No case yet; lives are numbered from `next_life`.
+    #[must_use]
+    pub const fn new(next_life: Incarnation) -> Self {
+        Self {
+            running: None,
+            waiting: VecDeque::new(),
+            next_life,
+            passed: Seq(0),
+        }
+    }
+
+    /// The case under way.
+    #[must_use]
+    pub fn case(&self) -> Option<Case> {
+        self.running.map(|running| running.case)
+    }
+
+    /// Whether a case of commands is under way or waits.
+    #[must_use]
+    pub fn tries_commands(&self) -> bool {
+        let commands = |case: &Case| matches!(case, Case::Commands { .. });
+        self.case().as_ref().is_some_and(commands) || self.waiting.iter().any(commands)
+    }
+
+    /// Takes in one event and says what is to be done, in order.
+    pub fn step(&mut self, now_us: u64, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Tick => self.tick(now_us, &mut actions),
+            Event::Open(case) => self.open(case, &mut actions),
+            Event::At(seq) => {
+                if let Some(running) = self.running.as_mut().filter(|r| seq > r.at) {
+                    running.at = seq;
+                    running.until_us = now_us + TRIAL_US;
+                }
+            }
+            Event::Ended(life, end) => self.ended(now_us, life, end, &mut actions),
+            Event::Harmless => self.harmless(&mut actions),
+        }
+        if self.running.is_none()
+            && let Some(case) = self.waiting.pop_front()
+        {
+            self.start(now_us, case, 1, &mut actions);
+        }
+        actions
+    }
+
+    fn open(&mut self, case: Case, actions: &mut Vec<Action>) {
+        if let Case::Commands { after, last } = case {
+            if self.tries_commands() {
+                return;
+            }
+            if last <= self.passed {
+                // Tried, let in, and it has killed again: whatever it is, it is among these.
+                (after.0 + 1..=last.0).for_each(|seq| actions.push(Action::Quarantine(Seq(seq))));
+                actions.push(Action::Lift(after));
+                return;
+            }
+        } else if self.case() == Some(case) || self.waiting.contains(&case) {
+            return;
+        }
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(case);
+        }
+    }
+
+    fn start(&mut self, now_us: u64, case: Case, tries: u32, actions: &mut Vec<Action>) {
+        let life = self.next_life;
+        self.next_life = life.next();
+        self.running = Some(Running {
+            case,
+            life,
+            until_us: now_us + TRIAL_US,
+            at: Seq(0),
+            tries,
+        });
+        actions.push(Action::Start(life, case));
+    }
+
+    fn tick(&mut self, now_us: u64, actions: &mut Vec<Action>) {
+        let Some(running) = self.running.filter(|r| now_us >= r.until_us) else {
+            return;
+        };
+        actions.push(Action::End(running.life));
+        let end = match running.at {
+            Seq(0) => End::Outside,
+            at => End::Died(at),
+        };
+        self.ended(now_us, running.life, end, actions);
+    }
+
+    fn ended(&mut self, now_us: u64, life: Incarnation, end: End, actions: &mut Vec<Action>) {
+        let Some(running) = self.running.filter(|r| r.life == life) else {
+            return;
+        };
+        self.running = None;
+        let again = running.tries < TRIES;
+        match (running.case, end) {
+            (Case::Commands { after, last }, End::Passed(_)) => {
+                self.passed = self.passed.max(last);
+                actions.push(Action::Lift(after));
+            }
+            (case @ Case::Commands { after, last }, End::Died(seq))
+                if seq > after && seq <= last =>
+            {
+                actions.push(Action::Quarantine(seq));
+                self.start(now_us, case, 1, actions);
+            }
+            (
+                Case::Differing {
+                    sums,
+                    workers,
+                    doubtful,
+                    ..
+                },
+                End::Passed(Some(right)),
+            ) => {
+                let wrong = |slot: &Slot| sums[slot.index()] != right;
+                let mut found: Vec<Slot> = Slot::ALL.into_iter().filter(wrong).collect();
+                if found.len() == 2 {
+                    // Three opinions: the referee may have started from what was wrong already.
+                    found = vec![doubtful];
+                }
+                let replace = |slot: Slot| Action::Replace(slot, workers[slot.index()]);
+                actions.extend(found.into_iter().map(replace));
+            }
+            (case, _) if again => self.start(now_us, case, running.tries + 1, actions),
+            (Case::Commands { after, .. }, _) => actions.push(Action::Lift(after)),
+            (
+                Case::Differing {
+                    workers, doubtful, ..
+                },
+                _,
+            ) => {
+                actions.push(Action::Replace(doubtful, workers[doubtful.index()]));
+            }
+        }
+    }
+
+    fn harmless(&mut self, actions: &mut Vec<Action>) {
+        self.waiting
+            .retain(|case| !matches!(case, Case::Commands { .. }));
+        if let Some(Running {
+            case: Case::Commands { after, .. },
+            life,
+            ..
+        }) = self.running
+        {
+            self.running = None;
+            actions.push(Action::End(life));
+            actions.push(Action::Lift(after));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Incarnation = Incarnation(1);
+    const SECOND: Incarnation = Incarnation(2);
+    const COMMANDS: Case = Case::Commands {
+        after: Seq(4),
+        last: Seq(6),
+    };
+    const DIFFERING: Case = Case::Differing {
+        block: BlockIndex(9),
+        sums: [10, 11],
+        workers: [Incarnation(7), Incarnation(8)],
+        doubtful: Slot::One,
+    };
+
+    fn opened(case: Case) -> Trials {
+        let mut trials = Trials::new(FIRST);
+        let actions = trials.step(0, Event::Open(case));
+        assert_eq!(actions, [Action::Start(FIRST, case)]);
+        trials
+    }
+
+    #[test]
+    fn commands_that_harm_nobody_are_let_in() {
+        let mut trials = opened(COMMANDS);
+        let actions = trials.step(1, Event::Ended(FIRST, End::Passed(None)));
+        assert_eq!(actions, [Action::Lift(Seq(4))]);
+        assert_eq!(trials.case(), None);
+    }
+
+    #[test]
+    fn the_guilty_one_is_quarantined_and_the_others_are_tried_again() {
+        let mut trials = opened(COMMANDS);
+        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(5))));
+        let expected = [Action::Quarantine(Seq(5)), Action::Start(SECOND, COMMANDS)];
+        assert_eq!(actions, expected);
+        let actions = trials.step(2, Event::Ended(SECOND, End::Passed(None)));
+        assert_eq!(actions, [Action::Lift(Seq(4))]);
+    }
+
+    #[test]
+    fn one_that_hangs_is_guilty_too_unless_it_never_came_to_a_suspect() {
+        let mut trials = opened(COMMANDS);
+        assert_eq!(trials.step(10, Event::At(Seq(6))), []);
+        assert_eq!(trials.step(TRIAL_US + 9, Event::Tick), []);
+        let actions = trials.step(TRIAL_US + 10, Event::Tick);
+        let expected = [
+            Action::End(FIRST),
+            Action::Quarantine(Seq(6)),
+            Action::Start(SECOND, COMMANDS),
+        ];
+        assert_eq!(actions, expected);
+        let actions = trials.step(3 * TRIAL_US, Event::Tick);
+        let again = [Action::End(SECOND), Action::Start(Incarnation(3), COMMANDS)];
+        assert_eq!(actions, again);
+    }
+
+    #[test]
+    fn a_trial_that_is_killed_from_outside_is_repeated_but_not_for_ever() {
+        let mut trials = opened(COMMANDS);
+        for life in 1..TRIES {
+            let life = Incarnation(life.into());
+            let actions = trials.step(1, Event::Ended(life, End::Outside));
+            assert_eq!(actions, [Action::Start(life.next(), COMMANDS)]);
+        }
+        let last = Incarnation(TRIES.into());
+        let actions = trials.step(1, Event::Ended(last, End::Outside));
+        assert_eq!(actions, [Action::Lift(Seq(4))]);
+    }
+
+    #[test]
+    fn what_was_tried_let_in_and_kills_again_is_quarantined_whole() {
+        let mut trials = opened(COMMANDS);
+        trials.step(1, Event::Ended(FIRST, End::Passed(None)));
+        let actions = trials.step(2, Event::Open(COMMANDS));
+        let expected = [
+            Action::Quarantine(Seq(5)),
+            Action::Quarantine(Seq(6)),
+            Action::Lift(Seq(4)),
+        ];
+        assert_eq!(actions, expected);
+    }
+
+    #[test]
+    fn a_stop_from_outside_ends_the_trial() {
+        let mut trials = opened(COMMANDS);
+        let actions = trials.step(1, Event::Harmless);
+        assert_eq!(actions, [Action::End(FIRST), Action::Lift(Seq(4))]);
+        let late = trials.step(2, Event::Ended(FIRST, End::Died(Seq(5))));
+        assert_eq!(late, [], "news of an ended trial changes nothing");
+    }
+
+    #[test]
+    fn the_referee_finds_the_wrong_one_and_a_second_case_waits_for_the_first() {
+        let mut trials = opened(COMMANDS);
+        assert_eq!(trials.step(1, Event::Open(DIFFERING)), []);
+        let actions = trials.step(2, Event::Ended(FIRST, End::Passed(None)));
+        assert_eq!(
+            actions,
+            [Action::Lift(Seq(4)), Action::Start(SECOND, DIFFERING)]
+        );
+        let actions = trials.step(3, Event::Ended(SECOND, End::Passed(Some(11))));
+        assert_eq!(actions, [Action::Replace(Slot::Zero, Incarnation(7))]);
+    }
+
+    #[test]
+    fn a_referee_that_cannot_tell_has_the_follower_replaced() {
+        let mut trials = opened(DIFFERING);
+        let actions = trials.step(3, Event::Ended(FIRST, End::Passed(Some(99))));
+        assert_eq!(actions, [Action::Replace(Slot::One, Incarnation(8))]);
+    }
+}
