@@ -107,6 +107,21 @@ impl<'a> Checkpoint<'a> {
             .map(BlockIndex)
     }
 
+    /// The mark, if the checkpoint is complete; the arena may still turn out to be damaged.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        let get = |word: usize| self.words[word].load(Ordering::Relaxed);
+        let mark = Mark {
+            block: self.block()?,
+            seq: Seq(get(SEQ)),
+            patch_offset: get(PATCH_OFFSET),
+            next_offset: get(NEXT_OFFSET),
+        };
+        // SYNC: checkpoint broken (reader)
+        fence(Ordering::Acquire);
+        (self.block() == Some(mark.block)).then_some(mark)
+    }
+
     /// The mark and the arena, if they are whole.
     #[must_use]
     pub fn read(&self) -> Option<(Mark, Vec<u8>)> {

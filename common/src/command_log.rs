@@ -117,6 +117,7 @@ pub const fn records(bytes: &[u8]) -> Records<'_> {
 }
 
 /// See [`records`].
+#[derive(Clone)]
 pub struct Records<'a> {
     bytes: &'a [u8],
     offset: usize,

@@ -22,6 +22,8 @@ pub enum Service {
     AudioOut,
     /// `worker:0`, `worker:1`
     Worker(Slot),
+    /// `trial`: the worker that plays for nobody; started when there is something to find out.
+    Trial,
 }
 
 impl std::fmt::Display for Service {
@@ -31,6 +33,7 @@ impl std::fmt::Display for Service {
             Self::OscGateway => f.write_str("osc-gateway"),
             Self::AudioOut => f.write_str("audio-out"),
             Self::Worker(slot) => write!(f, "worker:{slot}"),
+            Self::Trial => f.write_str("trial"),
         }
     }
 }

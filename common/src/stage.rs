@@ -46,6 +46,8 @@ const HELD: usize = 34;
 /// Written by the supervisor: how many commands have been quarantined; the newest of them stand in
 /// the table.
 const QUARANTINES: usize = 35;
+/// Written by the supervisor: 1 while a trial is under way, for which the checkpoints are kept.
+const KEEP_CHECKPOINTS: usize = 36;
 /// Bells: one futex word (the low half) per listener; worker 0, worker 1, audio-out.
 const BELLS: usize = 40;
 const BELL_STRIDE: usize = 8;
@@ -492,6 +494,18 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn protected(&self) -> bool {
         self.get(PROTECTED) != 0
+    }
+
+    /// Whether the checkpoints have to stay as they are, since a trial starts from one. Written by
+    /// the supervisor.
+    pub fn keep_checkpoints(&self, keep: bool) {
+        self.words[KEEP_CHECKPOINTS].store(keep.into(), Ordering::Relaxed);
+    }
+
+    /// See [`Self::keep_checkpoints`].
+    #[must_use]
+    pub fn checkpoints_kept(&self) -> bool {
+        self.get(KEEP_CHECKPOINTS) != 0
     }
 
     /// The word that a listener waits at: ring by adding one, then wake its futex.

@@ -128,8 +128,15 @@ impl Trials {
     /// Whether a case of commands is under way or waits.
     #[must_use]
     pub fn tries_commands(&self) -> bool {
-        let commands = |case: &Case| matches!(case, Case::Commands { .. });
-        self.case().as_ref().is_some_and(commands) || self.waiting.iter().any(commands)
+        let mut cases = self.case().into_iter().chain(self.waiting.iter().copied());
+        cases.any(|case| !is_differing(case))
+    }
+
+    /// Whether a case of differing replicas is under way or waits.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        let mut cases = self.case().into_iter().chain(self.waiting.iter().copied());
+        cases.any(is_differing)
     }
 
     /// Takes in one event and says what is to be done, in order.
@@ -166,7 +173,7 @@ impl Trials {
                 actions.push(Action::Lift(after));
                 return;
             }
-        } else if self.case() == Some(case) || self.waiting.contains(&case) {
+        } else if self.compares() {
             return;
         }
         if self.waiting.len() < WAITING {
@@ -261,6 +268,10 @@ impl Trials {
             actions.push(Action::Lift(after));
         }
     }
+}
+
+const fn is_differing(case: Case) -> bool {
+    matches!(case, Case::Differing { .. })
 }
 
 #[cfg(test)]

@@ -111,17 +111,10 @@ impl Stack {
     /// # Errors
     /// When it does not start.
     pub fn start_wav(options: &[&str]) -> Result<(Self, Recording)> {
-        let folder = TempDir::new()?;
-        let wav = folder.path().join("out.wav");
-        let sink = format!("wav:{}", wav.display());
+        let recording = Recording::in_folder(TempDir::new()?);
+        let sink = format!("wav:{}", recording.wav.display());
         let stack = Self::start(&[&["--sink", &sink], options].concat())?;
-        Ok((
-            stack,
-            Recording {
-                wav,
-                _folder: folder,
-            },
-        ))
+        Ok((stack, recording))
     }
 
     /// Starts the test tone and waits until it is steady; returns the frame from which on it is.
@@ -296,6 +289,15 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// One that will be made in that folder.
+    #[must_use]
+    pub fn in_folder(folder: TempDir) -> Self {
+        Self {
+            wav: folder.path().join("out.wav"),
+            _folder: folder,
+        }
+    }
+
     /// The left channel of two, from that frame on.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ impl Children {
                 &[(fd::OSC, &self.inheritance.osc)],
             ),
             Service::AudioOut => ("understudy-audio-out", &[]),
-            Service::Worker(_) => ("understudy-worker", &[]),
+            Service::Worker(_) | Service::Trial => ("understudy-worker", &[]),
         };
         let mut command = Command::new(self.folder.join(program));
         command

@@ -1,11 +1,15 @@
 //! The patch in force and the commands that change it: accepted, written, then broadcast.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use common::{
     command::{Command, Event},
-    command_log::Record,
+    command_log::{self, Record},
     limits::{ARENA_BYTES_MAX, PATCH_BYTES_MAX},
     message::{Numbered, ToGateway},
     options::Options,
@@ -21,6 +25,7 @@ use crate::log::CommandLog;
 pub struct Music {
     /// Where commands and decisions are written down.
     pub log: CommandLog,
+    path: PathBuf,
     patch: Patch,
     config: Config,
     /// Grows with each patch: events are resolved against one.
@@ -68,6 +73,7 @@ impl Music {
         }
         Ok(Self {
             log,
+            path: current,
             patch,
             config,
             generation: 1,
@@ -79,25 +85,13 @@ impl Music {
     /// # Errors
     /// When its log cannot be used.
     pub fn adopt(paths: &Paths, shape: Shape) -> Result<Self> {
-        let (mut patch, mut generation) = (Patch::default_patch(), 0);
-        let log = CommandLog::adopt(&paths.command_log(), |record| match record {
-            Record::Command {
-                command: Command::Patch(json),
-                ..
-            } => {
-                if let Ok(read) = Patch::from_json(json) {
-                    patch = read;
-                }
-                generation += 1;
-            }
-            Record::Command {
-                command: Command::Event(event),
-                ..
-            } => patch.apply(event),
-            _ => {}
-        })?;
+        let path = paths.command_log();
+        let mut records = Vec::new();
+        let log = CommandLog::adopt(&path, |record| records.push(record.clone()))?;
+        let (patch, generation) = in_force(records.into_iter());
         Ok(Self {
             log,
+            path,
             patch,
             config: shape.into(),
             generation,
@@ -129,6 +123,67 @@ impl Music {
         Ok(numbered)
     }
 
+    /// Accepts a command of the supervisor's own.
+    ///
+    /// # Errors
+    /// When it cannot be written down; then it is not accepted.
+    pub fn accept_own(&mut self, command: Command) -> Result<Vec<Numbered>> {
+        Ok(self.log.accept(vec![command])?)
+    }
+
+    /// The name of the module at that place of the patch.
+    pub fn module_name(&self, module: u16) -> String {
+        let spec = self.patch.modules.get(usize::from(module));
+        spec.map_or_else(|| module.to_string(), |spec| format!("\"{}\"", spec.id))
+    }
+
+    /// What a command does, in a few words, and whether it is a patch.
+    pub fn describe(&self, seq: Seq) -> Option<(String, bool)> {
+        let bytes = fs::read(&self.path).ok()?;
+        let command = command_log::records(&bytes).find_map(|(_, record)| match record {
+            Record::Command {
+                seq: found,
+                command,
+                ..
+            } if found == seq => Some(command),
+            _ => None,
+        })?;
+        let text = match command {
+            Command::Patch(_) => return Some(("a patch".into(), true)),
+            Command::Event(Event::Param {
+                module,
+                param,
+                value,
+            }) => {
+                let name = self.module_name(module);
+                let spec = self.patch.modules.get(usize::from(module));
+                let kind = spec.and_then(|spec| engine::catalog::find(&spec.kind));
+                let known = kind.and_then(|kind| kind.params.get(usize::from(param)));
+                let param = known.map_or_else(|| param.to_string(), |p| p.name.to_owned());
+                format!("{param} of {name} to {value}")
+            }
+            Command::Event(Event::Gate { module, level }) => {
+                format!("gate of {} to {level}", self.module_name(module))
+            }
+            Command::Event(event) => format!("{event:?}"),
+        };
+        Some((text, false))
+    }
+
+    /// Writes down that the commands `first` to `last` are left out.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn quarantine(&mut self, first: Seq, last: Seq) -> Result<()> {
+        let records: Vec<_> = (first.0..=last.0)
+            .map(|seq| Record::Quarantine { seq: Seq(seq) })
+            .collect();
+        self.log.append(&records)?;
+        let bytes = fs::read(&self.path)?;
+        (self.patch, self.generation) = in_force(command_log::records(&bytes).map(|(_, r)| r));
+        Ok(())
+    }
+
     /// Accepts another patch.
     ///
     /// # Errors
@@ -141,6 +196,45 @@ impl Music {
         self.generation += 1;
         Ok(numbered)
     }
+}
+
+/// The patch in force after those records, with the values last set, and its generation: the number
+/// of patches so far, and of those taken back.
+fn in_force(records: impl Iterator<Item = Record> + Clone) -> (Patch, u64) {
+    let left_out: BTreeSet<Seq> = records
+        .clone()
+        .filter_map(|record| match record {
+            Record::Quarantine { seq } => Some(seq),
+            _ => None,
+        })
+        .collect();
+    let (mut patch, mut generation) = (Patch::default_patch(), 0);
+    for record in records {
+        match record {
+            Record::Command {
+                seq,
+                command: Command::Patch(json),
+                ..
+            } => {
+                if let Ok(read) = Patch::from_json(&json)
+                    && !left_out.contains(&seq)
+                {
+                    patch = read;
+                }
+                generation += 1;
+            }
+            Record::Command {
+                seq,
+                command: Command::Event(event),
+                ..
+            } if !left_out.contains(&seq) => {
+                patch.apply(&event);
+            }
+            Record::Quarantine { .. } => generation += 1,
+            _ => {}
+        }
+    }
+    (patch, generation)
 }
 
 fn check(patch: &Patch, config: Config) -> Result<()> {

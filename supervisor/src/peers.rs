@@ -63,6 +63,26 @@ impl Peers {
             .filter(|process| process.pid == pid)
     }
 
+    /// The life of the process that runs as that service.
+    pub fn incarnation(&self, service: Service) -> Option<Incarnation> {
+        self.processes
+            .get(&service)
+            .map(|process| process.incarnation)
+    }
+
+    /// Whether somebody has stopped it (SIGSTOP, a debugger).
+    pub fn stopped(&self, service: Service) -> bool {
+        let Some(process) = self.processes.get(&service) else {
+            return false;
+        };
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+        // The state follows the name, which may hold anything but ends with the last bracket.
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('T' | 't'))
+    }
+
     /// The way to a worker, while there is one.
     pub fn worker(&self, slot: Slot) -> Option<&LinkSender<ToWorker>> {
         match self.link(Service::Worker(slot))? {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod commands;
+mod inquest;
 
 use std::{
     collections::BTreeMap,
@@ -12,16 +13,18 @@ use std::{
 use anyhow::Result;
 use common::{
     message::{
-        Answer, Child, Ending, FromLauncher, FromPeer, Introduction, Numbered, SIGKILL, SIGTERM,
-        Service, ToAudio, ToLauncher, ToWorker,
+        Answer, Child, Ending, FromLauncher, FromPeer, Introduction, Numbered, SIGKILL, Service,
+        ToAudio, ToLauncher, ToWorker,
     },
     options::Options,
     stage::{Preference, Shape},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use failover::{
+    blame::Death,
     merge::read_sane,
     switch::{Action, Event as Fact, Seat, Supervision},
+    trial::Trials,
 };
 use platform::{paths::Paths, say, shared::Shared};
 use tokio::sync::oneshot;
@@ -86,6 +89,8 @@ pub struct Stack {
     finishing: Option<Instant>,
     ended: bool,
     last_broadcast: Option<Numbered>,
+    trials: Trials,
+    findings: inquest::Findings,
 }
 
 impl Stack {
@@ -109,6 +114,8 @@ impl Stack {
         };
         launcher(&ToLauncher::List)?;
         let now = Instant::now();
+        let trial_life = shared.stage.trial().incarnation();
+        shared.stage.keep_checkpoints(false);
         Ok(Self {
             options: options.clone(),
             launcher,
@@ -133,6 +140,8 @@ impl Stack {
             finishing: None,
             ended: false,
             last_broadcast: None,
+            trials: Trials::new(trial_life.next()),
+            findings: inquest::Findings::default(),
         })
     }
 
@@ -224,10 +233,21 @@ impl Stack {
                 args.extend(["--incarnation".into(), incarnation.to_string()]);
             }
             Service::AudioOut => args.extend(["--sink".into(), self.options.sink.clone()]),
-            Service::OscGateway | Service::Supervisor => {}
+            Service::OscGateway | Service::Supervisor | Service::Trial => {}
         }
         self.tell_launcher(&ToLauncher::Spawn {
             service,
+            incarnation,
+            args,
+        });
+    }
+
+    fn spawn_trial(&self, incarnation: Incarnation, task: String) {
+        let mut args = vec!["--instance".into(), self.options.instance.clone()];
+        args.extend(["--task".into(), task]);
+        args.extend(["--incarnation".into(), incarnation.to_string()]);
+        self.tell_launcher(&ToLauncher::Spawn {
+            service: Service::Trial,
             incarnation,
             args,
         });
@@ -269,7 +289,10 @@ impl Stack {
             .filter(|child| child.service != Service::Supervisor)
         {
             self.peers.add(*child);
-            if let Service::Worker(slot) = child.service {
+            if child.service == Service::Trial {
+                // Another supervisor's: what it was to find out is found out anew.
+                let _ = self.peers.signal(Service::Trial, SIGKILL);
+            } else if let Service::Worker(slot) = child.service {
                 living[slot.index()] = Some(child.incarnation);
                 self.watches[slot.index()] = Some(Watch::new(slot, child.incarnation));
             } else if let Some(process) = self.peers.get(child.service, child.pid) {
@@ -304,6 +327,7 @@ impl Stack {
         match service {
             Service::Supervisor => {}
             Service::Worker(slot) => self.worker_gone(slot, incarnation, ending, since),
+            Service::Trial => self.trial_gone(incarnation, ending),
             Service::AudioOut if self.finishing.is_some() => self.conclude(),
             Service::AudioOut | Service::OscGateway => {
                 say::line(
@@ -329,19 +353,16 @@ impl Stack {
         }
         say::line("supervisor", &text);
         let cause = ending.to_string();
-        let own_making = !matches!(ending, Ending::Signal(SIGKILL | SIGTERM));
-        let expected = self
-            .supervision
-            .as_ref()
-            .is_some_and(|s| matches!(s.seat(slot), Seat::Dying { .. }));
-        if !expected {
+        let death = inquest::death(ending);
+        if self.works(slot, incarnation) {
             self.history.failed(slot, &cause, since);
+            self.blame(slot, incarnation, death);
         }
         self.fact(
             Fact::Died {
                 slot,
                 incarnation,
-                own_making,
+                own_making: death != Death::Outside,
             },
             &cause,
             since,
@@ -367,6 +388,7 @@ impl Stack {
         for slot in Slot::ALL {
             self.look_at(slot);
         }
+        self.look_after_trials();
         stage.set_protected(self.protected());
         let frontier = Slot::ALL
             .map(|slot| stage.slot(slot).frontier())
@@ -431,15 +453,24 @@ impl Stack {
             }
             Seat::Ready { .. } if !leads && findings.differing_at.is_some() => {
                 self.divergences += findings.differing;
-                self.diverged(slot, incarnation, findings.differing_at.unwrap_or_default());
+                self.diverged(slot, findings.differing_at.unwrap_or_default());
             }
-            Seat::Ready { .. } if hangs => self.fail(slot, incarnation, "it hangs"),
+            Seat::Ready { .. } | Seat::Starting { .. } if hangs => {
+                let death = match self.peers.stopped(Service::Worker(slot)) {
+                    true => Death::Outside,
+                    false => Death::OwnMaking,
+                };
+                if death == Death::Outside || self.hangs_by_the_music(slot) {
+                    self.blame(slot, incarnation, death);
+                }
+                self.fail(slot, incarnation, "it hangs");
+            }
             _ => {}
         }
     }
 
-    /// The replicas differ: whoever published what is no sound is wrong, else the leader is believed.
-    fn diverged(&mut self, follower: Slot, incarnation: Incarnation, block: BlockIndex) {
+    /// The replicas differ: whoever published what is no sound is wrong, else the referee decides.
+    fn diverged(&mut self, follower: Slot, block: BlockIndex) {
         let mut samples = vec![0.0; self.shape.block_samples()];
         let leader = follower.other();
         let mut sane = |slot| read_sane(&self.shared.rings, slot, block, &mut samples);
@@ -450,8 +481,23 @@ impl Stack {
             };
             self.fail(leader, incarnation, "it puts out what is no sound");
         } else {
-            self.fail(follower, incarnation, "its checksums differ");
+            self.referee(follower, block);
         }
+    }
+
+    /// Whether that worker sits there and has not been given up yet.
+    fn works(&self, slot: Slot, incarnation: Incarnation) -> bool {
+        let seat = self.supervision.as_ref().map(|s| s.seat(slot));
+        matches!(seat, Some(Seat::Starting { incarnation: who, .. } | Seat::Ready { incarnation: who }) if who == incarnation)
+    }
+
+    /// A worker that hangs in a block with new commands may hang by them; without any, a module is
+    /// to blame only if both hang in it: a machine that gives one no processor is not the music.
+    fn hangs_by_the_music(&self, slot: Slot) -> bool {
+        let [mine, other] = [slot, slot.other()].map(|slot| self.shared.stage.slot(slot));
+        let (crumb, twin) = (mine.crumb(), other.crumb());
+        crumb.command > mine.applied()
+            || (crumb.block, crumb.module, crumb.phase) == (twin.block, twin.module, twin.phase)
     }
 
     fn fail(&mut self, slot: Slot, incarnation: Incarnation, cause: &str) {

@@ -41,6 +41,7 @@ pub fn services(
                     Seat::Condemned { .. } | Seat::Dying { .. } => "failed",
                 },
             ),
+            Service::Trial => ("trial", "ready"),
             _ => ("service", if process.up { "ready" } else { "starting" }),
         };
         list.push(json!({

@@ -32,7 +32,6 @@ pub struct Start {
 /// # Errors
 /// When the log does not hold what it must.
 pub fn start(shared: &Shared, log: &mut LogTail) -> Result<Start> {
-    let config = shared.stage.shape().into();
     // Far enough back that the blocks to prove itself by have been played already; a block is
     // rendered again in microseconds, but the next one is to be waited for.
     let frontier = Slot::ALL
@@ -40,13 +39,32 @@ pub fn start(shared: &Shared, log: &mut LogTail) -> Result<Start> {
         .into_iter()
         .max();
     let provable = |mark: &Mark| mark.block.0 + PROOF_BLOCKS <= frontier.unwrap_or_default().0;
-    let newest = shared
+    start_from(shared, log, |mark| Some((provable(mark), mark.block)))
+}
+
+/// Restores the valid checkpoint that ranks highest, or begins where the log begins.
+///
+/// # Errors
+/// When the log does not hold what it must.
+pub fn start_from<Rank: Ord>(
+    shared: &Shared,
+    log: &mut LogTail,
+    rank: impl Fn(&Mark) -> Option<Rank>,
+) -> Result<Start> {
+    let config = shared.stage.shape().into();
+    // By their marks alone: to read an arena takes long.
+    let mut ranked: Vec<(Rank, &Checkpoint<'_>)> = shared
         .checkpoints
         .iter()
         .flatten()
-        .filter_map(Checkpoint::read)
-        .max_by_key(|(mark, _)| (provable(mark), mark.block));
-    let (engine, mark) = match newest {
+        .filter_map(|checkpoint| Some((rank(&checkpoint.mark()?)?, checkpoint)))
+        .collect();
+    ranked.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let best = ranked
+        .iter()
+        .filter_map(|(_, checkpoint)| checkpoint.read())
+        .find(|(mark, _)| rank(mark).is_some());
+    let (engine, mark) = match best {
         Some((mark, arena)) => (from_checkpoint(log, config, mark, &arena)?, mark),
         None => from_log(log, config)?,
     };

@@ -1,7 +1,8 @@
 //! A worker: renders the patch, block by block, into the ring of its slot.
 //!
 //! Started by the supervisor through the launcher, killed by anybody: it restores the newest
-//! checkpoint, replays what came after it, and plays on. Two threads: one talks, one plays.
+//! checkpoint, replays what came after it, and plays on. Two threads: one talks, one plays. With a
+//! task it plays for nobody: see `trial`.
 #![forbid(unsafe_code)]
 
 mod catch_up;
@@ -10,6 +11,7 @@ mod failpoints;
 mod faults;
 mod log_tail;
 mod render_loop;
+mod trial;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -27,8 +29,12 @@ struct Arguments {
     #[arg(long)]
     instance: String,
     /// The slot, 0 or 1.
-    #[arg(long)]
+    #[arg(long, required_unless_present = "task", default_value_t = 0)]
     slot: u64,
+    /// Play for nobody: `commands:AFTER:LAST` tries those commands, `referee:BLOCK` renders that
+    /// block a third time.
+    #[arg(long)]
+    task: Option<trial::Task>,
     /// The number of this life.
     #[arg(long)]
     incarnation: u64,
@@ -40,6 +46,9 @@ fn main() -> Result<()> {
     let incarnation = Incarnation(arguments.incarnation);
     let paths = Paths::of(&arguments.instance)?;
     let shared = Shared::open(&arguments.instance)?;
+    if let Some(task) = arguments.task {
+        return trial::run(&shared, &paths, incarnation, task);
+    }
     let locked = shared.lock();
     std::panic::set_hook(Box::new(move |info| {
         shared.stage.slot(slot).write_epitaph(&info.to_string());

@@ -306,7 +306,7 @@ impl RenderProcessor {
     /// The follower keeps the checkpoints; a leader only when nobody has kept one for long.
     fn checkpoint(&mut self, leads: bool) {
         let block = self.mark.block;
-        if !block.0.is_multiple_of(CHECKPOINT_BLOCKS) {
+        if !block.0.is_multiple_of(CHECKPOINT_BLOCKS) || self.shared.stage.checkpoints_kept() {
             return;
         }
         if leads {

@@ -163,6 +163,7 @@ impl Stack {
         let failures = Slot::ALL.map(|slot| supervision.failures(slot));
         let realtime = stage.slot(preference.slot).notes() & 1 != 0;
         let services = status::services(&mut self.peers, supervision, self.start);
+        let (quarantined, bypassed) = self.findings.show();
         let applied = stage.slot(preference.slot).applied().0.saturating_sub(1);
         json!({
             "instance": self.options.instance, "state": state, "osc": self.options.osc,
@@ -181,6 +182,7 @@ impl Stack {
             "replacements": self.history.show_replacements(),
             "failures_in_a_row": failures,
             "divergences": self.divergences,
+            "quarantined": quarantined, "bypassed": bypassed, "muted_by": self.muted(),
         })
     }
 }

@@ -1,0 +1,183 @@
+//! The worker that plays for nobody: tries commands that may be poison, or renders a block a third
+//! time as the referee. Restored from a checkpoint, it does what the others did; nobody hears it.
+//!
+//! What it finds out it says by how it ends: a code of 0, or the death that was to be tried; with
+//! its breadcrumb and its verdict in shared words of its own.
+
+use anyhow::{Result, bail, ensure};
+use common::{
+    checkpoint::Mark,
+    command::Command,
+    message::Numbered,
+    ring::checksum,
+    stage::{Crumb, Decision, Phase, SlotWords, Stage},
+    units::{BlockIndex, Incarnation, Seq, Slot},
+};
+use engine::{Engine, patch::Patch};
+use platform::{paths::Paths, realtime, shared::Shared};
+
+use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
+
+/// Blocks that are rendered after each command that is tried: some do harm only later.
+const BLOCKS_EACH: u64 = 16;
+
+/// What it is to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Does one of these commands do harm?
+    Commands { after: Seq, last: Seq },
+    /// What is the checksum of that block?
+    Referee(BlockIndex),
+}
+
+impl std::str::FromStr for Task {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse::<u64>().map_err(|e| e.to_string());
+        match text.split(':').collect::<Vec<_>>().as_slice() {
+            ["commands", after, last] => Ok(Self::Commands {
+                after: Seq(number(after)?),
+                last: Seq(number(last)?),
+            }),
+            ["referee", block] => Ok(Self::Referee(BlockIndex(number(block)?))),
+            _ => Err("a task is commands:AFTER:LAST or referee:BLOCK".into()),
+        }
+    }
+}
+
+/// Does the task.
+///
+/// # Errors
+/// When it cannot be done: no checkpoint or log to start from.
+pub fn run(shared: &Shared, paths: &Paths, incarnation: Incarnation, task: Task) -> Result<()> {
+    let stage = shared.stage;
+    let seat = stage.trial();
+    seat.take_seat(incarnation, BlockIndex(0), Seq(0));
+    std::panic::set_hook(Box::new(move |info| seat.write_epitaph(&info.to_string())));
+    realtime::flush_denormals();
+    let mut log = LogTail::open(&paths.command_log())?;
+    let start = match task {
+        Task::Commands { after, .. } => catch_up::start_from(shared, &mut log, |mark| {
+            (mark.seq <= after).then_some(mark.block)
+        })?,
+        // The oldest: the least likely to hold what is being looked for.
+        Task::Referee(block) => catch_up::start_from(shared, &mut log, |mark| {
+            (mark.block <= block).then_some(std::cmp::Reverse(mark.block))
+        })?,
+    };
+    let mut trial = Trial {
+        stage,
+        seat,
+        failpoints: Failpoints::from_environment(incarnation),
+        engine: start.engine,
+        mark: start.mark,
+        commands: start.commands.into_iter().peekable(),
+        samples: vec![0.0; stage.shape().block_samples()],
+    };
+    match task {
+        Task::Commands { after, last } => trial.try_commands(after, last),
+        Task::Referee(block) => trial.referee(block),
+    }
+}
+
+struct Trial {
+    stage: Stage<'static>,
+    seat: SlotWords<'static>,
+    failpoints: Failpoints,
+    engine: Box<Engine>,
+    mark: Mark,
+    commands: std::iter::Peekable<std::vec::IntoIter<Numbered>>,
+    samples: Vec<f32>,
+}
+
+impl Trial {
+    fn referee(&mut self, block: BlockIndex) -> Result<()> {
+        ensure!(self.mark.block <= block, "no checkpoint is old enough");
+        loop {
+            let Decision::Made { seq, sealed: true } =
+                self.stage.decision(self.mark.block, self.mark.seq)
+            else {
+                bail!("the decision of block {} is gone", self.mark.block);
+            };
+            self.apply(seq)?;
+            self.render();
+            if self.mark.block > block {
+                self.seat
+                    .give_verdict(block, checksum(block, seq, &self.samples));
+                return Ok(());
+            }
+        }
+    }
+
+    fn try_commands(&mut self, after: Seq, last: Seq) -> Result<()> {
+        let frontiers = Slot::ALL.map(|slot| self.stage.slot(slot).frontier());
+        let frontier = frontiers.into_iter().max().unwrap_or_default();
+        while self.mark.block < frontier {
+            match self.stage.decision(self.mark.block, self.mark.seq) {
+                Decision::Made { seq, sealed: true } if seq <= after => self.apply(seq)?,
+                _ => break,
+            }
+            self.render();
+        }
+        self.apply(after)?;
+        while self.mark.seq < last {
+            self.apply(self.mark.seq.next())?;
+            for _ in 0..BLOCKS_EACH {
+                self.render();
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the commands up to `seq`, in order, but for those in quarantine.
+    fn apply(&mut self, seq: Seq) -> Result<()> {
+        while let Some(next) = self.commands.next_if(|next| next.seq <= seq) {
+            self.mark.seq = next.seq;
+            self.crumb(Phase::Applying, 0);
+            if self.stage.quarantined(next.seq) {
+                continue;
+            }
+            match next.command {
+                Command::Event(event) => {
+                    self.failpoints.apply(&event);
+                    self.engine.apply(&event);
+                }
+                Command::Patch(json) => {
+                    let patch = Patch::from_json(&json)?;
+                    let mut engine = Box::new(Engine::new(&patch, self.engine.config())?);
+                    engine.adopt(&self.engine);
+                    self.engine = engine;
+                }
+            }
+        }
+        ensure!(self.mark.seq >= seq, "command {seq} is not in the log");
+        Ok(())
+    }
+
+    fn render(&mut self) {
+        let (seat, mark) = (self.seat, self.mark);
+        let failpoints = &self.failpoints;
+        let mut trace = |module| {
+            seat.drop_crumb(Crumb {
+                block: mark.block,
+                phase: Phase::Rendering,
+                module,
+                command: mark.seq,
+            });
+            failpoints.render(mark.block, module);
+        };
+        self.engine.render(&mut self.samples, &mut trace);
+        self.mark.block = self.mark.block.next();
+        self.crumb(Phase::Idle, 0);
+    }
+
+    fn crumb(&self, phase: Phase, module: u16) {
+        self.seat.drop_crumb(Crumb {
+            block: self.mark.block,
+            phase,
+            module,
+            command: self.mark.seq,
+        });
+    }
+}
