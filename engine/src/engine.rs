@@ -206,14 +206,13 @@ impl Engine {
     }
 
     /// Renders the next block: interleaved, [`Config::block_samples`] long. Calls `trace` with the
-    /// place of each module before its turn.
+    /// place of each module before its turn, but for those that are bypassed.
     ///
     /// # Real-time
     /// Yes: no allocation, no lock; time in proportion to modules and cables.
     pub fn render(&mut self, out: &mut [f32], trace: &mut impl FnMut(u16)) {
         let frames = self.config.block_frames as usize;
         for step in &self.steps {
-            trace(step.module);
             let node = &self.nodes[usize::from(step.module)];
             let ports = node.kind.describe.inputs.len();
             let inputs = &mut self.inputs[..ports * frames];
@@ -223,6 +222,7 @@ impl Engine {
             if bypassed(&self.arena, step.module) {
                 pass_through(inputs, outputs, frames);
             } else {
+                trace(step.module);
                 (node.kind.render)(node.state(&mut self.arena), self.context, inputs, outputs);
             }
         }

@@ -95,6 +95,9 @@ struct Running {
     until_us: u64,
     at: Seq,
     tries: u32,
+    /// The last one of this case that was quarantined: whoever dies at it again dies of something
+    /// else.
+    quarantined: Seq,
 }
 
 /// The trials of an instance.
@@ -157,7 +160,7 @@ impl Trials {
         if self.running.is_none()
             && let Some(case) = self.waiting.pop_front()
         {
-            self.start(now_us, case, 1, &mut actions);
+            self.start(now_us, case, 1, Seq(0), &mut actions);
         }
         actions
     }
@@ -181,7 +184,14 @@ impl Trials {
         }
     }
 
-    fn start(&mut self, now_us: u64, case: Case, tries: u32, actions: &mut Vec<Action>) {
+    fn start(
+        &mut self,
+        now_us: u64,
+        case: Case,
+        tries: u32,
+        quarantined: Seq,
+        actions: &mut Vec<Action>,
+    ) {
         let life = self.next_life;
         self.next_life = life.next();
         self.running = Some(Running {
@@ -190,6 +200,7 @@ impl Trials {
             until_us: now_us + TRIAL_US,
             at: Seq(0),
             tries,
+            quarantined,
         });
         actions.push(Action::Start(life, case));
     }
@@ -218,10 +229,10 @@ impl Trials {
                 actions.push(Action::Lift(after));
             }
             (case @ Case::Commands { after, last }, End::Died(seq))
-                if seq > after && seq <= last =>
+                if seq > after.max(running.quarantined) && seq <= last =>
             {
                 actions.push(Action::Quarantine(seq));
-                self.start(now_us, case, 1, actions);
+                self.start(now_us, case, 1, seq, actions);
             }
             (
                 Case::Differing {
@@ -241,7 +252,10 @@ impl Trials {
                 let replace = |slot: Slot| Action::Replace(slot, workers[slot.index()]);
                 actions.extend(found.into_iter().map(replace));
             }
-            (case, _) if again => self.start(now_us, case, running.tries + 1, actions),
+            (case, _) if again => {
+                let tries = running.tries + 1;
+                self.start(now_us, case, tries, running.quarantined, actions);
+            }
             (Case::Commands { after, .. }, _) => actions.push(Action::Lift(after)),
             (
                 Case::Differing {
@@ -313,6 +327,19 @@ mod tests {
         let expected = [Action::Quarantine(Seq(5)), Action::Start(SECOND, COMMANDS)];
         assert_eq!(actions, expected);
         let actions = trials.step(2, Event::Ended(SECOND, End::Passed(None)));
+        assert_eq!(actions, [Action::Lift(Seq(4))]);
+    }
+
+    #[test]
+    fn one_that_dies_at_what_is_left_out_already_does_not_try_for_ever() {
+        let mut trials = opened(COMMANDS);
+        trials.step(1, Event::Ended(FIRST, End::Died(Seq(5))));
+        for life in 2..u64::from(TRIES) + 1 {
+            let actions = trials.step(1, Event::Ended(Incarnation(life), End::Died(Seq(5))));
+            assert_eq!(actions, [Action::Start(Incarnation(life + 1), COMMANDS)]);
+        }
+        let last = Incarnation(u64::from(TRIES) + 1);
+        let actions = trials.step(1, Event::Ended(last, End::Died(Seq(5))));
         assert_eq!(actions, [Action::Lift(Seq(4))]);
     }
 

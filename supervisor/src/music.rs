@@ -210,28 +210,22 @@ fn in_force(records: impl Iterator<Item = Record> + Clone) -> (Patch, u64) {
         .collect();
     let (mut patch, mut generation) = (Patch::default_patch(), 0);
     for record in records {
-        match record {
-            Record::Command {
-                seq,
-                command: Command::Patch(json),
-                ..
-            } => {
+        let Record::Command { seq, command, .. } = record else {
+            continue;
+        };
+        let good = !left_out.contains(&seq);
+        match command {
+            Command::Patch(json) => {
+                // A patch that was taken back counts twice: the gateway has resolved against it.
+                generation += if good { 1 } else { 2 };
                 if let Ok(read) = Patch::from_json(&json)
-                    && !left_out.contains(&seq)
+                    && good
                 {
                     patch = read;
                 }
-                generation += 1;
             }
-            Record::Command {
-                seq,
-                command: Command::Event(event),
-                ..
-            } if !left_out.contains(&seq) => {
-                patch.apply(&event);
-            }
-            Record::Quarantine { .. } => generation += 1,
-            _ => {}
+            Command::Event(event) if good => patch.apply(&event),
+            Command::Event(_) => {}
         }
     }
     (patch, generation)

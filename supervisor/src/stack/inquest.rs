@@ -35,6 +35,8 @@ pub struct Findings {
     keep_until_us: u64,
     quarantined: Vec<Value>,
     bypassed: Vec<Value>,
+    /// The supervisor's own commands, which bypass modules.
+    own: Vec<Seq>,
     muted: Option<u16>,
 }
 
@@ -64,6 +66,12 @@ impl Stack {
         }
         let crumb = seat.crumb();
         match blame::suspect(death, crumb, seat.frontier(), seat.applied()) {
+            // Nothing new but a bypass: another module does harm.
+            Suspect::Commands { block, after, last }
+                if (after.0 + 1..=last.0).all(|seq| self.findings.own.contains(&Seq(seq))) =>
+            {
+                self.bypass(block, crumb.module, after);
+            }
             Suspect::Commands { block, after, last } => self.withdraw(block, after, last),
             Suspect::Module { block, module } => self.bypass(block, module, seat.applied()),
             Suspect::Nobody => {
@@ -122,6 +130,7 @@ impl Stack {
             return;
         };
         let bypass = numbered.last().map_or(seq, |n| n.seq);
+        self.findings.own.push(bypass);
         if !stage.revise(block, seq, bypass) {
             say::line(
                 "supervisor",
