@@ -4,22 +4,24 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use common::{
-    message::{FromPeer, Introduction, Service, ToAudio},
+    message::{Fault, FromPeer, Introduction, Service, ToAudio},
+    stage::AudioState,
     units::Incarnation,
 };
 use platform::{
-    harm,
     link::{self, LinkReceiver, LinkSender},
     paths::Paths,
     shared::Shared,
 };
 
-use crate::sinks;
+use crate::{faults, sinks};
 
 type Link = (LinkSender<FromPeer>, LinkReceiver<ToAudio>);
 
 /// How often the sink is looked after.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long it stays away when it is told to drop its link: longer than anybody waits for it.
+const GONE: Duration = Duration::from_secs(3600);
 
 /// Serves until told to finish.
 ///
@@ -36,6 +38,7 @@ pub fn serve(paths: &Paths, shared: &Shared, wish: &str) -> Result<()> {
             bail!("{why}");
         }
     };
+    shared.stage.set_audio_state(AudioState::Playing);
     let mut shown = String::new();
     let mut link: Option<Link> = None;
     let mut mute = false;
@@ -70,11 +73,13 @@ pub fn serve(paths: &Paths, shared: &Shared, wish: &str) -> Result<()> {
                 sink.finish();
                 return Ok(());
             }
-            Ok(Some(ToAudio::Inject(fault))) => {
-                harm::inflict(fault);
-                // What is left to do to a process without a render thread: not to listen any more.
-                mute = true;
+            Ok(Some(ToAudio::Ping)) => drop(sender.send(FromPeer::Pong)),
+            Ok(Some(ToAudio::Inject(Fault::MuteControl))) => mute = true,
+            Ok(Some(ToAudio::Inject(Fault::DropControl))) => {
+                link = None;
+                std::thread::sleep(GONE);
             }
+            Ok(Some(ToAudio::Inject(fault))) => faults::request(fault),
             Err(_) => link = None,
         }
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod faults;
 mod player;
 mod sinks;
 

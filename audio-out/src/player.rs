@@ -5,9 +5,11 @@
 
 use std::sync::atomic::Ordering;
 
-use common::stage::Listener;
+use common::{stage::Listener, units::BlockIndex};
 use failover::merge::{Merger, Taken};
 use platform::{futex, realtime, shared::Shared};
+
+use crate::faults;
 
 /// Plays the instance's sound.
 pub struct Player {
@@ -19,12 +21,26 @@ pub struct Player {
 }
 
 impl Player {
-    /// A player that goes on at the play cursor.
+    /// A player that goes on at the play cursor, to the sample.
     pub fn new(shared: &Shared) -> Self {
+        Self::with(shared, Merger::new(&shared.stage, shared.stage.cursor()))
+    }
+
+    /// The same for a device, where the end of what was played before has been lost: it fades in,
+    /// unless nothing has been played yet.
+    pub fn for_device(shared: &Shared) -> Self {
+        let (stage, cursor) = (&shared.stage, shared.stage.cursor());
+        match stage.playing() {
+            true => Self::with(shared, Merger::fading_in(stage, cursor)),
+            false => Self::new(shared),
+        }
+    }
+
+    fn with(shared: &Shared, merger: Merger) -> Self {
         let samples = shared.stage.shape().block_samples();
         Self {
             shared: *shared,
-            merger: Merger::new(&shared.stage, shared.stage.cursor()),
+            merger,
             block: vec![0.0; samples],
             used: samples,
         }
@@ -32,6 +48,7 @@ impl Player {
 
     /// Fills `out`, whole frames of all channels: something has to be played now.
     pub fn fill(&mut self, whole: &mut [f32]) {
+        faults::act();
         realtime::section(|| {
             let mut out = whole;
             let blocks = out.len().div_ceil(self.block.len()) as u64;
@@ -60,8 +77,10 @@ impl Player {
         });
     }
 
-    /// The next block, for sinks that take blocks; `None` if it is not there and need not be yet.
-    pub fn take(&mut self, due: bool) -> Option<&[f32]> {
+    /// The next block, for sinks that take blocks, and the number of the one after it; `None` if it
+    /// is not there and need not be yet.
+    pub fn take(&mut self, due: bool) -> Option<(&[f32], BlockIndex)> {
+        faults::act();
         let taken = realtime::section(|| {
             if !self.begun() {
                 return Taken::Missing;
@@ -74,7 +93,7 @@ impl Player {
             }
             taken
         });
-        (taken != Taken::Missing).then_some(&self.block)
+        (taken != Taken::Missing).then_some((&self.block, self.merger.block()))
     }
 
     /// Start-up grace: nothing is due before the workers have filled the lead for the first time.

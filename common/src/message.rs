@@ -189,6 +189,8 @@ pub enum ToWorker {
 pub enum ToAudio {
     /// Write out what is left and exit.
     Finish,
+    /// To be answered with `Pong`.
+    Ping,
     /// Do yourself this harm.
     Inject(Fault),
 }
@@ -205,6 +207,8 @@ pub enum ToGateway {
     },
     /// What became of submissions: token and outcome.
     Outcomes(Vec<(u64, Outcome)>),
+    /// To be answered with `Pong`.
+    Ping,
     /// Do yourself this harm.
     Inject(Fault),
 }

@@ -59,7 +59,12 @@ const TRIAL: usize = SLOTS + 2 * SLOT_WORDS;
 /// Written by the supervisor: the numbers of quarantined commands, a ring.
 const QUARANTINE: usize = TRIAL + SLOT_WORDS;
 const QUARANTINE_WORDS: usize = 64;
-const DECISION: usize = QUARANTINE + QUARANTINE_WORDS;
+/// Written by audio-out: what its file holds, twice, and which of the two is right; then what it
+/// does.
+const FILE: usize = QUARANTINE + QUARANTINE_WORDS;
+const FILE_TURN: usize = FILE;
+const AUDIO_STATE: usize = FILE + 5;
+const DECISION: usize = FILE + 8;
 
 // Inside a slot's words.
 const INCARNATION: usize = 0;
@@ -132,6 +137,26 @@ impl Preference {
             slot,
         }
     }
+}
+
+/// What audio-out is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioState {
+    /// It opens its sink.
+    Opening = 0,
+    /// It plays: the cursor moves while there are blocks.
+    Playing = 1,
+    /// Its device is gone; it waits for it.
+    Waiting = 2,
+}
+
+/// How far the file has come that audio-out writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// All blocks below this one are in the file.
+    pub block: BlockIndex,
+    /// Frames in the file, those played in place of a block that was not there included.
+    pub frames: u64,
 }
 
 /// Where a worker is inside a block, for the one who has to find out what it died of.
@@ -445,6 +470,43 @@ impl<'a> Stage<'a> {
     /// Blocks of which the two rings held different ones. Written by audio-out.
     pub fn add_differing(&self) {
         self.bump(DIFFERING);
+    }
+
+    /// Says how far the file has come, after it has. Written by audio-out.
+    pub fn set_written(&self, written: Written) {
+        let turn = self.get(FILE_TURN) + 1;
+        let place = FILE + 1 + 2 * (turn as usize % 2);
+        self.words[place].store(written.block.0, Ordering::Relaxed);
+        self.words[place + 1].store(written.frames, Ordering::Relaxed);
+        // SYNC: file (writer): the pair that it names is whole
+        self.words[FILE_TURN].store(turn, Ordering::Release);
+    }
+
+    /// See [`Self::set_written`]; `None` while there is no file. Read by the next audio-out.
+    #[must_use]
+    pub fn written(&self) -> Option<Written> {
+        // SYNC: file (reader)
+        let turn = self.words[FILE_TURN].load(Ordering::Acquire);
+        let place = FILE + 1 + 2 * (turn as usize % 2);
+        (turn > 0).then(|| Written {
+            block: BlockIndex(self.get(place)),
+            frames: self.get(place + 1),
+        })
+    }
+
+    /// Says what audio-out is doing. Written by audio-out.
+    pub fn set_audio_state(&self, state: AudioState) {
+        self.words[AUDIO_STATE].store(state as u64, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_audio_state`].
+    #[must_use]
+    pub fn audio_state(&self) -> AudioState {
+        match self.get(AUDIO_STATE) {
+            1 => AudioState::Playing,
+            2 => AudioState::Waiting,
+            _ => AudioState::Opening,
+        }
     }
 
     /// Says that the first block has been played. Written by audio-out.

@@ -55,6 +55,15 @@ impl Merger {
         }
     }
 
+    /// The same, coming out of silence: where the sound that was before is lost.
+    #[must_use]
+    pub fn fading_in(stage: &Stage<'_>, block: BlockIndex) -> Self {
+        Self {
+            level: 0,
+            ..Self::new(stage, block)
+        }
+    }
+
     /// The block to be taken next.
     #[must_use]
     pub const fn block(&self) -> BlockIndex {

@@ -49,6 +49,8 @@ pub enum Event {
         slot: Slot,
         /// Which life.
         incarnation: Incarnation,
+        /// Nobody else stopped it, and it was no single bit.
+        own_making: bool,
     },
     /// The worker's checksums have proven it.
     Proven {
@@ -57,7 +59,7 @@ pub enum Event {
         /// Which life.
         incarnation: Incarnation,
     },
-    /// Somebody wants the worker in the seat replaced.
+    /// Somebody wants the worker in the seat replaced, or the pause before the next one cut short.
     Restart(Slot),
     /// What the preference word says now. audio-out changes it too, and may have been faster than a
     /// `Prefer`: the word is right, always.
@@ -213,14 +215,20 @@ impl Supervision {
             } => {
                 self.died(now_us, slot, incarnation, own_making, &mut actions);
             }
-            Event::Failed { slot, incarnation } => {
+            Event::Failed {
+                slot,
+                incarnation,
+                own_making,
+            } => {
                 if self.working(slot) == Some(incarnation) {
-                    self.condemn(now_us, slot, incarnation, true, true, &mut actions);
+                    self.condemn(now_us, slot, incarnation, true, own_making, &mut actions);
                 }
             }
             Event::Restart(slot) => {
                 if let Some(incarnation) = self.working(slot) {
                     self.condemn(now_us, slot, incarnation, true, false, &mut actions);
+                } else if let Seat::Vacant { at_us } = &mut self.seats[slot.index()] {
+                    *at_us = now_us;
                 }
             }
         }
@@ -469,6 +477,7 @@ mod tests {
             Event::Failed {
                 slot: Slot::Zero,
                 incarnation: FIRST,
+                own_making: true,
             },
         );
         assert_eq!(
@@ -513,7 +522,8 @@ mod tests {
                     2,
                     Event::Failed {
                         slot: Slot::Zero,
-                        incarnation: FIRST
+                        incarnation: FIRST,
+                        own_making: true
                     }
                 )
                 .len(),
@@ -584,6 +594,28 @@ mod tests {
         assert_eq!(state.step(3, Event::Preference(seen)), []);
         let actions = state.step(4, Event::Acknowledged(Epoch(2)));
         assert_eq!(actions, [Action::Spawn(Slot::Zero, THIRD)]);
+    }
+
+    #[test]
+    fn a_pause_before_the_next_try_is_cut_short_on_request() {
+        let mut state = protected();
+        let mut now = 0;
+        let mut life = SECOND;
+        loop {
+            now += 1;
+            let crash = Event::Died {
+                slot: Slot::One,
+                incarnation: life,
+                own_making: true,
+            };
+            match state.step(now, crash).as_slice() {
+                [Action::Spawn(Slot::One, next)] => life = *next,
+                _ => break,
+            }
+        }
+        assert_eq!(state.step(now + 1, Event::Tick), []);
+        let actions = state.step(now + 1, Event::Restart(Slot::One));
+        assert_eq!(actions, [Action::Spawn(Slot::One, life.next())]);
     }
 
     #[test]

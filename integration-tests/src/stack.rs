@@ -394,3 +394,10 @@ pub fn number(status: &Value, path: &str) -> Result<u64> {
         .and_then(Value::as_u64)
         .with_context(|| format!("no {path} in {status:#}"))
 }
+
+/// How many times a test does what it does: from that variable, else `usual`.
+#[must_use]
+pub fn count_of(variable: &str, usual: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.and_then(|text| text.parse().ok()).unwrap_or(usual)
+}

@@ -7,16 +7,13 @@ use common::message::Target;
 use integration_tests::{
     ear::{self, percentile},
     random::Random,
-    stack::{Stack, number, workers},
+    stack::{Stack, count_of, number, workers},
 };
 
 /// Without a clock: kills as fast as replacements get ready, parameters flowing.
 #[test]
 fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()> {
-    let kills = std::env::var("UNDERSTUDY_KILLS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1_000);
+    let kills = count_of("UNDERSTUDY_KILLS", 1_000);
     let (stack, recording) = Stack::start_wav(&["--freewheel", "--channels", "1"])?;
     let mut random = Random::seeded(1);
     stack.osc_send("/gate/adsr", Some(1.0))?;

@@ -136,6 +136,7 @@ impl Server {
                     }
                 }
             }
+            News::Said(ToGateway::Ping) => drop(self.tell(FromPeer::Pong)),
             News::Said(ToGateway::Inject(fault)) => match fault {
                 Fault::Hang => loop {
                     std::hint::spin_loop();

@@ -111,6 +111,14 @@ impl Peers {
         self.processes.get(&service)?.link.as_ref()
     }
 
+    /// Whether that fault can be done to the service now: it is there, and linked if it is to do the
+    /// harm itself.
+    pub fn can_take(&self, service: Service, fault: Fault) -> bool {
+        let process = self.processes.get(&service);
+        let itself = service == Service::Supervisor;
+        itself || process.is_some_and(|p| matches!(fault, Fault::Signal(_)) || p.link.is_some())
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

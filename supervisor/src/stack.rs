@@ -13,8 +13,8 @@ use std::{
 use anyhow::Result;
 use common::{
     message::{
-        Answer, Child, Ending, FromLauncher, FromPeer, Introduction, Numbered, SIGKILL, Service,
-        ToAudio, ToLauncher, ToWorker,
+        Answer, Child, Ending, Fault, FromLauncher, FromPeer, Introduction, Numbered, SIGKILL,
+        Service, ToAudio, ToLauncher, ToWorker,
     },
     options::Options,
     stage::{Preference, Shape},
@@ -85,6 +85,8 @@ pub struct Stack {
     syncs: Vec<(u64, Seq)>,
     waiting: Vec<Waiting>,
     respawn: BTreeMap<Service, Instant>,
+    /// Faults for who is being started.
+    faults: Vec<(Service, Fault)>,
     announced: bool,
     finishing: Option<Instant>,
     ended: bool,
@@ -136,6 +138,7 @@ impl Stack {
             syncs: Vec::new(),
             waiting: Vec::new(),
             respawn: BTreeMap::new(),
+            faults: Vec::new(),
             announced: adopted.is_some(),
             finishing: None,
             ended: false,
@@ -265,7 +268,8 @@ impl Stack {
         match news {
             FromLauncher::Children(children) => self.begin_supervision(&children),
             FromLauncher::Spawned(child) if child.service != Service::Supervisor => {
-                self.peers.add(child)
+                self.peers.add(child);
+                self.inject_waiting(child.service);
             }
             FromLauncher::Spawned(_) => {}
             FromLauncher::SpawnFailed(service, incarnation, why) => {
@@ -442,6 +446,7 @@ impl Stack {
         let incarnation = watch.incarnation();
         let findings = watch.audit(&self.shared);
         let hangs = watch.hangs(&self.shared.stage);
+        let lags = watch.lags(&self.shared.stage);
         let Some(supervision) = self.supervision.as_ref() else {
             return;
         };
@@ -463,8 +468,9 @@ impl Stack {
                 if death == Death::Outside || self.hangs_by_the_music(slot) {
                     self.blame(slot, incarnation, death);
                 }
-                self.fail(slot, incarnation, "it hangs");
+                self.fail(slot, incarnation, death == Death::OwnMaking, "it hangs");
             }
+            Seat::Ready { .. } if lags => self.fail(slot, incarnation, true, "it is too slow"),
             _ => {}
         }
     }
@@ -479,7 +485,7 @@ impl Stack {
             let Some(incarnation) = watch.map(Watch::incarnation) else {
                 return;
             };
-            self.fail(leader, incarnation, "it puts out what is no sound");
+            self.fail(leader, incarnation, true, "it puts out what is no sound");
         } else {
             self.referee(follower, block);
         }
@@ -500,14 +506,19 @@ impl Stack {
             || (crumb.block, crumb.module, crumb.phase) == (twin.block, twin.module, twin.phase)
     }
 
-    fn fail(&mut self, slot: Slot, incarnation: Incarnation, cause: &str) {
+    fn fail(&mut self, slot: Slot, incarnation: Incarnation, own_making: bool, cause: &str) {
         say::line(
             "supervisor",
             &format!("worker:{slot} (life {incarnation}) is replaced: {cause}"),
         );
         let since = self.history.shown(Service::Worker(slot));
         self.history.failed(slot, cause, since);
-        self.fact(Fact::Failed { slot, incarnation }, cause, since);
+        let failed = Fact::Failed {
+            slot,
+            incarnation,
+            own_making,
+        };
+        self.fact(failed, cause, since);
         self.history.answered(slot);
     }
 
@@ -543,7 +554,12 @@ impl Stack {
     fn deaf(&mut self, slot: Slot, incarnation: Incarnation) {
         let works = self.supervision.as_ref().map(|s| s.seat(slot));
         if works == Some(Seat::Ready { incarnation }) {
-            self.fail(slot, incarnation, "it does not read its control channel");
+            self.fail(
+                slot,
+                incarnation,
+                true,
+                "it does not read its control channel",
+            );
         }
     }
 
@@ -605,6 +621,7 @@ impl Stack {
         }
         process.link = Some(link);
         process.unlinked = None;
+        self.inject_waiting(who.service);
     }
 
     /// It may just have died, which the launcher will report; if it lives on, it is deaf.

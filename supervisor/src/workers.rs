@@ -12,6 +12,10 @@ use platform::shared::Shared;
 /// A worker that has work and does none for so long hangs. Far above any wake-up that comes late.
 const HANG: Duration = Duration::from_millis(400);
 
+/// A worker that has been behind what is played for so long, while the other one was not, is too
+/// slow: it protects nobody.
+const LAG: Duration = Duration::from_millis(400);
+
 /// The watch over one seat.
 pub struct Watch {
     slot: Slot,
@@ -19,6 +23,7 @@ pub struct Watch {
     audit: Audit,
     frontier: BlockIndex,
     moved: Instant,
+    behind_since: Option<Instant>,
 }
 
 impl Watch {
@@ -30,6 +35,7 @@ impl Watch {
             audit: Audit::new(slot, incarnation),
             frontier: BlockIndex(0),
             moved: Instant::now(),
+            behind_since: None,
         }
     }
 
@@ -55,5 +61,20 @@ impl Watch {
             self.moved = Instant::now();
         }
         self.moved.elapsed() > HANG
+    }
+
+    /// Whether it is too slow: behind what is played, and the other one is not. Without a clock
+    /// nobody is.
+    pub fn lags(&mut self, stage: &Stage<'_>) -> bool {
+        let (seat, other) = (stage.slot(self.slot), stage.slot(self.slot.other()));
+        let cursor = stage.cursor();
+        let behind = seat.incarnation() == self.incarnation
+            && seat.frontier() < cursor
+            && other.frontier() >= cursor;
+        if !behind || stage.shape().freewheel {
+            self.behind_since = None;
+            return false;
+        }
+        self.behind_since.get_or_insert_with(Instant::now).elapsed() > LAG
     }
 }

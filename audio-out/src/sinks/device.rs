@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::stage::Shape;
+use common::stage::{AudioState, Shape};
 use cpal::{
     BufferSize, ErrorKind, OutputCallbackInfo, Stream, StreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
@@ -97,7 +97,7 @@ fn start(
         buffer_size: BufferSize::Fixed(period_frames(&shape)),
     };
     let open = |config: StreamConfig| {
-        let mut player = Player::new(shared);
+        let mut player = Player::for_device(shared);
         let mut prepared = false;
         let play = move |out: &mut [f32], _: &OutputCallbackInfo| {
             if !prepared {
@@ -158,6 +158,7 @@ impl Sink for Device {
         }
         if self.stream.is_some() && self.failed.swap(false, Ordering::Relaxed) {
             self.stream = None;
+            self.shared.stage.set_audio_state(AudioState::Waiting);
             self.pause = PAUSE;
             self.retry_at = Instant::now() + self.pause;
             return Some(format!(
@@ -175,6 +176,7 @@ impl Sink for Device {
                 Ok((stream, name)) => {
                     self.failed.store(false, Ordering::Relaxed);
                     (self.stream, self.name) = (Some(stream), name);
+                    self.shared.stage.set_audio_state(AudioState::Playing);
                     return Some(format!("the device {} plays again", self.name));
                 }
                 Err(_) => {

@@ -5,6 +5,7 @@
 mod device;
 mod timed;
 mod wav;
+mod wav_file;
 
 use anyhow::{Result, bail};
 use platform::shared::Shared;

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::units::BlockIndex;
 use platform::{realtime, shared::Shared};
 
 use super::{Player, Sink};
@@ -27,13 +28,13 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// Starts it; `accept` is given each block and says whether it took it.
+    /// Starts it; `accept` is given what is played and the block after it, and says whether it took it.
     ///
     /// # Errors
     /// When the machine gives no thread.
     pub fn start(
         shared: &Shared,
-        mut accept: impl FnMut(&[f32]) -> bool + Send + 'static,
+        mut accept: impl FnMut(&[f32], BlockIndex) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, shared) = (Arc::clone(&stop), *shared);
@@ -67,14 +68,14 @@ impl Timed {
 fn freewheel(
     shared: &Shared,
     player: &mut Player,
-    accept: &mut impl FnMut(&[f32]) -> bool,
+    accept: &mut impl FnMut(&[f32], BlockIndex) -> bool,
     stopped: impl Fn() -> bool,
 ) {
     while !stopped() {
         match player.take(false) {
-            Some(block) => {
+            Some((block, next)) => {
                 // The block is played: it is handed over even if the end has come meanwhile.
-                while !accept(block) {
+                while !accept(block, next) {
                     thread::sleep(UNPROTECTED_PAUSE);
                 }
             }
@@ -89,7 +90,7 @@ fn freewheel(
 fn keep_time(
     shared: &Shared,
     player: &mut Player,
-    accept: &mut impl FnMut(&[f32]) -> bool,
+    accept: &mut impl FnMut(&[f32], BlockIndex) -> bool,
     stopped: impl Fn() -> bool,
 ) {
     let shape = shared.stage.shape();
@@ -105,8 +106,8 @@ fn keep_time(
         } else if now - due > late_max {
             due = now;
         }
-        if let Some(block) = player.take(true) {
-            let _ = accept(block);
+        if let Some((block, next)) = player.take(true) {
+            let _ = accept(block, next);
         }
         due += block_time;
     }
@@ -125,7 +126,7 @@ impl Null {
     /// When the machine gives no thread.
     pub fn open(shared: &Shared, description: String) -> io::Result<Self> {
         Ok(Self {
-            timed: Timed::start(shared, |_| true)?,
+            timed: Timed::start(shared, |_, _| true)?,
             description,
         })
     }

@@ -1,12 +1,14 @@
-//! Plays into a WAV file of 32-bit floats: what was played, to the bit.
+//! Plays into a WAV file of 32-bit floats: what was played, to the bit, whoever is killed.
 //!
-//! The thread that plays never touches the file: a writer thread does, and brings the header up
-//! to date several times a second, so that the file can be read at every moment.
+//! The thread that plays never touches the file: a writer thread does. It says on the stage how far
+//! the file has come; an audio-out that is started anew takes the blocks that were played but not
+//! written from the rings, where they still are, and goes on with the very next one.
 
 use std::{
     io,
+    path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -14,25 +16,35 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use hound::{SampleFormat, WavSpec, WavWriter};
-use platform::shared::Shared;
-use rtrb::{Consumer, RingBuffer};
+use common::{
+    limits::RING_CELLS,
+    stage::Written,
+    units::{BlockIndex, Slot},
+};
+use failover::merge::read_sane;
+use platform::{say, shared::Shared};
+use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{Sink, timed::Timed};
+use super::{Sink, timed::Timed, wav_file::WavFile};
 
 /// Seconds of sound that may wait for the disk.
-const QUEUE_SECONDS: usize = 4;
+const QUEUE_SECONDS: u32 = 4;
+/// Without a clock nobody hears it wait: no more than the rings still hold.
+const QUEUE_BLOCKS_FREEWHEEL: usize = RING_CELLS as usize / 4;
 /// How often the header is brought up to date.
 const HEADER: Duration = Duration::from_millis(200);
-
-type File = WavWriter<io::BufWriter<std::fs::File>>;
+/// How often it is tried again when the disk is full.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A WAV file.
 pub struct Wav {
     timed: Timed,
     ended: Arc<AtomicBool>,
     writer: JoinHandle<()>,
-    description: String,
+    path: String,
+    /// Why nothing can be written, while that is so.
+    trouble: Arc<Mutex<Option<String>>>,
+    told: Option<String>,
 }
 
 impl Wav {
@@ -42,72 +54,180 @@ impl Wav {
     /// When the file cannot be written.
     pub fn open(shared: &Shared, path: &str) -> Result<Self> {
         let shape = shared.stage.shape();
-        let spec = WavSpec {
-            channels: shape.channels as u16,
-            sample_rate: shape.rate_hz,
-            bits_per_sample: 32,
-            sample_format: SampleFormat::Float,
+        let file = begin(shared, Path::new(path))
+            .with_context(|| format!("cannot write {path}; choose another --sink wav:PATH"))?;
+        let blocks = match shape.freewheel {
+            true => QUEUE_BLOCKS_FREEWHEEL,
+            false => (shape.rate_hz * QUEUE_SECONDS / shape.block_frames) as usize,
         };
-        let continued = shared.stage.playing() && std::path::Path::new(path).exists();
-        let file = if continued {
-            WavWriter::append(path)
-        } else {
-            WavWriter::create(path, spec)
+        let (samples, to_write) = RingBuffer::new(blocks * shape.block_samples());
+        let (marks, marked) = RingBuffer::new(blocks);
+        let (ended, trouble) = (Arc::default(), Arc::default());
+        let writer = Writer {
+            shared: *shared,
+            file,
+            samples: to_write,
+            marks: marked,
+            ended: Arc::clone(&ended),
+            trouble: Arc::clone(&trouble),
         };
-        let file =
-            file.with_context(|| format!("cannot write {path}; choose another --sink wav:PATH"))?;
-        let room = shape.rate_hz as usize * shape.channels as usize * QUEUE_SECONDS;
-        let (mut queue, samples) = RingBuffer::new(room);
-        let ended = Arc::new(AtomicBool::new(false));
-        let end = Arc::clone(&ended);
         let writer = thread::Builder::new()
             .name("write".into())
-            .spawn(move || write(file, samples, &end))?;
-        let timed = Timed::start(shared, move |block| {
-            if queue.is_abandoned() {
-                return true; // the writer has given up: the disk is full or gone
-            }
-            let Ok(chunk) = queue.write_chunk_uninit(block.len()) else {
-                return false;
-            };
-            chunk.fill_from_iter(block.iter().copied());
-            true
-        })?;
+            .spawn(move || writer.run())?;
+        let mut queue = Queue { samples, marks };
+        let timed = Timed::start(shared, move |block, next| queue.put(block, next))?;
         Ok(Self {
             timed,
             ended,
             writer,
-            description: format!("wav:{path}"),
+            path: path.into(),
+            trouble,
+            told: None,
         })
     }
 }
 
-fn write(mut file: File, mut samples: Consumer<f32>, ended: &AtomicBool) {
-    let mut last_header = Instant::now();
-    loop {
-        let ending = ended.load(Ordering::Acquire);
-        if let Ok(chunk) = samples.read_chunk(samples.slots()) {
-            for sample in chunk {
-                if file.write_sample(sample).is_err() {
-                    return;
+/// Opens the file; if this instance has begun it, with all that was played so far.
+fn begin(shared: &Shared, path: &Path) -> io::Result<WavFile> {
+    let stage = &shared.stage;
+    let shape = stage.shape();
+    let resumed = stage.written().map(|written| {
+        let file = WavFile::resume(path, &shape, written.frames);
+        file.map(|file| (file, written.block))
+    });
+    let (mut file, mut block) = match resumed {
+        Some(Ok(resumed)) => resumed,
+        Some(Err(why)) => {
+            let text = format!(
+                "{} cannot be continued ({why}); it begins anew",
+                path.display()
+            );
+            say::line("audio-out", &text);
+            (WavFile::create(path, &shape)?, stage.cursor())
+        }
+        None => (WavFile::create(path, &shape)?, stage.cursor()),
+    };
+    let mut samples = vec![0.0; shape.block_samples()];
+    let mut lost = 0;
+    while block < stage.cursor() {
+        let held = |slot: &Slot| read_sane(&shared.rings, *slot, block, &mut samples);
+        if !Slot::ALL.iter().any(held) {
+            samples.fill(0.0);
+            lost += 1;
+        }
+        file.append(&samples)?;
+        block = block.next();
+    }
+    if lost > 0 {
+        let text = format!("{lost} blocks were played but are in no ring any more: silence");
+        say::line("audio-out", &text);
+    }
+    file.update_sizes()?;
+    let frames = file.frames();
+    stage.set_written(Written { block, frames });
+    Ok(file)
+}
+
+/// The playing thread's end: samples, and which block comes after them.
+struct Queue {
+    samples: Producer<f32>,
+    marks: Producer<BlockIndex>,
+}
+
+impl Queue {
+    /// Whether there was room; if not, nothing has changed.
+    ///
+    /// # Real-time
+    /// Yes.
+    fn put(&mut self, block: &[f32], next: BlockIndex) -> bool {
+        if self.marks.is_full() {
+            return false;
+        }
+        let Ok(chunk) = self.samples.write_chunk_uninit(block.len()) else {
+            return false;
+        };
+        chunk.fill_from_iter(block.iter().copied());
+        self.marks.push(next).is_ok()
+    }
+}
+
+struct Writer {
+    shared: Shared,
+    file: WavFile,
+    samples: Consumer<f32>,
+    marks: Consumer<BlockIndex>,
+    ended: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut last_header = Instant::now();
+        let block_samples = self.shared.stage.shape().block_samples();
+        let mut waiting: Vec<f32> = Vec::new();
+        loop {
+            let ending = self.ended.load(Ordering::Acquire);
+            let mut next = None;
+            waiting.clear();
+            while let Ok(mark) = self.marks.pop() {
+                if let Ok(chunk) = self.samples.read_chunk(block_samples) {
+                    waiting.extend(chunk);
                 }
+                next = Some(mark);
             }
+            if let Some(block) = next {
+                self.write(&waiting, block);
+            }
+            if ending || last_header.elapsed() >= HEADER {
+                let _ = self.file.update_sizes();
+                last_header = Instant::now();
+            }
+            if ending {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
         }
-        if ending {
-            let _ = file.finalize();
-            return;
+    }
+
+    /// Writes, however long it takes; what does not fit into the queue meanwhile is lost.
+    fn write(&mut self, samples: &[f32], block: BlockIndex) {
+        while let Err(why) = self.file.append(samples) {
+            self.set_trouble(Some(why.to_string()));
+            if self.ended.load(Ordering::Acquire) {
+                return;
+            }
+            thread::sleep(AGAIN);
         }
-        if last_header.elapsed() >= HEADER {
-            let _ = file.flush();
-            last_header = Instant::now();
+        self.set_trouble(None);
+        let frames = self.file.frames();
+        self.shared.stage.set_written(Written { block, frames });
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        if let Ok(mut place) = self.trouble.lock() {
+            *place = trouble;
         }
-        thread::sleep(Duration::from_millis(5));
     }
 }
 
 impl Sink for Wav {
     fn describe(&self) -> String {
-        self.description.clone()
+        match &self.told {
+            Some(why) => format!("wav:{} (cannot be written: {why})", self.path),
+            None => format!("wav:{}", self.path),
+        }
+    }
+
+    fn look_after(&mut self) -> Option<String> {
+        let now = self.trouble.lock().ok()?.clone();
+        if now == self.told {
+            return None;
+        }
+        self.told.clone_from(&now);
+        Some(match now {
+            Some(why) => format!("{} cannot be written: {why}; make room", self.path),
+            None => format!("{} can be written again", self.path),
+        })
     }
 
     fn finish(self: Box<Self>) {

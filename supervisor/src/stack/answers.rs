@@ -108,6 +108,11 @@ impl Stack {
         let service = self.resolve(target);
         let done = match (service, fault) {
             (Service::Supervisor, fault) => return self.inject_here(fault),
+            _ if !self.peers.can_take(service, fault) => {
+                // It is being started: the fault waits for it.
+                self.faults.push((service, fault));
+                Ok(())
+            }
             (_, Fault::Signal(signal)) => {
                 if signal == SIGKILL || signal == SIGTERM || signal == SIGSTOP {
                     self.history.inject(service);
@@ -124,6 +129,21 @@ impl Stack {
         match done {
             Ok(()) => Answer::Ok(service.to_string().into()),
             Err(why) => Answer::No(why),
+        }
+    }
+
+    /// Does what was to be done to that service as soon as it is there.
+    pub(super) fn inject_waiting(&mut self, service: Service) {
+        let peers = &self.peers;
+        let due: Vec<Fault> = self
+            .faults
+            .extract_if(.., |(whom, fault)| {
+                *whom == service && peers.can_take(service, *fault)
+            })
+            .map(|(_, fault)| fault)
+            .collect();
+        for fault in due {
+            let _ = self.inject(fault, Target::Service(service));
         }
     }
 

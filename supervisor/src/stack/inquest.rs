@@ -262,7 +262,13 @@ impl Stack {
                     if self.watches[slot.index()].as_ref().map(Watch::incarnation)
                         == Some(incarnation)
                     {
-                        self.fail(slot, incarnation, "the referee found that it was wrong");
+                        // A single bit is nobody's making.
+                        self.fail(
+                            slot,
+                            incarnation,
+                            false,
+                            "the referee found that it was wrong",
+                        );
                     }
                 }
             }

@@ -1,0 +1,188 @@
+//! A WAV file of 32-bit floats that is valid at every moment, a SIGKILL included.
+//!
+//! Samples are appended first, the sizes in the header follow: whoever opens the file finds no size
+//! that is larger than what is there. What stands behind the last size that was put down on the
+//! stage is cut off by the next audio-out, which goes on from there: `hound` writes its header at
+//! the end only, and can neither be cut nor continued at a frame.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use common::stage::Shape;
+
+/// Bytes before the first sample.
+const HEADER_BYTES: u64 = 44;
+/// The format tag of floats.
+const FLOAT: u16 = 3;
+
+/// A WAV file that is being written.
+pub struct WavFile {
+    file: File,
+    frame_bytes: u64,
+    frames: u64,
+    buffer: Vec<u8>,
+}
+
+impl WavFile {
+    /// A new file, readable by its owner only; what was there before is gone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(path: &Path, shape: &Shape) -> io::Result<Self> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        let frame_bytes = 4 * u64::from(shape.channels);
+        file.write_all(&header(shape))?;
+        Ok(Self {
+            file,
+            frame_bytes,
+            frames: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Goes on with a file of the same shape after that many frames; what stands behind them is cut
+    /// off.
+    ///
+    /// # Errors
+    /// When it cannot be written, or is shorter, or of another shape.
+    pub fn resume(path: &Path, shape: &Shape, frames: u64) -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let frame_bytes = 4 * u64::from(shape.channels);
+        let mut found = [0; HEADER_BYTES as usize];
+        file.read_exact(&mut found)?;
+        // All but the sizes.
+        if found[8..40] != header(shape)[8..40] {
+            return Err(io::Error::other("it is no file of this instance's shape"));
+        }
+        let bytes = HEADER_BYTES + frames * frame_bytes;
+        if file.metadata()?.len() < bytes {
+            return Err(io::Error::other("it is shorter than what was written"));
+        }
+        let mut resumed = Self {
+            file,
+            frame_bytes,
+            frames,
+            buffer: Vec::new(),
+        };
+        // The sizes first: they must never say more than there is.
+        resumed.update_sizes()?;
+        resumed.file.set_len(bytes)?;
+        resumed.file.seek(SeekFrom::Start(bytes))?;
+        Ok(resumed)
+    }
+
+    /// Frames in the file.
+    pub const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Appends whole frames, interleaved.
+    ///
+    /// # Errors
+    /// When the disk is full or fails; then the file ends with what was written before.
+    pub fn append(&mut self, samples: &[f32]) -> io::Result<()> {
+        self.buffer.clear();
+        self.buffer
+            .extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+        if let Err(why) = self.file.write_all(&self.buffer) {
+            let end = HEADER_BYTES + self.frames * self.frame_bytes;
+            self.file.set_len(end)?;
+            self.file.seek(SeekFrom::Start(end))?;
+            return Err(why);
+        }
+        self.frames += self.buffer.len() as u64 / self.frame_bytes;
+        Ok(())
+    }
+
+    /// Brings the sizes in the header up to date. A file of more than 4 GiB keeps the largest sizes
+    /// that there are; players then read to the end.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn update_sizes(&self) -> io::Result<()> {
+        let data = self.frames * self.frame_bytes;
+        let size = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
+        self.file.write_all_at(&size(data), HEADER_BYTES - 4)?;
+        self.file.write_all_at(&size(data + HEADER_BYTES - 8), 4)
+    }
+}
+
+/// The header of an empty file: RIFF, `fmt ` with 32-bit floats, `data`.
+fn header(shape: &Shape) -> Vec<u8> {
+    let channels = shape.channels as u16;
+    let mut bytes = Vec::with_capacity(HEADER_BYTES as usize);
+    bytes.extend(b"RIFF");
+    bytes.extend((HEADER_BYTES as u32 - 8).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    bytes.extend(16_u32.to_le_bytes());
+    bytes.extend(FLOAT.to_le_bytes());
+    bytes.extend(channels.to_le_bytes());
+    bytes.extend(shape.rate_hz.to_le_bytes());
+    bytes.extend((shape.rate_hz * 4 * shape.channels).to_le_bytes());
+    bytes.extend((4 * channels).to_le_bytes());
+    bytes.extend(32_u16.to_le_bytes());
+    bytes.extend(b"data");
+    bytes.extend(0_u32.to_le_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 64,
+        channels: 2,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+
+    fn read(path: &Path) -> Vec<f32> {
+        let reader = hound::WavReader::open(path).unwrap();
+        assert_eq!(
+            (reader.spec().channels, reader.spec().sample_rate),
+            (2, 48_000)
+        );
+        reader.into_samples::<f32>().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn it_is_valid_at_every_moment_and_goes_on_where_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.wav");
+        let mut file = WavFile::create(&path, &SHAPE).unwrap();
+        assert!(read(&path).is_empty());
+        file.append(&[0.5; 8]).unwrap();
+        assert!(read(&path).is_empty(), "the sizes follow");
+        file.update_sizes().unwrap();
+        file.append(&[0.25; 8]).unwrap();
+        assert_eq!(read(&path).len(), 8);
+        drop(file); // killed: what stands behind the sizes is cut off, or more
+        let mut file = WavFile::resume(&path, &SHAPE, 3).unwrap();
+        assert_eq!(read(&path), [0.5; 6]);
+        file.append(&[1.0; 2]).unwrap();
+        file.update_sizes().unwrap();
+        assert_eq!(read(&path), [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0]);
+        assert!(WavFile::resume(&path, &SHAPE, 5).is_err(), "shorter");
+        let mono = Shape {
+            channels: 1,
+            ..SHAPE
+        };
+        assert!(WavFile::resume(&path, &mono, 1).is_err(), "another shape");
+    }
+
+    #[test]
+    fn a_full_disk_is_reported() {
+        assert!(WavFile::create(Path::new("/dev/full"), &SHAPE).is_err());
+    }
+}
