@@ -180,6 +180,8 @@ pub enum ToWorker {
     Commands(Vec<Numbered>),
     /// Do yourself this harm.
     Inject(Fault),
+    /// The commands up to this number are in the log, should one have been missed.
+    Newest(Seq),
     /// To be answered with `Pong`: shows that the channel is read.
     Ping,
 }
@@ -322,6 +324,8 @@ pub enum ToLauncher {
     Failed(String),
     /// All is written; the rest may be ended.
     Finished,
+    /// It is not stuck; said several times a second.
+    Alive,
 }
 
 /// A child of the launcher.

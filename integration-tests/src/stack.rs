@@ -149,7 +149,15 @@ impl Stack {
     /// # Errors
     /// When there is no answer, or it is no.
     pub fn ask(&self, request: &Request) -> Result<Value> {
-        match control::ask(&self.paths, request, Duration::from_secs(20))? {
+        self.ask_within(request, Duration::from_secs(20))
+    }
+
+    /// Asks its supervisor, and waits no longer than that for the answer.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no.
+    pub fn ask_within(&self, request: &Request, limit: Duration) -> Result<Value> {
+        match control::ask(&self.paths, request, limit)? {
             Answer::Ok(value) => Ok(value),
             Answer::No(why) => bail!("{request:?}: {why}"),
         }
@@ -199,11 +207,39 @@ impl Stack {
         })
     }
 
+    /// Waits until both workers are ready again after a kill of one that was ready: the killed one's
+    /// successor counts from nothing where the supervisor is a new one.
+    ///
+    /// # Errors
+    /// When that takes longer than a machine under load may take.
+    pub fn wait_protected_anew(&self) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(30));
+        self.wait_for("state protected", |status| status["state"] == "protected")
+    }
+
+    /// As [`Self::wait_for`], where the supervisor itself may be away meanwhile.
+    ///
+    /// # Errors
+    /// When that takes longer than a machine under load may take.
+    pub fn wait_for_patiently(&self, what: &str, wish: impl Fn(&Value) -> bool) -> Result<()> {
+        let limit = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = self.ask_within(&Request::Status, Duration::from_millis(500));
+            if status.is_ok_and(|status| wish(&status)) {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                bail!("waited in vain for {what}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until the status is as wished.
     ///
     /// # Errors
     /// When that takes longer than a machine under load may take.
-    pub fn wait_for(&self, what: &str, wish: impl Fn(&Value) -> bool) -> Result<()> {
+    pub fn wait_for(&self, what: &str, mut wish: impl FnMut(&Value) -> bool) -> Result<()> {
         let limit = Instant::now() + Duration::from_secs(20);
         loop {
             let status = self.status()?;
@@ -306,6 +342,13 @@ impl Recording {
         let heard = ear::read_wav(&self.wav)?;
         Ok(heard.iter().step_by(2).copied().skip(frame).collect())
     }
+}
+
+/// A service in a status, by its name.
+#[must_use]
+pub fn service<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut services = status["services"].as_array().into_iter().flatten();
+    services.find(|s| s["name"] == name)
 }
 
 /// The workers in a status.

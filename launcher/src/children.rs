@@ -133,17 +133,27 @@ impl Children {
         ended
     }
 
+    /// Ends the process that runs as that service.
+    pub fn end(&self, service: Service) {
+        self.list
+            .iter()
+            .filter(|c| c.service == service)
+            .for_each(kill);
+    }
+
     /// Ends whoever is left, and waits until they are gone.
     pub fn end_all(&mut self) {
-        for child in &self.list {
-            if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
-        }
+        self.list.iter().for_each(kill);
         let limit = Instant::now() + Duration::from_secs(2);
         while !self.list.is_empty() && Instant::now() < limit {
             self.reap();
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+fn kill(child: &Child) {
+    if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
     }
 }

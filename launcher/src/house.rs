@@ -28,6 +28,10 @@ use crate::children::{Children, Inheritance};
 
 /// How long the supervisor may take to end the stack in good order.
 const GRACE: Duration = Duration::from_secs(3);
+/// A supervisor that has said nothing for so long hangs; it says several times a second that it does
+/// not. To take over a long log may take longer.
+const SILENT: Duration = Duration::from_secs(3);
+const FIRST_WORD: Duration = Duration::from_secs(60);
 /// A supervisor that ends sooner than this after its start is started again only after a pause.
 const HASTY: Duration = Duration::from_millis(200);
 /// Room for datagrams while the gateway is busy or being replaced; the system's default holds 256.
@@ -47,6 +51,8 @@ pub struct House {
     sigstop: UnixStream,
     supervisor_at: Option<Instant>,
     supervisor_started: Instant,
+    /// Until when it has to say something.
+    supervisor_silent_at: Instant,
     ending: Option<Instant>,
 }
 
@@ -115,6 +121,7 @@ impl House {
             sigstop,
             supervisor_at: Some(Instant::now()),
             supervisor_started: Instant::now(),
+            supervisor_silent_at: Instant::now() + FIRST_WORD,
             ending: None,
         })
     }
@@ -131,6 +138,7 @@ impl House {
             }
             while let Some(packet) = self.hear() {
                 match packet {
+                    ToLauncher::Alive => self.supervisor_silent_at = Instant::now() + SILENT,
                     ToLauncher::Spawn {
                         service,
                         incarnation,
@@ -152,6 +160,11 @@ impl House {
             if self.ending.is_some_and(|end| Instant::now() >= end) {
                 return self.close();
             }
+            if self.supervisor_at.is_none() && Instant::now() >= self.supervisor_silent_at {
+                self.supervisor_silent_at = Instant::now() + SILENT;
+                platform::say::line("launcher", "the supervisor hangs; it is ended");
+                self.children.end(Service::Supervisor);
+            }
         }
     }
 
@@ -159,6 +172,7 @@ impl House {
         if self.ending.is_none() && self.supervisor_at.is_some_and(|at| Instant::now() >= at) {
             self.supervisor_at = None;
             self.supervisor_started = Instant::now();
+            self.supervisor_silent_at = Instant::now() + FIRST_WORD;
             self.spawn(Service::Supervisor, Incarnation::default(), &[]);
         }
     }
@@ -189,10 +203,11 @@ impl House {
     }
 
     fn sleep(&self) {
-        let wait = match (self.supervisor_at, self.ending) {
-            (Some(at), _) | (None, Some(at)) => at.saturating_duration_since(Instant::now()),
-            (None, None) => Duration::from_secs(60),
+        let next = match (self.supervisor_at, self.ending) {
+            (Some(at), _) | (None, Some(at)) => at,
+            (None, None) => self.supervisor_silent_at,
         };
+        let wait = next.saturating_duration_since(Instant::now());
         let timeout = Timespec {
             tv_sec: wait.as_secs() as i64,
             tv_nsec: wait.subsec_nanos().into(),

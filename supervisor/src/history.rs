@@ -125,6 +125,14 @@ impl History {
         }
     }
 
+    /// Why the worker in that slot was replaced the last time.
+    pub fn last_cause(&self, slot: Slot) -> &str {
+        let mut newest_first = self.replacements.iter().rev();
+        newest_first
+            .find(|r| r.slot == slot)
+            .map_or("", |r| &r.cause)
+    }
+
     /// The switches, as they are shown.
     pub fn show_switches(&self) -> Vec<Value> {
         self.switches

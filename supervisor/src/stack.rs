@@ -4,6 +4,7 @@
 mod answers;
 mod commands;
 mod inquest;
+mod services;
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +14,8 @@ use std::{
 use anyhow::Result;
 use common::{
     message::{
-        Answer, Child, Ending, Fault, FromLauncher, FromPeer, Introduction, Numbered, SIGKILL,
-        Service, ToAudio, ToLauncher, ToWorker,
+        Answer, Child, Ending, Fault, FromLauncher, FromPeer, Introduction, SIGKILL, Service,
+        ToAudio, ToLauncher, ToWorker,
     },
     options::Options,
     stage::{Preference, Shape},
@@ -29,6 +30,7 @@ use failover::{
 use platform::{paths::Paths, say, shared::Shared};
 use tokio::sync::oneshot;
 
+use self::services::{Care, Cursor};
 use crate::{
     event::{Event, PeerLink},
     history::History,
@@ -43,15 +45,8 @@ pub const CALM: Duration = Duration::from_millis(8);
 /// With real-time priority, and without: blocks of 128 frames at 48 kHz, measured.
 const LEAD_REALTIME: u32 = 4;
 const LEAD_PLAIN: u32 = 8;
-/// A peer that takes nothing for so long is a failed peer.
-const TAKES_NOTHING: Duration = Duration::from_millis(250);
-/// How often a worker has to show that it reads its channel, and how long it may be silent.
-const PING: Duration = Duration::from_millis(250);
-const SILENT: Duration = Duration::from_millis(1_500);
 /// How often the log is told how far the music has been played.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// A service other than a worker that ends is started again after this long.
-const SERVICE_PAUSE: Duration = Duration::from_millis(50);
 /// How long audio-out may take to write out what is left.
 const FINISH: Duration = Duration::from_secs(2);
 
@@ -84,13 +79,13 @@ pub struct Stack {
     history: History,
     syncs: Vec<(u64, Seq)>,
     waiting: Vec<Waiting>,
-    respawn: BTreeMap<Service, Instant>,
+    care: BTreeMap<Service, Care>,
+    cursor: Cursor,
     /// Faults for who is being started.
     faults: Vec<(Service, Fault)>,
     announced: bool,
     finishing: Option<Instant>,
     ended: bool,
-    last_broadcast: Option<Numbered>,
     trials: Trials,
     findings: inquest::Findings,
 }
@@ -115,6 +110,7 @@ impl Stack {
             }
         };
         launcher(&ToLauncher::List)?;
+        launcher(&ToLauncher::Alive)?;
         let now = Instant::now();
         let trial_life = shared.stage.trial().incarnation();
         shared.stage.keep_checkpoints(false);
@@ -137,12 +133,12 @@ impl Stack {
             history: History::default(),
             syncs: Vec::new(),
             waiting: Vec::new(),
-            respawn: BTreeMap::new(),
+            care: BTreeMap::new(),
+            cursor: Cursor::new(),
             faults: Vec::new(),
             announced: adopted.is_some(),
             finishing: None,
             ended: false,
-            last_broadcast: None,
             trials: Trials::new(trial_life.next()),
             findings: inquest::Findings::default(),
         })
@@ -334,11 +330,7 @@ impl Stack {
             Service::Trial => self.trial_gone(incarnation, ending),
             Service::AudioOut if self.finishing.is_some() => self.conclude(),
             Service::AudioOut | Service::OscGateway => {
-                say::line(
-                    "supervisor",
-                    &format!("{service} has ended ({ending}); it is started again"),
-                );
-                self.respawn.insert(service, Instant::now() + SERVICE_PAUSE);
+                self.service_gone(service, ending);
             }
         }
     }
@@ -522,63 +514,6 @@ impl Stack {
         self.history.answered(slot);
     }
 
-    fn ping(&mut self) {
-        let pinging = self.last_ping.elapsed() >= PING;
-        if pinging {
-            self.last_ping = Instant::now();
-        }
-        for slot in Slot::ALL {
-            let Some(process) = self.peers.processes.get(&Service::Worker(slot)) else {
-                continue;
-            };
-            let deaf = match &process.link {
-                Some(PeerLink::Worker(link)) => {
-                    if pinging {
-                        // A broken link shows by itself, as `unlinked`.
-                        let _ = link.send(ToWorker::Ping);
-                    }
-                    link.stalled() > TAKES_NOTHING || process.heard.elapsed() > SILENT
-                }
-                _ => process
-                    .unlinked
-                    .is_some_and(|at| at.elapsed() > TAKES_NOTHING),
-            };
-            if deaf {
-                let incarnation = process.incarnation;
-                self.deaf(slot, incarnation);
-            }
-        }
-    }
-
-    /// A worker that does not take commands is a failed one.
-    fn deaf(&mut self, slot: Slot, incarnation: Incarnation) {
-        let works = self.supervision.as_ref().map(|s| s.seat(slot));
-        if works == Some(Seat::Ready { incarnation }) {
-            self.fail(
-                slot,
-                incarnation,
-                true,
-                "it does not read its control channel",
-            );
-        }
-    }
-
-    fn start_services(&mut self) {
-        let due = |at: &Instant| *at <= Instant::now();
-        let services: Vec<Service> = self
-            .respawn
-            .iter()
-            .filter(|(_, at)| due(at))
-            .map(|(s, _)| *s)
-            .collect();
-        for service in services {
-            self.respawn.remove(&service);
-            if self.finishing.is_none() {
-                self.spawn(service, Incarnation::default());
-            }
-        }
-    }
-
     fn announce(&mut self) {
         let up = |service| self.peers.processes.get(&service).is_some_and(|p| p.up);
         if self.announced
@@ -605,17 +540,15 @@ impl Stack {
     // ---- peers ----
 
     fn linked(&mut self, who: &Introduction, link: PeerLink) {
-        let last = self.last_broadcast.clone();
+        let newest = self.music.log.seq();
         let patch = self.music.announcement();
         let Some(process) = self.peers.get(who.service, who.pid) else {
             return;
         };
         process.heard = Instant::now();
         match &link {
-            // What it may have missed before it was linked it finds in the log, once it sees the gap.
-            PeerLink::Worker(link) => {
-                drop(last.map(|last| link.send(ToWorker::Commands(vec![last]))))
-            }
+            // What it may have missed before it was linked it finds in the log.
+            PeerLink::Worker(link) => drop(link.send(ToWorker::Newest(newest))),
             PeerLink::Gateway(link) => drop(link.send(patch)),
             PeerLink::Audio(_) => {}
         }
@@ -642,9 +575,11 @@ impl Stack {
                 if let Some(process) = self.peers.get(who.service, who.pid) {
                     process.up = true;
                 }
+                self.service_up(who.service);
             }
             FromPeer::Fatal(why) => {
                 say::line(&who.service.to_string(), &why);
+                self.service_failed(who.service, &why);
                 if !self.announced {
                     self.tell_launcher(&ToLauncher::Failed(why));
                 }

@@ -65,12 +65,12 @@ fn own_cpu_percent(start: std::time::Instant) -> f64 {
 }
 
 /// The audio part.
-pub fn audio(stage: &Stage<'_>, sink: &str) -> Value {
+pub fn audio(stage: &Stage<'_>, sink: &str, gap_ms: Option<f64>) -> Value {
     let counters = stage.audio_counters();
     json!({
         "sink": sink, "play_cursor": stage.cursor().0, "underruns": counters.underruns,
         "concealed_blocks": counters.concealed_blocks, "taken_across": counters.taken_across,
-        "device_burst_blocks": stage.burst(),
+        "device_burst_blocks": stage.burst(), "last_gap_ms": gap_ms,
     })
 }
 

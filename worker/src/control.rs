@@ -68,6 +68,9 @@ pub fn serve(
         match receiver.recv_for(LOOK) {
             Ok(None) => {}
             Ok(Some(ToWorker::Ping)) => drop(sender.send(FromPeer::Pong)),
+            Ok(Some(ToWorker::Newest(seq))) => {
+                handle.between.wanted.fetch_max(seq.0, Ordering::AcqRel);
+            }
             Ok(Some(ToWorker::Commands(commands))) => {
                 waiting.extend(commands);
             }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use common::{
     message::{Answer, Fault, Request, SIGKILL, SIGSTOP, SIGTERM, Service, Target, ToAudio},
+    stage::AudioState,
     units::Slot,
 };
 use failover::switch::Event as Fact;
@@ -56,9 +57,16 @@ impl Stack {
             return;
         }
         let Some(process) = self.peers.processes.get(&service) else {
-            let _ = answer.send(Answer::No(format!(
-                "{service} is not running just now; it is being started"
-            )));
+            // It is between two tries: the next one is made now.
+            match service {
+                Service::Worker(slot) => self.fact(Fact::Restart(slot), "restart", None),
+                _ => self.start_now(service),
+            }
+            self.waiting.push(Waiting {
+                service,
+                old_pid: 0,
+                answer,
+            });
             return;
         };
         let old_pid = process.pid;
@@ -175,7 +183,11 @@ impl Stack {
         let alive = Slot::ALL
             .into_iter()
             .any(|slot| supervision.living(slot).is_some());
-        let state = match (supervision.protected(), alive && stage.playing()) {
+        let heard = alive
+            && stage.playing()
+            && self.peers.processes.contains_key(&Service::AudioOut)
+            && stage.audio_state() != AudioState::Waiting;
+        let state = match (supervision.protected(), heard) {
             (true, true) => "protected",
             (false, true) => "degraded",
             _ => "silent",
@@ -183,6 +195,7 @@ impl Stack {
         let failures = Slot::ALL.map(|slot| supervision.failures(slot));
         let realtime = stage.slot(preference.slot).notes() & 1 != 0;
         let services = status::services(&mut self.peers, supervision, self.start);
+        let complaints = self.complaints();
         let (quarantined, bypassed) = self.findings.show();
         let applied = stage.slot(preference.slot).applied().0.saturating_sub(1);
         json!({
@@ -192,7 +205,7 @@ impl Stack {
             "realtime_priority": realtime,
             "epoch": preference.epoch.0, "leader": preference.slot.index(),
             "services": services,
-            "audio": status::audio(&stage, &self.sink),
+            "audio": status::audio(&stage, &self.sink, self.cursor.gap_ms()),
             "commands": {
                 "received": self.counts.accepted + self.counts.rejected,
                 "accepted": self.counts.accepted, "rejected": self.counts.rejected,
@@ -201,7 +214,7 @@ impl Stack {
             "switches": self.history.show_switches(),
             "replacements": self.history.show_replacements(),
             "failures_in_a_row": failures,
-            "divergences": self.divergences,
+            "divergences": self.divergences, "complaints": complaints,
             "quarantined": quarantined, "bypassed": bypassed, "muted_by": self.muted(),
         })
     }

@@ -64,7 +64,6 @@ impl Stack {
 
     /// Sends commands to every worker, whatever its state.
     pub(super) fn broadcast(&mut self, numbered: &[Numbered]) {
-        self.last_broadcast = numbered.last().cloned();
         for slot in Slot::ALL {
             let Some(link) = self.peers.worker(slot) else {
                 continue;
