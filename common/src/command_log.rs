@@ -12,8 +12,8 @@ use crate::{
     units::{BlockIndex, Seq},
 };
 
-/// The version of the format; a reader refuses a newer one.
-pub const VERSION: u32 = 1;
+/// The version of the format; a reader refuses another one.
+pub const VERSION: u32 = 2;
 /// A record longer than this is damage, not data.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 
@@ -31,6 +31,9 @@ pub enum Record {
     Command {
         /// Its number, one more than the one before.
         seq: Seq,
+        /// What it was submitted under, growing; 0 where no gateway handed it in. Who submits it
+        /// again is told that it is here already.
+        token: u64,
         /// What it does.
         command: Command,
     },
@@ -72,11 +75,11 @@ pub enum LogError {
     /// No head.
     #[error("this is not a command log: it does not begin with a head record")]
     NoHead,
-    /// Written by a newer program.
+    /// Written by another version of this program.
     #[error(
-        "the command log has version {0}, this program reads up to {VERSION}; use the newer one"
+        "the command log has version {0}, this program reads version {VERSION}; use the one that wrote it"
     )]
-    Newer(u32),
+    OtherVersion(u32),
 }
 
 /// The bytes of a record.
@@ -148,8 +151,8 @@ impl Iterator for Records<'_> {
 /// When there is none, or it is of a newer version.
 pub fn head(bytes: &[u8]) -> Result<Shape, LogError> {
     match decode(bytes) {
-        Some((Record::Head { version, shape }, _)) if version <= VERSION => Ok(shape),
-        Some((Record::Head { version, .. }, _)) => Err(LogError::Newer(version)),
+        Some((Record::Head { version, shape }, _)) if version == VERSION => Ok(shape),
+        Some((Record::Head { version, .. }, _)) => Err(LogError::OtherVersion(version)),
         _ => Err(LogError::NoHead),
     }
 }
@@ -163,6 +166,7 @@ mod tests {
     fn a_torn_tail_loses_only_the_torn_record() {
         let first = Record::Command {
             seq: Seq(1),
+            token: 0,
             command: Command::Patch("{}".into()),
         };
         let event = Event::Param {
@@ -172,6 +176,7 @@ mod tests {
         };
         let second = Record::Command {
             seq: Seq(2),
+            token: 65_537,
             command: Command::Event(event),
         };
         let mut bytes = encode(&first);

@@ -22,6 +22,8 @@ pub enum Kind {
     Ring = 2,
     /// A copy of the arena.
     Checkpoint = 3,
+    /// Datagrams that are not done with.
+    Inbox = 4,
 }
 
 /// Why a segment was refused.

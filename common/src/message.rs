@@ -251,8 +251,6 @@ pub enum Submission {
 pub enum FromPeer {
     /// A gateway's submissions, in order, each with its token.
     Submit(Vec<(u64, Submission)>),
-    /// Datagrams and messages that the gateway refused since it last said so.
-    Rejected(u64),
     /// Where the sound goes now, as it is shown in `status`.
     Sink(String),
     /// It can do its work: the gateway listens, the sink is open.

@@ -61,7 +61,7 @@ impl Replay {
         let mut quarantined = std::collections::BTreeSet::new();
         for (_, record) in command_log::records(bytes) {
             match record {
-                Record::Command { seq, command } => commands.push((seq, command)),
+                Record::Command { seq, command, .. } => commands.push((seq, command)),
                 Record::Decision { block, seq } => decisions.push((block, seq)),
                 Record::State {
                     block: BlockIndex(0),
@@ -223,6 +223,7 @@ mod tests {
 
     fn command(seq: u64, command: Command) -> Record {
         Record::Command {
+            token: 0,
             seq: Seq(seq),
             command,
         }

@@ -1,15 +1,12 @@
 //! The gateway without its sockets: datagrams and the supervisor's words in, replies and batches out.
 //!
-//! `receive` drives it; tests drive it by hand. Before the first patch is known datagrams wait;
-//! while the supervisor is away they are understood by the last patch, kept, and understood again
-//! when the next one comes.
+//! `receive` drives it; tests drive it by hand. Before the first patch is known datagrams wait in
+//! the inbox; while the supervisor is away they are understood by the last patch, kept, and
+//! understood again when the next one comes.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::net::SocketAddr;
 
-use common::{
-    limits::DATAGRAM_BYTES_MAX,
-    message::{Outcome, Submission},
-};
+use common::message::{Outcome, Submission};
 
 use crate::{
     decode::{self, Message},
@@ -18,8 +15,6 @@ use crate::{
     sessions::{Sessions, Work},
 };
 
-/// Datagrams that wait for the first patch, at the most.
-const WAITING_MAX: usize = 4_096;
 /// Bytes of a list reply's names, so that it fits one unfragmented packet.
 const LIST_BYTES: usize = 1_000;
 
@@ -30,22 +25,25 @@ pub struct Gateway {
     namespace: Option<Namespace>,
     /// The supervisor at the other end has told its patch.
     current: bool,
-    waiting: VecDeque<(SocketAddr, Vec<u8>)>,
     outbox: Vec<Addressed>,
     rejected: u64,
     complaint: Option<String>,
 }
 
 impl Gateway {
-    /// A datagram from that sender.
-    pub fn datagram(&mut self, sender: SocketAddr, bytes: &[u8]) {
+    /// Whether it knows names, without which nothing can be understood.
+    #[must_use]
+    pub const fn ready(&self) -> bool {
+        self.namespace.is_some()
+    }
+
+    /// The datagram of that ticket, higher than all before it, from that sender.
+    pub fn datagram(&mut self, ticket: u64, sender: SocketAddr, bytes: &[u8]) {
+        self.sessions.begin(ticket);
         match self.namespace.take() {
             Some(namespace) => {
                 self.take_in(sender, bytes, &namespace);
                 self.namespace = Some(namespace);
-            }
-            None if bytes.len() <= DATAGRAM_BYTES_MAX && self.waiting.len() < WAITING_MAX => {
-                self.waiting.push_back((sender, bytes.to_vec()));
             }
             None => {
                 let address = decode::address_of(bytes).unwrap_or("/").to_owned();
@@ -58,15 +56,18 @@ impl Gateway {
         }
     }
 
+    /// The oldest ticket whose events have not all had their outcome.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        self.sessions.oldest()
+    }
+
     /// The patch in force is this one now.
     pub fn patch(&mut self, namespace: Namespace) {
         self.current = true;
         let replies = self.sessions.patched(&namespace);
         self.rejected += self.sessions.take_unresolved();
         self.outbox.extend(replies);
-        for (sender, bytes) in std::mem::take(&mut self.waiting) {
-            self.take_in(sender, &bytes, &namespace);
-        }
         self.namespace = Some(namespace);
     }
 
@@ -107,15 +108,9 @@ impl Gateway {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Datagrams and messages refused since `reported` was last called.
-    #[must_use]
-    pub fn rejected(&self) -> u64 {
-        self.rejected
-    }
-
-    /// That many refusals have been reported.
-    pub fn reported(&mut self, count: u64) {
-        self.rejected = self.rejected.saturating_sub(count);
+    /// Datagrams and messages refused since this was last asked.
+    pub fn take_rejected(&mut self) -> u64 {
+        std::mem::take(&mut self.rejected)
     }
 
     /// The last refusal, for the log.

@@ -24,8 +24,9 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
+        let inbox = platform::shared::inbox(&options.instance)?;
         let news = osc_gateway::supervisor::follow(paths);
-        osc_gateway::receive::serve(socket, news).await?;
+        osc_gateway::receive::serve(socket, inbox, news).await?;
         Ok(())
     })
 }

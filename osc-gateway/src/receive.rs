@@ -1,11 +1,14 @@
 //! The loop that serves: datagrams, news of the supervisor, and what is due to be told.
 //!
-//! One task, no locks. Each turn takes what has arrived, up to a bound, and then flushes: batches
-//! to the supervisor, replies to senders, counts and log lines at most so often. It waits on
-//! nothing but its three sources; a full link or socket means trying again, not waiting.
+//! One task, no locks. Each turn takes what has arrived into the inbox, works through it up to a
+//! bound, and then flushes: batches to the supervisor, replies to senders, log lines at most so
+//! often. What is safe in the command log is freed from the inbox, in order. It waits on nothing but
+//! its three sources; a full link, inbox or socket means trying again, not waiting.
 
 use std::{
+    collections::BTreeMap,
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,24 +16,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::message::{Fault, FromPeer, ToGateway};
-use platform::link::{LinkError, LinkSender};
-use tokio::{net::UdpSocket, sync::mpsc};
+use common::{
+    inbox::Inbox,
+    message::{Fault, FromPeer, ToGateway},
+};
+use platform::{
+    inbox,
+    link::{LinkError, LinkSender},
+};
+use tokio::{io::Interest, net::UdpSocket, sync::mpsc};
 
-use crate::{gateway::Gateway, namespace::Namespace, reply, supervisor::News};
+use crate::{
+    gateway::Gateway,
+    namespace::Namespace,
+    reply::{self, Reply},
+    supervisor::News,
+};
 
 /// Datagrams in a turn, at the most: the supervisor's words must not starve.
-const TURN: usize = 256;
-/// Refusals are reported this often at the most.
-const REPORT: Duration = Duration::from_millis(100);
+const TURN: u64 = 256;
+/// Refusals that one sender is told of in a second; all are counted.
+const FAILS_A_SECOND: u32 = 200;
+/// Senders whose refusals are counted apart, at the most.
+const COUNTED_MAX: usize = 1_024;
 /// A log line this often at the most.
 const LOG: Duration = Duration::from_millis(500);
 /// What could not be sent is tried again after this.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Failures of the socket in a row after which it is beyond hope.
 const FAILURES: u32 = 1_000;
-/// No UDP datagram is longer: what is too long is seen as such.
-const BUFFER: usize = 65_536;
 
 /// Why the gateway cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,70 +61,133 @@ pub enum ServeError {
 ///
 /// # Errors
 /// When it cannot go on; the process should end.
-pub async fn serve(socket: UdpSocket, mut news: mpsc::Receiver<News>) -> Result<(), ServeError> {
+pub async fn serve(
+    socket: UdpSocket,
+    inbox: Inbox<'static>,
+    mut news: mpsc::Receiver<News>,
+) -> Result<(), ServeError> {
+    inbox::count_drops(&socket)?;
+    let found = inbox.adopt();
     let mut server = Server {
         gateway: Gateway::default(),
+        inbox,
+        next: inbox.head(),
         link: None,
-        reported: Instant::now(),
+        fails: BTreeMap::new(),
+        fails_since: Instant::now(),
         logged: Instant::now(),
         unlogged: 0,
         line: None,
         slow: Duration::ZERO,
         failures: 0,
-        buffer: vec![0; BUFFER],
     };
+    if inbox.tail() > inbox.head() {
+        server.log(format!(
+            "{} datagrams are not done with; {found} of them had just been received",
+            inbox.tail() - inbox.head()
+        ));
+    }
     loop {
         tokio::select! {
             arrived = news.recv() => match arrived {
                 Some(arrived) => server.news(arrived)?,
                 None => return Err(ServeError::Alone("the link's thread has ended".into())),
             },
-            ready = socket.readable() => {
+            ready = socket.readable(), if server.has_room() => {
                 ready?;
                 server.receive(&socket)?;
             }
             () = tokio::time::sleep(AGAIN), if server.has_leftovers() => {}
         }
+        server.work();
         server.flush(&socket);
+        server.free();
     }
 }
 
 struct Server {
     gateway: Gateway,
+    inbox: Inbox<'static>,
+    /// The next ticket to be worked on.
+    next: u64,
     link: Option<(LinkSender<FromPeer>, Arc<AtomicBool>)>,
-    reported: Instant,
+    /// Refusals that senders were told of, since when.
+    fails: BTreeMap<SocketAddr, u32>,
+    fails_since: Instant,
     logged: Instant,
     unlogged: u64,
     line: Option<String>,
     slow: Duration,
     failures: u32,
-    buffer: Vec<u8>,
 }
 
 impl Server {
+    /// Takes what has arrived into the inbox, as long as there is room.
     fn receive(&mut self, socket: &UdpSocket) -> Result<(), ServeError> {
-        for _ in 0..TURN {
-            match socket.try_recv_from(&mut self.buffer) {
-                Ok((length, sender)) => {
-                    self.failures = 0;
-                    if !self.slow.is_zero() {
-                        std::thread::sleep(self.slow);
-                    }
-                    let bytes = self.buffer.get(..length).unwrap_or_default();
-                    self.gateway.datagram(sender, bytes);
+        let received = socket.try_io(Interest::READABLE, || {
+            let mut received = inbox::receive(socket, &self.inbox)?;
+            while self.has_room() && received < TURN {
+                match inbox::receive(socket, &self.inbox) {
+                    Ok(more) => received += more,
+                    Err(_) => break,
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => {
-                    // A reply that reached nobody can come back as an error of the next read.
-                    self.failures += 1;
-                    if self.failures > FAILURES {
-                        return Err(error.into());
-                    }
-                    return Ok(());
+            }
+            Ok(received)
+        });
+        match received {
+            Ok(_) => self.failures = 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                // A reply that reached nobody can come back as an error of the next read.
+                self.failures += 1;
+                if self.failures > FAILURES {
+                    return Err(error.into());
                 }
             }
         }
         Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.inbox.room() > 0
+    }
+
+    /// Works through what is in the inbox, once the names are known.
+    fn work(&mut self) {
+        let end = self.inbox.tail().min(self.next + TURN);
+        while self.gateway.ready() && self.next < end {
+            let mut datagram = self.inbox.datagram(self.next);
+            if !self.slow.is_zero() {
+                std::thread::sleep(self.slow);
+            }
+            if let Some(dropped) = inbox::dropped(&datagram) {
+                self.inbox.note_dropped(dropped);
+            }
+            // What is too long is refused for its length.
+            datagram.bytes.resize(datagram.length, 0);
+            if let Some(sender) = inbox::sender(&datagram) {
+                self.gateway.datagram(self.next, sender, &datagram.bytes);
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Frees what is safe in the command log, or needs not be.
+    fn free(&mut self) {
+        self.inbox.add_rejected(self.gateway.take_rejected());
+        let oldest = self.gateway.oldest().unwrap_or(self.next);
+        self.inbox.free_below(oldest.min(self.next));
+    }
+
+    /// Whether a sender may be told of one more refusal now.
+    fn may_tell(&mut self, sender: SocketAddr) -> bool {
+        if self.fails_since.elapsed() >= Duration::from_secs(1) || self.fails.len() > COUNTED_MAX {
+            self.fails_since = Instant::now();
+            self.fails.clear();
+        }
+        let told = self.fails.entry(sender).or_default();
+        *told += 1;
+        *told <= FAILS_A_SECOND
     }
 
     fn news(&mut self, news: News) -> Result<(), ServeError> {
@@ -157,19 +234,14 @@ impl Server {
             self.gateway.submitted(&batch);
         }
         for addressed in self.gateway.replies() {
+            if matches!(addressed.reply, Reply::Fail(..)) && !self.may_tell(addressed.to) {
+                continue;
+            }
             // A sender that does not read its replies loses them; nobody else waits for it.
             drop(socket.try_send_to(&reply::encode(addressed.reply), addressed.to));
         }
         if let Some(complaint) = self.gateway.complaint() {
             self.log(complaint);
-        }
-        let rejected = self.gateway.rejected();
-        if rejected > 0
-            && self.reported.elapsed() >= REPORT
-            && self.tell(FromPeer::Rejected(rejected))
-        {
-            self.gateway.reported(rejected);
-            self.reported = Instant::now();
         }
         if self.logged.elapsed() >= LOG
             && let Some(line) = self.line.take()
@@ -187,7 +259,7 @@ impl Server {
 
     fn has_leftovers(&self) -> bool {
         self.link.is_some()
-            && (self.gateway.has_unsent() || self.gateway.rejected() > 0 || self.line.is_some())
+            && (self.gateway.has_unsent() || self.line.is_some() || self.next < self.inbox.tail())
     }
 
     fn log(&mut self, line: String) {

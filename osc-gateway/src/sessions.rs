@@ -1,6 +1,8 @@
 //! Everything that was asked for and has no outcome yet, and who wants to hear of it.
 //!
-//! Tokens only grow and are the order of arrival. A submission is unsent, then sent, then gone
+//! Tokens only grow and are the order of arrival: the ticket of the datagram, and a place in it, so
+//! that a gateway that is started anew submits the same under the same token, and the supervisor
+//! knows what it has taken already. A submission is unsent, then sent, then gone
 //! with its outcome; `Stale` and a broken link make it unsent again, under its old token. So that
 //! nothing overtakes: while something resolved against another patch is still out, nothing is
 //! sent, and a sync whose sender's earlier events had to be sent again is sent again itself.
@@ -26,6 +28,11 @@ use crate::{
 /// Submissions without an outcome, at the most: a supervisor that is being replaced must not make
 /// us forget, one that never comes back must not make us grow.
 pub const PENDING_MAX: usize = 16_384;
+/// Of these, one sender's at the most: there is room for the others, however much it sends.
+pub const PENDING_PER_SENDER_MAX: usize = PENDING_MAX / 2;
+/// Bits of a token that tell the place in the datagram; a datagram has bytes for far fewer messages,
+/// and patterns reach a bounded number of parameters each.
+const INDEX_BITS: u32 = 16;
 /// Senders whose `/notify 1` is remembered, at the most; the one longest silent is forgotten.
 pub const LISTENERS_MAX: usize = 256;
 
@@ -80,6 +87,8 @@ pub struct Sessions {
     /// The supervisor called this generation stale and has not told the next one.
     overtaken: Option<u64>,
     groups: BTreeMap<u64, Group>,
+    /// How much of what is pending is whose.
+    per_sender: BTreeMap<SocketAddr, usize>,
     listeners: BTreeMap<SocketAddr, u64>,
     clock: u64,
     unresolved: u64,
@@ -139,6 +148,20 @@ impl Sessions {
         !self.unsent.is_empty()
     }
 
+    /// What is admitted from now on comes from the datagram of that ticket.
+    pub fn begin(&mut self, ticket: u64) {
+        self.next = self.next.max(ticket << INDEX_BITS | 1);
+    }
+
+    /// The ticket of the oldest datagram with an event that has no outcome yet. What asks for an
+    /// answer only is not counted: it is lost with this process, and asked again by who misses it.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        let event = |p: &Pending| matches!(p.work, Kept::Event { .. });
+        let mut events = self.pending.iter().filter(|(_, pending)| event(pending));
+        events.next().map(|(token, _)| token >> INDEX_BITS)
+    }
+
     /// Takes in what one message asks for, all of it or nothing.
     ///
     /// # Errors
@@ -158,6 +181,13 @@ impl Sessions {
         if works.is_empty() {
             return Ok(());
         }
+        let own = self.per_sender.get(&sender).copied().unwrap_or(0);
+        if own + works.len() > PENDING_PER_SENDER_MAX {
+            return Err(format!(
+                "too fast: {PENDING_PER_SENDER_MAX} changes of yours wait; send slower, or wait for /synced"
+            ));
+        }
+        *self.per_sender.entry(sender).or_default() += works.len();
         let group = self.next;
         let mut notes = Vec::new();
         let left = works.len();
@@ -310,7 +340,7 @@ impl Sessions {
             _ => return self.settle(token, None),
         };
         let group = pending.group;
-        self.pending.remove(&token);
+        self.remove(token);
         self.close(group);
         Some(Addressed { to: sender, reply })
     }
@@ -350,7 +380,7 @@ impl Sessions {
     /// One submission less; the reply if it was its message's last.
     fn settle(&mut self, token: u64, refused: Option<String>) -> Option<Addressed> {
         self.unsent.remove(&token);
-        let id = self.pending.remove(&token)?.group;
+        let id = self.remove(token)?.group;
         let group = self.groups.get_mut(&id)?;
         group.refused = group.refused.take().or(refused);
         let group = self.close(id)?;
@@ -373,6 +403,17 @@ impl Sessions {
             to: group.sender,
             reply,
         })
+    }
+
+    fn remove(&mut self, token: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&token)?;
+        if let Some(count) = self.per_sender.get_mut(&pending.sender) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_sender.remove(&pending.sender);
+            }
+        }
+        Some(pending)
     }
 
     fn close(&mut self, id: u64) -> Option<Group> {

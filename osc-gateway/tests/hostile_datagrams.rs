@@ -25,7 +25,7 @@ fn ready() -> Gateway {
 }
 
 fn only_fail(gateway: &mut Gateway, datagram: &[u8]) -> String {
-    gateway.datagram(sender(1), datagram);
+    gateway.datagram(common::ticket(), sender(1), datagram);
     assert!(
         gateway.batch().is_empty(),
         "a wrong datagram changes nothing"
@@ -51,7 +51,7 @@ fn random_bytes_are_survived() {
         } else {
             datagram.splice(0..0, *b"/m\0\0,");
         }
-        gateway.datagram(sender(1), &datagram);
+        gateway.datagram(common::ticket(), sender(1), &datagram);
         gateway.replies();
     }
 }
@@ -92,7 +92,7 @@ fn mutated_and_truncated_datagrams_are_survived() {
         if random.below(3) == 0 {
             datagram.truncate(random.below(datagram.len() + 1));
         }
-        gateway.datagram(sender(1), &datagram);
+        gateway.datagram(common::ticket(), sender(1), &datagram);
         for addressed in gateway.replies() {
             assert!(reply::encode(addressed.reply).len() <= 2_048);
         }
@@ -134,7 +134,7 @@ fn a_datagram_too_long_is_refused_with_the_limit() {
     let why = only_fail(&mut gateway, &long);
     assert!(why.contains(&DATAGRAM_BYTES_MAX.to_string()), "{why}");
     only_fail(&mut gateway, &vec![b'['; 65_507]);
-    assert_eq!(gateway.rejected(), 2);
+    assert_eq!(gateway.take_rejected(), 2);
 }
 
 #[test]
@@ -232,12 +232,16 @@ fn not_a_number_and_wrong_types_are_refused() {
 fn replies_are_never_answered() {
     let mut gateway = ready();
     for address in ["/done", "/fail", "/synced", "/engine/status.reply"] {
-        gateway.datagram(sender(1), &osc(address, vec!["/x".into(), "no".into()]));
+        gateway.datagram(
+            common::ticket(),
+            sender(1),
+            &osc(address, vec!["/x".into(), "no".into()]),
+        );
     }
     // Malformed ones neither.
-    gateway.datagram(sender(1), b"/fail\0\0\0,s\0\0");
+    gateway.datagram(common::ticket(), sender(1), b"/fail\0\0\0,s\0\0");
     assert!(gateway.replies().is_empty());
-    assert_eq!(gateway.rejected(), 5);
+    assert_eq!(gateway.take_rejected(), 5);
 }
 
 #[test]
@@ -259,15 +263,19 @@ fn one_datagram_sets_off_a_bounded_amount_of_work() {
         ))
     };
     let start = Instant::now();
-    gateway.datagram(sender(1), &many("/mod/*v*o*/gain", 150));
+    gateway.datagram(common::ticket(), sender(1), &many("/mod/*v*o*/gain", 150));
     assert!(gateway.pending() <= 1_024, "{}", gateway.pending());
-    gateway.datagram(sender(1), &many("/mod/vioce7/gain", 200));
-    gateway.datagram(sender(1), &many("/*/*a*a*a*a*a*a*a*/{a,b,c,d,e,f,g}", 100));
+    gateway.datagram(common::ticket(), sender(1), &many("/mod/vioce7/gain", 200));
+    gateway.datagram(
+        common::ticket(),
+        sender(1),
+        &many("/*/*a*a*a*a*a*a*a*/{a,b,c,d,e,f,g}", 100),
+    );
     let lists = (0..300)
         .map(|_| message("/engine/schema", vec![]))
         .collect();
     gateway.replies();
-    gateway.datagram(sender(1), &bytes(&bundle(lists)));
+    gateway.datagram(common::ticket(), sender(1), &bytes(&bundle(lists)));
     assert!(gateway.replies().len() < 2_500);
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     only_fail_pattern_of_all(&mut gateway);
@@ -275,7 +283,11 @@ fn one_datagram_sets_off_a_bounded_amount_of_work() {
 
 fn only_fail_pattern_of_all(gateway: &mut Gateway) {
     let before = gateway.pending();
-    gateway.datagram(sender(1), &osc("/mod/*/*", vec![0.5_f32.into()]));
+    gateway.datagram(
+        common::ticket(),
+        sender(1),
+        &osc("/mod/*/*", vec![0.5_f32.into()]),
+    );
     assert_eq!(
         gateway.pending(),
         before,

@@ -18,11 +18,19 @@ fn ready() -> Gateway {
 }
 
 fn freq(gateway: &mut Gateway, value: f32) {
-    gateway.datagram(sender(1), &osc("/mod/sine/freq", vec![value.into()]));
+    gateway.datagram(
+        common::ticket(),
+        sender(1),
+        &osc("/mod/sine/freq", vec![value.into()]),
+    );
 }
 
 fn sync(gateway: &mut Gateway, number: i32) {
-    gateway.datagram(sender(1), &osc("/sync", vec![number.into()]));
+    gateway.datagram(
+        common::ticket(),
+        sender(1),
+        &osc("/sync", vec![number.into()]),
+    );
 }
 
 fn send(gateway: &mut Gateway) -> Vec<(u64, Submission)> {
@@ -153,7 +161,7 @@ fn a_lost_supervisor_gets_everything_again_in_order() {
 fn refusals_status_and_sync_reach_their_sender() {
     let mut gateway = ready();
     freq(&mut gateway, 1.0);
-    gateway.datagram(sender(2), &osc("/engine/status", vec![]));
+    gateway.datagram(common::ticket(), sender(2), &osc("/engine/status", vec![]));
     let batch = send(&mut gateway);
     gateway.outcomes(vec![
         (batch[0].0, Outcome::Refused("the log is full".into())),
@@ -178,7 +186,7 @@ fn what_does_not_fit_is_refused_and_the_rest_goes_out_in_batches() {
     }
     assert_eq!(gateway.pending(), PENDING_MAX);
     assert_eq!(replies(&mut gateway).len(), 3);
-    assert_eq!(gateway.rejected(), 3);
+    assert_eq!(gateway.take_rejected(), 3);
     gateway.patch(default_names(1));
     let mut out = Vec::new();
     loop {

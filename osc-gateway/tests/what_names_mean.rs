@@ -20,7 +20,7 @@ fn ready() -> Gateway {
 
 /// What a message sets off, all of it accepted, and the replies.
 fn play(gateway: &mut Gateway, address: &str, args: Vec<OscType>) -> (Vec<Event>, Vec<Reply>) {
-    gateway.datagram(sender(1), &osc(address, args));
+    gateway.datagram(common::ticket(), sender(1), &osc(address, args));
     let batch = gateway.batch();
     gateway.submitted(&batch);
     gateway.outcomes(
@@ -222,14 +222,14 @@ fn test_start_stop_and_bundles_keep_their_order() {
         message("/mod/nobody/freq", vec![1.into()]),
         bundle(vec![message("/engine/stop", vec![])]),
     ]);
-    gateway.datagram(sender(1), &bytes(&packet));
+    gateway.datagram(common::ticket(), sender(1), &bytes(&packet));
     let events: Vec<Submission> = gateway.batch().into_iter().map(|(_, s)| s).collect();
     let run = |on| Submission::Event {
         generation: 1,
         event: Event::Run(on),
     };
     assert_eq!(events, [run(true), run(false)]);
-    assert_eq!(gateway.rejected(), 1);
+    assert_eq!(gateway.take_rejected(), 1);
 }
 
 #[test]
@@ -246,7 +246,11 @@ fn schema_and_list_tell_all() {
 #[test]
 fn datagrams_before_the_first_patch_wait_for_it() {
     let mut gateway = Gateway::default();
-    gateway.datagram(sender(1), &osc("/gate/adsr", vec![1.into()]));
+    gateway.datagram(
+        common::ticket(),
+        sender(1),
+        &osc("/gate/adsr", vec![1.into()]),
+    );
     assert!(gateway.batch().is_empty());
     gateway.patch(default_names(1));
     assert_eq!(gateway.batch().len(), 1);

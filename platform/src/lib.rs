@@ -7,6 +7,7 @@ pub mod control;
 pub mod fd;
 pub mod futex;
 pub mod harm;
+pub mod inbox;
 pub mod link;
 pub mod paths;
 pub mod pidfd;

@@ -2,6 +2,7 @@
 
 use common::{
     checkpoint::{CHECKPOINT_WORDS, Checkpoint},
+    inbox::{INBOX_WORDS, Inbox},
     layout::LayoutError,
     ring::{Ring, ring_words},
     stage::{Listener, STAGE_WORDS, Shape, Stage},
@@ -25,6 +26,15 @@ pub struct Shared {
     pub rings: [Ring<'static>; 2],
     /// The two checkpoints of both slots.
     pub checkpoints: [[Checkpoint<'static>; 2]; 2],
+}
+
+/// The inbox of an instance, which only gateway and supervisor map.
+///
+/// # Errors
+/// When it is missing, unfinished or of another build.
+pub fn inbox(instance: &str) -> Result<Inbox<'static>, SharedError> {
+    let name = Names::of(instance)?.name("inbox");
+    Inbox::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
 }
 
 /// Why the shared memory cannot be used.
@@ -90,6 +100,9 @@ impl Shared {
                 Checkpoint::create(words).map_err(|e| SharedError::Layout(name, e))
             },
         )?;
+        let name = names.name("inbox");
+        let words = fresh(&name, INBOX_WORDS)?;
+        Inbox::create(words).map_err(|e| SharedError::Layout(name, e))?;
         let name = names.name("stage");
         let words = fresh(&name, STAGE_WORDS)?;
         let stage = Stage::create(words, shape).map_err(|e| SharedError::Layout(name, e))?;

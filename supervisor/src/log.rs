@@ -19,8 +19,9 @@ use common::{
 pub struct CommandLog {
     file: File,
     offset: u64,
-    /// The last command's number.
+    /// The last command's number, and the highest token.
     seq: Seq,
+    token: u64,
     /// The decisions below this block are in the log; the last of them is `decided`.
     next_block: BlockIndex,
     decided: Seq,
@@ -37,6 +38,7 @@ impl CommandLog {
             file,
             offset: 0,
             seq: Seq(0),
+            token: 0,
             next_block: BlockIndex(0),
             decided: Seq(1),
         };
@@ -44,7 +46,7 @@ impl CommandLog {
             version: VERSION,
             shape,
         }])?;
-        log.accept(vec![Command::Patch(patch)])?;
+        log.accept(vec![(0, Command::Patch(patch))])?;
         Ok(log)
     }
 
@@ -55,11 +57,19 @@ impl CommandLog {
     /// When it cannot be read or written.
     pub fn adopt(path: &Path, mut each: impl FnMut(&Record)) -> Result<Self> {
         let bytes = fs::read(path)?;
+        let mut token = 0;
         let (mut seq, mut decided, mut next_block) = (Seq(0), Seq(1), BlockIndex(0));
         let mut records = command_log::records(&bytes);
         for (_, record) in records.by_ref() {
             match &record {
-                Record::Command { seq: number, .. } => seq = *number,
+                Record::Command {
+                    seq: number,
+                    token: under,
+                    ..
+                } => {
+                    seq = *number;
+                    token = token.max(*under);
+                }
                 Record::Decision { block, seq } => (next_block, decided) = (block.next(), *seq),
                 Record::Progress { block } => next_block = next_block.max(*block),
                 Record::Head { .. } | Record::State { .. } | Record::Quarantine { .. } => {}
@@ -80,6 +90,7 @@ impl CommandLog {
             file,
             offset,
             seq,
+            token,
             next_block,
             decided,
         })
@@ -90,17 +101,29 @@ impl CommandLog {
         self.seq
     }
 
-    /// Numbers commands and writes them down.
+    /// The highest token under which a command was handed in: what comes under it or a lower one is
+    /// in the log already.
+    pub const fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Numbers commands, each with its token, and writes them down.
     ///
     /// # Errors
     /// When they cannot be written; then they are not accepted.
-    pub fn accept(&mut self, commands: Vec<Command>) -> io::Result<Vec<Numbered>> {
+    pub fn accept(&mut self, commands: Vec<(u64, Command)>) -> io::Result<Vec<Numbered>> {
         let mut bytes = Vec::new();
         let mut numbered = Vec::with_capacity(commands.len());
         let mut seq = self.seq;
-        for command in commands {
+        let mut highest = self.token;
+        for (token, command) in commands {
             seq = seq.next();
-            let record = Record::Command { seq, command };
+            highest = highest.max(token);
+            let record = Record::Command {
+                seq,
+                token,
+                command,
+            };
             let offset = self.offset + bytes.len() as u64;
             bytes.extend(command_log::encode(&record));
             let next_offset = self.offset + bytes.len() as u64;
@@ -115,6 +138,7 @@ impl CommandLog {
         }
         self.write(&bytes)?;
         self.seq = seq;
+        self.token = highest;
         Ok(numbered)
     }
 

@@ -111,15 +111,15 @@ impl Music {
         }
     }
 
-    /// Accepts events that were resolved against the patch in force.
+    /// Accepts events that were resolved against the patch in force, each with its token.
     ///
     /// # Errors
     /// When they cannot be written down; then they are not accepted.
-    pub fn accept(&mut self, events: &[Event]) -> Result<Vec<Numbered>> {
-        let numbered = self
-            .log
-            .accept(events.iter().copied().map(Command::Event).collect())?;
-        events.iter().for_each(|event| self.patch.apply(event));
+    pub fn accept(&mut self, events: &[(u64, Event)]) -> Result<Vec<Numbered>> {
+        let commands = events.iter();
+        let commands = commands.map(|(token, event)| (*token, Command::Event(*event)));
+        let numbered = self.log.accept(commands.collect())?;
+        events.iter().for_each(|(_, event)| self.patch.apply(event));
         Ok(numbered)
     }
 
@@ -128,7 +128,7 @@ impl Music {
     /// # Errors
     /// When it cannot be written down; then it is not accepted.
     pub fn accept_own(&mut self, command: Command) -> Result<Vec<Numbered>> {
-        Ok(self.log.accept(vec![command])?)
+        Ok(self.log.accept(vec![(0, command)])?)
     }
 
     /// The name of the module at that place of the patch.
@@ -191,7 +191,9 @@ impl Music {
     pub fn load(&mut self, json: &str) -> Result<Vec<Numbered>> {
         let patch = Patch::from_json(json)?;
         check(&patch, self.config)?;
-        let numbered = self.log.accept(vec![Command::Patch(patch.to_json())])?;
+        let numbered = self
+            .log
+            .accept(vec![(0, Command::Patch(patch.to_json()))])?;
         self.patch = patch;
         self.generation += 1;
         Ok(numbered)

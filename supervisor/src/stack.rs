@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Result;
 use common::{
+    inbox::Inbox,
     message::{
         Answer, Child, Ending, Fault, FromLauncher, FromPeer, Introduction, SIGKILL, Service,
         ToAudio, ToLauncher, ToWorker,
@@ -36,7 +37,6 @@ use crate::{
     history::History,
     music::Music,
     peers::Peers,
-    status::Counts,
     workers::Watch,
 };
 
@@ -74,7 +74,9 @@ pub struct Stack {
     last_ping: Instant,
     last_progress: Instant,
     sink: String,
-    counts: Counts,
+    inbox: Inbox<'static>,
+    /// Commands that could not be written down.
+    refused: u64,
     divergences: u64,
     history: History,
     syncs: Vec<(u64, Seq)>,
@@ -109,6 +111,7 @@ impl Stack {
                 return Err(why);
             }
         };
+        let inbox = platform::shared::inbox(&options.instance)?;
         launcher(&ToLauncher::List)?;
         launcher(&ToLauncher::Alive)?;
         let now = Instant::now();
@@ -128,7 +131,8 @@ impl Stack {
             last_ping: now,
             last_progress: now,
             sink: options.sink.clone(),
-            counts: Counts::default(),
+            inbox,
+            refused: 0,
             divergences: 0,
             history: History::default(),
             syncs: Vec::new(),
@@ -568,7 +572,6 @@ impl Stack {
     fn hear_peer(&mut self, who: &Introduction, said: FromPeer) {
         match said {
             FromPeer::Submit(submissions) => self.submit(who, submissions),
-            FromPeer::Rejected(count) => self.counts.rejected += count,
             FromPeer::Sink(text) => self.sink = text,
             FromPeer::Note(text) => say::line(&who.service.to_string(), &text),
             FromPeer::Up => {

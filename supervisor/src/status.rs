@@ -6,13 +6,6 @@ use serde_json::{Value, json};
 
 use crate::peers::{Peers, rss_kib};
 
-/// Counts of commands.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub accepted: u64,
-    pub rejected: u64,
-}
-
 /// The list of services.
 pub fn services(
     peers: &mut Peers,

@@ -107,6 +107,7 @@ fn from_log(log: &mut LogTail, config: Config) -> Result<(Engine, Mark)> {
             Record::Command {
                 seq: Seq(1),
                 command: Command::Patch(json),
+                ..
             } => {
                 let engine = Engine::new(&Patch::from_json(&json)?, config)?;
                 first = Some((engine, offset, log.offset()));

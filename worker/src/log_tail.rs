@@ -69,7 +69,7 @@ impl LogTail {
         let mut records = command_log::records(&bytes);
         let mut found = Vec::new();
         while let Some((at, record)) = records.next() {
-            if let Record::Command { seq, command } = record {
+            if let Record::Command { seq, command, .. } = record {
                 found.push(Numbered {
                     seq,
                     offset: start + at,
@@ -113,6 +113,7 @@ mod tests {
                 _ => Command::Event(Event::Run(seq % 2 == 0)),
             };
             whole.extend(command_log::encode(&Record::Command {
+                token: 0,
                 seq: Seq(seq),
                 command,
             }));

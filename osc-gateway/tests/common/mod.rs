@@ -1,8 +1,15 @@
 //! What the tests share: the default patch's names, datagrams, a seeded source of numbers.
 #![allow(dead_code, missing_docs)]
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
+use ::common::{
+    inbox::{INBOX_WORDS, Inbox},
+    sync::heap,
+};
 use osc_gateway::namespace::{Module, Namespace, Param};
 use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 
@@ -57,6 +64,17 @@ pub fn default_names(generation: u64) -> Namespace {
             module("out", false, vec![param("gain", "", 0.0, 1.0)]),
         ],
     }
+}
+
+/// Tickets only grow.
+pub fn ticket() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An inbox of its own, on the heap, for as long as the test runs.
+pub fn inbox() -> Inbox<'static> {
+    Inbox::create(Vec::leak(heap(INBOX_WORDS))).unwrap()
 }
 
 pub fn sender(port: u16) -> SocketAddr {

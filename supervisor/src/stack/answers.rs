@@ -26,7 +26,6 @@ impl Stack {
             }
             Request::PatchLoad(json) => match self.music.load(&json) {
                 Ok(numbered) => {
-                    self.counts.accepted += numbered.len() as u64;
                     self.broadcast(&numbered);
                     if let Some(gateway) = self.peers.gateway() {
                         let _ = gateway.send(self.music.announcement());
@@ -196,6 +195,10 @@ impl Stack {
         let realtime = stage.slot(preference.slot).notes() & 1 != 0;
         let services = status::services(&mut self.peers, supervision, self.start);
         let complaints = self.complaints();
+        let inbox = self.inbox.counters();
+        // The first command is the patch to start with.
+        let accepted = self.music.log.seq().0.saturating_sub(1);
+        let rejected = inbox.rejected + self.refused;
         let (quarantined, bypassed) = self.findings.show();
         let applied = stage.slot(preference.slot).applied().0.saturating_sub(1);
         json!({
@@ -207,9 +210,9 @@ impl Stack {
             "services": services,
             "audio": status::audio(&stage, &self.sink, self.cursor.gap_ms()),
             "commands": {
-                "received": self.counts.accepted + self.counts.rejected,
-                "accepted": self.counts.accepted, "rejected": self.counts.rejected,
-                "applied": applied,
+                "received": accepted + rejected, "accepted": accepted, "rejected": rejected,
+                "applied": applied, "datagrams": inbox.received,
+                "dropped_by_kernel": inbox.dropped,
             },
             "switches": self.history.show_switches(),
             "replacements": self.history.show_replacements(),

@@ -13,12 +13,15 @@ impl Stack {
     pub(super) fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
         let mut outcomes = Vec::with_capacity(submissions.len());
         let mut events = Vec::new();
-        let mut tokens = Vec::new();
         for (token, submission) in submissions {
             match submission {
+                // Handed in again by a gateway that did not live to hear the outcome, or that heard
+                // of a supervisor's end before it heard the outcome.
+                Submission::Event { .. } if token <= self.music.log.token() => {
+                    outcomes.push((token, Outcome::Accepted(self.music.log.seq())));
+                }
                 Submission::Event { generation, event } if generation == self.music.generation => {
-                    events.push(event);
-                    tokens.push(token);
+                    events.push((token, event));
                 }
                 Submission::Event { .. } => outcomes.push((token, Outcome::Stale)),
                 Submission::Sync => {
@@ -31,24 +34,17 @@ impl Stack {
             }
         }
         if !events.is_empty() {
+            let tokens = events.iter().map(|(token, _)| *token);
             match self.music.accept(&events) {
                 Ok(numbered) => {
-                    self.counts.accepted += numbered.len() as u64;
-                    outcomes.extend(
-                        tokens
-                            .iter()
-                            .zip(&numbered)
-                            .map(|(t, n)| (*t, Outcome::Accepted(n.seq))),
-                    );
+                    let accepted = numbered.iter().map(|n| Outcome::Accepted(n.seq));
+                    outcomes.extend(tokens.zip(accepted));
                     self.broadcast(&numbered);
                 }
                 Err(why) => {
-                    self.counts.rejected += tokens.len() as u64;
-                    outcomes.extend(
-                        tokens
-                            .iter()
-                            .map(|t| (*t, Outcome::Refused(format!("not accepted: {why}")))),
-                    );
+                    self.refused += events.len() as u64;
+                    let refused = format!("not accepted: {why}");
+                    outcomes.extend(tokens.map(|t| (t, Outcome::Refused(refused.clone()))));
                 }
             }
         }
