@@ -196,6 +196,23 @@ impl<'a> Inbox<'a> {
         }
     }
 
+    /// The datagram of a ticket that may be done with, while its place has not been taken by another.
+    #[must_use]
+    pub fn recall(&self, ticket: u64) -> Option<Datagram> {
+        let there = ticket > 0 && ticket < self.tail() && ticket + INBOX_SLOTS >= self.tail();
+        let found = there.then(|| self.datagram(ticket))?;
+        // The length of what is done with is gone; the rest is still there.
+        let length = match found.length {
+            0 => DATAGRAM_BYTES_MAX,
+            length => length,
+        };
+        let bytes = bytes_of(
+            &self.slot_words(ticket)[DATA..],
+            length.min(DATAGRAM_BYTES_MAX),
+        );
+        Some(Datagram { bytes, ..found })
+    }
+
     /// Counts messages refused.
     pub fn add_rejected(&self, count: u64) {
         self.words[REJECTED].store(self.get(REJECTED) + count, Ordering::Relaxed);

@@ -209,6 +209,8 @@ pub enum ToGateway {
     },
     /// What became of submissions: token and outcome.
     Outcomes(Vec<(u64, Outcome)>),
+    /// A command that was accepted under that token is left out after all; to be told to its sender.
+    Quarantined(u64, String),
     /// To be answered with `Pong`.
     Ping,
     /// Do yourself this harm.

@@ -258,15 +258,7 @@ impl Stack {
     /// # Errors
     /// When it cannot be sent.
     pub fn osc_send(&self, address: &str, value: Option<f32>) -> Result<()> {
-        let mut bytes = padded(address);
-        match value {
-            Some(value) => {
-                bytes.extend(padded(",f"));
-                bytes.extend(value.to_be_bytes());
-            }
-            None => bytes.extend(padded(",")),
-        }
-        self.raw_send(&bytes)
+        self.raw_send(&datagram(address, value))
     }
 
     /// Sends any datagram.
@@ -276,6 +268,23 @@ impl Stack {
     pub fn raw_send(&self, bytes: &[u8]) -> Result<()> {
         self.socket.send_to(bytes, &self.osc)?;
         Ok(())
+    }
+
+    /// The replies to that address that have come to the socket that [`Self::osc_send`] sends from, as
+    /// text with the bytes that are none replaced.
+    #[must_use]
+    pub fn replies(&self, address: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut buffer = [0; 8_192];
+        let _ = self.socket.set_nonblocking(true);
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let text = text(&buffer[..length]);
+            if text.starts_with(address) {
+                found.push(text);
+            }
+        }
+        let _ = self.socket.set_nonblocking(false);
+        found
     }
 
     /// What it has written into its log.
@@ -413,6 +422,20 @@ pub fn understudy(folder: &Path) -> Command {
         .env("XDG_STATE_HOME", folder.join("state"))
         .current_dir(folder);
     command
+}
+
+/// An OSC message: an address and one float, or none.
+#[must_use]
+pub fn datagram(address: &str, value: Option<f32>) -> Vec<u8> {
+    let mut bytes = padded(address);
+    match value {
+        Some(value) => {
+            bytes.extend(padded(",f"));
+            bytes.extend(value.to_be_bytes());
+        }
+        None => bytes.extend(padded(",")),
+    }
+    bytes
 }
 
 fn padded(text: &str) -> Vec<u8> {

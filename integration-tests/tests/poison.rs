@@ -72,6 +72,17 @@ fn a_poison_command(fault: &str) -> Result<()> {
         stack.wait_for("protection", |s| s["state"] == "protected")?;
     }
     let status = stack.status()?;
+    let fails = stack.replies("/fail");
+    assert_eq!(
+        fails.len(),
+        rounds,
+        "each quarantine was told to its sender"
+    );
+    assert!(
+        fails
+            .iter()
+            .all(|fail| fail.contains("/mod/filter/q") && fail.contains("left out"))
+    );
     assert_eq!(value(&stack, 1, "attack")?, Some(11.0));
     assert_eq!(value(&stack, 1, "release")?, Some(13.0));
     assert!(value(&stack, 2, "q")?.is_none_or(|q| (q - 0.777).abs() > 1e-3));

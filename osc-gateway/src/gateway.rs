@@ -56,6 +56,15 @@ impl Gateway {
         }
     }
 
+    /// What a datagram asked for was accepted, and is left out after all.
+    pub fn tell_refused(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
+        let address = decode::address_of(bytes).unwrap_or("/").to_owned();
+        self.outbox.push(Addressed {
+            to: sender,
+            reply: Reply::Fail(address, why),
+        });
+    }
+
     /// The oldest ticket whose events have not all had their outcome.
     #[must_use]
     pub fn oldest(&self) -> Option<u64> {

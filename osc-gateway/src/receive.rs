@@ -30,6 +30,7 @@ use crate::{
     gateway::Gateway,
     namespace::Namespace,
     reply::{self, Reply},
+    sessions,
     supervisor::News,
 };
 
@@ -211,6 +212,14 @@ impl Server {
                             modules: Vec::new(),
                         });
                     }
+                }
+            }
+            News::Said(ToGateway::Quarantined(token, why)) => {
+                let ticket = sessions::ticket_of(token);
+                if let Some(datagram) = self.inbox.recall(ticket)
+                    && let Some(sender) = inbox::sender(&datagram)
+                {
+                    self.gateway.tell_refused(sender, &datagram.bytes, why);
                 }
             }
             News::Said(ToGateway::Ping) => drop(self.tell(FromPeer::Pong)),

@@ -47,6 +47,12 @@ pub enum Work {
     Status,
 }
 
+/// The ticket of the datagram that a token belongs to.
+#[must_use]
+pub const fn ticket_of(token: u64) -> u64 {
+    token >> INDEX_BITS
+}
+
 #[derive(Debug)]
 struct Pending {
     group: u64,
@@ -159,7 +165,7 @@ impl Sessions {
     pub fn oldest(&self) -> Option<u64> {
         let event = |p: &Pending| matches!(p.work, Kept::Event { .. });
         let mut events = self.pending.iter().filter(|(_, pending)| event(pending));
-        events.next().map(|(token, _)| token >> INDEX_BITS)
+        events.next().map(|(token, _)| ticket_of(*token))
     }
 
     /// Takes in what one message asks for, all of it or nothing.

@@ -9,7 +9,9 @@ use ::common::{
     units::Seq,
 };
 use common::{default_names, osc, sender};
-use osc_gateway::{gateway::Gateway, namespace::Namespace, reply::Reply, sessions::PENDING_MAX};
+use osc_gateway::{
+    gateway::Gateway, namespace::Namespace, reply::Reply, sessions::PENDING_PER_SENDER_MAX,
+};
 
 fn ready() -> Gateway {
     let mut gateway = Gateway::default();
@@ -181,10 +183,10 @@ fn refusals_status_and_sync_reach_their_sender() {
 fn what_does_not_fit_is_refused_and_the_rest_goes_out_in_batches() {
     let mut gateway = ready();
     gateway.link_broke();
-    for number in 0..PENDING_MAX + 3 {
+    for number in 0..PENDING_PER_SENDER_MAX + 3 {
         freq(&mut gateway, 1.0 + number as f32);
     }
-    assert_eq!(gateway.pending(), PENDING_MAX);
+    assert_eq!(gateway.pending(), PENDING_PER_SENDER_MAX);
     assert_eq!(replies(&mut gateway).len(), 3);
     assert_eq!(gateway.take_rejected(), 3);
     gateway.patch(default_names(1));
@@ -197,6 +199,6 @@ fn what_does_not_fit_is_refused_and_the_rest_goes_out_in_batches() {
         assert!(batch.len() <= ::common::limits::COMMANDS_PER_MESSAGE);
         out.extend(values(&batch));
     }
-    assert_eq!(out.len(), PENDING_MAX);
+    assert_eq!(out.len(), PENDING_PER_SENDER_MAX);
     assert!(out.is_sorted());
 }

@@ -32,6 +32,16 @@ pub struct Music {
     pub generation: u64,
 }
 
+/// A command that was looked up.
+pub struct Found {
+    /// What it was submitted under; 0 if no gateway did.
+    pub token: u64,
+    /// It is a whole patch.
+    pub is_patch: bool,
+    /// What it does, in a few words.
+    pub text: String,
+}
+
 impl Music {
     /// Begins a run: with the patch that was asked for, or where the last run has ended.
     ///
@@ -137,19 +147,27 @@ impl Music {
         spec.map_or_else(|| module.to_string(), |spec| format!("\"{}\"", spec.id))
     }
 
-    /// What a command does, in a few words, and whether it is a patch.
-    pub fn describe(&self, seq: Seq) -> Option<(String, bool)> {
+    /// The command of that number.
+    pub fn find(&self, seq: Seq) -> Option<Found> {
         let bytes = fs::read(&self.path).ok()?;
-        let command = command_log::records(&bytes).find_map(|(_, record)| match record {
+        command_log::records(&bytes).find_map(|(_, record)| match record {
             Record::Command {
                 seq: found,
+                token,
                 command,
-                ..
-            } if found == seq => Some(command),
+            } if found == seq => Some(Found {
+                token,
+                is_patch: matches!(command, Command::Patch(_)),
+                text: self.describe(&command),
+            }),
             _ => None,
-        })?;
-        let text = match command {
-            Command::Patch(_) => return Some(("a patch".into(), true)),
+        })
+    }
+
+    /// What a command does, in a few words.
+    fn describe(&self, command: &Command) -> String {
+        match *command {
+            Command::Patch(_) => "a patch".into(),
             Command::Event(Event::Param {
                 module,
                 param,
@@ -166,8 +184,7 @@ impl Music {
                 format!("gate of {} to {level}", self.module_name(module))
             }
             Command::Event(event) => format!("{event:?}"),
-        };
-        Some((text, false))
+        }
     }
 
     /// Writes down that the commands `first` to `last` are left out.

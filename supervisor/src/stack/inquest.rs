@@ -3,7 +3,7 @@
 
 use common::{
     command::{Command, Event},
-    message::{Ending, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Service, exit},
+    message::{Ending, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Service, ToGateway, exit},
     ring::Proof,
     stage::{Decision, Phase},
     units::{BlockIndex, Incarnation, Seq, Slot},
@@ -297,10 +297,13 @@ impl Stack {
 
     /// Leaves a command out; if it was a patch, all that was meant for it too.
     fn quarantine(&mut self, seq: Seq) {
-        let Some((what, patch)) = self.music.describe(seq) else {
+        let Some(found) = self.music.find(seq) else {
             return;
         };
-        let last = if patch { self.music.log.seq() } else { seq };
+        let last = match found.is_patch {
+            true => self.music.log.seq(),
+            false => seq,
+        };
         for seq in seq.0..=last.0 {
             self.shared.stage.quarantine(Seq(seq));
         }
@@ -310,12 +313,17 @@ impl Stack {
                 &format!("the command log cannot be written: {why}"),
             );
         }
-        if patch && let Some(gateway) = self.peers.gateway() {
-            let _ = gateway.send(self.music.announcement());
-        }
+        let what = found.text;
         let text =
             format!("command {seq} ({what}) kills the worker that applies it; it is left out");
         say::line("supervisor", &text);
+        if let Some(gateway) = self.peers.gateway() {
+            if found.is_patch {
+                let _ = gateway.send(self.music.announcement());
+            }
+            let why = format!("left out: {what} killed the worker that applied it");
+            let _ = gateway.send(ToGateway::Quarantined(found.token, why));
+        }
         keep(
             &mut self.findings.quarantined,
             json!({ "command": seq.0, "what": what }),
