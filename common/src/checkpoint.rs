@@ -22,7 +22,13 @@ const SUM: usize = STAMP + 5;
 const ARENA: usize = STAMP + 8;
 
 /// Words of a checkpoint.
-pub const CHECKPOINT_WORDS: usize = ARENA + ARENA_BYTES_MAX as usize / 8;
+pub const CHECKPOINT_WORDS: usize = checkpoint_words(ARENA_BYTES_MAX as usize);
+
+/// Words of a checkpoint that an arena of that many bytes fills.
+#[must_use]
+pub const fn checkpoint_words(arena_bytes: usize) -> usize {
+    ARENA + arena_bytes.div_ceil(8)
+}
 
 /// What goes with the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +95,14 @@ impl<'a> Checkpoint<'a> {
         for (word, value) in self.words[SEQ..].iter().zip(head) {
             word.store(value, Ordering::Relaxed);
         }
-        for (word, chunk) in self.words[ARENA..].iter().zip(arena.chunks(8)) {
+        let (whole, rest) = arena.as_chunks::<8>();
+        for (word, eight) in self.words[ARENA..].iter().zip(whole) {
+            word.store(u64::from_le_bytes(*eight), Ordering::Relaxed);
+        }
+        if !rest.is_empty() {
             let mut eight = [0; 8];
-            eight[..chunk.len()].copy_from_slice(chunk);
-            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+            eight[..rest.len()].copy_from_slice(rest);
+            self.words[ARENA + whole.len()].store(u64::from_le_bytes(eight), Ordering::Relaxed);
         }
         // SYNC: checkpoint complete (writer)
         self.words[STAMP].store(mark.block.0 + 1, Ordering::Release);
@@ -137,10 +147,12 @@ impl<'a> Checkpoint<'a> {
         let bytes = usize::try_from(get(BYTES))
             .ok()
             .filter(|n| *n as u64 <= ARENA_BYTES_MAX)?;
-        let mut arena: Vec<u8> = self.words[ARENA..ARENA + bytes.div_ceil(8)]
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
-            .collect();
+        let words = &self.words[ARENA..ARENA + bytes.div_ceil(8)];
+        let mut arena = vec![0; words.len() * 8];
+        let (chunks, _) = arena.as_chunks_mut::<8>();
+        for (eight, word) in chunks.iter_mut().zip(words) {
+            *eight = word.load(Ordering::Relaxed).to_le_bytes();
+        }
         arena.truncate(bytes);
         let expected = get(SUM);
         // SYNC: checkpoint broken (reader)

@@ -1,7 +1,7 @@
 //! All segments of an instance, under their names: made by the supervisor, opened by the others.
 
 use common::{
-    checkpoint::{CHECKPOINT_WORDS, Checkpoint},
+    checkpoint::{CHECKPOINT_WORDS, Checkpoint, checkpoint_words},
     inbox::{INBOX_WORDS, Inbox},
     layout::LayoutError,
     ring::{Ring, ring_words},
@@ -26,6 +26,23 @@ pub struct Shared {
     pub rings: [Ring<'static>; 2],
     /// The two checkpoints of both slots.
     pub checkpoints: [[Checkpoint<'static>; 2]; 2],
+}
+
+/// Makes room in all checkpoints of an instance for an arena of that many bytes.
+///
+/// # Errors
+/// When there is none.
+pub fn reserve_checkpoints(instance: &str, arena_bytes: usize) -> Result<(), SharedError> {
+    let names = Names::of(instance)?;
+    for slot in Slot::ALL {
+        for which in 0..2 {
+            shm::reserve(
+                &names.checkpoint(slot, which),
+                checkpoint_words(arena_bytes),
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// The inbox of an instance, which only gateway and supervisor map.
@@ -81,11 +98,12 @@ impl Names {
 }
 
 impl Shared {
-    /// Makes all segments; the stage last, so that whoever finds it finds all.
+    /// Makes all segments, with room in the checkpoints for an arena of that many bytes; the stage
+    /// last, so that whoever finds it finds all.
     ///
     /// # Errors
     /// When there is no room or the names are taken.
-    pub fn create(instance: &str, shape: &Shape) -> Result<Self, SharedError> {
+    pub fn create(instance: &str, shape: &Shape, arena_bytes: usize) -> Result<Self, SharedError> {
         let names = Names::of(instance)?;
         let samples = shape.block_samples();
         let (rings, checkpoints) = parts(
@@ -96,7 +114,10 @@ impl Shared {
             },
             |slot, which| {
                 let name = names.checkpoint(slot, which);
-                let words = fresh(&name, CHECKPOINT_WORDS)?;
+                shm::unlink(&name);
+                // What another patch takes is reserved when it is accepted.
+                let words =
+                    shm::create_partly(&name, CHECKPOINT_WORDS, checkpoint_words(arena_bytes))?;
                 Checkpoint::create(words).map_err(|e| SharedError::Layout(name, e))
             },
         )?;

@@ -34,6 +34,19 @@ pub fn name(instance: &str, launcher: u32, what: &str) -> String {
 /// # Errors
 /// When it exists already, or there is no room.
 pub fn create(name: &str, words: usize) -> Result<&'static [AtomicU64], ShmError> {
+    create_partly(name, words, words)
+}
+
+/// The same, with room for the first words only: the rest must not be touched before it has been
+/// reserved, too.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_partly(
+    name: &str,
+    words: usize,
+    reserved: usize,
+) -> Result<&'static [AtomicU64], ShmError> {
     let bytes = words * 8;
     let mut segment = ShmemConf::new()
         .os_id(name)
@@ -41,18 +54,23 @@ pub fn create(name: &str, words: usize) -> Result<&'static [AtomicU64], ShmError
         .create()
         .map_err(|e| ShmError::Map(name.into(), e))?;
     segment.set_owner(false);
-    let reserved = OpenOptions::new()
-        .write(true)
-        .open(path(name))
-        .and_then(|file| {
-            let flags = rustix::fs::FallocateFlags::empty();
-            rustix::fs::fallocate(&file, flags, 0, bytes as u64).map_err(Into::into)
-        });
-    if let Err(error) = reserved {
+    if let Err(error) = reserve(name, reserved) {
         let _ = fs::remove_file(path(name));
-        return Err(ShmError::Room(name.into(), bytes, error));
+        return Err(error);
     }
     Ok(words_of(segment))
+}
+
+/// Reserves the first words of a segment: what is reserved can be touched.
+///
+/// # Errors
+/// When there is no room.
+pub fn reserve(name: &str, words: usize) -> Result<(), ShmError> {
+    let bytes = words * 8;
+    let file = OpenOptions::new().write(true).open(path(name));
+    let flags = rustix::fs::FallocateFlags::empty();
+    file.and_then(|file| Ok(rustix::fs::fallocate(&file, flags, 0, bytes as u64)?))
+        .map_err(|error| ShmError::Room(name.into(), bytes, error))
 }
 
 /// Maps a segment that another process has made, until this process ends.

@@ -26,6 +26,7 @@ pub struct Music {
     /// Where commands and decisions are written down.
     pub log: CommandLog,
     path: PathBuf,
+    instance: String,
     patch: Patch,
     config: Config,
     /// Grows with each patch: events are resolved against one.
@@ -43,11 +44,12 @@ pub struct Found {
 }
 
 impl Music {
-    /// Begins a run: with the patch that was asked for, or where the last run has ended.
+    /// Begins a run: with the patch that was asked for, or where the last run has ended. Returns the
+    /// bytes of its state, too.
     ///
     /// # Errors
     /// When the patch or the last run's log cannot be used.
-    pub fn begin(options: &Options, paths: &Paths, shape: Shape) -> Result<Self> {
+    pub fn begin(options: &Options, paths: &Paths, shape: Shape) -> Result<(Self, usize)> {
         let (current, previous) = (paths.command_log(), paths.previous_command_log());
         if current.exists() {
             fs::rename(&current, &previous)?;
@@ -63,7 +65,7 @@ impl Music {
             (None, None) => (Patch::default_patch(), None),
         };
         let config = Config::from(shape);
-        check(&patch, config)?;
+        let arena_bytes = check(&patch, config)?;
         let mut log = CommandLog::create(&current, shape, patch.to_json())
             .with_context(|| format!("cannot write {}", current.display()))?;
         if let Some(arena) = arena {
@@ -81,13 +83,15 @@ impl Music {
                 );
             }
         }
-        Ok(Self {
+        let music = Self {
             log,
             path: current,
+            instance: options.instance.clone(),
             patch,
             config,
             generation: 1,
-        })
+        };
+        Ok((music, arena_bytes))
     }
 
     /// Goes on with the run that another supervisor has begun.
@@ -102,6 +106,7 @@ impl Music {
         Ok(Self {
             log,
             path,
+            instance: paths.instance.clone(),
             patch,
             config: shape.into(),
             generation,
@@ -207,7 +212,8 @@ impl Music {
     /// When it is not one, is too large or cannot be written down; then nothing changes.
     pub fn load(&mut self, json: &str) -> Result<Vec<Numbered>> {
         let patch = Patch::from_json(json)?;
-        check(&patch, self.config)?;
+        let arena_bytes = check(&patch, self.config)?;
+        platform::shared::reserve_checkpoints(&self.instance, arena_bytes)?;
         let numbered = self
             .log
             .accept(vec![(0, Command::Patch(patch.to_json()))])?;
@@ -250,7 +256,8 @@ fn in_force(records: impl Iterator<Item = Record> + Clone) -> (Patch, u64) {
     (patch, generation)
 }
 
-fn check(patch: &Patch, config: Config) -> Result<()> {
+/// Checks that a patch can be played; returns the bytes of its state.
+fn check(patch: &Patch, config: Config) -> Result<usize> {
     let json = patch.to_json().len();
     anyhow::ensure!(
         json <= PATCH_BYTES_MAX,
@@ -261,7 +268,7 @@ fn check(patch: &Patch, config: Config) -> Result<()> {
         arena <= ARENA_BYTES_MAX,
         "the patch needs {arena} bytes of state, the limit is {ARENA_BYTES_MAX}"
     );
-    Ok(())
+    Ok(arena as usize)
 }
 
 /// Where the run of that log has ended; `None`, with a line for the log, where there is none.

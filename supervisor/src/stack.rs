@@ -647,7 +647,7 @@ fn begin_fresh(options: &Options, paths: &Paths) -> Result<(Shared, Music)> {
         );
     }
     // The log first: whoever finds the stage finds a log that begins.
-    let music = Music::begin(options, paths, shape)?;
-    let shared = Shared::create(&options.instance, &shape)?;
+    let (music, arena_bytes) = Music::begin(options, paths, shape)?;
+    let shared = Shared::create(&options.instance, &shape, arena_bytes)?;
     Ok((shared, music))
 }

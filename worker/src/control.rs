@@ -2,7 +2,15 @@
 //!
 //! Without a supervisor it goes on: the log is there, and a new supervisor will be.
 
-use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        atomic::Ordering,
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 use common::{
@@ -38,12 +46,16 @@ pub fn serve(
     mut log: LogTail,
 ) -> Result<()> {
     let mut waiting: VecDeque<Numbered> = std::mem::take(&mut handle.backlog).into();
-    let introduction = Introduction {
-        service: Service::Worker(slot),
-        pid: std::process::id(),
-        incarnation,
+    let seeker = Seeker {
+        paths: paths.clone(),
+        introduction: Introduction {
+            service: Service::Worker(slot),
+            pid: std::process::id(),
+            incarnation,
+        },
     };
-    let mut link: Option<(LinkSender<FromPeer>, LinkReceiver<ToWorker>)> = None;
+    let mut sought = seeker.seek();
+    let mut link: Option<Link> = None;
     let mut mute = false;
     loop {
         hand_on(&mut handle, &mut waiting, slot);
@@ -55,10 +67,7 @@ pub fn serve(
         }
         while handle.retired.pop().is_ok() {}
         let Some((sender, receiver)) = link.as_ref() else {
-            link = link::connect(paths, introduction.clone()).ok();
-            if link.is_none() {
-                std::thread::sleep(LOOK);
-            }
+            link = sought.recv_timeout(LOOK).ok();
             continue;
         };
         if mute {
@@ -81,8 +90,36 @@ pub fn serve(
                 std::thread::sleep(Duration::from_secs(3600));
             }
             Ok(Some(ToWorker::Inject(fault))) => handle.between.faults.request(fault),
-            Err(_) => link = None,
+            Err(_) => {
+                link = None;
+                sought = seeker.seek();
+            }
         }
+    }
+}
+
+type Link = (LinkSender<FromPeer>, LinkReceiver<ToWorker>);
+
+/// Seeks the supervisor on a thread of its own: while none is there, what is missing is still taken
+/// from the log.
+struct Seeker {
+    paths: Paths,
+    introduction: Introduction,
+}
+
+impl Seeker {
+    fn seek(&self) -> Receiver<Link> {
+        let (found, out) = mpsc::channel();
+        let (paths, introduction) = (self.paths.clone(), self.introduction.clone());
+        thread::spawn(move || {
+            loop {
+                match link::connect(&paths, introduction.clone()) {
+                    Ok(link) => return drop(found.send(link)),
+                    Err(_) => thread::sleep(LOOK),
+                }
+            }
+        });
+        out
     }
 }
 

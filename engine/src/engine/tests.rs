@@ -386,30 +386,23 @@ fn a_trace_names_each_module_in_the_order_of_work() {
 }
 
 #[test]
-fn the_largest_patch_fits_a_checkpoint() {
-    for kind in crate::catalog::all() {
+fn a_patch_with_more_state_than_a_checkpoint_holds_is_refused() {
+    let echoes = |count: usize| {
         let spec = |n: usize| crate::patch::ModuleSpec {
             id: format!("m{n}"),
-            kind: if n == 0 {
-                "out".into()
-            } else {
-                kind.name.into()
-            },
+            kind: if n == 0 { "out".into() } else { "delay".into() },
             params: std::collections::BTreeMap::new(),
         };
-        if kind.name != "out" {
-            let patch = Patch {
-                version: 1,
-                modules: (0..1_000).map(spec).collect(),
-                cables: vec![],
-            };
-            assert!(
-                engine(&patch).arena_len_bytes() as u64 <= ARENA_BYTES_MAX,
-                "{}",
-                kind.name
-            );
-        }
-    }
+        let patch = Patch {
+            version: 1,
+            modules: (0..=count).map(spec).collect(),
+            cables: vec![],
+        };
+        Engine::new(&patch, CONFIG).map(|engine| engine.arena_len_bytes() as u64)
+    };
+    assert!(echoes(200).unwrap() <= ARENA_BYTES_MAX);
+    let error = echoes(999).err().unwrap().to_string();
+    assert!(error.contains("a checkpoint holds"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The palette: one file a module type, listed here.
 
 mod adsr;
+mod delay;
 mod filter;
 mod mixer;
 mod noise;
@@ -29,6 +30,7 @@ palette![
     adsr::Adsr,
     filter::Filter,
     vca::Vca,
+    delay::Delay,
     mixer::Mixer,
     out::Out,
 ];

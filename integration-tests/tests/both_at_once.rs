@@ -1,0 +1,135 @@
+//! Outside the fault model: both workers at once. Nothing is lost, and the music comes back where it
+//! was, before the lead is used up where that is possible.
+
+use std::{
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use integration_tests::{
+    ear::{self, percentile},
+    random::Random,
+    stack::{Recording, Stack, count_of, number, workers},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// SIGKILL to both, by one call.
+fn kill_both(status: &Value) -> Result<()> {
+    let pids: Vec<String> = workers(status).map(|s| s["pid"].to_string()).collect();
+    let killed = Command::new("kill").arg("-9").args(&pids).status()?;
+    assert!(killed.success() && pids.len() == 2);
+    Ok(())
+}
+
+/// In time, and without a clock.
+fn both_killed(options: &[&str], clocked: bool) -> Result<()> {
+    let kills = count_of("UNDERSTUDY_KILLS", 100);
+    let (stack, recording) = Stack::start_wav(options)?;
+    let mut random = Random::seeded(41);
+    stack.osc_send("/test", None)?;
+    for _ in 0..kills {
+        stack.wait_protected()?;
+        stack.osc_send("/mod/sine/freq", Some(200.0 + random.below(500) as f32))?;
+        sleep(Duration::from_micros(random.below(9_000)));
+        kill_both(&stack.status()?)?;
+        stack.expect_replacements(2);
+    }
+    stack.wait_protected()?;
+    let status = stack.status()?;
+    let concealed = number(&status, "/audio/concealed_blocks")?;
+    let log = stack.log();
+    assert_eq!(concealed, 0, "{status:#}\n{log}");
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    println!(
+        "FIGURE both killed at once {kills} times{}: concealed {concealed}, samples that differ {differing} of {compared}",
+        if clocked {
+            ", lead 8"
+        } else {
+            " without a clock"
+        },
+    );
+    assert_eq!(differing, 0);
+    Ok(())
+}
+
+#[test]
+fn both_workers_killed_at_once_in_time_cannot_be_heard() -> Result<()> {
+    both_killed(&["--lead", "8"], true)
+}
+
+#[test]
+fn both_workers_killed_at_once_without_a_clock_leave_every_sample_as_it_was() -> Result<()> {
+    both_killed(&["--freewheel", "--channels", "1"], false)
+}
+
+/// 200 modules, 195 of them echoes: 16 MiB of state.
+fn large_patch() -> Value {
+    let mut modules = vec![json!({"id": "sine", "type": "sine"})];
+    let mut cables = Vec::new();
+    let mut before = "sine".to_owned();
+    for number in 0..198 {
+        let id = format!("d{number}");
+        let params = json!({"time": 20.0 + f64::from(number), "feedback": 0.3, "mix": 0.05});
+        modules.push(json!({"id": id, "type": "delay", "params": params}));
+        cables.push(json!({"from": before, "to": id}));
+        before = id;
+    }
+    modules.push(json!({"id": "out", "type": "out"}));
+    cables.push(json!({"from": before, "to": "out"}));
+    json!({"version": 1, "modules": modules, "cables": cables})
+}
+
+/// The same with much to restore: how long it is silent, and that nothing is lost.
+#[test]
+fn both_workers_killed_at_once_with_a_large_state_come_back_soon() -> Result<()> {
+    let kills = count_of("UNDERSTUDY_KILLS", 100).min(100);
+    let folder = TempDir::new()?;
+    let patch = folder.path().join("large.json");
+    std::fs::write(&patch, large_patch().to_string())?;
+    let recording = Recording::in_folder(TempDir::new()?);
+    let sink = format!("wav:{}", recording.wav.display());
+    let patch = patch.display().to_string();
+    let stack = Stack::start_in(
+        folder,
+        &["--sink", &sink, "--lead", "8", "--patch", &patch],
+        &[],
+    )?;
+    let mut random = Random::seeded(42);
+    let mut silences = Vec::new();
+    for _ in 0..kills {
+        stack.wait_protected()?;
+        // A checkpoint or two later.
+        sleep(Duration::from_micros(100_000 + random.below(100_000)));
+        let before = stack.status()?;
+        kill_both(&before)?;
+        stack.expect_replacements(2);
+        stack.wait_protected()?;
+        let concealed = |s: &Value| number(s, "/audio/concealed_blocks");
+        let blocks = concealed(&stack.status()?)? - concealed(&before)?;
+        silences.push(blocks as f64 * 128.0 / 48.0);
+    }
+    let begun = Instant::now();
+    let status = stack.status()?;
+    let log = stack.log();
+    let remains = stack.down()?;
+    let mut rendered = Vec::new();
+    remains.replay(|block| rendered.extend_from_slice(block))?;
+    let heard = ear::read_wav(&recording.wav)?;
+    let (p50, p99) = (
+        percentile(&mut silences, 0.5),
+        percentile(&mut silences, 0.99),
+    );
+    println!(
+        "FIGURE both killed at once {kills} times with 200 modules and 16 MiB of state, lead 8: silence p50 {p50:.1} ms, p99 {p99:.1} ms; blocks concealed {}; replayed {} samples in {:.1} s",
+        status["audio"]["concealed_blocks"],
+        rendered.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    let missing = heard.len() - rendered.len();
+    let concealed = number(&status, "/audio/concealed_blocks")? as usize;
+    assert_eq!(missing, concealed * 256, "all else was played\n{log}");
+    Ok(())
+}
