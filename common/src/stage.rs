@@ -48,6 +48,8 @@ const HELD: usize = 34;
 const QUARANTINES: usize = 35;
 /// Written by the supervisor: 1 while a trial is under way, for which the checkpoints are kept.
 const KEEP_CHECKPOINTS: usize = 36;
+/// Written by the supervisor: the last life in slot 0 and in slot 1 whose blocks are wrong.
+const DISTRUSTED: usize = 37;
 /// Bells: one futex word (the low half) per listener; worker 0, worker 1, audio-out.
 const BELLS: usize = 40;
 const BELL_STRIDE: usize = 8;
@@ -556,6 +558,18 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn protected(&self) -> bool {
         self.get(PROTECTED) != 0
+    }
+
+    /// Says that this worker has published what is wrong: its blocks are played only where nobody else
+    /// has them. Written by the supervisor, read by audio-out.
+    pub fn distrust(&self, slot: Slot, incarnation: Incarnation) {
+        self.words[DISTRUSTED + slot.index()].store(incarnation.0, Ordering::Relaxed);
+    }
+
+    /// See [`Self::distrust`].
+    #[must_use]
+    pub fn distrusted(&self, slot: Slot) -> Incarnation {
+        Incarnation(self.get(DISTRUSTED + slot.index()))
     }
 
     /// Whether the checkpoints have to stay as they are, since a trial starts from one. Written by

@@ -83,7 +83,7 @@ impl Merger {
         out: &mut [f32],
     ) -> Taken {
         let preference = stage.preference();
-        let slots = [preference.slot, preference.slot.other()];
+        let slots = self.order(stage, rings, preference.slot);
         let mut nonsense = 0;
         let taken = slots.into_iter().find(|slot| {
             let found = look(rings, *slot, self.block, out);
@@ -95,7 +95,7 @@ impl Merger {
             Some(slot) => {
                 if slot != preference.slot {
                     stage.add_taken_across();
-                    if !stage.shape().freewheel {
+                    if !stage.shape().freewheel && slots[0] == preference.slot {
                         // Lost only to a newer switch, which is as good.
                         let _ = stage.switch(preference, slot);
                     }
@@ -120,6 +120,18 @@ impl Merger {
                 Taken::Concealed
             }
             None => Taken::Missing,
+        }
+    }
+
+    /// Whose ring is looked into first: the preferred one's, unless whoever published the block there
+    /// is known to have been wrong.
+    fn order(&self, stage: &Stage<'_>, rings: &[Ring<'_>; 2], preferred: Slot) -> [Slot; 2] {
+        let published = rings
+            .get(preferred.index())
+            .and_then(|ring| ring.published(self.block));
+        match published.is_some_and(|proof| proof.incarnation <= stage.distrusted(preferred)) {
+            true => [preferred.other(), preferred],
+            false => [preferred, preferred.other()],
         }
     }
 
@@ -325,6 +337,30 @@ mod tests {
                 Taken::From(Slot::Zero)
             );
             assert_eq!(stage.audio_counters().differing, 1);
+        });
+    }
+
+    #[test]
+    fn what_a_worker_published_that_was_wrong_is_played_only_if_nobody_else_has_the_block() {
+        with_stage(|stage, rings| {
+            let mut merger = Merger::new(&stage, BlockIndex(0));
+            let mut out = [0.0; 128];
+            (0..2).for_each(|block| publish(&rings[0], block, &[0.5; 128]));
+            publish(&rings[1], 0, &[0.25; 128]);
+            stage.distrust(Slot::Zero, Incarnation(1));
+            assert_eq!(
+                merger.take(&stage, &rings, true, &mut out),
+                Taken::From(Slot::One)
+            );
+            assert_eq!(
+                stage.preference().slot,
+                Slot::Zero,
+                "its next life may lead"
+            );
+            assert_eq!(
+                merger.take(&stage, &rings, true, &mut out),
+                Taken::From(Slot::Zero)
+            );
         });
     }
 

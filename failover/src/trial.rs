@@ -5,8 +5,10 @@
 //!
 //! ```text
 //!   commands held ──▶ try them ──▶ passed: let them in
-//!                        ▲  └────▶ died or hung at one: that one into quarantine
-//!                        └─────────────┘
+//!                      ▲  │ └────▶ died or hung at one: that one into quarantine
+//!                      │  │               │
+//!                      └──│───────────────┘
+//!                         └──────▶ died before it came to them: they are innocent, a module is not
 //!   checksums differ ──▶ render the block a third time ──▶ whoever differs from it is replaced
 //! ```
 //!
@@ -51,7 +53,7 @@ pub enum Case {
 pub enum End {
     /// It did what it was to do; a referee with the checksum that is right.
     Passed(Option<u64>),
-    /// It died of its own making, at that command.
+    /// It died of its own making, at that command, or with all up to that one in.
     Died(Seq),
     /// Somebody killed it, or it could not be started.
     Outside,
@@ -84,6 +86,8 @@ pub enum Action {
     Quarantine(Seq),
     /// Let in what is held above that number.
     Lift(Seq),
+    /// The same, and bypass the module that the trial died in: it kills without them.
+    Acquit(Seq),
     /// Replace this worker: it was wrong.
     Replace(Slot, Incarnation),
 }
@@ -252,6 +256,9 @@ impl Trials {
                 let replace = |slot: Slot| Action::Replace(slot, workers[slot.index()]);
                 actions.extend(found.into_iter().map(replace));
             }
+            (Case::Commands { after, .. }, End::Died(seq)) if seq <= after => {
+                actions.push(Action::Acquit(after));
+            }
             (case, _) if again => {
                 let tries = running.tries + 1;
                 self.start(now_us, case, tries, running.quarantined, actions);
@@ -341,6 +348,13 @@ mod tests {
         let last = Incarnation(u64::from(TRIES) + 1);
         let actions = trials.step(1, Event::Ended(last, End::Died(Seq(5))));
         assert_eq!(actions, [Action::Lift(Seq(4))]);
+    }
+
+    #[test]
+    fn who_dies_without_the_suspects_acquits_them() {
+        let mut trials = opened(COMMANDS);
+        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(4))));
+        assert_eq!(actions, [Action::Acquit(Seq(4))]);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use platform::{paths::Paths, realtime, shared::Shared};
 
 use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
 
-/// Blocks that are rendered after each command that is tried: some do harm only later.
+/// Blocks that are rendered before the commands that are tried, and after each of them: some do harm
+/// only later, and some harm comes without them.
 const BLOCKS_EACH: u64 = 16;
 
 /// What it is to find out.
@@ -121,13 +122,18 @@ impl Trial {
             self.render();
         }
         self.apply(after)?;
+        self.render_some();
         while self.mark.seq < last {
             self.apply(self.mark.seq.next())?;
-            for _ in 0..BLOCKS_EACH {
-                self.render();
-            }
+            self.render_some();
         }
         Ok(())
+    }
+
+    fn render_some(&mut self) {
+        for _ in 0..BLOCKS_EACH {
+            self.render();
+        }
     }
 
     /// Applies the commands up to `seq`, in order, but for those in quarantine.

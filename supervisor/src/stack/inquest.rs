@@ -5,7 +5,7 @@ use common::{
     command::{Command, Event},
     message::{Ending, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Service, ToGateway, exit},
     ring::Proof,
-    stage::{Decision, Phase},
+    stage::{Decision, Phase, SlotWords},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use failover::{
@@ -120,22 +120,24 @@ impl Stack {
 
     fn bypass(&mut self, block: BlockIndex, module: u16, applied: Seq) {
         let stage = self.shared.stage;
-        let Decision::Made { seq, sealed: false } = stage.decision(block, applied) else {
+        let decided = stage.decision(block, applied);
+        if matches!(
+            decided,
+            Decision::Made { sealed: true, .. } | Decision::Gone
+        ) {
             return; // the other one has rendered it
-        };
+        }
         if stage.held().is_some() {
             return; // what is held must not come in with the bypass
         }
         let Ok(numbered) = self.music.accept_own(Command::Event(Event::Bypass(module))) else {
             return;
         };
-        let bypass = numbered.last().map_or(seq, |n| n.seq);
+        let bypass = self.music.log.seq();
         self.findings.own.push(bypass);
-        if !stage.revise(block, seq, bypass) {
-            say::line(
-                "supervisor",
-                "a module was rendered after all; it is bypassed from now on",
-            );
+        // Where nobody has decided yet, whoever does will have it in.
+        if let Decision::Made { seq, .. } = decided {
+            let _ = stage.revise(block, seq, bypass);
         }
         self.broadcast(&numbered);
         let name = self.music.module_name(module);
@@ -258,10 +260,13 @@ impl Stack {
                 }
                 Action::Quarantine(seq) => self.quarantine(seq),
                 Action::Lift(after) => self.lift(after),
+                Action::Acquit(after) => self.acquit(after),
                 Action::Replace(slot, incarnation) => {
                     if self.watches[slot.index()].as_ref().map(Watch::incarnation)
                         == Some(incarnation)
                     {
+                        // What it has published stays where it is, but the other ring goes first.
+                        self.shared.stage.distrust(slot, incarnation);
                         // A single bit is nobody's making.
                         self.fail(
                             slot,
@@ -287,6 +292,17 @@ impl Stack {
             &format!("trial (life {life}) is started: {task}"),
         );
         self.spawn_trial(life, task);
+    }
+
+    /// What is held is innocent: the module that the trial died in is bypassed where the music stands.
+    fn acquit(&mut self, after: Seq) {
+        let stage = self.shared.stage;
+        let module = stage.trial().crumb().module;
+        self.lift(after);
+        let seats = Slot::ALL.map(|slot| stage.slot(slot));
+        if let Some(seat) = seats.into_iter().max_by_key(SlotWords::frontier) {
+            self.bypass(seat.frontier(), module, seat.applied());
+        }
     }
 
     fn lift(&mut self, after: Seq) {

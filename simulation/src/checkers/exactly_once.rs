@@ -1,0 +1,47 @@
+//! Every accepted command is in the log exactly once and in order; only poison is left out.
+
+use super::Violation;
+use crate::{music::Nature, world::Log};
+
+/// Checks the log against what the source was told to be accepted.
+///
+/// # Errors
+/// When a command is missing, doubled or out of order, or an innocent one was left out.
+pub fn check(log: &Log, acknowledged: u64, poison_can_be: bool) -> Result<(), Violation> {
+    let mut last = 0;
+    for (seq, command) in log.commands() {
+        if log.quarantined(seq)
+            && !matches!(
+                command.nature,
+                Nature::CrashOnApply
+                    | Nature::HangOnApply
+                    | Nature::CrashOnRender
+                    | Nature::CrashLater(_)
+            )
+        {
+            return Err(format!("command {seq} is harmless and was left out"));
+        }
+        if matches!(command.nature, Nature::Bypass(_)) {
+            if !poison_can_be {
+                return Err(format!(
+                    "command {seq} bypasses a module that harmed nobody"
+                ));
+            }
+            continue;
+        }
+        if command.token != last + 1 {
+            return Err(format!(
+                "command {seq} has token {}, {} was next",
+                command.token,
+                last + 1
+            ));
+        }
+        last = command.token;
+    }
+    if last < acknowledged {
+        return Err(format!(
+            "{acknowledged} commands were acknowledged, {last} are in the log"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! The worker that plays for nobody, as `worker --task` does it.
+
+use common::{
+    ring::checksum,
+    stage::{Crumb, Decision, Phase},
+    units::{BlockIndex, Incarnation, Seq, Slot},
+};
+use failover::trial::{Case, End};
+
+use crate::{
+    music::{Nature, Rendered, State},
+    world::{Event, FIRST, News, World},
+};
+
+/// A trial under way.
+#[derive(Debug)]
+pub struct TrialRun {
+    pub life: Incarnation,
+    case: Case,
+    /// The command that it is at.
+    pub at: Seq,
+}
+
+impl World<'_> {
+    /// The launcher starts it.
+    pub(crate) fn trial_starts(&mut self, life: Incarnation, case: Case) {
+        self.stage.trial().take_seat(life, BlockIndex(0), Seq(0));
+        self.trial = Some(TrialRun {
+            life,
+            case,
+            at: Seq(0),
+        });
+        let delay = 500 + self.dice.below(3_000);
+        self.clock.after(delay, Event::Trial(life));
+    }
+
+    /// Somebody ends it.
+    pub(crate) fn trial_killed(&mut self, life: Incarnation) {
+        if self.trial.as_ref().is_some_and(|t| t.life == life) {
+            self.trial_ends(life, End::Outside);
+        }
+    }
+
+    fn trial_ends(&mut self, life: Incarnation, end: End) {
+        self.trial = None;
+        self.news.push_back(News::TrialEnded(life, end));
+        let delay = 100 + self.dice.below(2_000);
+        self.clock.after(delay, Event::News(self.supervisors));
+    }
+
+    /// All of it at once: nobody hears it, so it does not matter when within.
+    pub(crate) fn trial_steps(&mut self, life: Incarnation) {
+        let Some(run) = self.trial.as_ref().filter(|t| t.life == life) else {
+            return;
+        };
+        let end = match run.case {
+            Case::Commands { after, last } => self.tries(after, last),
+            Case::Differing { block, .. } => self.referees(block),
+        };
+        if let Some(end) = end {
+            self.trial_ends(life, end);
+        }
+    }
+
+    /// Tries commands; `None` when it hangs.
+    fn tries(&mut self, after: Seq, last: Seq) -> Option<End> {
+        let newest = self.restore(|_, seq| seq <= after, false);
+        let (mut block, mut seq, mut state) = newest;
+        let frontier = Slot::ALL
+            .map(|s| self.stage.slot(s).frontier())
+            .into_iter()
+            .max()?;
+        while block < frontier {
+            match self.stage.decision(block, seq) {
+                Decision::Made {
+                    seq: to,
+                    sealed: true,
+                } if to <= after => {
+                    self.apply_to(&mut state, &mut seq, to, block);
+                }
+                _ => break,
+            }
+            if let Rendered::Death(module) = state.render(block, self.plan.fragile_at) {
+                self.crumb_of_trial(block, module, seq);
+                return Some(End::Died(seq));
+            }
+            block = block.next();
+        }
+        self.apply_to(&mut state, &mut seq, after, block);
+        for _ in 0..16 {
+            if let Rendered::Death(module) = state.render(block, self.plan.fragile_at) {
+                self.crumb_of_trial(block, module, seq);
+                return Some(End::Died(seq));
+            }
+            block = block.next();
+        }
+        while seq < last {
+            seq = seq.next();
+            if let Some(run) = self.trial.as_mut() {
+                run.at = seq;
+            }
+            let Some(command) = self.log.command(seq) else {
+                return Some(End::Outside);
+            };
+            if !self.stage.quarantined(seq) {
+                match command.nature {
+                    Nature::CrashOnApply | Nature::CrashOnRender => return Some(End::Died(seq)),
+                    Nature::HangOnApply => return None,
+                    _ => state.apply(seq, command, block),
+                }
+            }
+            for _ in 0..16 {
+                if let Rendered::Death(_) = state.render(block, self.plan.fragile_at) {
+                    return Some(End::Died(seq));
+                }
+                block = block.next();
+            }
+        }
+        Some(End::Passed(None))
+    }
+
+    fn crumb_of_trial(&self, block: BlockIndex, module: u16, command: Seq) {
+        self.stage.trial().drop_crumb(Crumb {
+            block,
+            phase: Phase::Rendering,
+            module,
+            command,
+        });
+    }
+
+    /// Renders the block a third time.
+    fn referees(&self, wanted: BlockIndex) -> Option<End> {
+        let (mut block, mut seq, mut state) = self.restore(|block, _| block <= wanted, true);
+        loop {
+            let Decision::Made {
+                seq: to,
+                sealed: true,
+            } = self.stage.decision(block, seq)
+            else {
+                return Some(End::Outside);
+            };
+            self.apply_to(&mut state, &mut seq, to, block);
+            match state.render(block, self.plan.fragile_at) {
+                Rendered::Sound(samples) if block == wanted => {
+                    return Some(End::Passed(Some(checksum(block, to, &samples))));
+                }
+                Rendered::Sound(_) => block = block.next(),
+                Rendered::Death(_) => return Some(End::Died(seq)),
+            }
+        }
+    }
+
+    /// The newest checkpoint that fits, or the oldest; else the beginning.
+    fn restore(
+        &self,
+        fits: impl Fn(BlockIndex, Seq) -> bool,
+        oldest: bool,
+    ) -> (BlockIndex, Seq, State) {
+        let whole = self.checkpoints.iter().flatten().flatten().copied();
+        let fitting = whole.filter(|(block, seq, _)| fits(*block, *seq));
+        let found = match oldest {
+            true => fitting.min_by_key(|(block, ..)| *block),
+            false => fitting.max_by_key(|(block, ..)| *block),
+        };
+        found.unwrap_or((BlockIndex(0), FIRST, State::default()))
+    }
+
+    fn apply_to(&self, state: &mut State, seq: &mut Seq, to: Seq, block: BlockIndex) {
+        while *seq < to {
+            *seq = seq.next();
+            if let Some(command) = self.log.command(*seq)
+                && !self.stage.quarantined(*seq)
+            {
+                state.apply(*seq, command, block);
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! A worker: its control side takes commands in, its render side goes step by step from one block to
+//! the next, so that whatever goes wrong can come between any two steps.
+
+use common::{
+    limits::{CHECKPOINT_BLOCKS, LONE_CHECKPOINT_BLOCKS, PROOF_BLOCKS},
+    ring::{Proof, checksum},
+    stage::{Crumb, Phase},
+    units::{BlockIndex, Incarnation, Seq, Slot},
+};
+use failover::{
+    blame::Death,
+    decide::{self, Step, Waiting},
+};
+
+use crate::{
+    music::{BLOCK_FRAMES, Nature, Rendered, State},
+    sabotage::Sabotage,
+    world::{Event, FIRST, News, World},
+};
+
+/// Where a worker is in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Next,
+    Apply,
+    Render,
+    Seal,
+    Prove,
+    Publish,
+    Advance,
+    Checkpoint,
+    CheckpointEnd,
+}
+
+/// A worker process.
+#[derive(Debug)]
+pub struct Worker {
+    pub life: Incarnation,
+    at: At,
+    block: BlockIndex,
+    seq: Seq,
+    target: Seq,
+    state: State,
+    received: Seq,
+    wanted: Seq,
+    samples: [f32; BLOCK_FRAMES as usize],
+    next_checkpoint: usize,
+    pub stopped: bool,
+    /// It had something to do when it was stopped.
+    due: bool,
+    pub hang: bool,
+    pub crash: bool,
+    pub slow_us: u64,
+    pub nan: bool,
+    pub flip: bool,
+    pub mute: bool,
+    hung: bool,
+}
+
+impl World<'_> {
+    /// The launcher has started it: it restores the newest checkpoint, and reads the log.
+    pub(crate) fn worker_starts(&mut self, slot: Slot, life: Incarnation) {
+        let frontiers = Slot::ALL.map(|s| self.stage.slot(s).frontier());
+        let frontier = frontiers.into_iter().max().unwrap_or_default();
+        let provable = |block: BlockIndex| block.0 + PROOF_BLOCKS <= frontier.0;
+        let checkpoints = self.checkpoints.iter().flatten().flatten();
+        let newest = checkpoints.max_by_key(|(block, ..)| (provable(*block), *block));
+        let (block, seq, state) =
+            newest
+                .copied()
+                .unwrap_or((BlockIndex(0), FIRST, State::default()));
+        self.stage.slot(slot).take_seat(life, block, seq);
+        if self.broken(Sabotage::RingCleared) {
+            for block in block.0..frontier.0 {
+                // What a cleared ring looks like to its readers: cells of other blocks.
+                let samples = [0.0; BLOCK_FRAMES as usize];
+                let other = BlockIndex(block + 1_000_000);
+                self.rings[slot.index()].publish(other, life, seq, 0, &samples);
+                let _ = self.rings[slot.index()].published(BlockIndex(block));
+            }
+        }
+        let received = match self.broken(Sabotage::LeaderOnly) {
+            true => seq,
+            false => self.log.last(),
+        };
+        self.workers[slot.index()] = Some(Worker {
+            life,
+            at: At::Next,
+            block,
+            seq,
+            target: seq,
+            state,
+            received,
+            wanted: seq,
+            samples: [0.0; BLOCK_FRAMES as usize],
+            next_checkpoint: 0,
+            stopped: false,
+            due: false,
+            hang: false,
+            crash: false,
+            slow_us: 0,
+            nan: false,
+            flip: false,
+            mute: false,
+            hung: false,
+        });
+        self.clock.after(100, Event::Worker(slot, life));
+        // Linked: what came meanwhile is in the log.
+        let delay = 200 + self.dice.below(2_000);
+        self.clock.after(delay, Event::ReadLog(slot, life));
+    }
+
+    /// It has ended, in whatever way; the launcher will say so.
+    pub(crate) fn worker_dies(&mut self, slot: Slot, death: Death) {
+        let Some(worker) = self.workers[slot.index()].take() else {
+            return;
+        };
+        // A spoiled checkpoint is one that was being written.
+        if worker.at == At::CheckpointEnd {
+            self.checkpoints[slot.index()][worker.next_checkpoint] = None;
+        }
+        self.news.push_back(News::Died(slot, worker.life, death));
+        let delay = 100 + self.dice.below(3_000);
+        self.clock.after(delay, Event::News(self.supervisors));
+    }
+
+    fn worker(&mut self, slot: Slot, life: Incarnation) -> Option<&mut Worker> {
+        self.workers[slot.index()]
+            .as_mut()
+            .filter(|w| w.life == life)
+    }
+
+    pub(crate) fn thaw(&mut self, slot: Slot, life: Incarnation) {
+        if let Some(worker) = self.worker(slot, life) {
+            worker.stopped = false;
+            if std::mem::take(&mut worker.due) {
+                self.clock.after(1, Event::Worker(slot, life));
+            }
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, slot: Slot, life: Incarnation, first: u64, last: u64) {
+        let delay = 100 + self.dice.below(10_000);
+        let Some(worker) = self.worker(slot, life).filter(|w| !w.mute) else {
+            return;
+        };
+        if first <= worker.received.0 + 1 {
+            worker.received = worker.received.max(Seq(last));
+        } else if worker.wanted < Seq(last) {
+            worker.wanted = Seq(last);
+            self.clock.after(delay, Event::ReadLog(slot, life));
+        }
+    }
+
+    pub(crate) fn reads_log(&mut self, slot: Slot, life: Incarnation) {
+        let last = self.log.last();
+        if self.broken(Sabotage::LeaderOnly) {
+            return;
+        }
+        if let Some(worker) = self.worker(slot, life) {
+            worker.received = worker.received.max(last);
+        }
+    }
+
+    /// The render thread's next step.
+    pub(crate) fn worker_steps(&mut self, slot: Slot, life: Incarnation) {
+        let Some(worker) = self.workers[slot.index()]
+            .as_mut()
+            .filter(|w| w.life == life)
+        else {
+            return;
+        };
+        if worker.stopped {
+            worker.due = true;
+            return;
+        }
+        if worker.hung {
+            return;
+        }
+        let mut worker = match self.workers[slot.index()].take() {
+            Some(worker) => worker,
+            None => return,
+        };
+        let stepped = self.step(slot, &mut worker);
+        let slow_us = worker.slow_us;
+        self.workers[slot.index()] = Some(worker);
+        match stepped {
+            Ok(us) => self.clock.after(us + slow_us, Event::Worker(slot, life)),
+            Err(Some(death)) => self.worker_dies(slot, death),
+            Err(None) => {}
+        }
+    }
+
+    /// One step: how long until the next, or its death, or none if it hangs.
+    fn step(&mut self, slot: Slot, worker: &mut Worker) -> Result<u64, Option<Death>> {
+        let (stage, seat) = (self.stage, self.stage.slot(slot));
+        let crumb = |worker: &Worker, phase, module| {
+            seat.drop_crumb(Crumb {
+                block: worker.block,
+                phase,
+                module,
+                command: worker.seq,
+            });
+        };
+        let busy = |world: &mut Self| Ok(2 + world.dice.below(20));
+        match worker.at {
+            At::Next => {
+                let received = worker.received;
+                match decide::step(&stage, slot, worker.block, worker.seq, received) {
+                    Step::Render(seq) => {
+                        worker.target = match self.broken(Sabotage::DecisionIgnored) {
+                            true => received,
+                            false => seq,
+                        };
+                        worker.at = At::Apply;
+                        crumb(worker, Phase::Applying, 0);
+                        busy(self)
+                    }
+                    Step::Wait(waiting) => {
+                        if let Waiting::Commands(seq) = waiting
+                            && worker.wanted < seq
+                        {
+                            worker.wanted = seq;
+                            let delay = 50 + self.dice.below(3_000);
+                            self.clock.after(delay, Event::ReadLog(slot, worker.life));
+                        }
+                        // A bell, sometimes late.
+                        Ok(100 + self.dice.below(300))
+                    }
+                    Step::Overtaken => Err(Some(Death::OwnMaking)),
+                }
+            }
+            At::Apply if worker.seq < worker.target => {
+                worker.seq = worker.seq.next();
+                crumb(worker, Phase::Applying, 0);
+                let Some(command) = self.log.command(worker.seq) else {
+                    self.wrong(format!(
+                        "command {} was applied and is not in the log",
+                        worker.seq
+                    ));
+                    return Err(None);
+                };
+                if stage.quarantined(worker.seq) {
+                    return busy(self);
+                }
+                match command.nature {
+                    Nature::CrashOnApply => return Err(Some(Death::OwnMaking)),
+                    Nature::HangOnApply => {
+                        worker.hung = true;
+                        return Err(None);
+                    }
+                    _ => worker.state.apply(worker.seq, command, worker.block),
+                }
+                busy(self)
+            }
+            At::Apply => {
+                worker.at = At::Render;
+                crumb(worker, Phase::Rendering, 0);
+                busy(self)
+            }
+            At::Render => self.renders(slot, worker),
+            At::Seal => {
+                if stage.seal(worker.block, worker.target) {
+                    let sealed = self.history.sealed(worker.block, worker.target);
+                    self.demand(sealed);
+                } else if !self.broken(Sabotage::SealIgnored) {
+                    return Err(Some(Death::Overruled));
+                }
+                worker.at = At::Prove;
+                busy(self)
+            }
+            At::Prove => {
+                let sum = checksum(worker.block, worker.target, &worker.samples);
+                let proof = Proof {
+                    incarnation: worker.life,
+                    sum,
+                };
+                self.rings[slot.index()].prove(worker.block, proof);
+                worker.at = At::Publish;
+                busy(self)
+            }
+            At::Publish => {
+                self.publishes(slot, worker);
+                worker.at = At::Advance;
+                busy(self)
+            }
+            At::Advance => {
+                worker.block = worker.block.next();
+                seat.advance(worker.block, worker.seq);
+                crumb(worker, Phase::Idle, 0);
+                worker.at = match self.keeps_checkpoint(slot, worker.block) {
+                    true => At::Checkpoint,
+                    false => At::Next,
+                };
+                busy(self)
+            }
+            At::Checkpoint => {
+                crumb(worker, Phase::Checkpointing, 0);
+                self.checkpoints[slot.index()][worker.next_checkpoint] = None;
+                worker.at = At::CheckpointEnd;
+                Ok(20 + self.dice.below(400))
+            }
+            At::CheckpointEnd => {
+                let whole = (worker.block, worker.seq, worker.state);
+                self.checkpoints[slot.index()][worker.next_checkpoint] = Some(whole);
+                worker.next_checkpoint ^= 1;
+                crumb(worker, Phase::Idle, 0);
+                worker.at = At::Next;
+                busy(self)
+            }
+        }
+    }
+
+    fn renders(&mut self, slot: Slot, worker: &mut Worker) -> Result<u64, Option<Death>> {
+        let seat = self.stage.slot(slot);
+        let at = |phase, module| Crumb {
+            block: worker.block,
+            phase,
+            module,
+            command: worker.seq,
+        };
+        let killer = |world: &Self, seq: u64| {
+            let seq = Seq(seq);
+            let nature = world.log.command(seq).map(|c| c.nature);
+            nature == Some(Nature::CrashOnRender) && !world.stage.quarantined(seq)
+        };
+        let before = seat.applied();
+        if (before.0 + 1..=worker.seq.0).any(|seq| killer(self, seq)) {
+            seat.drop_crumb(at(Phase::Rendering, 0));
+            return Err(Some(Death::OwnMaking));
+        }
+        match worker.state.render(worker.block, self.plan.fragile_at) {
+            Rendered::Sound(samples) => worker.samples = samples,
+            Rendered::Death(module) => {
+                seat.drop_crumb(at(Phase::Rendering, module));
+                return Err(Some(Death::OwnMaking));
+            }
+        }
+        seat.drop_crumb(at(Phase::Harming, 0));
+        if worker.crash {
+            return Err(Some(Death::OwnMaking));
+        }
+        if worker.hang {
+            worker.hung = true;
+            return Err(None);
+        }
+        if worker.nan {
+            worker.samples = [f32::NAN; BLOCK_FRAMES as usize];
+        }
+        if std::mem::take(&mut worker.flip) {
+            worker.samples[3] = f32::from_bits(worker.samples[3].to_bits() ^ 1);
+        }
+        seat.drop_crumb(Crumb {
+            phase: Phase::Publishing,
+            ..at(Phase::Publishing, 0)
+        });
+        worker.at = At::Seal;
+        Ok(10 + self.dice.below(60))
+    }
+
+    fn publishes(&mut self, slot: Slot, worker: &Worker) {
+        let (ring, cursor) = (self.rings[slot.index()], self.stage.cursor());
+        let overwrites = self.broken(Sabotage::Overwrites);
+        let fresh = ring.published(worker.block).is_none();
+        if overwrites || (worker.block >= cursor && fresh) {
+            let checked = self.cells.publish(slot, worker.block, cursor);
+            self.demand(checked);
+            let sum = checksum(worker.block, worker.target, &worker.samples);
+            ring.publish(
+                worker.block,
+                worker.life,
+                worker.target,
+                sum,
+                &worker.samples,
+            );
+        }
+    }
+
+    /// The follower keeps them; a leader only when nobody has kept one for long.
+    fn keeps_checkpoint(&self, slot: Slot, block: BlockIndex) -> bool {
+        if !block.0.is_multiple_of(CHECKPOINT_BLOCKS) || self.stage.checkpoints_kept() {
+            return false;
+        }
+        let newest = self
+            .checkpoints
+            .iter()
+            .flatten()
+            .flatten()
+            .map(|(block, ..)| block.0)
+            .max();
+        self.stage.preference().slot != slot
+            || newest.unwrap_or(0) + LONE_CHECKPOINT_BLOCKS <= block.0
+    }
+}
