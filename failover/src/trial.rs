@@ -8,7 +8,7 @@
 //!                      ▲  │ └────▶ died or hung at one: that one into quarantine
 //!                      │  │               │
 //!                      └──│───────────────┘
-//!                         └──────▶ died before it came to them: they are innocent, a module is not
+//!                         └──────▶ died before it came to them, in a module: tried without that one
 //!   checksums differ ──▶ render the block a third time ──▶ whoever differs from it is replaced
 //! ```
 //!
@@ -25,15 +25,39 @@ const TRIES: u32 = 3;
 /// Cases that wait; more are as good as one.
 const WAITING: usize = 8;
 
+/// A few modules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modules([Option<u16>; 4]);
+
+impl Modules {
+    /// These modules and one more; `None` where it is among them already, or there are too many.
+    #[must_use]
+    pub fn with(mut self, module: u16) -> Option<Self> {
+        if self.0.contains(&Some(module)) {
+            return None;
+        }
+        let free = self.0.iter_mut().find(|place| place.is_none())?;
+        *free = Some(module);
+        Some(self)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.into_iter().flatten()
+    }
+}
+
 /// What is to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
-    /// Does one of the commands above `after` up to `last` kill whoever applies it?
+    /// Does one of the commands above `after` kill whoever applies it? All that are held are tried.
     Commands {
         /// The commands up to here are good; those above are held.
         after: Seq,
         /// The last suspect.
         last: Seq,
+        /// Modules that kill without them.
+        bypassing: Modules,
     },
     /// The replicas differ in a block: which of them is wrong?
     Differing {
@@ -53,8 +77,8 @@ pub enum Case {
 pub enum End {
     /// It did what it was to do; a referee with the checksum that is right.
     Passed(Option<u64>),
-    /// It died of its own making, at that command, or with all up to that one in.
-    Died(Seq),
+    /// It died of its own making, at that command, or with all up to that one in, in that module.
+    Died(Seq, u16),
     /// Somebody killed it, or it could not be started.
     Outside,
 }
@@ -86,8 +110,8 @@ pub enum Action {
     Quarantine(Seq),
     /// Let in what is held above that number.
     Lift(Seq),
-    /// The same, and bypass the module that the trial died in: it kills without them.
-    Acquit(Seq),
+    /// The same, and bypass these modules, which kill without them.
+    LiftBypassing(Seq, Modules),
     /// Replace this worker: it was wrong.
     Replace(Slot, Incarnation),
 }
@@ -153,7 +177,11 @@ impl Trials {
             Event::Tick => self.tick(now_us, &mut actions),
             Event::Open(case) => self.open(case, &mut actions),
             Event::At(seq) => {
-                if let Some(running) = self.running.as_mut().filter(|r| seq > r.at) {
+                let suspect = |r: &Running| match r.case {
+                    Case::Commands { after, .. } => seq > after.max(r.at),
+                    Case::Differing { .. } => false,
+                };
+                if let Some(running) = self.running.as_mut().filter(|r| suspect(r)) {
                     running.at = seq;
                     running.until_us = now_us + TRIAL_US;
                 }
@@ -170,7 +198,7 @@ impl Trials {
     }
 
     fn open(&mut self, case: Case, actions: &mut Vec<Action>) {
-        if let Case::Commands { after, last } = case {
+        if let Case::Commands { after, last, .. } = case {
             if self.tries_commands() {
                 return;
             }
@@ -216,7 +244,7 @@ impl Trials {
         actions.push(Action::End(running.life));
         let end = match running.at {
             Seq(0) => End::Outside,
-            at => End::Died(at),
+            at => End::Died(at, 0),
         };
         self.ended(now_us, running.life, end, actions);
     }
@@ -228,12 +256,22 @@ impl Trials {
         self.running = None;
         let again = running.tries < TRIES;
         match (running.case, end) {
-            (Case::Commands { after, last }, End::Passed(_)) => {
+            (
+                Case::Commands {
+                    after,
+                    last,
+                    bypassing,
+                },
+                End::Passed(_),
+            ) => {
                 self.passed = self.passed.max(last);
-                actions.push(Action::Lift(after));
+                actions.push(match bypassing == Modules::default() {
+                    true => Action::Lift(after),
+                    false => Action::LiftBypassing(after, bypassing),
+                });
             }
-            (case @ Case::Commands { after, last }, End::Died(seq))
-                if seq > after.max(running.quarantined) && seq <= last =>
+            (case @ Case::Commands { after, .. }, End::Died(seq, _))
+                if seq > after.max(running.quarantined) =>
             {
                 actions.push(Action::Quarantine(seq));
                 self.start(now_us, case, 1, seq, actions);
@@ -256,9 +294,24 @@ impl Trials {
                 let replace = |slot: Slot| Action::Replace(slot, workers[slot.index()]);
                 actions.extend(found.into_iter().map(replace));
             }
-            (Case::Commands { after, .. }, End::Died(seq)) if seq <= after => {
-                actions.push(Action::Acquit(after));
-            }
+            (
+                Case::Commands {
+                    after,
+                    last,
+                    bypassing,
+                },
+                End::Died(seq, module),
+            ) if seq <= after => match bypassing.with(module) {
+                Some(bypassing) => {
+                    let case = Case::Commands {
+                        after,
+                        last,
+                        bypassing,
+                    };
+                    self.start(now_us, case, 1, running.quarantined, actions);
+                }
+                None => actions.push(Action::Lift(after)),
+            },
             (case, _) if again => {
                 let tries = running.tries + 1;
                 self.start(now_us, case, tries, running.quarantined, actions);
@@ -304,6 +357,7 @@ mod tests {
     const COMMANDS: Case = Case::Commands {
         after: Seq(4),
         last: Seq(6),
+        bypassing: Modules([None; 4]),
     };
     const DIFFERING: Case = Case::Differing {
         block: BlockIndex(9),
@@ -330,7 +384,7 @@ mod tests {
     #[test]
     fn the_guilty_one_is_quarantined_and_the_others_are_tried_again() {
         let mut trials = opened(COMMANDS);
-        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(5))));
+        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(5), 0)));
         let expected = [Action::Quarantine(Seq(5)), Action::Start(SECOND, COMMANDS)];
         assert_eq!(actions, expected);
         let actions = trials.step(2, Event::Ended(SECOND, End::Passed(None)));
@@ -340,21 +394,33 @@ mod tests {
     #[test]
     fn one_that_dies_at_what_is_left_out_already_does_not_try_for_ever() {
         let mut trials = opened(COMMANDS);
-        trials.step(1, Event::Ended(FIRST, End::Died(Seq(5))));
+        trials.step(1, Event::Ended(FIRST, End::Died(Seq(5), 0)));
         for life in 2..u64::from(TRIES) + 1 {
-            let actions = trials.step(1, Event::Ended(Incarnation(life), End::Died(Seq(5))));
+            let actions = trials.step(1, Event::Ended(Incarnation(life), End::Died(Seq(5), 0)));
             assert_eq!(actions, [Action::Start(Incarnation(life + 1), COMMANDS)]);
         }
         let last = Incarnation(u64::from(TRIES) + 1);
-        let actions = trials.step(1, Event::Ended(last, End::Died(Seq(5))));
+        let actions = trials.step(1, Event::Ended(last, End::Died(Seq(5), 0)));
         assert_eq!(actions, [Action::Lift(Seq(4))]);
     }
 
     #[test]
-    fn who_dies_without_the_suspects_acquits_them() {
+    fn who_dies_without_the_suspects_dies_of_a_module_and_they_are_tried_without_it() {
         let mut trials = opened(COMMANDS);
-        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(4))));
-        assert_eq!(actions, [Action::Acquit(Seq(4))]);
+        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(4), 7)));
+        let bypassing = Modules::default().with(7).unwrap();
+        let without = Case::Commands {
+            after: Seq(4),
+            last: Seq(6),
+            bypassing,
+        };
+        assert_eq!(actions, [Action::Start(SECOND, without)]);
+        let actions = trials.step(2, Event::Ended(SECOND, End::Died(Seq(5), 0)));
+        let third = Incarnation(3);
+        let expected = [Action::Quarantine(Seq(5)), Action::Start(third, without)];
+        assert_eq!(actions, expected);
+        let actions = trials.step(3, Event::Ended(third, End::Passed(None)));
+        assert_eq!(actions, [Action::LiftBypassing(Seq(4), bypassing)]);
     }
 
     #[test]
@@ -405,7 +471,7 @@ mod tests {
         let mut trials = opened(COMMANDS);
         let actions = trials.step(1, Event::Harmless);
         assert_eq!(actions, [Action::End(FIRST), Action::Lift(Seq(4))]);
-        let late = trials.step(2, Event::Ended(FIRST, End::Died(Seq(5))));
+        let late = trials.step(2, Event::Ended(FIRST, End::Died(Seq(5), 0)));
         assert_eq!(late, [], "news of an ended trial changes nothing");
     }
 

@@ -62,9 +62,14 @@ impl State {
         self.hash = mix(self.hash ^ mix(seq.0 << 20 ^ command.token));
         match command.nature {
             Nature::CrashLater(blocks) => self.bomb_at = block.0 + blocks,
-            Nature::Bypass(module) => self.bypassed |= 1 << module,
+            Nature::Bypass(module) => self.bypass(module),
             _ => {}
         }
+    }
+
+    /// Leaves a module out.
+    pub fn bypass(&mut self, module: u16) {
+        self.bypassed |= 1 << module;
     }
 
     /// Renders a block. `fragile_at`: from that block on, [`FRAGILE_MODULE`] kills.

@@ -13,7 +13,7 @@ use failover::{
     decide,
     merge::read_sane,
     switch::{Action, Event as Fact, Seat, Supervision},
-    trial::{self, Case, Trials},
+    trial::{self, Case, Modules, Trials},
 };
 
 use crate::{
@@ -351,7 +351,11 @@ impl World<'_> {
                     Decision::Made { seq, sealed: true } if seq > after => return,
                     _ => drop(stage.hold(after)),
                 }
-                let case = Case::Commands { after, last };
+                let case = Case::Commands {
+                    after,
+                    last,
+                    bypassing: Modules::default(),
+                };
                 self.todo_first(vec![Todo::Try(trial::Event::Open(case))]);
             }
             Suspect::Module { block, module } => self.bypass(block, module, applied),
@@ -406,12 +410,13 @@ impl World<'_> {
             trial::Action::End(life) => self.trial_killed(life),
             trial::Action::Quarantine(seq) => self.leave_out(seq),
             trial::Action::Lift(after) => drop(self.stage.lift(after)),
-            trial::Action::Acquit(after) => {
-                let module = self.stage.trial().crumb().module;
+            trial::Action::LiftBypassing(after, modules) => {
                 self.stage.lift(after);
                 let seats = Slot::ALL.map(|slot| self.stage.slot(slot));
                 if let Some(seat) = seats.into_iter().max_by_key(SlotWords::frontier) {
-                    self.bypass(seat.frontier(), module, seat.applied());
+                    for module in modules.iter() {
+                        self.bypass(seat.frontier(), module, seat.applied());
+                    }
                 }
             }
             trial::Action::Replace(slot, incarnation) => {
@@ -462,6 +467,7 @@ impl World<'_> {
             todos.push(Todo::Try(trial::Event::Open(Case::Commands {
                 after,
                 last,
+                bypassing: Modules::default(),
             })));
         }
     }

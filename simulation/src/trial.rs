@@ -2,10 +2,10 @@
 
 use common::{
     ring::checksum,
-    stage::{Crumb, Decision, Phase},
+    stage::Decision,
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
-use failover::trial::{Case, End};
+use failover::trial::{Case, End, Modules};
 
 use crate::{
     music::{Nature, Rendered, State},
@@ -54,7 +54,9 @@ impl World<'_> {
             return;
         };
         let end = match run.case {
-            Case::Commands { after, last } => self.tries(after, last),
+            Case::Commands {
+                after, bypassing, ..
+            } => self.tries(after, self.log.last(), bypassing),
             Case::Differing { block, .. } => self.referees(block),
         };
         if let Some(end) = end {
@@ -63,7 +65,7 @@ impl World<'_> {
     }
 
     /// Tries commands; `None` when it hangs.
-    fn tries(&mut self, after: Seq, last: Seq) -> Option<End> {
+    fn tries(&mut self, after: Seq, last: Seq, bypassing: Modules) -> Option<End> {
         let newest = self.restore(|_, seq| seq <= after, false);
         let (mut block, mut seq, mut state) = newest;
         let frontier = Slot::ALL
@@ -81,16 +83,15 @@ impl World<'_> {
                 _ => break,
             }
             if let Rendered::Death(module) = state.render(block, self.plan.fragile_at) {
-                self.crumb_of_trial(block, module, seq);
-                return Some(End::Died(seq));
+                return Some(End::Died(seq, module));
             }
             block = block.next();
         }
         self.apply_to(&mut state, &mut seq, after, block);
+        bypassing.iter().for_each(|module| state.bypass(module));
         for _ in 0..16 {
             if let Rendered::Death(module) = state.render(block, self.plan.fragile_at) {
-                self.crumb_of_trial(block, module, seq);
-                return Some(End::Died(seq));
+                return Some(End::Died(seq, module));
             }
             block = block.next();
         }
@@ -104,28 +105,19 @@ impl World<'_> {
             };
             if !self.stage.quarantined(seq) {
                 match command.nature {
-                    Nature::CrashOnApply | Nature::CrashOnRender => return Some(End::Died(seq)),
+                    Nature::CrashOnApply | Nature::CrashOnRender => return Some(End::Died(seq, 0)),
                     Nature::HangOnApply => return None,
                     _ => state.apply(seq, command, block),
                 }
             }
             for _ in 0..16 {
-                if let Rendered::Death(_) = state.render(block, self.plan.fragile_at) {
-                    return Some(End::Died(seq));
+                if let Rendered::Death(module) = state.render(block, self.plan.fragile_at) {
+                    return Some(End::Died(seq, module));
                 }
                 block = block.next();
             }
         }
         Some(End::Passed(None))
-    }
-
-    fn crumb_of_trial(&self, block: BlockIndex, module: u16, command: Seq) {
-        self.stage.trial().drop_crumb(Crumb {
-            block,
-            phase: Phase::Rendering,
-            module,
-            command,
-        });
     }
 
     /// Renders the block a third time.
@@ -145,7 +137,7 @@ impl World<'_> {
                     return Some(End::Passed(Some(checksum(block, to, &samples))));
                 }
                 Rendered::Sound(_) => block = block.next(),
-                Rendered::Death(_) => return Some(End::Died(seq)),
+                Rendered::Death(module) => return Some(End::Died(seq, module)),
             }
         }
     }

@@ -581,9 +581,12 @@ impl World<'_> {
             .iter()
             .any(|f| matches!(f.1, Fault::Nan(_)));
         let counted = exactly_once::check(&self.log, self.gateway.acknowledged, poison_can_be);
+        // With little lead it may be played before it is found out.
+        let flip = |f: &(u64, Fault)| matches!(f.1, Fault::Flip(_));
+        let flips = !self.plan.within_model && self.plan.faults.iter().any(flip);
         let same = self
             .history
-            .check(&self.log, self.plan.fragile_at, nonsense);
+            .check(&self.log, self.plan.fragile_at, nonsense, flips);
         self.demand(counted);
         self.demand(same);
         if self.plan.within_model {

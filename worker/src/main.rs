@@ -31,7 +31,7 @@ struct Arguments {
     /// The slot, 0 or 1.
     #[arg(long, required_unless_present = "task", default_value_t = 0)]
     slot: u64,
-    /// Play for nobody: `commands:AFTER:LAST` tries those commands, `referee:BLOCK` renders that
+    /// Play for nobody: `commands:AFTER:LAST:MODULE,…` tries those commands without those modules, `referee:BLOCK` renders that
     /// block a third time.
     #[arg(long)]
     task: Option<trial::Task>,

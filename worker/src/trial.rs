@@ -7,7 +7,7 @@
 use anyhow::{Result, bail, ensure};
 use common::{
     checkpoint::Mark,
-    command::Command,
+    command::{Command, Event},
     message::Numbered,
     ring::checksum,
     stage::{Crumb, Decision, Phase, SlotWords, Stage},
@@ -23,10 +23,14 @@ use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
 const BLOCKS_EACH: u64 = 16;
 
 /// What it is to find out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Does one of these commands do harm?
-    Commands { after: Seq, last: Seq },
+    Commands {
+        after: Seq,
+        last: Seq,
+        bypassing: Vec<u16>,
+    },
     /// What is the checksum of that block?
     Referee(BlockIndex),
 }
@@ -37,12 +41,17 @@ impl std::str::FromStr for Task {
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| text.parse::<u64>().map_err(|e| e.to_string());
         match text.split(':').collect::<Vec<_>>().as_slice() {
-            ["commands", after, last] => Ok(Self::Commands {
+            ["commands", after, last, modules] => Ok(Self::Commands {
                 after: Seq(number(after)?),
                 last: Seq(number(last)?),
+                bypassing: modules
+                    .split(',')
+                    .filter(|module| !module.is_empty())
+                    .map(|module| module.parse::<u16>().map_err(|e| e.to_string()))
+                    .collect::<Result<_, _>>()?,
             }),
             ["referee", block] => Ok(Self::Referee(BlockIndex(number(block)?))),
-            _ => Err("a task is commands:AFTER:LAST or referee:BLOCK".into()),
+            _ => Err("a task is commands:AFTER:LAST:MODULE,… or referee:BLOCK".into()),
         }
     }
 }
@@ -77,7 +86,11 @@ pub fn run(shared: &Shared, paths: &Paths, incarnation: Incarnation, task: Task)
         samples: vec![0.0; stage.shape().block_samples()],
     };
     match task {
-        Task::Commands { after, last } => trial.try_commands(after, last),
+        Task::Commands {
+            after,
+            last,
+            bypassing,
+        } => trial.try_commands(after, last, &bypassing),
         Task::Referee(block) => trial.referee(block),
     }
 }
@@ -111,7 +124,7 @@ impl Trial {
         }
     }
 
-    fn try_commands(&mut self, after: Seq, last: Seq) -> Result<()> {
+    fn try_commands(&mut self, after: Seq, last: Seq, bypassing: &[u16]) -> Result<()> {
         let frontiers = Slot::ALL.map(|slot| self.stage.slot(slot).frontier());
         let frontier = frontiers.into_iter().max().unwrap_or_default();
         while self.mark.block < frontier {
@@ -122,6 +135,9 @@ impl Trial {
             self.render();
         }
         self.apply(after)?;
+        for module in bypassing {
+            self.engine.apply(&Event::Bypass(*module));
+        }
         self.render_some();
         while self.mark.seq < last {
             self.apply(self.mark.seq.next())?;

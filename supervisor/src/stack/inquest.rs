@@ -11,7 +11,7 @@ use common::{
 use failover::{
     blame::{self, Death, Suspect},
     decide,
-    trial::{self, Action, Case, End},
+    trial::{self, Action, Case, End, Modules},
 };
 use platform::say;
 use serde_json::{Value, json};
@@ -115,7 +115,11 @@ impl Stack {
                 after.next()
             ),
         );
-        self.try_out(trial::Event::Open(Case::Commands { after, last }));
+        self.try_out(trial::Event::Open(Case::Commands {
+            after,
+            last,
+            bypassing: Modules::default(),
+        }));
     }
 
     fn bypass(&mut self, block: BlockIndex, module: u16, applied: Seq) {
@@ -203,7 +207,11 @@ impl Stack {
             self.harmless();
         } else if now_us > since + UNEXPLAINED_US {
             let (after, last) = (held, self.music.log.seq());
-            self.try_out(trial::Event::Open(Case::Commands { after, last }));
+            self.try_out(trial::Event::Open(Case::Commands {
+                after,
+                last,
+                bypassing: Modules::default(),
+            }));
         }
     }
 
@@ -237,7 +245,7 @@ impl Stack {
             // By its main function: it could not be done.
             Ending::Exit(1) => End::Outside,
             ending if death(ending) == Death::OwnMaking && own && crumb.phase != Phase::Idle => {
-                End::Died(crumb.command)
+                End::Died(crumb.command, crumb.module)
             }
             _ => End::Outside,
         };
@@ -260,7 +268,7 @@ impl Stack {
                 }
                 Action::Quarantine(seq) => self.quarantine(seq),
                 Action::Lift(after) => self.lift(after),
-                Action::Acquit(after) => self.acquit(after),
+                Action::LiftBypassing(after, modules) => self.lift_bypassing(after, modules),
                 Action::Replace(slot, incarnation) => {
                     if self.watches[slot.index()].as_ref().map(Watch::incarnation)
                         == Some(incarnation)
@@ -284,7 +292,13 @@ impl Stack {
         self.findings.keep_until_us = self.now_us() + KEEP_US;
         self.shared.stage.keep_checkpoints(true);
         let task = match case {
-            Case::Commands { after, last } => format!("commands:{after}:{last}"),
+            Case::Commands {
+                after, bypassing, ..
+            } => {
+                let modules: Vec<String> = bypassing.iter().map(|m| m.to_string()).collect();
+                let last = self.music.log.seq();
+                format!("commands:{after}:{last}:{}", modules.join(","))
+            }
             Case::Differing { block, .. } => format!("referee:{block}"),
         };
         say::line(
@@ -294,14 +308,15 @@ impl Stack {
         self.spawn_trial(life, task);
     }
 
-    /// What is held is innocent: the module that the trial died in is bypassed where the music stands.
-    fn acquit(&mut self, after: Seq) {
+    /// What is held may come in, without the modules that kill, where the music stands.
+    fn lift_bypassing(&mut self, after: Seq, modules: Modules) {
         let stage = self.shared.stage;
-        let module = stage.trial().crumb().module;
         self.lift(after);
         let seats = Slot::ALL.map(|slot| stage.slot(slot));
         if let Some(seat) = seats.into_iter().max_by_key(SlotWords::frontier) {
-            self.bypass(seat.frontier(), module, seat.applied());
+            for module in modules.iter() {
+                self.bypass(seat.frontier(), module, seat.applied());
+            }
         }
     }
 
