@@ -48,8 +48,6 @@ const HELD: usize = 34;
 const QUARANTINES: usize = 35;
 /// Written by the supervisor: 1 while a trial is under way, for which the checkpoints are kept.
 const KEEP_CHECKPOINTS: usize = 36;
-/// Written by the supervisor: the last life in slot 0 and in slot 1 whose blocks are wrong.
-const DISTRUSTED: usize = 37;
 /// Bells: one futex word (the low half) per listener; worker 0, worker 1, audio-out.
 const BELLS: usize = 40;
 const BELL_STRIDE: usize = 8;
@@ -66,7 +64,9 @@ const QUARANTINE_WORDS: usize = 64;
 const FILE: usize = QUARANTINE + QUARANTINE_WORDS;
 const FILE_TURN: usize = FILE;
 const AUDIO_STATE: usize = FILE + 5;
-const DECISION: usize = FILE + 8;
+/// Written by the supervisor, for each slot: the last life that was wrong, and from which block on.
+const DISTRUSTED: usize = FILE + 8;
+const DECISION: usize = DISTRUSTED + 8;
 
 // Inside a slot's words.
 const INCARNATION: usize = 0;
@@ -560,16 +560,22 @@ impl<'a> Stage<'a> {
         self.get(PROTECTED) != 0
     }
 
-    /// Says that this worker has published what is wrong: its blocks are played only where nobody else
-    /// has them. Written by the supervisor, read by audio-out.
-    pub fn distrust(&self, slot: Slot, incarnation: Incarnation) {
-        self.words[DISTRUSTED + slot.index()].store(incarnation.0, Ordering::Relaxed);
+    /// Says that this worker was wrong in that block: what it has published from there on is played
+    /// only where nobody else has it. Written by the supervisor, read by audio-out.
+    pub fn distrust(&self, slot: Slot, incarnation: Incarnation, from: BlockIndex) {
+        let place = DISTRUSTED + 2 * slot.index();
+        self.words[place + 1].store(from.0, Ordering::Relaxed);
+        // SYNC: distrust (writer)
+        self.words[place].store(incarnation.0, Ordering::Release);
     }
 
-    /// See [`Self::distrust`].
+    /// Whether what that worker published as that block may be wrong; see [`Self::distrust`].
     #[must_use]
-    pub fn distrusted(&self, slot: Slot) -> Incarnation {
-        Incarnation(self.get(DISTRUSTED + slot.index()))
+    pub fn distrusts(&self, slot: Slot, incarnation: Incarnation, block: BlockIndex) -> bool {
+        let place = DISTRUSTED + 2 * slot.index();
+        // SYNC: distrust (reader)
+        let wrong = self.words[place].load(Ordering::Acquire) == incarnation.0;
+        wrong && block.0 >= self.get(place + 1)
     }
 
     /// Whether the checkpoints have to stay as they are, since a trial starts from one. Written by

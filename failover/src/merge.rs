@@ -95,7 +95,9 @@ impl Merger {
             Some(slot) => {
                 if slot != preference.slot {
                     stage.add_taken_across();
-                    if !stage.shape().freewheel && slots[0] == preference.slot {
+                    // One who has rendered it is not late: its predecessor had not, in its ring.
+                    let late = stage.slot(preference.slot).frontier() <= self.block;
+                    if late && !stage.shape().freewheel && slots[0] == preference.slot {
                         // Lost only to a newer switch, which is as good.
                         let _ = stage.switch(preference, slot);
                     }
@@ -129,7 +131,8 @@ impl Merger {
         let published = rings
             .get(preferred.index())
             .and_then(|ring| ring.published(self.block));
-        match published.is_some_and(|proof| proof.incarnation <= stage.distrusted(preferred)) {
+        let wrong = |writer| stage.distrusts(preferred, writer, self.block);
+        match published.is_some_and(|proof| wrong(proof.incarnation)) {
             true => [preferred.other(), preferred],
             false => [preferred, preferred.other()],
         }
@@ -347,7 +350,7 @@ mod tests {
             let mut out = [0.0; 128];
             (0..2).for_each(|block| publish(&rings[0], block, &[0.5; 128]));
             publish(&rings[1], 0, &[0.25; 128]);
-            stage.distrust(Slot::Zero, Incarnation(1));
+            stage.distrust(Slot::Zero, Incarnation(1), BlockIndex(0));
             assert_eq!(
                 merger.take(&stage, &rings, true, &mut out),
                 Taken::From(Slot::One)

@@ -235,6 +235,7 @@ impl Supervision {
         for slot in Slot::ALL {
             self.advance(now_us, slot, &mut actions);
         }
+        self.prefer_better(&mut actions);
         actions
     }
 
@@ -307,12 +308,14 @@ impl Supervision {
         self.prefer_better(actions);
     }
 
-    /// Phase 1: if the preferred worker has failed and there is a better one, that is preferred, and
-    /// the clean-up is bound to the epoch of this switch.
+    /// Phase 1: if the preferred worker has failed, or its seat is empty, and there is a better one,
+    /// that is preferred, and a clean-up is bound to the epoch of this switch.
     fn prefer_better(&mut self, actions: &mut Vec<Action>) {
         let from = self.preference;
-        let Seat::Condemned { alive, .. } = self.seats[from.slot.index()] else {
-            return;
+        let alive = match self.seats[from.slot.index()] {
+            Seat::Condemned { alive, .. } => alive,
+            Seat::Vacant { .. } | Seat::Dying { .. } => false,
+            Seat::Starting { .. } | Seat::Ready { .. } => return,
         };
         let better = match self.seats[from.slot.other().index()] {
             Seat::Ready { .. } => true,
@@ -512,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unproven_standby_is_not_preferred_to_a_living_leader() {
+    fn an_unproven_standby_is_preferred_only_once_the_leader_is_ended() {
         let mut state = protected();
         state.step(1, died(Slot::One, SECOND));
         assert_eq!(state.living(Slot::One), Some(THIRD));
@@ -527,9 +530,10 @@ mod tests {
                     }
                 )
                 .len(),
-            1
+            2
         );
-        assert_eq!(state.preference(), START);
+        assert!(matches!(state.seat(Slot::Zero), Seat::Dying { .. }));
+        assert_eq!(state.preference().slot, Slot::One);
     }
 
     #[test]
@@ -594,6 +598,23 @@ mod tests {
         assert_eq!(state.step(3, Event::Preference(seen)), []);
         let actions = state.step(4, Event::Acknowledged(Epoch(2)));
         assert_eq!(actions, [Action::Spawn(Slot::Zero, THIRD)]);
+    }
+
+    #[test]
+    fn whoever_sits_there_is_preferred_to_an_empty_seat() {
+        let mut state = Supervision::adopt(0, START, [None, Some(SECOND)], THIRD);
+        let crash = |incarnation| Event::Died {
+            slot: Slot::Zero,
+            incarnation,
+            own_making: true,
+        };
+        state.step(0, Event::Tick);
+        (3..6).for_each(|life| drop(state.step(0, crash(Incarnation(life)))));
+        assert!(matches!(
+            state.seat(Slot::Zero),
+            Seat::Vacant { .. } | Seat::Condemned { .. }
+        ));
+        assert_eq!(state.preference().slot, Slot::One);
     }
 
     #[test]

@@ -112,8 +112,8 @@ pub enum Action {
     Lift(Seq),
     /// The same, and bypass these modules, which kill without them.
     LiftBypassing(Seq, Modules),
-    /// Replace this worker: it was wrong.
-    Replace(Slot, Incarnation),
+    /// Replace this worker: it was wrong in that block.
+    Replace(Slot, Incarnation, BlockIndex),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -278,10 +278,10 @@ impl Trials {
             }
             (
                 Case::Differing {
+                    block,
                     sums,
                     workers,
                     doubtful,
-                    ..
                 },
                 End::Passed(Some(right)),
             ) => {
@@ -291,7 +291,7 @@ impl Trials {
                     // Three opinions: the referee may have started from what was wrong already.
                     found = vec![doubtful];
                 }
-                let replace = |slot: Slot| Action::Replace(slot, workers[slot.index()]);
+                let replace = |slot: Slot| Action::Replace(slot, workers[slot.index()], block);
                 actions.extend(found.into_iter().map(replace));
             }
             (
@@ -319,11 +319,14 @@ impl Trials {
             (Case::Commands { after, .. }, _) => actions.push(Action::Lift(after)),
             (
                 Case::Differing {
-                    workers, doubtful, ..
+                    block,
+                    workers,
+                    doubtful,
+                    ..
                 },
                 _,
             ) => {
-                actions.push(Action::Replace(doubtful, workers[doubtful.index()]));
+                actions.push(Action::Replace(doubtful, workers[doubtful.index()], block));
             }
         }
     }
@@ -485,13 +488,19 @@ mod tests {
             [Action::Lift(Seq(4)), Action::Start(SECOND, DIFFERING)]
         );
         let actions = trials.step(3, Event::Ended(SECOND, End::Passed(Some(11))));
-        assert_eq!(actions, [Action::Replace(Slot::Zero, Incarnation(7))]);
+        assert_eq!(
+            actions,
+            [Action::Replace(Slot::Zero, Incarnation(7), BlockIndex(9))]
+        );
     }
 
     #[test]
     fn a_referee_that_cannot_tell_has_the_follower_replaced() {
         let mut trials = opened(DIFFERING);
         let actions = trials.step(3, Event::Ended(FIRST, End::Passed(Some(99))));
-        assert_eq!(actions, [Action::Replace(Slot::One, Incarnation(8))]);
+        assert_eq!(
+            actions,
+            [Action::Replace(Slot::One, Incarnation(8), BlockIndex(9))]
+        );
     }
 }

@@ -419,9 +419,9 @@ impl World<'_> {
                     }
                 }
             }
-            trial::Action::Replace(slot, incarnation) => {
+            trial::Action::Replace(slot, incarnation, block) => {
                 if self.works(slot, incarnation) {
-                    self.stage.distrust(slot, incarnation);
+                    self.stage.distrust(slot, incarnation, block);
                     let failed = Fact::Failed {
                         slot,
                         incarnation,

@@ -54,6 +54,8 @@ pub struct Worker {
     pub nan: bool,
     pub flip: bool,
     pub mute: bool,
+    /// Something was done to it that it will be replaced for.
+    pub harmed: bool,
     hung: bool,
 }
 
@@ -102,6 +104,7 @@ impl World<'_> {
             nan: false,
             flip: false,
             mute: false,
+            harmed: false,
             hung: false,
         });
         self.clock.after(100, Event::Worker(slot, life));
@@ -119,6 +122,13 @@ impl World<'_> {
         if worker.at == At::CheckpointEnd {
             self.checkpoints[slot.index()][worker.next_checkpoint] = None;
         }
+        self.tell(|| {
+            let crumb = self.stage.slot(slot).crumb();
+            format!(
+                "worker {slot} dies ({death:?}) at {:?}: {crumb:?}",
+                worker.at
+            )
+        });
         self.news.push_back(News::Died(slot, worker.life, death));
         let delay = 100 + self.dice.below(3_000);
         self.clock.after(delay, Event::News(self.supervisors));

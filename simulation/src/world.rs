@@ -475,7 +475,9 @@ impl World<'_> {
         let Some((_, fault)) = self.plan.faults.get(self.next_fault).copied() else {
             return;
         };
-        if self.plan.within_model && !self.stage.protected() {
+        let well = |w: &Option<Worker>| w.as_ref().is_some_and(|w| !w.harmed && !w.stopped);
+        let healthy = self.stage.protected() && self.workers.iter().all(well);
+        if self.plan.within_model && !healthy {
             self.clock.after(300, Event::Fault);
             return;
         }
@@ -500,7 +502,7 @@ impl World<'_> {
             }
             Fault::Crash(slot) => {
                 if let Some(worker) = self.workers[slot.index()].as_mut() {
-                    worker.crash = true;
+                    (worker.crash, worker.harmed) = (true, true);
                 }
             }
             Fault::Stop(slot, us) => {
@@ -540,6 +542,7 @@ impl World<'_> {
 
     fn with(&mut self, slot: Slot, harm: impl FnOnce(&mut Worker)) {
         if let Some(worker) = self.workers[slot.index()].as_mut() {
+            worker.harmed = true;
             harm(worker);
         }
     }

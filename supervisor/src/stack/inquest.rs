@@ -269,12 +269,12 @@ impl Stack {
                 Action::Quarantine(seq) => self.quarantine(seq),
                 Action::Lift(after) => self.lift(after),
                 Action::LiftBypassing(after, modules) => self.lift_bypassing(after, modules),
-                Action::Replace(slot, incarnation) => {
+                Action::Replace(slot, incarnation, block) => {
                     if self.watches[slot.index()].as_ref().map(Watch::incarnation)
                         == Some(incarnation)
                     {
                         // What it has published stays where it is, but the other ring goes first.
-                        self.shared.stage.distrust(slot, incarnation);
+                        self.shared.stage.distrust(slot, incarnation, block);
                         // A single bit is nobody's making.
                         self.fail(
                             slot,
