@@ -64,9 +64,10 @@ const QUARANTINE_WORDS: usize = 64;
 const FILE: usize = QUARANTINE + QUARANTINE_WORDS;
 const FILE_TURN: usize = FILE;
 const AUDIO_STATE: usize = FILE + 5;
-/// Written by the supervisor, for each slot: the last life that was wrong, and from which block on.
+/// Written by the supervisor, for each slot: the last lives that were wrong, and from which block on.
 const DISTRUSTED: usize = FILE + 8;
-const DECISION: usize = DISTRUSTED + 8;
+const DISTRUSTED_EACH: usize = 4;
+const DECISION: usize = DISTRUSTED + 4 * DISTRUSTED_EACH;
 
 // Inside a slot's words.
 const INCARNATION: usize = 0;
@@ -79,6 +80,7 @@ const CRUMB_COMMAND: usize = 6;
 const MUTED: usize = 7;
 const VERDICT: usize = 8;
 const VERDICT_SUM: usize = 9;
+const BEGAN: usize = 10;
 const EPITAPH: usize = 16;
 /// Bytes that a dying worker can leave.
 pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
@@ -563,7 +565,11 @@ impl<'a> Stage<'a> {
     /// Says that this worker was wrong in that block: what it has published from there on is played
     /// only where nobody else has it. Written by the supervisor, read by audio-out.
     pub fn distrust(&self, slot: Slot, incarnation: Incarnation, from: BlockIndex) {
-        let place = DISTRUSTED + 2 * slot.index();
+        // The place of the oldest life.
+        let places = Self::distrusted(slot);
+        let place = places
+            .min_by_key(|place| self.get(*place))
+            .unwrap_or(DISTRUSTED);
         self.words[place + 1].store(from.0, Ordering::Relaxed);
         // SYNC: distrust (writer)
         self.words[place].store(incarnation.0, Ordering::Release);
@@ -572,10 +578,22 @@ impl<'a> Stage<'a> {
     /// Whether what that worker published as that block may be wrong; see [`Self::distrust`].
     #[must_use]
     pub fn distrusts(&self, slot: Slot, incarnation: Incarnation, block: BlockIndex) -> bool {
-        let place = DISTRUSTED + 2 * slot.index();
-        // SYNC: distrust (reader)
-        let wrong = self.words[place].load(Ordering::Acquire) == incarnation.0;
-        wrong && block.0 >= self.get(place + 1)
+        Self::distrusted(slot).any(|place| {
+            // SYNC: distrust (reader)
+            let wrong = self.words[place].load(Ordering::Acquire) == incarnation.0;
+            wrong && block.0 >= self.get(place + 1)
+        })
+    }
+
+    fn distrusted(slot: Slot) -> impl Iterator<Item = usize> {
+        (0..DISTRUSTED_EACH).map(move |n| DISTRUSTED + 2 * (slot.index() * DISTRUSTED_EACH + n))
+    }
+
+    /// Time in blocks, as audio-out keeps it: it goes on while something else is played in place of
+    /// a block that is not there.
+    #[must_use]
+    pub fn elapsed_blocks(&self) -> u64 {
+        self.cursor().0 + self.get(CONCEALED)
     }
 
     /// Whether the checkpoints have to stay as they are, since a trial starts from one. Written by
@@ -689,6 +707,17 @@ impl SlotWords<'_> {
     #[must_use]
     pub fn applied(&self) -> Seq {
         Seq(self.words[APPLIED].load(Ordering::Relaxed))
+    }
+
+    /// Says that it begins on a block, at that time ([`Stage::elapsed_blocks`]).
+    pub fn begin(&self, elapsed_blocks: u64) {
+        self.words[BEGAN].store(elapsed_blocks, Ordering::Relaxed);
+    }
+
+    /// When it began on the block that it is in, or took its seat.
+    #[must_use]
+    pub fn began(&self) -> u64 {
+        self.words[BEGAN].load(Ordering::Relaxed)
     }
 
     /// Leaves a breadcrumb.

@@ -56,6 +56,9 @@ const fn patience_in_doubt_blocks(lead_blocks: u32) -> u64 {
     }
 }
 
+/// Time that a leader has for a block with new commands, in blocks, before they are withdrawn.
+const ITS_TIME_BLOCKS: u64 = 2;
+
 /// The next step of the worker in slot `me`, which stands before `block`, has applied the commands
 /// up to `applied` and holds those up to `received`.
 ///
@@ -90,6 +93,13 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     };
     let decided = match stage.decide(block, wanted, applied) {
         Decision::Made { seq, sealed: false } if seq > applied && !leader_has_it => {
+            // However late the block is, the leader has its time for it.
+            let spent = stage
+                .elapsed_blocks()
+                .saturating_sub(stage.slot(me.other()).began());
+            if spent < patience_blocks(shape.lead_blocks).min(ITS_TIME_BLOCKS) {
+                return Step::Wait(Waiting::Leader);
+            }
             withdraw(stage, block, seq, applied)
         }
         decided => decided,

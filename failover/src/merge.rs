@@ -23,7 +23,7 @@ pub enum Taken {
     /// Neither ring has it yet, and it is not due.
     Missing,
     /// Neither ring had it though it was due: something else was played, the block is still next.
-    /// Or both had what is no sound: something else was played, and the block is left out.
+    /// Or it is nowhere and never will be, or no sound: then the block is left out.
     Concealed,
 }
 
@@ -84,11 +84,13 @@ impl Merger {
     ) -> Taken {
         let preference = stage.preference();
         let slots = self.order(stage, rings, preference.slot);
-        let mut nonsense = 0;
-        let taken = slots.into_iter().find(|slot| {
-            let found = look(rings, *slot, self.block, out);
-            nonsense += u32::from(found == Found::Nonsense);
-            found == Found::Sound
+        // Read before the rings: who is past the block has published it by then, or never will.
+        let past = slots.map(|slot| stage.slot(slot).frontier() > self.block);
+        let mut hopeless = true;
+        let taken = slots.into_iter().zip(past).find_map(|(slot, past)| {
+            let found = look(rings, slot, self.block, out);
+            hopeless &= found == Found::Nonsense || past;
+            (found == Found::Sound).then_some(slot)
         });
         stage.acknowledge(preference.epoch);
         match taken {
@@ -109,14 +111,15 @@ impl Merger {
                 self.go_on(stage);
                 Taken::From(slot)
             }
-            None if due || nonsense == 2 => {
+            None if due || hopeless => {
                 if self.concealed == 0 {
                     stage.add_underrun();
                 }
                 stage.add_concealed();
                 self.conceal(out);
-                if nonsense == 2 {
-                    // It will not get better: a published block is never written again.
+                if hopeless {
+                    // It will not get better: a published block is never written again, and nobody
+                    // goes back.
                     self.go_on(stage);
                 }
                 Taken::Concealed

@@ -68,6 +68,13 @@ pub struct Supervisor {
     arrives_us: [u64; 2],
 }
 
+impl Supervisor {
+    /// Both workers are ready, as it sees it.
+    pub fn protected(&self) -> bool {
+        self.supervision.protected()
+    }
+}
+
 impl World<'_> {
     pub(crate) fn supervisor_lives(&self, life: u64) -> bool {
         self.supervisor.as_ref().is_some_and(|s| s.life == life)
@@ -536,9 +543,12 @@ impl World<'_> {
             Seat::Starting { .. } if findings.ready || (unproven && exists) => {
                 todos.push(Todo::Fact(Fact::Proven { slot, incarnation }));
             }
-            Seat::Ready { .. } if !leads && findings.differing_at.is_some() => {
+            seat @ (Seat::Starting { .. } | Seat::Ready { .. })
+                if !leads && findings.differing_at.is_some() =>
+            {
                 let block = findings.differing_at.unwrap_or_default();
-                self.diverged(slot, block, todos);
+                let proven = matches!(seat, Seat::Ready { .. });
+                self.diverged(slot, block, proven, todos);
             }
             Seat::Starting { .. } | Seat::Ready { .. } if hangs => {
                 let death = if stopped {
@@ -563,7 +573,7 @@ impl World<'_> {
             || (crumb.block, crumb.module, crumb.phase) == (twin.block, twin.module, twin.phase)
     }
 
-    fn diverged(&mut self, follower: Slot, block: BlockIndex, todos: &mut Vec<Todo>) {
+    fn diverged(&mut self, follower: Slot, block: BlockIndex, proven: bool, todos: &mut Vec<Todo>) {
         let Some(supervisor) = self.supervisor.as_ref() else {
             return;
         };
@@ -580,7 +590,7 @@ impl World<'_> {
             }
             return;
         }
-        if supervisor.trials.compares() {
+        if !proven || supervisor.trials.compares() {
             return;
         }
         let proof = |slot: Slot| {

@@ -72,6 +72,7 @@ impl World<'_> {
                 .copied()
                 .unwrap_or((BlockIndex(0), FIRST, State::default()));
         self.stage.slot(slot).take_seat(life, block, seq);
+        self.stage.slot(slot).begin(self.stage.elapsed_blocks());
         if self.broken(Sabotage::RingCleared) {
             for block in block.0..frontier.0 {
                 // What a cleared ring looks like to its readers: cells of other blocks.
@@ -223,6 +224,7 @@ impl World<'_> {
                             false => seq,
                         };
                         worker.at = At::Apply;
+                        seat.begin(stage.elapsed_blocks());
                         crumb(worker, Phase::Applying, 0);
                         busy(self)
                     }

@@ -476,7 +476,8 @@ impl World<'_> {
             return;
         };
         let well = |w: &Option<Worker>| w.as_ref().is_some_and(|w| !w.harmed && !w.stopped);
-        let healthy = self.stage.protected() && self.workers.iter().all(well);
+        let healthy = self.workers.iter().all(well)
+            && self.supervisor.as_ref().is_some_and(Supervisor::protected);
         if self.plan.within_model && !healthy {
             self.clock.after(300, Event::Fault);
             return;

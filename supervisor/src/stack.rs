@@ -452,9 +452,13 @@ impl Stack {
                 self.fact(Fact::Proven { slot, incarnation }, "proven", None);
                 self.history.ready(slot);
             }
-            Seat::Ready { .. } if !leads && findings.differing_at.is_some() => {
+            seat @ (Seat::Starting { .. } | Seat::Ready { .. })
+                if !leads && findings.differing_at.is_some() =>
+            {
                 self.divergences += findings.differing;
-                self.diverged(slot, findings.differing_at.unwrap_or_default());
+                // One that is not proven is no match for the leader, unless that puts out nonsense.
+                let proven = matches!(seat, Seat::Ready { .. });
+                self.diverged(slot, findings.differing_at.unwrap_or_default(), proven);
             }
             Seat::Ready { .. } | Seat::Starting { .. } if hangs => {
                 let death = match self.peers.stopped(Service::Worker(slot)) {
@@ -472,7 +476,7 @@ impl Stack {
     }
 
     /// The replicas differ: whoever published what is no sound is wrong, else the referee decides.
-    fn diverged(&mut self, follower: Slot, block: BlockIndex) {
+    fn diverged(&mut self, follower: Slot, block: BlockIndex, proven: bool) {
         let mut samples = vec![0.0; self.shape.block_samples()];
         let leader = follower.other();
         let mut sane = |slot| read_sane(&self.shared.rings, slot, block, &mut samples);
@@ -482,7 +486,7 @@ impl Stack {
                 return;
             };
             self.fail(leader, incarnation, true, "it puts out what is no sound");
-        } else {
+        } else if proven {
             self.referee(follower, block);
         }
     }

@@ -59,6 +59,7 @@ fn main() -> Result<()> {
         .stage
         .slot(slot)
         .take_seat(incarnation, start.mark.block, start.mark.seq);
+    shared.stage.slot(slot).begin(shared.stage.elapsed_blocks());
     let (control, render) = render_loop::pair(&shared, slot, incarnation, start);
     render_loop::spawn(render, locked)?;
     control::serve(control, &paths, slot, incarnation, log)

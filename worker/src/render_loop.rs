@@ -197,6 +197,7 @@ impl RenderProcessor {
         let stage = self.shared.stage;
         let block = self.mark.block;
         let seat = stage.slot(self.slot);
+        seat.begin(stage.elapsed_blocks());
         self.apply(seq);
         let mut trace = |module| {
             seat.drop_crumb(Crumb {
