@@ -97,7 +97,7 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
             let spent = stage
                 .elapsed_blocks()
                 .saturating_sub(stage.slot(me.other()).began());
-            if spent < patience_blocks(shape.lead_blocks).min(ITS_TIME_BLOCKS) {
+            if spent < ITS_TIME_BLOCKS {
                 return Step::Wait(Waiting::Leader);
             }
             withdraw(stage, block, seq, applied)

@@ -69,6 +69,11 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// That worker is to be ended.
+    pub fn condemns(&self, slot: Slot, life: Incarnation) -> bool {
+        matches!(self.supervision.seat(slot), Seat::Dying { incarnation, .. } if incarnation == life)
+    }
+
     /// Both workers are ready, as it sees it.
     pub fn protected(&self) -> bool {
         self.supervision.protected()
@@ -86,7 +91,10 @@ impl World<'_> {
         let now = self.clock.now_us();
         let lives = match self.broken(Sabotage::NoAdoption) && self.supervisors > 1 {
             true => [None, None],
-            false => self.workers.each_ref().map(|w| w.as_ref().map(|w| w.life)),
+            false => Slot::ALL.map(|slot| {
+                let there = self.workers[slot.index()].as_ref().map(|w| w.life);
+                there.or(self.spawning[slot.index()])
+            }),
         };
         let seated = Slot::ALL.map(|s| self.stage.slot(s).incarnation());
         let highest = lives
@@ -208,15 +216,11 @@ impl World<'_> {
                     self.todo_first(vec![Todo::Fact(Fact::Preference(seen))]);
                 }
             }
+            // One that is still being started is ended as soon as it is there.
             Action::Kill(slot, life) => {
-                if self.workers[slot.index()]
-                    .as_ref()
-                    .is_some_and(|w| w.life == life)
-                {
+                let there = self.workers[slot.index()].as_ref();
+                if there.is_some_and(|worker| worker.life == life) {
                     self.worker_dies(slot, Death::Outside);
-                } else {
-                    self.news.push_back(News::Died(slot, life, Death::Outside));
-                    self.clock.after(300, Event::News(self.supervisors));
                 }
             }
             Action::Spawn(slot, life) => {
@@ -224,9 +228,10 @@ impl World<'_> {
                 if let Some(supervisor) = self.supervisor.as_mut() {
                     supervisor.watches[slot.index()] = Some(Watch::new(slot, life, now));
                 }
-                if self.workers[slot.index()].is_some() {
+                if self.workers[slot.index()].is_some() || self.spawning[slot.index()].is_some() {
                     self.wrong(format!("two workers in slot {slot}"));
                 }
+                self.spawning[slot.index()] = Some(life);
                 let delay = 700 + self.dice.below(2_000);
                 self.clock.after(delay, Event::Spawned(slot, life));
             }
@@ -581,7 +586,11 @@ impl World<'_> {
         let leader = follower.other();
         let mut sane = |slot| read_sane(&self.rings, slot, block, &mut samples);
         if !sane(leader) && sane(follower) {
-            if let Some(watch) = supervisor.watches[leader.index()].as_ref() {
+            let writer = self.rings[leader.index()]
+                .published(block)
+                .map(|p| p.incarnation);
+            let watch = supervisor.watches[leader.index()].as_ref();
+            if let Some(watch) = watch.filter(|watch| writer == Some(watch.life)) {
                 todos.push(Todo::Fact(Fact::Failed {
                     slot: leader,
                     incarnation: watch.life,

@@ -62,6 +62,7 @@ pub struct Worker {
 impl World<'_> {
     /// The launcher has started it: it restores the newest checkpoint, and reads the log.
     pub(crate) fn worker_starts(&mut self, slot: Slot, life: Incarnation) {
+        self.spawning[slot.index()] = None;
         let frontiers = Slot::ALL.map(|s| self.stage.slot(s).frontier());
         let frontier = frontiers.into_iter().max().unwrap_or_default();
         let provable = |block: BlockIndex| block.0 + PROOF_BLOCKS <= frontier.0;
@@ -108,6 +109,13 @@ impl World<'_> {
             harmed: false,
             hung: false,
         });
+        if self
+            .supervisor
+            .as_ref()
+            .is_some_and(|s| s.condemns(slot, life))
+        {
+            return self.worker_dies(slot, Death::Outside);
+        }
         self.clock.after(100, Event::Worker(slot, life));
         // Linked: what came meanwhile is in the log.
         let delay = 200 + self.dice.below(2_000);

@@ -199,6 +199,8 @@ pub struct World<'m> {
     pub(crate) rings: [Ring<'m>; 2],
     pub(crate) log: Log,
     pub(crate) workers: [Option<Worker>; 2],
+    /// Who is being started.
+    pub(crate) spawning: [Option<Incarnation>; 2],
     /// Two of each slot; `None` is not whole.
     pub(crate) checkpoints: [[Option<(BlockIndex, Seq, State)>; 2]; 2],
     pub(crate) supervisor: Option<Supervisor>,
@@ -245,6 +247,7 @@ pub fn run(seed: u64, plan: Plan, sabotage: Option<Sabotage>, trace: bool) -> Ou
         rings,
         log: Log::default(),
         workers: [None, None],
+        spawning: [None, None],
         checkpoints: Default::default(),
         supervisor: None,
         supervisors: 0,

@@ -270,6 +270,7 @@ impl Stack {
             FromLauncher::Spawned(child) if child.service != Service::Supervisor => {
                 self.peers.add(child);
                 self.inject_waiting(child.service);
+                self.end_if_condemned(child);
             }
             FromLauncher::Spawned(_) => {}
             FromLauncher::SpawnFailed(service, incarnation, why) => {
@@ -280,6 +281,18 @@ impl Stack {
                 self.gone(child.service, child.incarnation, child.pid, ending)
             }
             FromLauncher::Stop => self.finish(),
+        }
+    }
+
+    /// A worker may have been given up before it was there.
+    fn end_if_condemned(&self, child: Child) {
+        let Service::Worker(slot) = child.service else {
+            return;
+        };
+        let seat = self.supervision.as_ref().map(|s| s.seat(slot));
+        if matches!(seat, Some(Seat::Dying { incarnation, .. }) if incarnation == child.incarnation)
+        {
+            let _ = self.peers.signal(child.service, SIGKILL);
         }
     }
 
@@ -485,6 +498,12 @@ impl Stack {
             let Some(incarnation) = watch.map(Watch::incarnation) else {
                 return;
             };
+            // What an earlier life has left in the ring says nothing about this one.
+            let ring = self.shared.rings.get(leader.index());
+            let writer = ring.and_then(|ring| ring.published(block));
+            if writer.map(|proof| proof.incarnation) != Some(incarnation) {
+                return;
+            }
             self.fail(leader, incarnation, true, "it puts out what is no sound");
         } else if proven {
             self.referee(follower, block);
