@@ -109,7 +109,8 @@ pub fn wait(thread: Option<u32>) -> io::Result<(u32, Stop)> {
     let whom = thread.map_or(-1, |thread| thread as pid_t);
     let found = loop {
         // SAFETY: waitpid writes the status to a live local.
-        let found = unsafe { libc::waitpid(whom, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
+        let found =
+            unsafe { libc::waitpid(whom, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
         if found != -1 {
             break found as u32;
         }
@@ -189,7 +190,12 @@ pub fn exchange_byte(thread: u32, address: u64, byte: u8) -> io::Result<u8> {
     let mut bytes = peeked.to_ne_bytes();
     let before = std::mem::replace(&mut bytes[0], byte);
     let word = usize::from_ne_bytes(bytes);
-    request(libc::PTRACE_POKETEXT, thread, address as usize, number(word))?;
+    request(
+        libc::PTRACE_POKETEXT,
+        thread,
+        address as usize,
+        number(word),
+    )?;
     Ok(before)
 }
 
