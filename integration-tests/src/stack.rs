@@ -235,6 +235,29 @@ impl Stack {
         }
     }
 
+    /// Waits until both workers live and are ready, and that is no old news.
+    ///
+    /// # Errors
+    /// When that takes longer than a machine under load may take.
+    pub fn wait_ready(&self) -> Result<()> {
+        let lives = |service: &str| {
+            // A zombie has no command line.
+            let pid = self.pid(service).unwrap_or_default();
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+        };
+        let limit = Instant::now() + Duration::from_secs(30);
+        loop {
+            self.wait_protected()?;
+            if lives("worker:0") && lives("worker:1") {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                bail!("two workers are not ready\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+
     /// Waits until the status is as wished.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A worker under the knife: its render thread is driven to a place in a block, an instruction at a
 //! time, and killed there.
 
-use std::{fs, os::fd::OwnedFd};
+use std::{collections::BTreeSet, fs, os::fd::OwnedFd, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use common::{
@@ -170,4 +170,84 @@ impl Drop for Patient {
         let _ = pidfd::signal(&self.handle, SIGKILL);
         while self.wait().is_ok_and(|stop| stop != Stop::Ended) {}
     }
+}
+
+/// Kills the next worker that the launcher starts at the `nth` door of a system call, of any of its
+/// threads: each call has one at its entry and one at its return. `provoke` makes the launcher
+/// start it; `look` is called at each door.
+///
+/// # Errors
+/// When the machine does not allow it, or it has ended by itself before.
+pub fn kill_newborn_at_door(
+    launcher: u32,
+    nth: u64,
+    provoke: impl FnOnce() -> Result<()>,
+    mut look: impl FnMut(),
+) -> Result<()> {
+    trace::seize(launcher, true)?;
+    provoke()?;
+    let mut victim: Option<(u32, OwnedFd)> = None;
+    // Those that are held until it is known which programs they run.
+    let mut newborn = BTreeSet::new();
+    let (mut doors, mut over) = (0, false);
+    loop {
+        let (thread, stop) = trace::wait(None)?;
+        let own = victim.is_some() && thread != launcher && !newborn.contains(&thread);
+        match stop {
+            Stop::Ended => {
+                newborn.remove(&thread);
+                if victim.as_ref().is_some_and(|(pid, _)| *pid == thread) {
+                    over = true;
+                    trace::interrupt(launcher)?;
+                }
+                continue;
+            }
+            Stop::Born(child) if thread == launcher => drop(newborn.insert(child)),
+            Stop::Exec => {
+                newborn.remove(&thread);
+                if victim.is_some() || !is_worker(thread) {
+                    trace::detach(thread)?;
+                    continue;
+                }
+                victim = Some((thread, pidfd::open(thread)?));
+            }
+            Stop::SystemCall if own => {
+                doors += 1;
+                look();
+                if let Some((_, handle)) = victim.as_ref().filter(|_| doors == nth) {
+                    pidfd::signal(handle, SIGKILL)?;
+                }
+            }
+            Stop::Standing if over && thread == launcher => {
+                if newborn.is_empty() {
+                    break;
+                }
+                trace::go(launcher, Until::Something, 0)?;
+                std::thread::sleep(Duration::from_millis(1));
+                trace::interrupt(launcher)?;
+                continue;
+            }
+            _ => {}
+        }
+        let until = match own || stop == Stop::Exec {
+            true => Until::SystemCall,
+            false => Until::Something,
+        };
+        let signal = match stop {
+            Stop::Signal(signal) => signal,
+            _ => 0,
+        };
+        // One that was killed meanwhile cannot go anywhere.
+        let _ = trace::go(thread, until, signal);
+    }
+    trace::detach(launcher)?;
+    if doors < nth {
+        bail!("it has ended by itself");
+    }
+    Ok(())
+}
+
+fn is_worker(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| String::from_utf8_lossy(&line).contains("understudy-worker"))
 }

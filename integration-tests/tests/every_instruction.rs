@@ -111,24 +111,6 @@ impl Theatre {
         Ok(!ended)
     }
 
-    /// Waits until both workers live and are ready, and that is no old news.
-    fn wait_ready(&self) -> Result<()> {
-        let lives = |service: &str| {
-            // A zombie has no command line.
-            let pid = self.stack.pid(service).unwrap_or_default();
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
-        };
-        let limit = Instant::now() + Duration::from_secs(30);
-        loop {
-            self.stack.wait_protected()?;
-            if lives("worker:0") && lives("worker:1") {
-                return Ok(());
-            }
-            anyhow::ensure!(Instant::now() < limit, "two workers are not ready");
-            std::thread::sleep(Duration::from_micros(500));
-        }
-    }
-
     /// Stops audio-out where the leader has rendered all that it may, and the follower not yet.
     fn stop_audio_out(&self, audio_out: u32, follower: Slot) -> Result<Stopped> {
         let stage = self.shared.stage;
@@ -201,7 +183,7 @@ fn kill_at_every_instruction(role: Role, phase: Phase) -> Result<()> {
     let (mut kills, mut again) = (0, 0);
     for instructions in (0..).step_by(every) {
         let goes_on = loop {
-            theatre.wait_ready()?;
+            theatre.stack.wait_ready()?;
             theatre.stack.change_something(&mut random)?;
             match theatre.kill_after(instructions) {
                 Ok(goes_on) => break goes_on,
@@ -222,7 +204,7 @@ fn kill_at_every_instruction(role: Role, phase: Phase) -> Result<()> {
             break;
         }
     }
-    theatre.wait_ready()?;
+    theatre.stack.wait_ready()?;
     let status = theatre.stack.status()?;
     let (compared, differing) = theatre.stack.down()?.compare(&recording.wav)?;
     println!(
