@@ -181,11 +181,11 @@ impl Drop for Patient {
 pub fn kill_newborn_at_door(
     launcher: u32,
     nth: u64,
-    provoke: impl FnOnce() -> Result<()>,
+    provoke: impl FnOnce(),
     mut look: impl FnMut(),
 ) -> Result<()> {
     trace::seize(launcher, true)?;
-    provoke()?;
+    provoke();
     let mut victim: Option<(u32, OwnedFd)> = None;
     // Those that are held until it is known which programs they run.
     let mut newborn = BTreeSet::new();

@@ -199,7 +199,7 @@ fn kill_at_every_instruction(role: Role, phase: Phase) -> Result<()> {
                 Err(why) => return Err(why),
             }
         };
-        kills += 1;
+        (kills, again) = (kills + 1, 0);
         if !goes_on {
             break;
         }

@@ -88,15 +88,18 @@ fn a_replacement_killed_at_each_of_its_system_calls_leaves_every_sample_as_it_wa
         stack.wait_ready()?;
         stack.change_something(&mut random)?;
         let slot = Slot::ALL[kills % 2];
-        let handle = pidfd::open(stack.pid(&format!("worker:{slot}"))?)?;
+        let Ok(handle) = pidfd::open(stack.pid(&format!("worker:{slot}"))?) else {
+            continue; // overruled, it has left by itself
+        };
         let before = stage.slot(slot).incarnation();
         let mut ready = false;
-        let provoke = || Ok(pidfd::signal(&handle, SIGKILL)?);
+        // One that has just left by itself is replaced as well.
+        let provoke = || drop(pidfd::signal(&handle, SIGKILL));
         let killed = kill_newborn_at_door(launcher, nth, provoke, || {
             ready |= stage.slot(slot).incarnation() != before && stage.protected();
         });
         match killed {
-            Ok(()) => kills += 1,
+            Ok(()) => (kills, again) = (kills + 1, 0),
             // Without a clock it may be too slow with a block: overruled, it leaves by itself.
             Err(why) if again < 20 => {
                 println!("again: {why}");
