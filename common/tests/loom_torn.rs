@@ -144,20 +144,19 @@ const fn mark(block: u64) -> Mark {
     }
 }
 
+const fn length(block: u64) -> usize {
+    4 + 4 * (block as usize % 2)
+}
+
 fn write(checkpoint: &Checkpoint<'_>, block: u64) {
-    // Not equally long, either.
-    let arena = [block as u8; 16];
-    checkpoint.write(mark(block), &arena[..8 + 8 * (block as usize % 2)]);
+    let arena = [block as u8; 8];
+    checkpoint.write(mark(block), &arena[..length(block)]);
 }
 
 fn check(found: &(Mark, Vec<u8>)) {
     let block = found.0.block.0;
     assert_eq!(found.0, mark(block), "torn");
-    assert_eq!(
-        found.1,
-        vec![block as u8; 8 + 8 * (block as usize % 2)],
-        "torn"
-    );
+    assert_eq!(found.1, vec![block as u8; length(block)], "torn");
 }
 
 fn while_a_checkpoint_is_written(read: impl FnOnce(&Checkpoint<'_>)) {

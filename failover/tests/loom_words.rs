@@ -186,7 +186,9 @@ fn who_sees_the_hold_lifted_sees_the_quarantine() {
             stage.quarantine(NEW);
             assert!(stage.lift(GOOD));
         });
-        workers.map(|worker| worker.join().unwrap());
+        for worker in workers {
+            worker.join().unwrap();
+        }
     });
 }
 

@@ -435,7 +435,15 @@ impl World {
                     && next.supervision.seat(slot) == (Seat::Ready { incarnation });
                 if may {
                     next.blame(slot, Death::Outside);
-                    next.supervise(0, Event::Failed { slot, incarnation });
+                    let own_making = false;
+                    next.supervise(
+                        0,
+                        Event::Failed {
+                            slot,
+                            incarnation,
+                            own_making,
+                        },
+                    );
                 }
                 may
             }
