@@ -163,6 +163,9 @@ impl<'a> Checkpoint<'a> {
 }
 
 fn sum(mark: Mark, arena: &[u8]) -> u64 {
+    if cfg!(loom) {
+        return 0; // equal for all: under loom the stamp alone has to tell a torn checkpoint
+    }
     let mut hash = Xxh3::with_seed(mark.block.0);
     hash.update(&mark.seq.0.to_le_bytes());
     hash.update(&mark.patch_offset.to_le_bytes());

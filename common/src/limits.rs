@@ -13,22 +13,22 @@ pub const RATE_HZ_MIN: u32 = 8_000;
 /// See [`RATE_HZ_MIN`].
 pub const RATE_HZ_MAX: u32 = 192_000;
 /// Blocks that workers may be ahead of the play cursor, at the most, a device's burst included.
-pub const AHEAD_BLOCKS_MAX: u64 = 128;
+pub const AHEAD_BLOCKS_MAX: u64 = small_under_loom(128, 2);
 /// The largest `--lead`; the rest of [`AHEAD_BLOCKS_MAX`] is for devices that ask for much at once.
-pub const LEAD_BLOCKS_MAX: u64 = 64;
+pub const LEAD_BLOCKS_MAX: u64 = small_under_loom(64, 1);
 /// Cells in a ring: what lies ahead, and as much history to prove a standby by.
-pub const RING_CELLS: u64 = 256;
+pub const RING_CELLS: u64 = small_under_loom(256, 4);
 /// Decision words: the longest way back from which a standby can catch up without the log.
 /// At 375 blocks a second, 43 s.
-pub const DECISIONS: u64 = 16_384;
+pub const DECISIONS: u64 = small_under_loom(16_384, 32);
 /// The follower copies the arena each time this many blocks have passed (43 ms at 48 kHz, 128):
 /// a replacement renders at most so many blocks again.
 pub const CHECKPOINT_BLOCKS: u64 = 16;
 /// A leader without a follower writes a checkpoint itself after this many blocks, so that the way
 /// back stays well inside [`DECISIONS`].
-pub const LONE_CHECKPOINT_BLOCKS: u64 = 1_024;
+pub const LONE_CHECKPOINT_BLOCKS: u64 = small_under_loom(1_024, 1);
 /// Bytes of module state that a checkpoint can hold.
-pub const ARENA_BYTES_MAX: u64 = 17 << 20;
+pub const ARENA_BYTES_MAX: u64 = small_under_loom(17 << 20, 16);
 /// A sample beyond this, +36 dB above full scale, is no music: it is a fault, and is not played.
 pub const SANE_LEVEL: f32 = 64.0;
 /// Blocks in a row whose checksums must equal before a standby counts as ready.
@@ -43,6 +43,12 @@ pub const PATCH_BYTES_MAX: usize = 48 * 1024;
 pub const DATAGRAM_BYTES_MAX: usize = 8 * 1024;
 /// Depth of bundles in bundles, and of arrays in arrays.
 pub const OSC_DEPTH_MAX: usize = 8;
+
+/// The bound, or its stand-in where loom goes through all interleavings: each word costs it memory in
+/// every one of them.
+const fn small_under_loom(bound: u64, under_loom: u64) -> u64 {
+    if cfg!(loom) { under_loom } else { bound }
+}
 
 /// Whether all samples can be sound: finite and not beyond [`SANE_LEVEL`].
 ///

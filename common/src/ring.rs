@@ -47,6 +47,9 @@ const fn cell_words(block_samples: usize) -> usize {
 /// Yes; linear in the samples.
 #[must_use]
 pub fn checksum(block: BlockIndex, seq: Seq, samples: &[f32]) -> u64 {
+    if cfg!(loom) {
+        return 0; // equal for all blocks: under loom the seals alone have to tell a torn one
+    }
     let mut hash = Xxh3::with_seed(block.0 ^ seq.0.rotate_left(32));
     for chunk in samples.chunks(64) {
         let mut bytes = [0u8; 256];

@@ -121,7 +121,7 @@ pub enum Listener {
 }
 
 /// Which slot audio-out should take, and since which switch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Preference {
     /// The number of the switch.
     pub epoch: Epoch,

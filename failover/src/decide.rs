@@ -136,10 +136,13 @@ pub fn withdraw(stage: &Stage<'_>, block: BlockIndex, seq: Seq, applied: Seq) ->
     if stage.revise(block, seq, applied) {
         return unchanged(applied);
     }
-    if held {
+    let decided = stage.decision(block, applied);
+    // Whoever has withdrawn them at the same time found them held already: this hold is for both.
+    let withdrawn = matches!(decided, Decision::Made { seq, .. } if seq == applied);
+    if held && !withdrawn {
         stage.lift(applied);
     }
-    stage.decision(block, applied)
+    decided
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const PAUSE_MAX_US: u64 = 5_000_000;
 const FORGIVE_US: u64 = 10_000_000;
 
 /// The record of one seat.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     failures: u32,
     ready_since_us: Option<u64>,

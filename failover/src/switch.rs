@@ -85,7 +85,7 @@ pub enum Action {
 }
 
 /// What is in a seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seat {
     /// Nobody; a worker is started at that time, in microseconds.
     Vacant {
@@ -127,7 +127,7 @@ pub enum Seat {
 }
 
 /// The supervisor's view of both seats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Supervision {
     seats: [Seat; 2],
     records: [Record; 2],

@@ -4,3 +4,5 @@
 pub mod ear;
 pub mod random;
 pub mod stack;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod surgeon;

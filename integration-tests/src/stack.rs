@@ -15,11 +15,11 @@ use common::{
     stage::Shape,
 };
 use engine::replay::Replay;
-use platform::{control, paths::Paths};
+use platform::{control, paths::Paths, shared::Shared};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::ear;
+use crate::{ear, random::Random};
 
 static PORT: AtomicU16 = AtomicU16::new(0);
 
@@ -235,6 +235,29 @@ impl Stack {
         }
     }
 
+    /// Waits until both workers live and are ready, and that is no old news.
+    ///
+    /// # Errors
+    /// When that takes longer than a machine under load may take.
+    pub fn wait_ready(&self) -> Result<()> {
+        let lives = |service: &str| {
+            // A zombie has no command line.
+            let pid = self.pid(service).unwrap_or_default();
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+        };
+        let limit = Instant::now() + Duration::from_secs(30);
+        loop {
+            self.wait_protected()?;
+            if lives("worker:0") && lives("worker:1") {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                bail!("two workers are not ready\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+
     /// Waits until the status is as wished.
     ///
     /// # Errors
@@ -285,6 +308,51 @@ impl Stack {
         }
         let _ = self.socket.set_nonblocking(false);
         found
+    }
+
+    /// The process id of its launcher, the parent of all its processes.
+    ///
+    /// # Errors
+    /// When it has left no lock.
+    pub fn launcher(&self) -> Result<u32> {
+        let lock = std::fs::read_to_string(self.paths.lock())?;
+        Ok(lock.trim().parse()?)
+    }
+
+    /// Its shared memory, to look on.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn shared(&self) -> Result<Shared> {
+        Ok(Shared::open_of("test", self.launcher()?)?)
+    }
+
+    /// The process id of one of its services, by the name in its status.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pid(&self, service: &str) -> Result<u32> {
+        let status = self.status()?;
+        let mut services = status["services"].as_array().into_iter().flatten();
+        let found = services.find(|s| s["name"] == service);
+        let pid = found.and_then(|s| s["pid"].as_u64());
+        Ok(pid.with_context(|| format!("no {service} in {status:#}"))? as u32)
+    }
+
+    /// Changes one of a few parameters of the default patch.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn change_something(&self, random: &mut Random) -> Result<()> {
+        match random.below(4) {
+            0 => self.osc_send("/mod/sine/freq", Some(100.0 + random.below(2_000) as f32)),
+            1 => self.osc_send(
+                "/mod/filter/cutoff",
+                Some(200.0 + random.below(8_000) as f32),
+            ),
+            2 => self.osc_send("/gate/adsr", Some(random.below(2) as f32)),
+            _ => self.osc_send("/mod/sine/gain", Some(random.below(100) as f32 / 100.0)),
+        }
     }
 
     /// What it has written into its log.

@@ -19,16 +19,16 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     stack.osc_send("/gate/adsr", Some(1.0))?;
     for kill in 0..kills {
         stack.wait_protected()?;
-        change_something(&stack, &mut random)?;
+        stack.change_something(&mut random)?;
         std::thread::sleep(Duration::from_micros(random.below(2_000)));
-        change_something(&stack, &mut random)?;
+        stack.change_something(&mut random)?;
         let target = if random.below(2) == 0 {
             Target::Leader
         } else {
             Target::Follower
         };
         stack.kill(target)?;
-        change_something(&stack, &mut random)?;
+        stack.change_something(&mut random)?;
         if kill % 100 == 0 {
             println!("{kill} kills");
         }
@@ -45,18 +45,6 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
     assert!(commands > kills, "parameters flowed");
     Ok(())
-}
-
-fn change_something(stack: &Stack, random: &mut Random) -> Result<()> {
-    match random.below(4) {
-        0 => stack.osc_send("/mod/sine/freq", Some(100.0 + random.below(2_000) as f32)),
-        1 => stack.osc_send(
-            "/mod/filter/cutoff",
-            Some(200.0 + random.below(8_000) as f32),
-        ),
-        2 => stack.osc_send("/gate/adsr", Some(random.below(2) as f32)),
-        _ => stack.osc_send("/mod/sine/gain", Some(random.below(100) as f32 / 100.0)),
-    }
 }
 
 /// In time: a steady tone, 100 kills, an ear; and the log renders what was heard.

@@ -15,3 +15,5 @@ pub mod realtime;
 pub mod say;
 pub mod shared;
 pub mod shm;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod trace;

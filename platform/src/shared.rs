@@ -139,7 +139,19 @@ impl Shared {
     /// # Errors
     /// When one is missing, unfinished or of another build.
     pub fn open(instance: &str) -> Result<Self, SharedError> {
-        let names = Names::of(instance)?;
+        Self::open_named(&Names::of(instance)?)
+    }
+
+    /// Opens all segments of the instance of that launcher, for tests that look on.
+    ///
+    /// # Errors
+    /// When one is missing, unfinished or of another build.
+    pub fn open_of(instance: &str, launcher: u32) -> Result<Self, SharedError> {
+        let instance = instance.into();
+        Self::open_named(&Names { instance, launcher })
+    }
+
+    fn open_named(names: &Names) -> Result<Self, SharedError> {
         let name = names.name("stage");
         let stage = Stage::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))?;
         let samples = stage.shape().block_samples();

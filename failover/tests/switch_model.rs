@@ -1,0 +1,644 @@
+//! The switch, all of it: every order of the steps of two workers, audio-out and supervisor, with up
+//! to two crashes, a freeze of any length, and a command that kills whoever applies it.
+//!
+//! stateright goes through all states of a small world (two blocks, a lead of two). The rules are
+//! the production ones, over the very words that processes share; what the model adds is who takes
+//! the next step. A worker's step is what lies between two words that others can see.
+#![cfg(not(loom))]
+
+use std::{cell::RefCell, sync::atomic::Ordering};
+
+use common::{
+    limits::DECISIONS,
+    stage::{Crumb, Decision, Phase, STAGE_WORDS, Shape, Stage},
+    sync::{AtomicU64, heap},
+    units::{BlockIndex, Epoch, Incarnation, Seq, Slot},
+};
+use failover::{
+    blame::{self, Death, Suspect},
+    decide::{self, Step},
+    switch::{Action, Event, Seat, Supervision},
+};
+use stateright::{Checker, Model, Property};
+
+const BLOCKS: u64 = 2;
+/// In before everything.
+const FIRST: Seq = Seq(1);
+/// A harmless command and a deadly one, received together.
+const GOOD: Seq = Seq(2);
+const POISON: Seq = Seq(3);
+/// Later than all pauses, sooner than all limits.
+const LATER_US: u64 = 500_000;
+/// All words that change in a world of so few blocks.
+const LIVE: usize = STAGE_WORDS - DECISIONS as usize + BLOCKS as usize + 1;
+
+/// What a block sounds like: the commands that went into it and into each one before.
+type Sound = Vec<u8>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum At {
+    Decide,
+    Apply(Seq),
+    Seal(Seq),
+    Publish(Seq),
+    Advance(Seq),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Worker {
+    life: Incarnation,
+    at: At,
+    block: BlockIndex,
+    applied: Seq,
+    sound: Sound,
+    frozen: bool,
+    /// How it ended, if it has and the supervisor does not know yet.
+    dead: Option<u8>,
+    gone: bool,
+}
+
+/// What must never come to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Wrongs {
+    two_sounds: bool,
+    out_of_order: bool,
+    early_clean_up: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    words: Vec<(u16, u64)>,
+    workers: [Worker; 2],
+    rings: [[Option<Sound>; BLOCKS as usize]; 2],
+    /// What anybody ever published.
+    published: [Option<Sound>; BLOCKS as usize],
+    played: u8,
+    supervision: Supervision,
+    received: Seq,
+    /// The suspects of a trial under way: those above the first, up to the second.
+    trial: Option<(Seq, Seq)>,
+    /// The last switch away from each slot.
+    left_at: [Epoch; 2],
+    crashes: u8,
+    frozen_once: bool,
+    killed_by_poison: u8,
+    wrongs: Wrongs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Move {
+    Work(Slot),
+    Crash(Slot),
+    Freeze(Slot),
+    Thaw(Slot),
+    Receive,
+    Play,
+    NoticeDeath(Slot),
+    NoticeHang(Slot),
+    Prove(Slot),
+    Look,
+    Wait,
+    EndTrial,
+    OpenUnexplained,
+}
+
+const MOVES: [Move; 19] = [
+    Move::Work(Slot::Zero),
+    Move::Work(Slot::One),
+    Move::Crash(Slot::Zero),
+    Move::Crash(Slot::One),
+    Move::Freeze(Slot::Zero),
+    Move::Freeze(Slot::One),
+    Move::Thaw(Slot::Zero),
+    Move::Thaw(Slot::One),
+    Move::Receive,
+    Move::Play,
+    Move::NoticeDeath(Slot::Zero),
+    Move::NoticeDeath(Slot::One),
+    Move::NoticeHang(Slot::Zero),
+    Move::NoticeHang(Slot::One),
+    Move::Prove(Slot::Zero),
+    Move::Prove(Slot::One),
+    Move::Look,
+    Move::EndTrial,
+    Move::OpenUnexplained,
+];
+
+const DEATHS: [Death; 3] = [Death::Outside, Death::OwnMaking, Death::Overruled];
+
+thread_local! {
+    static WORDS: RefCell<Vec<AtomicU64>> = RefCell::new(heap(STAGE_WORDS));
+}
+
+/// Lays the state's words out, lets `act` change them, and takes them in again.
+fn on_stage<T>(state: &mut Vec<(u16, u64)>, act: impl FnOnce(&Stage<'_>) -> T) -> T {
+    WORDS.with_borrow(|words| {
+        words[..LIVE]
+            .iter()
+            .for_each(|w| w.store(0, Ordering::Relaxed));
+        for (place, value) in state.iter() {
+            words[*place as usize].store(*value, Ordering::Relaxed);
+        }
+        let result = act(&Stage::open(words).expect("the header is among the words"));
+        let live = words[..LIVE].iter().map(|w| w.load(Ordering::Relaxed));
+        state.clear();
+        state.extend((0..).zip(live).filter(|(_, value)| *value != 0));
+        result
+    })
+}
+
+impl Worker {
+    fn new(life: Incarnation) -> Self {
+        Self {
+            life,
+            at: At::Decide,
+            block: BlockIndex(0),
+            applied: FIRST,
+            sound: Sound::new(),
+            frozen: false,
+            dead: None,
+            gone: false,
+        }
+    }
+
+    fn runs(&self) -> bool {
+        !self.gone && !self.frozen
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let lives = [Incarnation(1), Incarnation(2)];
+        let words = heap(STAGE_WORDS);
+        let shape = Shape {
+            rate_hz: 48_000,
+            block_frames: 64,
+            channels: 1,
+            lead_blocks: 2,
+            freewheel: false,
+        };
+        let stage = Stage::create(&words, &shape).unwrap();
+        for (slot, life) in Slot::ALL.into_iter().zip(lives) {
+            stage.slot(slot).take_seat(life, BlockIndex(0), FIRST);
+        }
+        let seats = lives.map(Some);
+        let mut supervision = Supervision::adopt(0, stage.preference(), seats, Incarnation(3));
+        for (slot, incarnation) in Slot::ALL.into_iter().zip(lives) {
+            supervision.step(0, Event::Proven { slot, incarnation });
+        }
+        let live = words[..LIVE].iter().map(|w| w.load(Ordering::Relaxed));
+        Self {
+            words: (0..).zip(live).filter(|(_, value)| *value != 0).collect(),
+            workers: lives.map(Worker::new),
+            rings: Default::default(),
+            published: Default::default(),
+            played: 0,
+            supervision,
+            received: FIRST,
+            trial: None,
+            left_at: [Epoch(0); 2],
+            crashes: 0,
+            frozen_once: false,
+            killed_by_poison: 0,
+            wrongs: Wrongs::default(),
+        }
+    }
+
+    /// One step of a worker; false when it can only wait.
+    fn work(&mut self, slot: Slot) -> bool {
+        let (worker, received) = (&mut self.workers[slot.index()], self.received);
+        let (block, applied) = (worker.block, worker.applied);
+        let crumb = |stage: &Stage<'_>, phase, command| {
+            stage.slot(slot).drop_crumb(Crumb {
+                block,
+                phase,
+                module: 0,
+                command,
+            });
+        };
+        let mut death = None;
+        match worker.at {
+            At::Decide if block.0 >= BLOCKS => return false,
+            At::Decide => {
+                let step = on_stage(&mut self.words, |stage| {
+                    decide::step(stage, slot, block, applied, received)
+                });
+                match step {
+                    Step::Render(seq) => worker.at = At::Apply(seq),
+                    Step::Wait(_) => return false,
+                    Step::Overtaken => death = Some(Death::Overruled),
+                }
+            }
+            At::Apply(seq) => {
+                let mut mask = 0;
+                on_stage(&mut self.words, |stage| {
+                    crumb(stage, Phase::Applying, applied);
+                    for command in (applied.0 + 1..=seq.0).map(Seq) {
+                        crumb(stage, Phase::Applying, command);
+                        if stage.quarantined(command) {
+                            continue;
+                        }
+                        if command == POISON {
+                            death = Some(Death::OwnMaking);
+                            return;
+                        }
+                        mask |= 1 << command.0;
+                    }
+                    crumb(stage, Phase::Rendering, seq);
+                });
+                worker.sound.push(mask);
+                worker.at = At::Seal(seq);
+                self.killed_by_poison += u8::from(death.is_some());
+            }
+            At::Seal(seq) => {
+                let sealed = on_stage(&mut self.words, |stage| {
+                    crumb(stage, Phase::Publishing, seq);
+                    stage.seal(block, seq)
+                });
+                worker.at = At::Publish(seq);
+                death = (!sealed).then_some(Death::Overruled);
+            }
+            At::Publish(seq) => {
+                let cursor = on_stage(&mut self.words, |stage| stage.cursor());
+                let cell = &mut self.rings[slot.index()][block.0 as usize];
+                // Proven whether published or not: both replicas must have rendered the same.
+                let known = &mut self.published[block.0 as usize];
+                self.wrongs.two_sounds |= known.as_ref().is_some_and(|k| *k != worker.sound);
+                *known = Some(worker.sound.clone());
+                if block >= cursor && cell.is_none() {
+                    *cell = Some(worker.sound.clone());
+                }
+                worker.at = At::Advance(seq);
+            }
+            At::Advance(seq) => {
+                (worker.block, worker.applied, worker.at) = (block.next(), seq, At::Decide);
+                on_stage(&mut self.words, |stage| {
+                    stage.slot(slot).advance(block.next(), seq);
+                    crumb(stage, Phase::Idle, seq);
+                });
+            }
+        }
+        if let Some(death) = death {
+            self.die(slot, death);
+        }
+        true
+    }
+
+    fn die(&mut self, slot: Slot, death: Death) {
+        let worker = &mut self.workers[slot.index()];
+        // What it had in its own memory is gone with it.
+        *worker = Worker {
+            gone: true,
+            dead: DEATHS.iter().position(|d| *d == death).map(|d| d as u8),
+            ..Worker::new(worker.life)
+        };
+    }
+
+    /// audio-out's rule in time, for one block.
+    fn play(&mut self) -> bool {
+        let before = self.words.clone();
+        let rings = &self.rings;
+        let played = on_stage(&mut self.words, |stage| {
+            let (preference, block) = (stage.preference(), stage.cursor());
+            let slots = [preference.slot, preference.slot.other()];
+            let has = |slot: &Slot| {
+                let cell = rings[slot.index()].get(block.0 as usize);
+                cell.is_some_and(Option::is_some)
+            };
+            let taken = slots.into_iter().find(has);
+            stage.acknowledge(preference.epoch);
+            let slot = taken?;
+            if slot != preference.slot {
+                let _ = stage.switch(preference, slot);
+            }
+            stage.set_cursor(block.next());
+            Some((block, slot))
+        });
+        if let Some((block, slot)) = played {
+            self.wrongs.out_of_order |= block.0 != u64::from(self.played);
+            self.played += 1;
+            let other = self.rings[slot.other().index()][block.0 as usize].as_ref();
+            let own = self.rings[slot.index()][block.0 as usize].as_ref();
+            self.wrongs.two_sounds |= other.is_some() && other != own;
+        }
+        self.words != before
+    }
+
+    /// What the supervisor does when the rule of the switch has an event.
+    fn supervise(&mut self, now_us: u64, event: Event) {
+        for action in self.supervision.step(now_us, event) {
+            match action {
+                Action::Prefer { from, to } => {
+                    let switched = on_stage(&mut self.words, |stage| stage.switch(from, to));
+                    if let Some(switched) = switched {
+                        self.left_at[from.slot.index()] = switched.epoch;
+                    }
+                }
+                Action::Kill(slot, life) => {
+                    self.check_clean_up(slot);
+                    if self.workers[slot.index()].life == life && !self.workers[slot.index()].gone {
+                        self.die(slot, Death::Outside);
+                    }
+                }
+                Action::Spawn(slot, life) => {
+                    self.check_clean_up(slot);
+                    self.workers[slot.index()] = Worker::new(life);
+                    on_stage(&mut self.words, |stage| {
+                        stage.slot(slot).take_seat(life, BlockIndex(0), FIRST);
+                    });
+                }
+            }
+        }
+    }
+
+    fn check_clean_up(&mut self, slot: Slot) {
+        let acknowledged = on_stage(&mut self.words, |stage| stage.acknowledged());
+        self.wrongs.early_clean_up |= acknowledged < self.left_at[slot.index()];
+    }
+
+    /// The supervisor's inquest: see `supervisor/src/stack/inquest.rs`.
+    fn blame(&mut self, slot: Slot, death: Death) {
+        let trial = on_stage(&mut self.words, |stage| {
+            let seat = stage.slot(slot);
+            let crumb = seat.crumb();
+            match blame::suspect(death, crumb, seat.frontier(), seat.applied()) {
+                Suspect::Commands { block, after, last } => {
+                    let decided = match stage.decision(block, after) {
+                        Decision::Made { seq, sealed: false } if seq > after => {
+                            decide::withdraw(stage, block, seq, after)
+                        }
+                        decided => decided,
+                    };
+                    match decided {
+                        Decision::Made { seq, sealed: true } if seq > after => None,
+                        _ => {
+                            let _ = stage.hold(after);
+                            Some((after, last))
+                        }
+                    }
+                }
+                _ => {
+                    let held = stage.held();
+                    let stuck = held.is_some_and(|held| crumb.command > held);
+                    if stuck && death != Death::OwnMaking {
+                        let _ = stage.lift(held.unwrap_or_default());
+                    }
+                    None
+                }
+            }
+        });
+        self.trial = self.trial.or(trial);
+    }
+
+    fn notice(&mut self, slot: Slot, death: Death) {
+        self.blame(slot, death);
+        let incarnation = self.workers[slot.index()].life;
+        self.supervise(
+            0,
+            Event::Died {
+                slot,
+                incarnation,
+                own_making: death == Death::OwnMaking,
+            },
+        );
+    }
+
+    fn after(&self, action: Move) -> Option<Self> {
+        let mut next = self.clone();
+        let allowed = match action {
+            Move::Work(slot) => next.workers[slot.index()].runs() && next.work(slot),
+            Move::Crash(slot) => {
+                let may = !next.workers[slot.index()].gone;
+                next.crashes += 1;
+                next.die(slot, Death::Outside);
+                may
+            }
+            Move::Freeze(slot) => {
+                let may = !next.frozen_once && !next.workers[slot.index()].gone;
+                next.frozen_once = true;
+                next.workers[slot.index()].frozen = true;
+                may
+            }
+            Move::Thaw(slot) => std::mem::take(&mut next.workers[slot.index()].frozen),
+            Move::Receive => std::mem::replace(&mut next.received, POISON) < POISON,
+            Move::Play => next.play(),
+            Move::NoticeDeath(slot) => match next.workers[slot.index()].dead.take() {
+                Some(death) => {
+                    next.notice(slot, DEATHS[death as usize]);
+                    true
+                }
+                None => false,
+            },
+            Move::NoticeHang(slot) => {
+                let incarnation = next.workers[slot.index()].life;
+                let may = next.workers[slot.index()].frozen
+                    && next.supervision.seat(slot) == (Seat::Ready { incarnation });
+                if may {
+                    next.blame(slot, Death::Outside);
+                    let own_making = false;
+                    next.supervise(
+                        0,
+                        Event::Failed {
+                            slot,
+                            incarnation,
+                            own_making,
+                        },
+                    );
+                }
+                may
+            }
+            Move::Prove(slot) => next.prove(slot),
+            Move::Look => {
+                let (seen, acknowledged) = on_stage(&mut next.words, |stage| {
+                    (stage.preference(), stage.acknowledged())
+                });
+                next.supervise(0, Event::Preference(seen));
+                next.supervise(0, Event::Acknowledged(acknowledged));
+                next != *self
+            }
+            Move::Wait => {
+                next.supervise(LATER_US, Event::Tick);
+                next != *self
+            }
+            Move::EndTrial => match next.trial.take() {
+                Some((after, last)) => {
+                    on_stage(&mut next.words, |stage| {
+                        if last >= POISON && !stage.quarantined(POISON) {
+                            stage.quarantine(POISON);
+                        }
+                        let _ = stage.lift(after);
+                    });
+                    true
+                }
+                None => false,
+            },
+            Move::OpenUnexplained => {
+                let held = on_stage(&mut next.words, |stage| stage.held());
+                let case = held.map(|held| (held, next.received));
+                let may = next.trial.is_none() && case.is_some();
+                next.trial = next.trial.or(case);
+                may
+            }
+        };
+        allowed.then_some(next)
+    }
+
+    /// The audit, in a world where equal sounds are seen: level with the other, and alive.
+    fn prove(&mut self, slot: Slot) -> bool {
+        let worker = &self.workers[slot.index()];
+        let (incarnation, block) = (worker.life, worker.block);
+        let starting = matches!(self.supervision.seat(slot), Seat::Starting { incarnation: who, .. } if who == incarnation);
+        if !starting || worker.gone {
+            return false;
+        }
+        let level = on_stage(&mut self.words, |stage| {
+            let ahead = stage.slot(slot.other()).frontier();
+            block >= ahead.min(stage.horizon()).min(BlockIndex(BLOCKS)) && block >= stage.cursor()
+        });
+        if level {
+            self.supervise(0, Event::Proven { slot, incarnation });
+        }
+        level
+    }
+}
+
+/// A world, and how much happens in it.
+#[derive(Clone, Copy)]
+struct Switch {
+    crashes: u8,
+    freeze: bool,
+    commands: bool,
+}
+
+impl Model for Switch {
+    type State = World;
+    type Action = Move;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new()]
+    }
+
+    fn actions(&self, state: &World, actions: &mut Vec<Move>) {
+        if u64::from(state.played) == BLOCKS {
+            return;
+        }
+        let may = |action: &Move| match action {
+            Move::Crash(_) => state.crashes < self.crashes,
+            Move::Freeze(_) => self.freeze,
+            Move::Receive => self.commands,
+            _ => true,
+        };
+        let moves = MOVES.into_iter().filter(may);
+        actions.extend(moves.filter(|a| state.after(*a).is_some()));
+        if actions.is_empty() && state.after(Move::Wait).is_some() {
+            actions.push(Move::Wait);
+        }
+    }
+
+    fn next_state(&self, state: &World, action: Move) -> Option<World> {
+        state.after(action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("one block, one sound", |_, w: &World| !w.wrongs.two_sounds),
+            Property::always("each block is played once, in order", |_, w: &World| {
+                !w.wrongs.out_of_order
+            }),
+            Property::always("no clean-up before the acknowledgement", |_, w: &World| {
+                !w.wrongs.early_clean_up
+            }),
+            // A leader frozen right after it has decided the poison, before its first crumb, is no
+            // suspect; whoever is preferred then comes to the poison first, and so does the frozen
+            // one when it thaws.
+            Property::always(
+                "poison kills one worker, not both",
+                |world: &Self, w: &World| w.killed_by_poison <= 1 + u8::from(world.freeze),
+            ),
+            Property::always("no command is lost or applied twice", |_, w: &World| {
+                w.published.iter().flatten().all(|sound| {
+                    let times = sound.iter().filter(|mask| *mask & 1 << GOOD.0 != 0).count();
+                    times <= 1
+                }) && w.workers.iter().all(|worker| {
+                    worker.applied < GOOD || worker.sound.iter().any(|m| m & 1 << GOOD.0 != 0)
+                })
+            }),
+            Property::eventually("all is played", |_, w: &World| {
+                u64::from(w.played) == BLOCKS
+            }),
+        ]
+    }
+}
+
+fn explore(what: &str, world: Switch) {
+    let checker = world.checker().threads(2).spawn_bfs().join();
+    println!(
+        "FIGURE model of the switch, {what}: {} states, {} of them different, {} steps deep",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    checker.assert_properties();
+}
+
+#[test]
+fn a_crash_and_poison_break_nothing() {
+    explore(
+        "one crash, poison",
+        Switch {
+            crashes: 1,
+            freeze: false,
+            commands: true,
+        },
+    );
+}
+
+#[test]
+fn two_crashes_break_nothing() {
+    explore(
+        "two crashes",
+        Switch {
+            crashes: 2,
+            freeze: false,
+            commands: false,
+        },
+    );
+}
+
+#[test]
+fn a_freeze_and_poison_break_nothing() {
+    explore(
+        "a freeze, poison",
+        Switch {
+            crashes: 0,
+            freeze: true,
+            commands: true,
+        },
+    );
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "takes a minute without --release")]
+fn two_crashes_and_a_freeze_break_nothing() {
+    explore(
+        "two crashes, a freeze",
+        Switch {
+            crashes: 2,
+            freeze: true,
+            commands: false,
+        },
+    );
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "takes a minute without --release")]
+fn two_crashes_and_poison_break_nothing() {
+    explore(
+        "two crashes, poison",
+        Switch {
+            crashes: 2,
+            freeze: false,
+            commands: true,
+        },
+    );
+}

@@ -1,0 +1,253 @@
+//! A worker under the knife: its render thread is driven to a place in a block, an instruction at a
+//! time, and killed there.
+
+use std::{collections::BTreeSet, fs, os::fd::OwnedFd, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use common::{
+    message::{SIGCONT, SIGKILL, SIGSTOP},
+    stage::{Phase, SlotWords},
+    units::BlockIndex,
+};
+use platform::{
+    pidfd,
+    trace::{self, Stop, Until},
+};
+
+/// A process that can be stopped as a whole, and goes on when dropped.
+pub struct Stopped(OwnedFd);
+
+impl Stopped {
+    /// Stops it, and returns when it stands.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn stop(pid: u32) -> Result<Self> {
+        let handle = pidfd::open(pid)?;
+        pidfd::signal(&handle, SIGSTOP)?;
+        let stopped = Self(handle);
+        while threads(pid)?.any(|(_, stat)| !matches!(state(&stat), Some('T' | 't' | 'Z'))) {
+            std::thread::yield_now();
+        }
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = pidfd::signal(&self.0, SIGCONT);
+    }
+}
+
+/// The threads of a process with what `stat` tells of each.
+fn threads(pid: u32) -> Result<impl Iterator<Item = (u32, String)>> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
+    Ok(tasks.flatten().filter_map(|task| {
+        let thread = task.file_name().to_str()?.parse().ok()?;
+        Some((thread, fs::read_to_string(task.path().join("stat")).ok()?))
+    }))
+}
+
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Where the program's first byte lies in the process.
+fn program_start(pid: u32) -> Result<u64> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let own = maps.lines().find(|line| line.contains("understudy-worker"));
+    let start = own.and_then(|line| line.split_once('-'));
+    let start = start.context("no worker's program in the process")?.0;
+    Ok(u64::from_str_radix(start, 16)?)
+}
+
+/// The instruction before which a phase has just begun, from the program's start.
+#[derive(Clone, Copy)]
+pub struct Entry(u64);
+
+/// A worker whose render thread stands, held by the calling thread; it is killed when dropped.
+pub struct Patient {
+    handle: OwnedFd,
+    thread: u32,
+    program: u64,
+}
+
+impl Patient {
+    /// Takes hold of the worker's render thread.
+    ///
+    /// # Errors
+    /// When the machine does not allow it.
+    pub fn hold(pid: u32) -> Result<Self> {
+        let render = threads(pid)?.find(|(_, stat)| stat.contains("(render)"));
+        let patient = Self {
+            handle: pidfd::open(pid)?,
+            thread: render.context("no render thread")?.0,
+            program: program_start(pid)?,
+        };
+        trace::seize(patient.thread, false)?;
+        trace::interrupt(patient.thread)?;
+        while patient.wait()? != Stop::Standing {
+            patient.go(Until::Something)?;
+        }
+        Ok(patient)
+    }
+
+    fn wait(&self) -> Result<Stop> {
+        Ok(trace::wait(Some(self.thread))?.1)
+    }
+
+    fn go(&self, until: Until) -> Result<()> {
+        Ok(trace::go(self.thread, until, 0)?)
+    }
+
+    /// Does one instruction.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub fn step(&self) -> Result<()> {
+        loop {
+            self.go(Until::OneInstruction)?;
+            match self.wait()? {
+                Stop::Trap => return Ok(()),
+                Stop::Ended => bail!("it has ended by itself"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Steps until the phase begins; says where that is.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub fn find(&self, seat: &SlotWords<'_>, phase: Phase) -> Result<Entry> {
+        let mut before = seat.crumb();
+        loop {
+            self.step()?;
+            let now = seat.crumb();
+            if now.phase == phase && now.phase != before.phase {
+                return Ok(Entry(trace::instruction(self.thread)? - self.program));
+            }
+            before = now;
+        }
+    }
+
+    /// Runs until the phase begins in a block that is as wished.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub fn run_to(
+        &self,
+        entry: Entry,
+        seat: &SlotWords<'_>,
+        phase: Phase,
+        wished: impl Fn(BlockIndex) -> bool,
+    ) -> Result<BlockIndex> {
+        let address = self.program + entry.0;
+        loop {
+            let byte = trace::exchange_byte(self.thread, address, trace::BREAKPOINT)?;
+            self.go(Until::Something)?;
+            loop {
+                match self.wait()? {
+                    Stop::Trap => break,
+                    Stop::Ended => bail!("it has ended by itself"),
+                    _ => self.go(Until::Something)?,
+                }
+            }
+            trace::exchange_byte(self.thread, address, byte)?;
+            trace::set_instruction(self.thread, address)?;
+            let crumb = seat.crumb();
+            if crumb.phase == phase && wished(crumb.block) {
+                return Ok(crumb.block);
+            }
+            self.step()?;
+        }
+    }
+}
+
+/// Kills the worker where it stands.
+impl Drop for Patient {
+    fn drop(&mut self) {
+        let _ = pidfd::signal(&self.handle, SIGKILL);
+        while self.wait().is_ok_and(|stop| stop != Stop::Ended) {}
+    }
+}
+
+/// Kills the next worker that the launcher starts at the `nth` door of a system call, of any of its
+/// threads: each call has one at its entry and one at its return. `provoke` makes the launcher
+/// start it; `look` is called at each door.
+///
+/// # Errors
+/// When the machine does not allow it, or it has ended by itself before.
+pub fn kill_newborn_at_door(
+    launcher: u32,
+    nth: u64,
+    provoke: impl FnOnce(),
+    mut look: impl FnMut(),
+) -> Result<()> {
+    trace::seize(launcher, true)?;
+    provoke();
+    let mut victim: Option<(u32, OwnedFd)> = None;
+    // Those that are held until it is known which programs they run.
+    let mut newborn = BTreeSet::new();
+    let (mut doors, mut over) = (0, false);
+    loop {
+        let (thread, stop) = trace::wait(None)?;
+        let own = victim.is_some() && thread != launcher && !newborn.contains(&thread);
+        match stop {
+            Stop::Ended => {
+                newborn.remove(&thread);
+                if victim.as_ref().is_some_and(|(pid, _)| *pid == thread) {
+                    over = true;
+                    trace::interrupt(launcher)?;
+                }
+                continue;
+            }
+            Stop::Born(child) if thread == launcher => drop(newborn.insert(child)),
+            Stop::Exec => {
+                newborn.remove(&thread);
+                if victim.is_some() || !is_worker(thread) {
+                    trace::detach(thread)?;
+                    continue;
+                }
+                victim = Some((thread, pidfd::open(thread)?));
+            }
+            Stop::SystemCall if own => {
+                doors += 1;
+                look();
+                if let Some((_, handle)) = victim.as_ref().filter(|_| doors == nth) {
+                    pidfd::signal(handle, SIGKILL)?;
+                }
+            }
+            Stop::Standing if over && thread == launcher => {
+                if newborn.is_empty() {
+                    break;
+                }
+                trace::go(launcher, Until::Something, 0)?;
+                std::thread::sleep(Duration::from_millis(1));
+                trace::interrupt(launcher)?;
+                continue;
+            }
+            _ => {}
+        }
+        let until = match own || stop == Stop::Exec {
+            true => Until::SystemCall,
+            false => Until::Something,
+        };
+        let signal = match stop {
+            Stop::Signal(signal) => signal,
+            _ => 0,
+        };
+        // One that was killed meanwhile cannot go anywhere.
+        let _ = trace::go(thread, until, signal);
+    }
+    trace::detach(launcher)?;
+    if doors < nth {
+        bail!("it has ended by itself");
+    }
+    Ok(())
+}
+
+fn is_worker(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| String::from_utf8_lossy(&line).contains("understudy-worker"))
+}
