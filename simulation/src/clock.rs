@@ -35,7 +35,7 @@ impl<E: Ord> Clock<E> {
     }
 
     /// The next event; its time is now.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn pop(&mut self) -> Option<E> {
         let Reverse((at, _, event)) = self.queue.pop()?;
         self.now_us = at;
         Some(event)

@@ -89,11 +89,12 @@ impl World<'_> {
         }
         self.apply_to(&mut state, &mut seq, after, block);
         bypassing.iter().for_each(|module| state.bypass(module));
-        for _ in 0..16 {
-            if let Rendered::Death(module) = state.render(block, self.plan.fragile_at) {
+        let (mut control, mut at) = (state, block);
+        for _ in 0..16 * (last.0 - after.0) {
+            if let Rendered::Death(module) = control.render(at, self.plan.fragile_at) {
                 return Some(End::Died(seq, module));
             }
-            block = block.next();
+            at = at.next();
         }
         while seq < last {
             seq = seq.next();

@@ -292,7 +292,7 @@ pub fn run(seed: u64, plan: Plan, sabotage: Option<Sabotage>, trace: bool) -> Ou
 impl World<'_> {
     fn go(&mut self) -> u64 {
         let mut events = 0;
-        while let Some(event) = self.clock.next() {
+        while let Some(event) = self.clock.pop() {
             events += 1;
             if self.trace {
                 println!("{:>10} µs  {event:?}", self.clock.now_us());

@@ -18,9 +18,11 @@ use platform::{paths::Paths, realtime, shared::Shared};
 
 use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
 
-/// Blocks that are rendered before the commands that are tried, and after each of them: some do harm
-/// only later, and some harm comes without them.
+/// Blocks that are rendered after each command that is tried: some do harm only later.
 const BLOCKS_EACH: u64 = 16;
+/// First as many are rendered without any of them, since some harm comes without them; no more than
+/// for so many commands.
+const CONTROLLED_MAX: u64 = 256;
 
 /// What it is to find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +140,12 @@ impl Trial {
         for module in bypassing {
             self.engine.apply(&Event::Bypass(*module));
         }
-        self.render_some();
+        let (arena, mark) = (self.engine.arena().to_vec(), self.mark);
+        for _ in 0..(last.0 - after.0).min(CONTROLLED_MAX) {
+            self.render_some();
+        }
+        self.engine.restore(&arena)?;
+        self.mark = mark;
         while self.mark.seq < last {
             self.apply(self.mark.seq.next())?;
             self.render_some();
