@@ -22,6 +22,9 @@ use common::units::{BlockIndex, Incarnation, Seq, Slot};
 pub const TRIAL_US: u64 = 1_500_000;
 /// A case is opened so often at the most: what kills the trial from outside says nothing.
 const TRIES: u32 = 3;
+/// Suspects that were let in and are suspected so often again are guilty all the same; once or twice
+/// it was a worker that is too slow.
+const AGAIN: u32 = 3;
 /// Cases that wait; more are as good as one.
 const WAITING: usize = 8;
 
@@ -134,8 +137,10 @@ pub struct Trials {
     running: Option<Running>,
     waiting: VecDeque<Case>,
     next_life: Incarnation,
-    /// The last suspect that has been found harmless in a trial: once only.
+    /// The last suspect that has been found harmless in a trial.
     passed: Seq,
+    /// How often such a one was suspected again.
+    again: u32,
 }
 
 impl Trials {
@@ -147,6 +152,7 @@ impl Trials {
             waiting: VecDeque::new(),
             next_life,
             passed: Seq(0),
+            again: 0,
         }
     }
 
@@ -202,8 +208,13 @@ impl Trials {
             if self.tries_commands() {
                 return;
             }
-            if last <= self.passed {
-                // Tried, let in, and it has killed again: whatever it is, it is among these.
+            self.again = if last <= self.passed {
+                self.again + 1
+            } else {
+                0
+            };
+            if self.again >= AGAIN {
+                // Tried and let in, and they have killed again and again: it is among these.
                 (after.0 + 1..=last.0).for_each(|seq| actions.push(Action::Quarantine(Seq(seq))));
                 actions.push(Action::Lift(after));
                 return;
@@ -457,9 +468,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_let_in_and_kills_again_is_quarantined_whole() {
+    fn what_was_tried_let_in_and_kills_again_and_again_is_quarantined_whole() {
         let mut trials = opened(COMMANDS);
-        trials.step(1, Event::Ended(FIRST, End::Passed(None)));
+        for life in 1..AGAIN + 1 {
+            let life = Incarnation(life.into());
+            trials.step(1, Event::Ended(life, End::Passed(None)));
+            if life.0 < u64::from(AGAIN) {
+                let actions = trials.step(2, Event::Open(COMMANDS));
+                assert_eq!(actions, [Action::Start(life.next(), COMMANDS)]);
+            }
+        }
         let actions = trials.step(2, Event::Open(COMMANDS));
         let expected = [
             Action::Quarantine(Seq(5)),

@@ -1,6 +1,7 @@
 //! Real processes, real kills, an independent ear: what the tests of the promises share.
 #![forbid(unsafe_code)]
 
+pub mod census;
 pub mod ear;
 pub mod random;
 pub mod stack;

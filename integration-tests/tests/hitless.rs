@@ -5,10 +5,18 @@ use std::time::Duration;
 use anyhow::Result;
 use common::message::Target;
 use integration_tests::{
+    census::Census,
     ear::{self, percentile},
     random::Random,
     stack::{Stack, count_of, number},
 };
+
+/// A census once everything has settled: links that nobody came for are given up after two seconds.
+fn settled(stack: &Stack) -> Result<Census> {
+    stack.wait_protected()?;
+    std::thread::sleep(Duration::from_millis(2_500));
+    Census::of(stack)
+}
 
 /// Without a clock: kills as fast as replacements get ready, parameters flowing.
 #[test]
@@ -17,7 +25,13 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     let (stack, recording) = Stack::start_wav(&["--freewheel", "--channels", "1"])?;
     let mut random = Random::seeded(1);
     stack.osc_send("/gate/adsr", Some(1.0))?;
+    // By then what is kept for `status` has its full length.
+    let warm = (kills * 6 / 10).min(600);
+    let mut before = Census::default();
     for kill in 0..kills {
+        if kill == warm {
+            before = settled(&stack)?;
+        }
         stack.wait_protected()?;
         stack.change_something(&mut random)?;
         std::thread::sleep(Duration::from_micros(random.below(2_000)));
@@ -33,7 +47,7 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
             println!("{kill} kills");
         }
     }
-    stack.wait_protected()?;
+    let after = settled(&stack)?;
     let status = stack.status()?;
     let commands = number(&status, "/commands/accepted")?;
     let (compared, differing) = stack.down()?.compare(&recording.wav)?;
@@ -41,6 +55,18 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
         "FIGURE kills {kills}, commands {commands}, samples compared {compared}, differing {differing}, concealed {}",
         status["audio"]["concealed_blocks"]
     );
+    let grown = after.grown_since(&before);
+    println!(
+        "FIGURE after {} failovers: descriptors {:?}, segments {}, zombies {}, memory of the supervisor {} then {} KiB; grown: {}",
+        kills - warm,
+        after.descriptors,
+        after.segments,
+        after.zombies,
+        before.memory_kib["supervisor"],
+        after.memory_kib["supervisor"],
+        grown.len()
+    );
+    assert!(grown.is_empty(), "{grown:#?}");
     assert_eq!(differing, 0);
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
     assert!(commands > kills, "parameters flowed");

@@ -16,7 +16,7 @@ use common::{
 use serde_json::{Value, json};
 
 /// Switches, and replacements, that are kept.
-const KEPT: usize = 4_096;
+const KEPT: usize = 512;
 
 struct Switch {
     epoch: Epoch,

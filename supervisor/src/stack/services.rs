@@ -21,6 +21,8 @@ const PING: Duration = Duration::from_millis(250);
 const SILENT: Duration = Duration::from_millis(1_500);
 /// A process that has not come to talk for so long does not come; opening a device takes seconds.
 const COMES: Duration = Duration::from_secs(15);
+/// One that has been there before links again within milliseconds, when a new supervisor has come.
+const RELINKS: Duration = Duration::from_secs(2);
 /// A play cursor that does not move for so long, though there is something to play, is stuck.
 const STUCK: Duration = Duration::from_millis(1_000);
 
@@ -179,7 +181,10 @@ impl Stack {
                 }
                 None => match process.unlinked {
                     Some(at) => at.elapsed() > TAKES_NOTHING,
-                    None => process.since.elapsed() > COMES,
+                    None => {
+                        let opens = !process.up && !matches!(service, Service::Worker(_));
+                        process.since.elapsed() > if opens { COMES } else { RELINKS }
+                    }
                 },
             };
             if is_deaf {
@@ -244,7 +249,8 @@ impl Stack {
         }
         if let Some(process) = self.peers.processes.get_mut(&service) {
             // Once is enough.
-            (process.heard, process.unlinked) = (Instant::now(), None);
+            (process.heard, process.since, process.unlinked) =
+                (Instant::now(), Instant::now(), None);
         }
         let _ = self.peers.signal(service, SIGKILL);
     }

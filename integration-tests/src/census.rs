@@ -1,0 +1,106 @@
+//! A count of what an instance holds: descriptors, segments, zombies, memory. What grows, leaks.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::Result;
+
+use crate::stack::Stack;
+
+/// What there is at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Open descriptors of each service, the launcher included.
+    pub descriptors: BTreeMap<String, usize>,
+    /// Resident memory of each, in KiB, without what is shared.
+    pub memory_kib: BTreeMap<String, u64>,
+    /// Threads of each.
+    pub threads: BTreeMap<String, usize>,
+    /// Segments in shared memory.
+    pub segments: usize,
+    /// Children of the launcher that have ended and were not reaped.
+    pub zombies: usize,
+}
+
+impl Census {
+    /// Counts.
+    ///
+    /// # Errors
+    /// When the stack does not answer.
+    pub fn of(stack: &Stack) -> Result<Self> {
+        let launcher = stack.launcher()?;
+        let status = stack.status()?;
+        let services = status["services"].as_array().into_iter().flatten();
+        let mut pids: BTreeMap<String, u64> = services
+            .filter_map(|s| Some((s["name"].as_str()?.to_owned(), s["pid"].as_u64()?)))
+            .collect();
+        pids.insert("launcher".into(), launcher.into());
+        let mut census = Self::default();
+        for (name, pid) in pids {
+            let count =
+                |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
+            census.descriptors.insert(name.clone(), count("fd"));
+            census.threads.insert(name.clone(), count("task"));
+            let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+            let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+            census.memory_kib.insert(name, kib.unwrap_or(0));
+        }
+        let prefix = format!("understudy.{launcher}.");
+        let names = fs::read_dir("/dev/shm")?.flatten();
+        census.segments = names
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .count();
+        census.zombies = fs::read_dir("/proc")?
+            .flatten()
+            .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+            .filter_map(|stat| {
+                let (_, rest) = stat.rsplit_once(") ")?;
+                let mut words = rest.split(' ');
+                Some((words.next()?.to_owned(), words.next()?.parse::<u32>().ok()?))
+            })
+            .filter(|(state, parent)| state == "Z" && *parent == launcher)
+            .count();
+        Ok(census)
+    }
+
+    /// What has grown since `before`, a line each: descriptors, threads, segments and zombies at all,
+    /// memory by more than a hundredth and 64 KiB.
+    #[must_use]
+    pub fn grown_since(&self, before: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut grown = |what: &str, name: &str, before: u64, now: u64, allowed: u64| {
+            if now > before + allowed {
+                lines.push(format!("{what} of {name}: {before}, then {now}"));
+            }
+        };
+        let maps = [
+            ("descriptors", &before.descriptors, &self.descriptors),
+            ("threads", &before.threads, &self.threads),
+        ];
+        for (what, then, now) in maps {
+            for (name, count) in now {
+                let then = then.get(name).copied().unwrap_or(0);
+                grown(what, name, then as u64, *count as u64, 0);
+            }
+        }
+        for (name, kib) in &self.memory_kib {
+            let then = before.memory_kib.get(name).copied().unwrap_or(0);
+            grown("memory in KiB", name, then, *kib, then / 100 + 64);
+        }
+        grown(
+            "segments",
+            "the instance",
+            before.segments as u64,
+            self.segments as u64,
+            0,
+        );
+        grown(
+            "zombies",
+            "the launcher",
+            before.zombies as u64,
+            self.zombies as u64,
+            0,
+        );
+        lines
+    }
+}
