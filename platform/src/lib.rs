@@ -12,6 +12,7 @@ pub mod link;
 pub mod open;
 pub mod paths;
 pub mod pidfd;
+pub mod reach;
 pub mod realtime;
 pub mod say;
 pub mod shared;
