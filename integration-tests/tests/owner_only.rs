@@ -93,7 +93,10 @@ fn everything_is_owner_only_and_nobody_inherits_what_is_not_for_him() -> Result<
         name.starts_with(&prefix)
     };
     let segments: Vec<PathBuf> = segments.filter(own).collect();
-    assert!(segments.len() >= 7, "stage, rings, checkpoints: {segments:?}");
+    assert!(
+        segments.len() >= 7,
+        "stage, rings, checkpoints: {segments:?}"
+    );
     let mut seen = segments;
     seen.push(recording);
     for place in ["run/understudy/test", "state/understudy/test"] {
@@ -201,7 +204,10 @@ fn silent_visitors_are_sent_away_and_cannot_crowd_out_the_others() -> Result<()>
     std::thread::sleep(Duration::from_millis(100));
     let mut one_more = UnixStream::connect(&socket)?;
     let why = answer(&one_more)?;
-    assert!(why.contains("64 connections") && why.contains("the limit"), "{why}");
+    assert!(
+        why.contains("64 connections") && why.contains("the limit"),
+        "{why}"
+    );
     let _ = one_more.write_all(b"\"status\"\n");
     let refused = stack.status().unwrap_err().to_string();
     assert!(refused.contains("64 connections"), "{refused}");
@@ -217,7 +223,10 @@ fn silent_visitors_are_sent_away_and_cannot_crowd_out_the_others() -> Result<()>
         assert_eq!(stream.read(&mut [0])?, 0, "it was hung up");
     }
     let waited = begun.elapsed();
-    println!("FIGURE silent visitors sent away after {} ms", waited.as_millis());
+    println!(
+        "FIGURE silent visitors sent away after {} ms",
+        waited.as_millis()
+    );
     assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(9));
     stack.wait_protected()
 }

@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    // Before anything is made, here and in every child.
+    // Before anything is opened or made, here and in every child.
+    fd::close_strangers(fd::READY);
     paths::owner_only();
     let mut waiting = fd::inherited(fd::READY).ok().map(std::fs::File::from);
     let mut tell = |started: Started| {

@@ -107,8 +107,7 @@ pub fn open_beneath(folder: &Path, name: &str, purpose: Purpose) -> Result<File,
     };
     // A named pipe would make the caller wait for its other end.
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let opened = loop {
         match openat2(&place, name, flags, mode, resolve) {
             // Something was renamed meanwhile, and the kernel could not be sure.
@@ -179,8 +178,14 @@ mod tests {
         symlink("/proc/self/root", folder.join("magic")).unwrap();
         symlink("nowhere", folder.join("dangling")).unwrap();
         for name in ["out", "up/secret", "inside/x", "magic/etc", "dangling"] {
-            assert!(outside(open_beneath(&folder, name, Purpose::Read)), "{name}");
-            assert!(outside(open_beneath(&folder, name, Purpose::Write)), "{name}");
+            assert!(
+                outside(open_beneath(&folder, name, Purpose::Read)),
+                "{name}"
+            );
+            assert!(
+                outside(open_beneath(&folder, name, Purpose::Write)),
+                "{name}"
+            );
         }
         assert!(!folder.join("nowhere").exists());
     }

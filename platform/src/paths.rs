@@ -130,9 +130,9 @@ fn make_private(folder: &Path) -> io::Result<()> {
         })?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::LOOP | Errno::NOTDIR => {
-            io::Error::other("it is a symlink or a file, where a folder of yours belongs; remove it")
-        }
+        Errno::LOOP | Errno::NOTDIR => io::Error::other(
+            "it is a symlink or a file, where a folder of yours belongs; remove it",
+        ),
         other => other.into(),
     })?;
     let uid = rustix::process::getuid().as_raw();
@@ -188,7 +188,10 @@ mod tests {
         for target in [elsewhere.as_path(), Path::new("/nowhere/at/all")] {
             symlink(target, &paths.runtime).unwrap();
             let text = paths.make().unwrap_err().to_string();
-            assert!(text.contains("symlink") && text.contains("remove it"), "{text}");
+            assert!(
+                text.contains("symlink") && text.contains("remove it"),
+                "{text}"
+            );
             fs::remove_file(&paths.runtime).unwrap();
         }
         assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o755);

@@ -28,12 +28,25 @@ mod tests {
 
     #[test]
     fn only_loopback_addresses_need_no_warning() {
-        for quiet in ["127.0.0.1:5005", "127.9.9.9:1", "[::1]:5005", "[::ffff:127.0.0.1]:1"] {
+        for quiet in [
+            "127.0.0.1:5005",
+            "127.9.9.9:1",
+            "[::1]:5005",
+            "[::ffff:127.0.0.1]:1",
+        ] {
             assert_eq!(warning(&quiet.parse().unwrap()), None, "{quiet}");
         }
-        for loud in ["0.0.0.0:5005", "[::]:5005", "192.168.1.5:5005", "[fe80::1]:1"] {
+        for loud in [
+            "0.0.0.0:5005",
+            "[::]:5005",
+            "192.168.1.5:5005",
+            "[fe80::1]:1",
+        ] {
             let text = warning(&loud.parse().unwrap()).unwrap();
-            assert!(text.contains("everybody on") && text.contains("can play"), "{text}");
+            assert!(
+                text.contains("everybody on") && text.contains("can play"),
+                "{text}"
+            );
         }
     }
 }

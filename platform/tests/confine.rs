@@ -125,7 +125,10 @@ fn files_are_out_of_reach(folder: &Path, state: &Path) {
     refused("a file truncated", File::create(&secret));
     refused("a file removed", fs::remove_file(&secret));
     refused("a folder", fs::create_dir(state.join("new")));
-    refused("a symlink", std::os::unix::fs::symlink("x", state.join("x")));
+    refused(
+        "a symlink",
+        std::os::unix::fs::symlink("x", state.join("x")),
+    );
     refused("a socket's file", UnixListener::bind(state.join("socket")));
     refused("shared memory", File::create("/dev/shm/understudy-test"));
     let parent = rustix::process::getppid().unwrap();
