@@ -91,12 +91,7 @@ mod files {
 
 #[cfg(target_os = "linux")]
 mod calls {
-    use std::collections::BTreeMap;
-
-    use seccompiler::{
-        BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-        SeccompFilter, SeccompRule, TargetArch, apply_filter,
-    };
+    use seccompiler::{BpfProgram, Error, TargetArch, apply_filter, sock_filter};
 
     /// Calls that no worker has a use for, whatever their arguments.
     const REFUSED: &[libc::c_long] = &[
@@ -189,52 +184,67 @@ mod calls {
         libc::SYS_iopl,
         libc::SYS_ioperm,
         libc::SYS_modify_ldt,
-        // The x32 forms of execve, ptrace, kexec_load, process_vm_* and execveat have numbers of
-        // their own.
-        X32 | 520,
-        X32 | 521,
-        X32 | 528,
-        X32 | 539,
-        X32 | 540,
-        X32 | 545,
     ];
     #[cfg(not(target_arch = "x86_64"))]
     const REFUSED_HERE: &[libc::c_long] = &[];
 
-    /// The bit that marks a call of the x32 interface, which passes for one of x86-64.
-    #[cfg(target_arch = "x86_64")]
-    const X32: libc::c_long = 0x4000_0000;
+    /// Calls that are numbered from here on are of the x32 interface and pass for ones of x86-64; no
+    /// other machine has so many.
+    const X32: u32 = 0x4000_0000;
 
     pub fn restrict() -> Result<(), String> {
         install().map_err(|e| e.to_string())
     }
 
     fn install() -> Result<(), Error> {
-        let program: BpfProgram = filter()?.try_into()?;
-        apply_filter(&program)
+        let machine: TargetArch = std::env::consts::ARCH.try_into()?;
+        apply_filter(&program(match machine {
+            TargetArch::x86_64 => 0xc000_003e,
+            TargetArch::aarch64 => 0xc000_00b7,
+            TargetArch::riscv64 => 0xc000_00f3,
+        }))
     }
 
-    fn filter() -> Result<SeccompFilter, Error> {
-        // Sockets of any family but UNIX: that is how its supervisor is reached, and nobody else.
-        let network = SeccompRule::new(vec![SeccompCondition::new(
-            0,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::Ne,
-            libc::AF_UNIX as u64,
-        )?])?;
-        let refused = REFUSED.iter().chain(REFUSED_HERE);
-        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-            refused.map(|call| (*call, Vec::new())).collect();
-        rules.insert(libc::SYS_socket, vec![network]);
-        #[cfg(target_arch = "x86_64")]
-        for (call, conditions) in rules.clone() {
-            rules.insert(call | X32, conditions);
+    /// The filter: one comparison a call. The kernel runs it once for every call that it knows when
+    /// it is installed, so its length is paid for at each start; what `seccompiler` makes of the
+    /// same list is five times as long and kills for calls by the interface of another machine.
+    fn program(machine: u32) -> BpfProgram {
+        // Offsets of the number, the machine and the first argument in `struct seccomp_data`.
+        const NUMBER: u32 = 0;
+        const MACHINE: u32 = 4;
+        const FAMILY: u32 = 16;
+        let instruction = |code: u32, jt, jf, k| sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        };
+        let load = |k| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, k);
+        let answer = |k| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, k);
+        let compare = |how, k, jt, jf| instruction(libc::BPF_JMP | libc::BPF_K | how, jt, jf, k);
+        let refused: Vec<_> = REFUSED.iter().chain(REFUSED_HERE).collect();
+        // From the nth comparison to the last instruction, over the rest and four more.
+        let count = refused.len();
+        let onward = |nth: usize| u8::try_from(count - nth + 4).expect("fewer calls than 250");
+        let mut program = vec![
+            load(MACHINE),
+            compare(libc::BPF_JEQ, machine, 1, 0),
+            answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            load(NUMBER),
+            compare(libc::BPF_JGE, X32, onward(0) + 1, 0),
+            // `socket` of any family but UNIX: so is its supervisor reached, and nobody else.
+            compare(libc::BPF_JEQ, libc::SYS_socket as u32, onward(0) - 3, 0),
+        ];
+        for (nth, call) in (1..).zip(refused) {
+            program.push(compare(libc::BPF_JEQ, *call as u32, onward(nth), 0));
         }
-        let target: TargetArch = std::env::consts::ARCH.try_into()?;
-        let (allow, refuse) = (
-            SeccompAction::Allow,
-            SeccompAction::Errno(libc::EPERM as u32),
-        );
-        Ok(SeccompFilter::new(rules, allow, refuse, target)?)
+        program.extend([
+            answer(libc::SECCOMP_RET_ALLOW),
+            load(FAMILY),
+            compare(libc::BPF_JEQ, libc::AF_UNIX as u32, 0, 1),
+            answer(libc::SECCOMP_RET_ALLOW),
+            answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        ]);
+        program
     }
 }
