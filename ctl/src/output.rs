@@ -28,6 +28,11 @@ pub(crate) fn line(text: &str) {
     raw(&format!("{text}\n"));
 }
 
+/// Writes a line for a person to standard error, where it is in nobody's way.
+pub(crate) fn warning(text: &str) {
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
 /// Writes a JSON value.
 pub(crate) fn value(value: &Value) {
     raw(&format!("{value:#}\n"));

@@ -17,7 +17,7 @@ use common::{
     options::{Options, Started},
     units::Incarnation,
 };
-use platform::{paths::Paths, shm};
+use platform::{paths::Paths, reach, shm};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
@@ -95,6 +95,9 @@ impl House {
             "launcher",
             &format!("the OSC socket may hold {granted} bytes"),
         );
+        if let Some(text) = osc.local_addr().ok().and_then(|at| reach::warning(&at)) {
+            platform::say::line("launcher", &text);
+        }
         let _ = fs::remove_file(paths.control_socket());
         let control = UnixListener::bind(paths.control_socket())
             .with_context(|| format!("cannot make {}", paths.control_socket().display()))?;

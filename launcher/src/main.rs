@@ -11,7 +11,7 @@ mod house;
 use std::{io::Write, process::ExitCode};
 
 use common::options::{Options, Started, VARIABLE};
-use platform::fd;
+use platform::{fd, paths};
 
 fn main() -> ExitCode {
     if std::env::args().len() > 1 {
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
+    // Before anything is opened or made, here and in every child.
+    fd::close_strangers(fd::READY);
+    paths::owner_only();
     let mut waiting = fd::inherited(fd::READY).ok().map(std::fs::File::from);
     let mut tell = |started: Started| {
         if let Some(mut pipe) = waiting.take() {

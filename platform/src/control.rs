@@ -39,10 +39,15 @@ fn exchange(mut stream: UnixStream, request: &Request, timeout: Duration) -> io:
     stream.set_write_timeout(Some(timeout))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
-    stream.write_all(line.as_bytes())?;
+    // Whoever is sent away at the door is told why, even if the question cannot be put any more.
+    let put = stream.write_all(line.as_bytes());
     let mut answer = String::new();
-    if BufReader::new(stream).read_line(&mut answer)? == 0 {
+    let read = BufReader::new(stream).read_line(&mut answer);
+    if answer.is_empty() {
+        put?;
+        read?;
         return Err(io::Error::other("it hung up"));
     }
+    read?;
     Ok(serde_json::from_str(&answer)?)
 }

@@ -17,6 +17,28 @@ pub const LAUNCHER: &str = "UNDERSTUDY_LAUNCHER_FD";
 /// The pipe to whoever waits in `up`, for the launcher.
 pub const READY: &str = "UNDERSTUDY_READY_FD";
 
+/// Closes every descriptor but the first three and the one that the variable names: what a careless
+/// parent had open is nobody's business here, nor in any child.
+///
+/// Call it first of all in `main`, before anything is opened.
+pub fn close_strangers(but: &str) {
+    let kept: Option<u32> = std::env::var(but).ok().and_then(|v| v.parse().ok());
+    let close = |first: u32, last: u32| {
+        if first <= last {
+            // SAFETY: nothing has been opened by this process yet, so that nobody here owns, or
+            // will use, a descriptor in the range.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    };
+    match kept {
+        Some(kept) if kept >= 3 => {
+            close(3, kept - 1);
+            close(kept.saturating_add(1), u32::MAX);
+        }
+        _ => close(3, u32::MAX),
+    }
+}
+
 /// Takes the descriptor named by the variable; call it once for each.
 ///
 /// # Errors

@@ -3,14 +3,17 @@
 //! Thin: each file wraps one thing that the machine offers, names its errors for a person, and
 //! decides nothing. Linux is the home; what is not there elsewhere says so.
 
+pub mod confine;
 pub mod control;
 pub mod fd;
 pub mod futex;
 pub mod harm;
 pub mod inbox;
 pub mod link;
+pub mod open;
 pub mod paths;
 pub mod pidfd;
+pub mod reach;
 pub mod realtime;
 pub mod say;
 pub mod shared;

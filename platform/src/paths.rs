@@ -2,8 +2,13 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
 };
 
 /// The places of one instance.
@@ -105,14 +110,108 @@ impl Paths {
     }
 }
 
+/// Whatever this process and its children make from now on is for its owner alone, unless it is
+/// given more on purpose.
+pub fn owner_only() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Makes a folder for its owner alone, or finds one. The check and the change are made on the very
+/// folder that was opened: nobody can put another in its place between the two.
 fn make_private(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)?;
-    let found = fs::symlink_metadata(folder)?;
-    if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
-        return Err(io::Error::other("it is not a folder of yours; remove it"));
+        .create(folder)
+        .or_else(|error| match error.kind() {
+            // A symlink to nowhere, or a file: the next step says what is wrong with it.
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        })?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::LOOP | Errno::NOTDIR => io::Error::other(
+            "it is a symlink or a file, where a folder of yours belongs; remove it",
+        ),
+        other => other.into(),
+    })?;
+    let uid = rustix::process::getuid().as_raw();
+    belongs(rustix::fs::fstat(&opened)?.st_uid, uid)?;
+    Ok(rustix::fs::fchmod(&opened, Mode::RWXU)?)
+}
+
+fn belongs(owner: u32, uid: u32) -> io::Result<()> {
+    if owner == uid {
+        return Ok(());
     }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+    Err(io::Error::other(format!(
+        "it belongs to the user with the number {owner}; have it removed, or set XDG_RUNTIME_DIR \
+         and XDG_STATE_HOME to folders of yours"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    fn paths_in(folder: &Path) -> Paths {
+        Paths {
+            instance: "test".into(),
+            runtime: folder.join("run/understudy/test"),
+            state: folder.join("state/understudy/test"),
+        }
+    }
+
+    #[test]
+    fn folders_are_made_for_their_owner_and_open_ones_are_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths_in(folder.path());
+        fs::create_dir_all(paths.ipc()).unwrap();
+        fs::set_permissions(paths.ipc(), fs::Permissions::from_mode(0o777)).unwrap();
+        paths.make().unwrap();
+        for path in [&paths.runtime, &paths.ipc(), &paths.state] {
+            let mode = fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{path:?}");
+        }
+        paths.make().unwrap();
+    }
+
+    #[test]
+    fn a_symlink_or_a_file_in_a_folders_place_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths_in(folder.path());
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir_all(folder.path().join("run/understudy")).unwrap();
+        for target in [elsewhere.as_path(), Path::new("/nowhere/at/all")] {
+            symlink(target, &paths.runtime).unwrap();
+            let text = paths.make().unwrap_err().to_string();
+            assert!(
+                text.contains("symlink") && text.contains("remove it"),
+                "{text}"
+            );
+            fs::remove_file(&paths.runtime).unwrap();
+        }
+        assert_eq!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o755);
+        fs::write(&paths.runtime, "a file").unwrap();
+        assert!(paths.make().unwrap_err().to_string().contains("remove it"));
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let uid = rustix::process::getuid().as_raw();
+        assert!(belongs(uid, uid).is_ok());
+        let text = belongs(uid + 1, uid).unwrap_err().to_string();
+        assert!(text.contains(&(uid + 1).to_string()), "{text}");
+        // Only root may give a folder away.
+        let paths = paths_in(folder.path());
+        paths.make().unwrap();
+        if std::os::unix::fs::chown(&paths.runtime, Some(uid + 1), None).is_ok() {
+            let text = paths.make().unwrap_err().to_string();
+            assert!(text.contains("belongs to the user"), "{text}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
 };
 
 use crate::{
@@ -31,6 +31,12 @@ use crate::{
 const EVENTS: usize = 1_024;
 /// The longest question at the control socket.
 const QUESTION_BYTES: u64 = 256 * 1024;
+/// Connections at the control socket at a time: each peer needs one for a moment, a person a few.
+const VISITORS: usize = 64;
+/// How long a visitor may take to put a question; the program's own put it at once.
+const QUESTION: Duration = Duration::from_secs(5);
+/// How long a visitor may take to read the answer, and how long a refusal may take to be sent.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How often the shared words are looked at while something is under way; else [`CALM`].
 const BUSY: Duration = Duration::from_micros(300);
 
@@ -102,9 +108,20 @@ fn hear_launcher(packets: &OwnedFd, events: &mpsc::Sender<Event>) {
 }
 
 async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {
+    let places = Arc::new(Semaphore::new(VISITORS));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(answer_one(stream, events.clone()))),
+            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    let events = events.clone();
+                    tokio::spawn(async move {
+                        answer_one(stream, events).await;
+                        drop(place);
+                    });
+                }
+                // Not in a task of its own: those who come when it is full cost nothing.
+                Err(_) => refuse(&stream),
+            },
             Err(why) => {
                 say::line("supervisor", &format!("the control socket fails: {why}"));
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -113,14 +130,43 @@ async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {
     }
 }
 
+/// Tells a visitor too many why it is sent away; it is read as an answer to its question. What does
+/// not fit into the socket at once is not sent.
+fn refuse(stream: &UnixStream) {
+    let why = format!(
+        "{VISITORS} connections to the control socket are open already, which is the limit; try \
+         again once one is closed"
+    );
+    let _ = stream.try_write(&line_of(&Answer::No(why)));
+}
+
+fn line_of(answer: &Answer) -> Vec<u8> {
+    let mut text = serde_json::to_vec(answer).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
 async fn answer_one(mut stream: UnixStream, events: mpsc::Sender<Event>) {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(QUESTION_BYTES));
-    if reader.read_line(&mut line).await.is_err() {
-        return;
-    }
-    let answer = match serde_json::from_str(&line) {
+    let asked = tokio::time::timeout(QUESTION, reader.read_line(&mut line)).await;
+    let answer = match asked {
+        Err(_) => Answer::No(format!(
+            "no whole question came within {} s, which is the limit",
+            QUESTION.as_secs()
+        )),
+        Ok(Err(_)) => return,
+        Ok(Ok(_)) if line.len() as u64 == QUESTION_BYTES && !line.ends_with('\n') => Answer::No(
+            format!("the question is longer than {QUESTION_BYTES} bytes, which is the limit"),
+        ),
+        Ok(Ok(_)) => answer_to(&line, events).await,
+    };
+    let _ = tokio::time::timeout(ANSWER, write.write_all(&line_of(&answer))).await;
+}
+
+async fn answer_to(line: &str, events: mpsc::Sender<Event>) -> Answer {
+    match serde_json::from_str(line) {
         Ok(Request::Link(introduction)) => offer(introduction.service, events),
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
@@ -130,10 +176,7 @@ async fn answer_one(mut stream: UnixStream, events: mpsc::Sender<Event>) {
             })
         }
         Err(why) => Answer::No(format!("that is no request: {why}")),
-    };
-    let mut text = serde_json::to_string(&answer).unwrap_or_default();
-    text.push('\n');
-    let _ = write.write_all(text.as_bytes()).await;
+    }
 }
 
 /// Offers a link of the kind that the service speaks.

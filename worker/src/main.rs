@@ -16,7 +16,7 @@ mod trial;
 use anyhow::{Context, Result};
 use clap::Parser;
 use common::units::{Incarnation, Slot};
-use platform::{paths::Paths, shared::Shared};
+use platform::{confine, paths::Paths, say, shared::Shared};
 
 #[cfg(debug_assertions)]
 #[global_allocator]
@@ -46,6 +46,8 @@ fn main() -> Result<()> {
     let incarnation = Incarnation(arguments.incarnation);
     let paths = Paths::of(&arguments.instance)?;
     let shared = Shared::open(&arguments.instance)?;
+    let confined = confine::worker(&[&paths.state]);
+    confined.skipped().for_each(|net| say::line("worker", &net));
     if let Some(task) = arguments.task {
         return trial::run(&shared, &paths, incarnation, task);
     }

@@ -87,6 +87,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let options = options(context, args)?;
+    platform::paths::owner_only();
+    if let Some(text) = platform::reach::warning(&args.osc) {
+        output::warning(&text);
+    }
     // From here on a signal asks for the end, so that no half of a stack is left.
     let stop = stop_flag()?;
     let (child, text) = launcher::start(&context.paths, &options, &stop)?;

@@ -1,0 +1,250 @@
+//! What a worker may still do once it plays: read its log, talk to its supervisor, render.
+//!
+//! Two nets, both of the kernel's: landlock for files, TCP and signals to strangers; seccomp for
+//! system calls. Whatever is refused fails with an error number and never with a kill: both
+//! replicas do the same work, and what kills one would kill the other. So nothing that a worker
+//! needs may depend on a refused call. Not a sandbox for hostile code: shared memory stays writable.
+
+use std::path::Path;
+
+/// What holds since [`worker`] was called; a net that the kernel does not have says why.
+#[derive(Debug)]
+pub struct Confined {
+    /// Files, TCP and signals: landlock.
+    pub files: Result<(), String>,
+    /// System calls: seccomp.
+    pub calls: Result<(), String>,
+}
+
+impl Confined {
+    /// A line for each net that is missing; none when both hold.
+    pub fn skipped(&self) -> impl Iterator<Item = String> {
+        let nets = [("landlock", &self.files), ("seccomp", &self.calls)];
+        nets.into_iter().filter_map(|(net, held)| {
+            let why = held.as_ref().err()?;
+            Some(format!("{net} is skipped: {why}; the worker goes on"))
+        })
+    }
+}
+
+/// Confines the calling thread and every thread that it starts from now on, for ever: call it once
+/// the shared memory is mapped and before another thread is started. `readable` are the folders
+/// whose files may be read; no file may be made, changed or run.
+///
+/// A path that is missing is left out: it cannot be read either way.
+#[must_use]
+pub fn worker(readable: &[&Path]) -> Confined {
+    #[cfg(target_os = "linux")]
+    {
+        Confined {
+            files: files::restrict(readable),
+            calls: calls::restrict(),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = readable;
+        let missing = || Err("only Linux has it".into());
+        Confined {
+            files: missing(),
+            calls: missing(),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod files {
+    use std::path::Path;
+
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+        RulesetStatus, Scope, path_beneath_rules,
+    };
+
+    /// The newest kernel interface that is made use of: files, devices, TCP, abstract sockets and
+    /// signals. An older kernel enforces what it knows. A later interface may also govern the
+    /// connecting to sockets, which a worker needs: name the sockets' folders then.
+    const KNOWN: ABI = ABI::V6;
+
+    pub fn restrict(readable: &[&Path]) -> Result<(), String> {
+        match enforce(readable) {
+            Ok(RulesetStatus::NotEnforced) => Err("this kernel does not have it".into()),
+            Ok(_) => Ok(()),
+            Err(why) => Err(why.to_string()),
+        }
+    }
+
+    fn enforce(readable: &[&Path]) -> Result<RulesetStatus, RulesetError> {
+        let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+        // The own process's folder: the fault "out of memory" asks there how much is mapped.
+        let folders = readable.iter().copied().chain([Path::new("/proc/self")]);
+        let status = Ruleset::default()
+            .handle_access(AccessFs::from_all(KNOWN))?
+            .handle_access(AccessNet::from_all(KNOWN))?
+            .scope(Scope::from_all(KNOWN))?
+            .create()?
+            .add_rules(path_beneath_rules(folders, reading))?
+            .restrict_self()?;
+        Ok(status.ruleset)
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod calls {
+    use seccompiler::{BpfProgram, Error, TargetArch, apply_filter, sock_filter};
+
+    /// Calls that no worker has a use for, whatever their arguments.
+    const REFUSED: &[libc::c_long] = &[
+        // Another program in this one's place.
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        // Other processes' memory and descriptors.
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_process_madvise,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_kcmp,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        // Calls made by the kernel in one's name, past this filter.
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_bpf,
+        // What landlock does not govern of files: owner, mode, times, attributes, handles.
+        libc::SYS_fchmod,
+        libc::SYS_fchmodat,
+        SYS_FCHMODAT2,
+        libc::SYS_fchown,
+        libc::SYS_fchownat,
+        libc::SYS_utimensat,
+        libc::SYS_setxattr,
+        libc::SYS_lsetxattr,
+        libc::SYS_fsetxattr,
+        SYS_SETXATTRAT,
+        libc::SYS_removexattr,
+        libc::SYS_lremovexattr,
+        libc::SYS_fremovexattr,
+        SYS_REMOVEXATTRAT,
+        libc::SYS_name_to_handle_at,
+        libc::SYS_open_by_handle_at,
+        // Mounts, roots and namespaces.
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_mount_setattr,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        // Keys.
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_keyctl,
+        // The kernel and the machine.
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_kexec_load,
+        libc::SYS_kexec_file_load,
+        libc::SYS_reboot,
+        libc::SYS_syslog,
+        libc::SYS_acct,
+        libc::SYS_quotactl,
+        libc::SYS_swapon,
+        libc::SYS_swapoff,
+        libc::SYS_settimeofday,
+        libc::SYS_clock_settime,
+        libc::SYS_clock_adjtime,
+        libc::SYS_adjtimex,
+        libc::SYS_sethostname,
+        libc::SYS_setdomainname,
+    ];
+
+    /// Numbers that are the same on all machines and newer than the `libc` crate's lists.
+    const SYS_FCHMODAT2: libc::c_long = 452;
+    const SYS_SETXATTRAT: libc::c_long = 463;
+    const SYS_REMOVEXATTRAT: libc::c_long = 466;
+
+    /// Older forms of the same calls, and what only this processor has.
+    #[cfg(target_arch = "x86_64")]
+    const REFUSED_HERE: &[libc::c_long] = &[
+        libc::SYS_chmod,
+        libc::SYS_chown,
+        libc::SYS_lchown,
+        libc::SYS_utime,
+        libc::SYS_utimes,
+        libc::SYS_futimesat,
+        libc::SYS_iopl,
+        libc::SYS_ioperm,
+        libc::SYS_modify_ldt,
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    const REFUSED_HERE: &[libc::c_long] = &[];
+
+    /// Calls that are numbered from here on are of the x32 interface and pass for ones of x86-64; no
+    /// other machine has so many.
+    const X32: u32 = 0x4000_0000;
+
+    pub fn restrict() -> Result<(), String> {
+        install().map_err(|e| e.to_string())
+    }
+
+    fn install() -> Result<(), Error> {
+        let machine: TargetArch = std::env::consts::ARCH.try_into()?;
+        apply_filter(&program(match machine {
+            TargetArch::x86_64 => 0xc000_003e,
+            TargetArch::aarch64 => 0xc000_00b7,
+            TargetArch::riscv64 => 0xc000_00f3,
+        }))
+    }
+
+    /// The filter: one comparison a call. The kernel runs it once for every call that it knows when
+    /// it is installed, so its length is paid for at each start; what `seccompiler` makes of the
+    /// same list is five times as long and kills for calls by the interface of another machine.
+    fn program(machine: u32) -> BpfProgram {
+        // Offsets of the number, the machine and the first argument in `struct seccomp_data`.
+        const NUMBER: u32 = 0;
+        const MACHINE: u32 = 4;
+        const FAMILY: u32 = 16;
+        let instruction = |code: u32, jt, jf, k| sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        };
+        let load = |k| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, k);
+        let answer = |k| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, k);
+        let compare = |how, k, jt, jf| instruction(libc::BPF_JMP | libc::BPF_K | how, jt, jf, k);
+        let refused: Vec<_> = REFUSED.iter().chain(REFUSED_HERE).collect();
+        // From the nth comparison to the last instruction, over the rest and four more.
+        let count = refused.len();
+        let onward = |nth: usize| u8::try_from(count - nth + 4).expect("fewer calls than 250");
+        let mut program = vec![
+            load(MACHINE),
+            compare(libc::BPF_JEQ, machine, 1, 0),
+            answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            load(NUMBER),
+            compare(libc::BPF_JGE, X32, onward(0) + 1, 0),
+            // `socket` of any family but UNIX: so is its supervisor reached, and nobody else.
+            compare(libc::BPF_JEQ, libc::SYS_socket as u32, onward(0) - 3, 0),
+        ];
+        for (nth, call) in (1..).zip(refused) {
+            program.push(compare(libc::BPF_JEQ, *call as u32, onward(nth), 0));
+        }
+        program.extend([
+            answer(libc::SECCOMP_RET_ALLOW),
+            load(FAMILY),
+            compare(libc::BPF_JEQ, libc::AF_UNIX as u32, 0, 1),
+            answer(libc::SECCOMP_RET_ALLOW),
+            answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        ]);
+        program
+    }
+}

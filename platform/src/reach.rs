@@ -1,0 +1,52 @@
+//! Who can reach an address that is listened at: this machine alone, or a network.
+//!
+//! OSC knows no passwords: whoever can send a datagram plays. So whoever opens it to a network is
+//! told so, by `up` and in the log.
+
+use std::net::SocketAddr;
+
+/// What to tell whoever listens at that address, unless nobody but this machine can reach it.
+#[must_use]
+pub fn warning(osc: &SocketAddr) -> Option<String> {
+    let ip = osc.ip().to_canonical();
+    if ip.is_loopback() {
+        return None;
+    }
+    let which = match ip.is_unspecified() {
+        true => "every network that this machine is in",
+        false => "its network",
+    };
+    Some(format!(
+        "--osc {osc} is no loopback address: everybody on {which} can play this instance and load \
+         patches; use 127.0.0.1, or a firewall"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_need_no_warning() {
+        for quiet in [
+            "127.0.0.1:5005",
+            "127.9.9.9:1",
+            "[::1]:5005",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert_eq!(warning(&quiet.parse().unwrap()), None, "{quiet}");
+        }
+        for loud in [
+            "0.0.0.0:5005",
+            "[::]:5005",
+            "192.168.1.5:5005",
+            "[fe80::1]:1",
+        ] {
+            let text = warning(&loud.parse().unwrap()).unwrap();
+            assert!(
+                text.contains("everybody on") && text.contains("can play"),
+                "{text}"
+            );
+        }
+    }
+}
