@@ -58,6 +58,9 @@ const fn patience_in_doubt_blocks(lead_blocks: u32) -> u64 {
 
 /// Time that a leader has for a block with new commands, in blocks, before they are withdrawn.
 const ITS_TIME_BLOCKS: u64 = 2;
+/// The same where the music stands still already: haste saves nothing, and whoever has just been
+/// started has much to do.
+const STANDING_STILL_BLOCKS: u64 = 16;
 
 /// The next step of the worker in slot `me`, which stands before `block`, has applied the commands
 /// up to `applied` and holds those up to `received`.
@@ -97,7 +100,14 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
             let spent = stage
                 .elapsed_blocks()
                 .saturating_sub(stage.slot(me.other()).began());
-            if spent < ITS_TIME_BLOCKS {
+            let stands_still = block <= stage.cursor();
+            if spent
+                < if stands_still {
+                    STANDING_STILL_BLOCKS
+                } else {
+                    ITS_TIME_BLOCKS
+                }
+            {
                 return Step::Wait(Waiting::Leader);
             }
             withdraw(stage, block, seq, applied)

@@ -353,6 +353,9 @@ impl World<'_> {
                 self.bypass(block, crumb.module, after);
             }
             Suspect::Commands { block, after, last } => {
+                if self.in_history() > after {
+                    return; // the other one has taken them in since
+                }
                 let decided = match stage.decision(block, after) {
                     Decision::Made { seq, sealed: false } if seq > after => {
                         decide::withdraw(&stage, block, seq, after)
@@ -408,7 +411,16 @@ impl World<'_> {
 
     // ---- trials ----
 
+    /// The last command that is in a block that is sealed: for good.
+    fn in_history(&self) -> Seq {
+        let applied = Slot::ALL.map(|slot| self.stage.slot(slot).applied());
+        applied.into_iter().max().unwrap_or_default()
+    }
+
     fn leave_out(&mut self, seq: Seq) {
+        if seq <= self.in_history() {
+            return;
+        }
         self.stage.quarantine(seq);
         self.log.quarantine(seq);
     }

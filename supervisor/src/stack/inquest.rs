@@ -97,6 +97,9 @@ impl Stack {
 
     fn withdraw(&mut self, block: BlockIndex, after: Seq, last: Seq) {
         let stage = self.shared.stage;
+        if self.in_history() > after {
+            return; // the other one has taken them in since
+        }
         let decided = match stage.decision(block, after) {
             Decision::Made { seq, sealed: false } if seq > after => {
                 decide::withdraw(&stage, block, seq, after)
@@ -120,6 +123,12 @@ impl Stack {
             last,
             bypassing: Modules::default(),
         }));
+    }
+
+    /// The last command that is in a block that is sealed: for good.
+    fn in_history(&self) -> Seq {
+        let applied = Slot::ALL.map(|slot| self.shared.stage.slot(slot).applied());
+        applied.into_iter().max().unwrap_or_default()
     }
 
     fn bypass(&mut self, block: BlockIndex, module: u16, applied: Seq) {
@@ -328,6 +337,9 @@ impl Stack {
 
     /// Leaves a command out; if it was a patch, all that was meant for it too.
     fn quarantine(&mut self, seq: Seq) {
+        if seq <= self.in_history() {
+            return;
+        }
         let Some(found) = self.music.find(seq) else {
             return;
         };
