@@ -68,6 +68,8 @@ RUSTFLAGS="--cfg loom" cargo test --release --quiet --target-dir target/loom \
     -p understudy-common -p understudy-failover --test loom_torn --test loom_words -- --nocapture
 say "all orders of crashes, a freeze and poison"
 cargo test --release --quiet -p understudy-failover --test switch_model -- --test-threads=1 --nocapture
+say "a hundred thousand simulated fault schedules"
+cargo run --release --quiet -p understudy-simulation -- --seeds 100000
 say "real processes, built so that an allocation in a real-time thread ends them"
 cargo build --workspace --quiet
 UNDERSTUDY_PROGRAMS="$PWD/target/debug" UNDERSTUDY_KILLS=40 \

@@ -50,6 +50,8 @@ pub struct Plan {
     pub fragile_at: Option<u64>,
     /// Commands of the source, one each so many microseconds.
     pub command_us: u64,
+    /// One more fault, at that event of the run.
+    pub at_event: Option<(u64, Fault)>,
 }
 
 impl Plan {
@@ -80,6 +82,7 @@ impl Plan {
             at_the_instant: dice.one_in(4),
             fragile_at: (!within_model && dice.one_in(8)).then(|| dice.between(8, 40)),
             command_us: dice.between(300, 4_000),
+            at_event: None,
         }
     }
 }

@@ -280,6 +280,10 @@ pub fn run(seed: u64, plan: Plan, sabotage: Option<Sabotage>, trace: bool) -> Ou
     world.clock.after(1_000, Event::Source);
     let first = world.plan.faults.first().map_or(0, |(us, _)| *us);
     world.clock.after(40_000 + first, Event::Fault);
+    if world.plan.faults.is_empty() {
+        world.done_us = Some(60_000);
+        world.clock.after(60_000, Event::Check);
+    }
     let events = world.go();
     Outcome {
         events,
@@ -298,6 +302,12 @@ impl World<'_> {
                 println!("{:>10} µs  {event:?}", self.clock.now_us());
             }
             self.happen(event);
+            if let Some((at, fault)) = self.plan.at_event
+                && at == events
+            {
+                self.tell(|| format!("FAULT {fault:?}"));
+                self.inflict(fault);
+            }
             let preference = self.stage.preference();
             let seen = self.history.prefers(preference);
             self.demand(seen);
