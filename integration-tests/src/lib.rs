@@ -3,6 +3,7 @@
 
 pub mod census;
 pub mod ear;
+pub mod fuzz;
 pub mod random;
 pub mod stack;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -1,0 +1,168 @@
+//! What is fuzzed: whatever bytes come in, nothing panics, hangs or grows without bound. The targets
+//! in `fuzz/` and the test of the corpora call the same functions.
+
+use common::{
+    checkpoint::{CHECKPOINT_WORDS, Checkpoint},
+    command_log,
+    inbox::{INBOX_WORDS, Inbox},
+    layout,
+    limits::DATAGRAM_BYTES_MAX,
+    ring::{Ring, ring_words},
+    stage::{STAGE_WORDS, Shape, Stage},
+    sync::{AtomicU64, Ordering, heap},
+    units::{BlockIndex, Incarnation, Seq, Slot},
+};
+use engine::{Config, Engine, patch::Patch, replay::Replay};
+use osc_gateway::{decode, gateway::Gateway, namespace::Namespace};
+
+const CONFIG: Config = Config {
+    rate_hz: 48_000,
+    block_frames: 64,
+    channels: 2,
+};
+
+/// OSC bytes → commands.
+pub fn osc(bytes: &[u8]) {
+    let json = Patch::default_patch().to_json();
+    let Ok(names) = Namespace::of_patch(1, &json) else {
+        panic!("the default patch has names");
+    };
+    let mut gateway = Gateway::default();
+    gateway.patch(names);
+    let sender = ([127, 0, 0, 1], 1).into();
+    gateway.datagram(1, sender, bytes);
+    let batch = gateway.batch();
+    assert!(batch.len() <= common::limits::COMMANDS_PER_MESSAGE);
+    for addressed in gateway.replies() {
+        let reply = osc_gateway::reply::encode(addressed.reply);
+        assert!(reply.len() <= DATAGRAM_BYTES_MAX, "a reply fits a datagram");
+    }
+    let _ = decode::address_of(bytes);
+}
+
+/// The command log's reader, and a replay of what it reads.
+pub fn command_log(bytes: &[u8]) {
+    let count = command_log::records(bytes).count();
+    assert!(count <= bytes.len() / 8);
+    let _ = command_log::head(bytes);
+    let Ok(mut replay) = Replay::new(bytes) else {
+        return;
+    };
+    let mut block = vec![0.0; replay.shape().block_samples()];
+    for _ in 0..16 {
+        if !matches!(replay.next(&mut block), Ok(true)) {
+            break;
+        }
+    }
+    let _ = replay.apply_rest();
+}
+
+/// A patch file → an engine that renders.
+pub fn patch(bytes: &[u8]) {
+    let Ok(patch) = Patch::from_json(&String::from_utf8_lossy(bytes)) else {
+        return;
+    };
+    let again = Patch::from_json(&patch.to_json());
+    assert_eq!(again.as_ref(), Ok(&patch), "what is written is read back");
+    let Ok(mut engine) = Engine::new(&patch, CONFIG) else {
+        return;
+    };
+    let mut out = vec![0.0; CONFIG.block_samples()];
+    for _ in 0..4 {
+        engine.render(&mut out, &mut |_| {});
+        assert!(out.iter().all(|sample| sample.is_finite()));
+    }
+}
+
+/// Shared words that a hostile or torn writer has left: each is read by all its readers.
+pub fn segments(bytes: &[u8]) {
+    let shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 8,
+        channels: 1,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+    let stage_words = heap(STAGE_WORDS);
+    let _ = Stage::create(&stage_words, &shape);
+    let ring = heap(ring_words(8));
+    let _ = Ring::create(&ring, 8);
+    let inbox_words = heap(INBOX_WORDS);
+    let _ = Inbox::create(&inbox_words);
+    scribble(&stage_words, bytes);
+    scribble(&ring, bytes);
+    scribble(&inbox_words, bytes);
+    if let Ok(stage) = Stage::open(&stage_words) {
+        read_stage(&stage);
+    }
+    if let Ok(ring) = Ring::open(&ring, 8) {
+        let mut out = [0.0; 8];
+        for block in [0, 1, 255, u64::MAX / 2].map(BlockIndex) {
+            let _ = (
+                ring.read(block, &mut out),
+                ring.published(block),
+                ring.proof(block),
+            );
+        }
+    }
+    if let Ok(inbox) = Inbox::open(&inbox_words) {
+        let _ = (
+            inbox.room(),
+            inbox.counters(),
+            inbox.recall(1),
+            inbox.datagram(2),
+        );
+    }
+    // Large, so only its head is written to.
+    if bytes.first().is_some_and(|byte| byte % 16 == 0) {
+        let words = heap(CHECKPOINT_WORDS);
+        let _ = Checkpoint::create(&words);
+        scribble(&words[..64], bytes);
+        if let Ok(checkpoint) = Checkpoint::open(&words) {
+            let _ = (checkpoint.mark(), checkpoint.read());
+        }
+    }
+    let _ = layout::check_header(&stage_words, layout::Kind::Ring, 8);
+}
+
+fn read_stage(stage: &Stage<'_>) {
+    let _ = (
+        stage.shape(),
+        stage.cursor(),
+        stage.horizon(),
+        stage.preference(),
+    );
+    let _ = (
+        stage.acknowledged(),
+        stage.written(),
+        stage.audio_state(),
+        stage.held(),
+    );
+    let _ = (
+        stage.audio_counters(),
+        stage.elapsed_blocks(),
+        stage.quarantined(Seq(3)),
+    );
+    for slot in Slot::ALL {
+        let seat = stage.slot(slot);
+        let _ = (
+            seat.crumb(),
+            seat.epitaph(),
+            seat.verdict(),
+            seat.muted(),
+            seat.frontier(),
+        );
+        let _ = stage.distrusts(slot, Incarnation(1), BlockIndex(2));
+        let _ = failover::decide::step(stage, slot, BlockIndex(1), Seq(1), Seq(2));
+    }
+}
+
+/// Each ten bytes are a place and a word.
+fn scribble(words: &[AtomicU64], bytes: &[u8]) {
+    for ten in bytes.chunks_exact(10) {
+        let place = usize::from(u16::from_le_bytes([ten[0], ten[1]])) % words.len();
+        let mut eight = [0; 8];
+        eight.copy_from_slice(&ten[2..]);
+        words[place].store(u64::from_le_bytes(eight), Ordering::Relaxed);
+    }
+}
