@@ -44,7 +44,7 @@ stack() {
 mutant two-phase-order failover/src/switch.rs \
     '(self.acknowledged >= epoch || now_us >= until_us)' 'epoch.0 < u64::MAX' rules
 mutant decision-ignored failover/src/decide.rs \
-    'Decision::Seq(seq) if seq <= received => Step::Render(seq)' 'Decision::Seq(_) => Step::Render(received)' rules
+    'Decision::Made { seq, .. } if seq <= received => Step::Render(seq)' 'Decision::Made { .. } => Step::Render(received)' rules
 mutant incarnation-check failover/src/audit.rs \
     '.filter(|proof| proof.incarnation == self.incarnation)' '' rules
 mutant checksum-before-ready failover/src/audit.rs \

@@ -144,7 +144,10 @@ impl<'a> Inbox<'a> {
     /// headers one after the other.
     #[must_use]
     pub fn room(&self) -> u64 {
-        let free = (self.head() + INBOX_SLOTS).saturating_sub(self.tail());
+        let free = self
+            .head()
+            .saturating_add(INBOX_SLOTS)
+            .saturating_sub(self.tail());
         free.min(INBOX_SLOTS - self.tail() % INBOX_SLOTS)
     }
 
@@ -199,7 +202,8 @@ impl<'a> Inbox<'a> {
     /// The datagram of a ticket that may be done with, while its place has not been taken by another.
     #[must_use]
     pub fn recall(&self, ticket: u64) -> Option<Datagram> {
-        let there = ticket > 0 && ticket < self.tail() && ticket + INBOX_SLOTS >= self.tail();
+        let there =
+            ticket > 0 && ticket < self.tail() && ticket.saturating_add(INBOX_SLOTS) >= self.tail();
         let found = there.then(|| self.datagram(ticket))?;
         // The length of what is done with is gone; the rest is still there.
         let length = match found.length {

@@ -292,8 +292,9 @@ impl<'a> Stage<'a> {
     /// Workers render block n only while n is below this.
     #[must_use]
     pub fn horizon(&self) -> BlockIndex {
-        let ahead = (self.get(LEAD) + self.get(BURST)).min(crate::limits::AHEAD_BLOCKS_MAX);
-        BlockIndex(self.cursor().0 + ahead)
+        let ahead =
+            (self.get(LEAD).saturating_add(self.get(BURST))).min(crate::limits::AHEAD_BLOCKS_MAX);
+        BlockIndex(self.cursor().0.saturating_add(ahead))
     }
 
     /// Blocks that the device takes at once beyond the first. Written by audio-out; only grows.
@@ -593,7 +594,7 @@ impl<'a> Stage<'a> {
     /// a block that is not there.
     #[must_use]
     pub fn elapsed_blocks(&self) -> u64 {
-        self.cursor().0 + self.get(CONCEALED)
+        self.cursor().0.saturating_add(self.get(CONCEALED))
     }
 
     /// Whether the checkpoints have to stay as they are, since a trial starts from one. Written by

@@ -74,7 +74,7 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     }
     let shape = stage.shape();
     // Without a clock the workers could outrun the supervisor's log; with one it must not matter.
-    if shape.freewheel && block.0 >= stage.logged().0 + DECISIONS - RING_CELLS {
+    if shape.freewheel && block.0 >= stage.logged().0.saturating_add(DECISIONS - RING_CELLS) {
         return Step::Wait(Waiting::Log);
     }
     let leads = stage.preference().slot == me;
@@ -85,7 +85,7 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
             true => patience_in_doubt_blocks(shape.lead_blocks),
             false => patience_blocks(shape.lead_blocks),
         };
-        if block.0 >= stage.cursor().0 + patience {
+        if block.0 >= stage.cursor().0.saturating_add(patience) {
             return Step::Wait(Waiting::Leader);
         }
     }
