@@ -5,10 +5,12 @@ use std::{fs, path::Path};
 use anyhow::Result;
 use integration_tests::fuzz;
 
+type Target = fn(&[u8]);
+
 #[test]
 fn every_file_of_the_corpora_does_no_harm() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let targets: [(&str, fn(&[u8])); 4] = [
+    let targets: [(&str, Target); 4] = [
         ("osc", fuzz::osc),
         ("command_log", fuzz::command_log),
         ("patch", fuzz::patch),
