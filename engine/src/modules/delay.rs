@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_change_of_time_does_not_click() {
         let mut delay = Delay::new(CONTEXT, &[100.0, 0.0, 1.0]);
-        let tone = |n: usize| (n as f32 * 0.01).sin() * 0.5;
+        let tone = |n: usize| libm::sin(n as f64 * 0.01) as f32 * 0.5;
         let input: Vec<f32> = (0..24_000).map(tone).collect();
         let mut heard = vec![0.0; 24_000];
         delay.render(CONTEXT, &input[..12_000], &mut heard[..12_000]);
