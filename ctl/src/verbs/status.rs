@@ -55,6 +55,10 @@ fn table(status: &Value) -> String {
         text.truncate(text.len() - 1);
         text.push_str(&note);
     }
+    for line in troubles(status) {
+        text.truncate(text.len() - 1);
+        text.push_str(&format!("!         {line}\n\n"));
+    }
     let services = [
         "name",
         "pid",
@@ -93,6 +97,33 @@ fn state(status: &Value) -> String {
         _ => return word,
     };
     format!("{word}: {meaning}")
+}
+
+/// What is not as it should be, a line each.
+fn troubles(status: &Value) -> Vec<String> {
+    let list = |name: &str| status[name].as_array().cloned().unwrap_or_default();
+    let mut lines: Vec<String> = list("complaints").iter().map(plain).collect();
+    let dropped = status["commands"]["dropped_by_kernel"]
+        .as_u64()
+        .unwrap_or(0);
+    if dropped > 0 {
+        lines.push(format!(
+            "{dropped} datagrams were dropped by the kernel, since its queue was full"
+        ));
+    }
+    for left_out in list("quarantined") {
+        let (command, what) = (plain(&left_out["command"]), plain(&left_out["what"]));
+        lines.push(format!(
+            "command {command} is left out, it killed a worker: {what}"
+        ));
+    }
+    for bypassed in list("bypassed") {
+        let (module, block) = (plain(&bypassed["module"]), plain(&bypassed["block"]));
+        lines.push(format!(
+            "module {module} is bypassed since block {block}: a worker died in it"
+        ));
+    }
+    lines
 }
 
 /// Where the sound goes, in words.
