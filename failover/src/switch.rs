@@ -205,7 +205,7 @@ impl Supervision {
         let mut actions = Vec::new();
         match event {
             Event::Tick => {}
-            Event::Preference(seen) => self.obey(seen, &mut actions),
+            Event::Preference(seen) => self.obey(now_us, seen, &mut actions),
             Event::Acknowledged(epoch) => self.acknowledged = self.acknowledged.max(epoch),
             Event::Proven { slot, incarnation } => self.proven(now_us, slot, incarnation),
             Event::Died {
@@ -235,7 +235,7 @@ impl Supervision {
         for slot in Slot::ALL {
             self.advance(now_us, slot, &mut actions);
         }
-        self.prefer_better(&mut actions);
+        self.prefer_better(now_us, &mut actions);
         actions
     }
 
@@ -305,25 +305,22 @@ impl Supervision {
             pause_us,
             until_us: now_us + ACKNOWLEDGE_WITHIN_US,
         };
-        self.prefer_better(actions);
+        self.prefer_better(now_us, actions);
     }
 
     /// Phase 1: if the preferred worker has failed, or its seat is empty, and there is a better one,
     /// that is preferred, and a clean-up is bound to the epoch of this switch.
-    fn prefer_better(&mut self, actions: &mut Vec<Action>) {
+    fn prefer_better(&mut self, now_us: u64, actions: &mut Vec<Action>) {
         let from = self.preference;
-        let alive = match self.seats[from.slot.index()] {
-            Seat::Condemned { alive, .. } => alive,
-            Seat::Vacant { .. } | Seat::Dying { .. } => false,
-            Seat::Starting { .. } | Seat::Ready { .. } => return,
+        let sits = |seat: Seat| matches!(seat, Seat::Starting { .. } | Seat::Ready { .. });
+        let left = match self.seats[from.slot.index()] {
+            Seat::Condemned { .. } => true,
+            // Nobody will sit there for a while.
+            Seat::Vacant { at_us } => at_us > now_us,
+            Seat::Starting { .. } | Seat::Ready { .. } | Seat::Dying { .. } => false,
         };
-        let better = match self.seats[from.slot.other().index()] {
-            Seat::Ready { .. } => true,
-            // A worker that is not proven is preferred only to a dead one.
-            Seat::Starting { .. } => !alive,
-            _ => false,
-        };
-        if !better {
+        // One that is not proven yet is still better than one that failed, and is to be ended.
+        if !left || !sits(self.seats[from.slot.other().index()]) {
             return;
         }
         let to = from.slot.other();
@@ -339,7 +336,7 @@ impl Supervision {
 
     /// The word is right: a clean-up that waits for an epoch that did not come to be waits for the
     /// one that did.
-    fn obey(&mut self, seen: Preference, actions: &mut Vec<Action>) {
+    fn obey(&mut self, now_us: u64, seen: Preference, actions: &mut Vec<Action>) {
         if seen == self.preference {
             return;
         }
@@ -349,7 +346,7 @@ impl Supervision {
                 *epoch = (*epoch).min(seen.epoch);
             }
         }
-        self.prefer_better(actions);
+        self.prefer_better(now_us, actions);
     }
 
     /// What is due in the seat by now.
@@ -515,25 +512,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unproven_standby_is_preferred_only_once_the_leader_is_ended() {
+    fn an_unproven_standby_is_preferred_to_a_failed_leader_which_is_ended_after_that() {
         let mut state = protected();
         state.step(1, died(Slot::One, SECOND));
         assert_eq!(state.living(Slot::One), Some(THIRD));
-        assert_eq!(
-            state
-                .step(
-                    2,
-                    Event::Failed {
-                        slot: Slot::Zero,
-                        incarnation: FIRST,
-                        own_making: true
-                    }
-                )
-                .len(),
-            2
-        );
-        assert!(matches!(state.seat(Slot::Zero), Seat::Dying { .. }));
-        assert_eq!(state.preference().slot, Slot::One);
+        let failed = Event::Failed {
+            slot: Slot::Zero,
+            incarnation: FIRST,
+            own_making: true,
+        };
+        let to_the_standby = Action::Prefer {
+            from: START,
+            to: Slot::One,
+        };
+        assert_eq!(state.step(2, failed), [to_the_standby]);
+        let actions = state.step(3, Event::Acknowledged(Epoch(1)));
+        assert_eq!(actions, [Action::Kill(Slot::Zero, FIRST)]);
     }
 
     #[test]
