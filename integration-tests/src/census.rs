@@ -13,6 +13,8 @@ pub struct Census {
     pub descriptors: BTreeMap<String, usize>,
     /// Resident memory of each, in KiB, without what is shared.
     pub memory_kib: BTreeMap<String, u64>,
+    /// The process of each.
+    pub pids: BTreeMap<String, u64>,
     /// Threads of each.
     pub threads: BTreeMap<String, usize>,
     /// Segments in shared memory.
@@ -43,7 +45,8 @@ impl Census {
             let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
             let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-            census.memory_kib.insert(name, kib.unwrap_or(0));
+            census.memory_kib.insert(name.clone(), kib.unwrap_or(0));
+            census.pids.insert(name, pid);
         }
         let prefix = format!("understudy.{launcher}.");
         let names = fs::read_dir("/dev/shm")?.flatten();
@@ -64,7 +67,7 @@ impl Census {
     }
 
     /// What has grown since `before`, a line each: descriptors, threads, segments and zombies at all,
-    /// memory by more than a hundredth and 64 KiB.
+    /// memory of who has lived all the while by more than a hundredth and 64 KiB.
     #[must_use]
     pub fn grown_since(&self, before: &Self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -85,6 +88,9 @@ impl Census {
         }
         for (name, kib) in &self.memory_kib {
             let then = before.memory_kib.get(name).copied().unwrap_or(0);
+            if before.pids.get(name) != self.pids.get(name) {
+                continue;
+            }
             grown("memory in KiB", name, then, *kib, then / 100 + 64);
         }
         grown(
