@@ -8,6 +8,7 @@ pub mod control;
 pub mod fd;
 pub mod futex;
 pub mod harm;
+pub mod heap;
 pub mod inbox;
 pub mod link;
 pub mod open;

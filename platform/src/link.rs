@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -195,18 +195,17 @@ where
     To: Serialize + DeserializeOwned + Send + 'static,
 {
     let (server, name) = IpcOneShotServer::<Hail<To>>::new()?;
-    let come = Arc::new(AtomicBool::new(false));
-    let (seen, guard_name) = (Arc::clone(&come), name.clone());
+    let (come, seen) = channel::<()>();
+    let guard_name = name.clone();
     thread::spawn(move || {
-        thread::sleep(CONNECT);
-        if !seen.load(Ordering::Relaxed) {
+        if seen.recv_timeout(CONNECT) == Err(RecvTimeoutError::Timeout) {
             // `accept` has no time-out: a visitor who says nothing makes it return.
             drop(IpcSender::<Hail<To>>::connect(guard_name));
         }
     });
     thread::spawn(move || {
         let accepted = server.accept();
-        come.store(true, Ordering::Relaxed);
+        drop(come);
         if let Ok((_, hail)) = accepted {
             let receiver = LinkReceiver {
                 channel: hail.from_peer,

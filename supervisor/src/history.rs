@@ -16,7 +16,7 @@ use common::{
 use serde_json::{Value, json};
 
 /// Switches, and replacements, that are kept.
-const KEPT: usize = 512;
+const KEPT: usize = 256;
 
 struct Switch {
     epoch: Epoch,

@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use common::options::{Options, VARIABLE};
 
 fn main() -> Result<()> {
+    platform::heap::one_arena();
     if std::env::args().len() > 1 {
         println!(
             "understudy-supervisor takes no arguments; it is started by the launcher of `understudy up`"
