@@ -184,8 +184,10 @@ impl Stack {
     /// # Errors
     /// When the answer is no.
     pub fn kill(&self, target: Target) -> Result<()> {
+        // One that was replaced for a reason of its own must not stand for one that is killed now.
+        let replaced = replaced(&self.status()?);
         self.inject(Fault::Signal(SIGKILL), target)?;
-        self.killed.set(self.killed.get() + 1);
+        self.killed.set(self.killed.get().max(replaced) + 1);
         Ok(())
     }
 
@@ -199,9 +201,6 @@ impl Stack {
     /// # Errors
     /// When that takes longer than a machine under load may take.
     pub fn wait_protected(&self) -> Result<()> {
-        let replaced = |status: &Value| -> u64 {
-            workers(status).filter_map(|s| s["restarts"].as_u64()).sum()
-        };
         self.wait_for("state protected", |status| {
             status["state"] == "protected" && replaced(status) >= self.killed.get()
         })
@@ -432,6 +431,11 @@ pub fn service<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
 pub fn workers(status: &Value) -> impl Iterator<Item = &Value> {
     let services = status["services"].as_array().into_iter().flatten();
     services.filter(|s| s["name"].as_str().is_some_and(|n| n.starts_with("worker")))
+}
+
+/// How many workers have been started again.
+fn replaced(status: &Value) -> u64 {
+    workers(status).filter_map(|s| s["restarts"].as_u64()).sum()
 }
 
 /// What a stopped instance has left.
