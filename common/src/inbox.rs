@@ -18,7 +18,8 @@ use crate::{
 pub const INBOX_SLOTS: u64 = 512;
 /// Words of the kernel's header of a datagram (`struct mmsghdr`).
 pub const HEAD_WORDS: usize = 8;
-/// In the header: the length of the sender's address, of what the kernel adds, and the datagram's.
+/// In the header: the length of the sender's address, of what the kernel adds, and the datagram's in
+/// the lower half of its word; the upper half, which the kernel leaves alone, says whose it is.
 const NAME_LENGTH: usize = 1;
 const CONTROL_LENGTH: usize = 5;
 const LENGTH: usize = 7;
@@ -34,6 +35,8 @@ pub const NAME_WORDS: usize = 4;
 pub const CONTROL: usize = NAME + NAME_WORDS;
 /// Words of what the kernel adds.
 pub const CONTROL_WORDS: usize = 4;
+/// The ticket, once nothing more is to be done for the datagram though it is not freed yet.
+const SETTLED: usize = CONTROL + CONTROL_WORDS;
 /// First word of the data.
 pub const DATA: usize = 16;
 /// Words of a slot.
@@ -110,6 +113,12 @@ impl<'a> Inbox<'a> {
         Ok(Self { words })
     }
 
+    /// All its words.
+    #[must_use]
+    pub const fn all_words(&self) -> &'a [AtomicU64] {
+        self.words
+    }
+
     fn get(&self, word: usize) -> u64 {
         self.words[word].load(Ordering::Relaxed)
     }
@@ -161,31 +170,44 @@ impl<'a> Inbox<'a> {
     /// found by its length. Returns how many.
     pub fn adopt(&self) -> u64 {
         let tail = self.tail();
-        let filled = |ticket: &u64| self.head_words(*ticket)[LENGTH].load(Ordering::Acquire) != 0;
+        let filled = |ticket: &u64| self.length(*ticket).is_some_and(|length| length > 0);
         let last = (tail..self.head() + INBOX_SLOTS).rev().find(filled);
         let found = last.map_or(0, |last| last + 1 - tail);
         self.received(found);
         found
     }
 
+    /// The length of the datagram of that ticket; `None` where its place is another's.
+    fn length(&self, ticket: u64) -> Option<usize> {
+        let word = self.head_words(ticket)[LENGTH].load(Ordering::Acquire);
+        (word & !u64::from(u32::MAX) == empty(ticket)).then_some(word as u32 as usize)
+    }
+
     /// Frees all tickets below that one.
     pub fn free_below(&self, ticket: u64) {
         let to = ticket.min(self.tail());
-        let head = self.head();
-        // An empty slot has no length: see `adopt`.
-        for done in head..to {
-            self.head_words(done)[LENGTH].store(0, Ordering::Relaxed);
-        }
-        if to > head {
+        if to > self.head() {
             self.words[HEAD].store(to, Ordering::Release);
         }
+    }
+
+    /// Notes that nothing more is to be done for that datagram: it was refused, or asked for an
+    /// answer only.
+    pub fn settle(&self, ticket: u64) {
+        self.slot_words(ticket)[SETTLED].store(ticket, Ordering::Relaxed);
+    }
+
+    /// Whether that has been noted.
+    #[must_use]
+    pub fn settled(&self, ticket: u64) -> bool {
+        self.slot_words(ticket)[SETTLED].load(Ordering::Relaxed) == ticket
     }
 
     /// The datagram of that ticket, which must be below [`Self::tail`]; freed or not.
     #[must_use]
     pub fn datagram(&self, ticket: u64) -> Datagram {
         let (head, slot) = (self.head_words(ticket), self.slot_words(ticket));
-        let length = head[LENGTH].load(Ordering::Acquire) as u32 as usize;
+        let length = self.length(ticket).unwrap_or(0);
         let mut name = [0; NAME_WORDS * 8];
         name.copy_from_slice(&bytes_of(&slot[NAME..], NAME_WORDS * 8));
         let name_length = head[NAME_LENGTH].load(Ordering::Relaxed) as u32 as usize;
@@ -204,17 +226,9 @@ impl<'a> Inbox<'a> {
     pub fn recall(&self, ticket: u64) -> Option<Datagram> {
         let there =
             ticket > 0 && ticket < self.tail() && ticket.saturating_add(INBOX_SLOTS) >= self.tail();
-        let found = there.then(|| self.datagram(ticket))?;
-        // The length of what is done with is gone; the rest is still there.
-        let length = match found.length {
-            0 => DATAGRAM_BYTES_MAX,
-            length => length,
-        };
-        let bytes = bytes_of(
-            &self.slot_words(ticket)[DATA..],
-            length.min(DATAGRAM_BYTES_MAX),
-        );
-        Some(Datagram { bytes, ..found })
+        there.then_some(())?;
+        self.length(ticket)?;
+        Some(self.datagram(ticket))
     }
 
     /// Counts messages refused.
@@ -240,6 +254,12 @@ impl<'a> Inbox<'a> {
     }
 }
 
+/// The word of a length before the kernel has written it.
+#[must_use]
+pub const fn empty(ticket: u64) -> u64 {
+    ticket << 32
+}
+
 fn bytes_of(words: &[AtomicU64], length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = words
         .iter()
@@ -259,7 +279,7 @@ mod tests {
     fn fill(inbox: &Inbox<'_>, ticket: u64, byte: u8) {
         let word = u64::from_le_bytes([byte; 8]);
         inbox.slot_words(ticket)[DATA].store(word, Ordering::Relaxed);
-        inbox.head_words(ticket)[LENGTH].store(3, Ordering::Relaxed);
+        inbox.head_words(ticket)[LENGTH].store(empty(ticket) | 3, Ordering::Relaxed);
     }
 
     #[test]
@@ -296,6 +316,14 @@ mod tests {
         inbox.free_below(11);
         assert!(inbox.room() > 0);
         assert_eq!(inbox.adopt(), 0, "what was freed is not found again");
+        assert!(inbox.recall(1).is_some(), "its place is nobody else's yet");
+        let next = inbox.tail();
+        fill(&inbox, next, 1);
+        assert_eq!(inbox.adopt(), 1);
+        assert_eq!(inbox.recall(next - INBOX_SLOTS), None);
+        assert!(!inbox.settled(next));
+        inbox.settle(next);
+        assert!(inbox.settled(next) && !inbox.settled(next + INBOX_SLOTS));
     }
 
     #[test]

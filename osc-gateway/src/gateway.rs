@@ -37,23 +37,30 @@ impl Gateway {
         self.namespace.is_some()
     }
 
-    /// The datagram of that ticket, higher than all before it, from that sender.
-    pub fn datagram(&mut self, ticket: u64, sender: SocketAddr, bytes: &[u8]) {
+    /// The datagram of that ticket, higher than all before it, from that sender. Returns how many
+    /// messages it holds.
+    pub fn datagram(&mut self, ticket: u64, sender: SocketAddr, bytes: &[u8]) -> usize {
         self.sessions.begin(ticket);
-        match self.namespace.take() {
-            Some(namespace) => {
-                self.take_in(sender, bytes, &namespace);
-                self.namespace = Some(namespace);
-            }
-            None => {
-                let address = decode::address_of(bytes).unwrap_or("/").to_owned();
-                self.refuse(
-                    sender,
-                    address,
-                    "the engine is not up yet; send this again later".into(),
-                );
-            }
-        }
+        let Some(namespace) = self.namespace.take() else {
+            let why = "the engine is not up yet; send this again later";
+            self.refuse_unread(sender, bytes, why.into());
+            return 1;
+        };
+        let messages = self.take_in(sender, bytes, &namespace);
+        self.namespace = Some(namespace);
+        messages
+    }
+
+    /// Whether that datagram, the newest, waits for what becomes of its events.
+    #[must_use]
+    pub fn waits(&self, ticket: u64) -> bool {
+        self.sessions.waits(ticket)
+    }
+
+    /// Refuses a datagram for what its messages do not matter for.
+    pub fn refuse_unread(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
+        let address = decode::address_of(bytes).unwrap_or("/").to_owned();
+        self.refuse(sender, address, why);
     }
 
     /// What a datagram asked for was accepted, and is left out after all.
@@ -139,21 +146,22 @@ impl Gateway {
         self.sessions.has_unsent()
     }
 
-    fn take_in(&mut self, sender: SocketAddr, bytes: &[u8], namespace: &Namespace) {
-        match decode::datagram(bytes) {
-            Ok(messages) => {
-                let mut budget = Budget::DATAGRAM;
-                for message in messages {
-                    if let Err(why) = self.message(sender, &message, namespace, &mut budget) {
-                        self.refuse(sender, message.address, why);
-                    }
-                }
-            }
+    fn take_in(&mut self, sender: SocketAddr, bytes: &[u8], namespace: &Namespace) -> usize {
+        let messages = match decode::datagram(bytes) {
+            Ok(messages) => messages,
             Err(why) => {
-                let address = decode::address_of(bytes).unwrap_or("/").to_owned();
-                self.refuse(sender, address, why.to_string());
+                self.refuse_unread(sender, bytes, why.to_string());
+                return 1;
+            }
+        };
+        let count = messages.len();
+        let mut budget = Budget::DATAGRAM;
+        for message in messages {
+            if let Err(why) = self.message(sender, &message, namespace, &mut budget) {
+                self.refuse(sender, message.address, why);
             }
         }
+        count
     }
 
     fn message(

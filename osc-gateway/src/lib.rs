@@ -10,6 +10,7 @@ pub mod decode;
 pub mod gateway;
 pub mod namespace;
 pub mod pattern;
+pub mod rate;
 pub mod receive;
 pub mod reply;
 pub mod sessions;

@@ -6,7 +6,6 @@
 //! its three sources; a full link, inbox or socket means trying again, not waiting.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -29,6 +28,7 @@ use tokio::{io::Interest, net::UdpSocket, sync::mpsc};
 use crate::{
     gateway::Gateway,
     namespace::Namespace,
+    rate::Rates,
     reply::{self, Reply},
     sessions,
     supervisor::News,
@@ -36,10 +36,10 @@ use crate::{
 
 /// Datagrams in a turn, at the most: the supervisor's words must not starve.
 const TURN: u64 = 256;
+/// Messages of one sender in a second, at the most, and at once; the others' share is theirs.
+const MESSAGES_A_SECOND: u32 = 100_000;
 /// Refusals that one sender is told of in a second; all are counted.
 const FAILS_A_SECOND: u32 = 200;
-/// Senders whose refusals are counted apart, at the most.
-const COUNTED_MAX: usize = 1_024;
 /// A log line this often at the most.
 const LOG: Duration = Duration::from_millis(500);
 /// What could not be sent is tried again after this.
@@ -68,14 +68,16 @@ pub async fn serve(
     mut news: mpsc::Receiver<News>,
 ) -> Result<(), ServeError> {
     inbox::count_drops(&socket)?;
+    inbox::hold(&inbox);
     let found = inbox.adopt();
     let mut server = Server {
         gateway: Gateway::default(),
         inbox,
         next: inbox.head(),
         link: None,
-        fails: BTreeMap::new(),
-        fails_since: Instant::now(),
+        messages: Rates::new(MESSAGES_A_SECOND),
+        fails: Rates::new(FAILS_A_SECOND),
+        start: Instant::now(),
         logged: Instant::now(),
         unlogged: 0,
         line: None,
@@ -112,9 +114,10 @@ struct Server {
     /// The next ticket to be worked on.
     next: u64,
     link: Option<(LinkSender<FromPeer>, Arc<AtomicBool>)>,
-    /// Refusals that senders were told of, since when.
-    fails: BTreeMap<SocketAddr, u32>,
-    fails_since: Instant,
+    messages: Rates,
+    /// Refusals that senders are told of.
+    fails: Rates,
+    start: Instant,
     logged: Instant,
     unlogged: u64,
     line: Option<String>,
@@ -156,7 +159,12 @@ impl Server {
     /// Works through what is in the inbox, once the names are known.
     fn work(&mut self) {
         let end = self.inbox.tail().min(self.next + TURN);
+        let now = self.start.elapsed();
         while self.gateway.ready() && self.next < end {
+            if self.inbox.settled(self.next) {
+                self.next += 1;
+                continue;
+            }
             let mut datagram = self.inbox.datagram(self.next);
             if !self.slow.is_zero() {
                 std::thread::sleep(self.slow);
@@ -167,7 +175,7 @@ impl Server {
             // What is too long is refused for its length.
             datagram.bytes.resize(datagram.length, 0);
             if let Some(sender) = inbox::sender(&datagram) {
-                self.gateway.datagram(self.next, sender, &datagram.bytes);
+                self.understand(sender, &datagram.bytes, now);
             }
             self.next += 1;
         }
@@ -180,15 +188,20 @@ impl Server {
         self.inbox.free_below(oldest.min(self.next));
     }
 
-    /// Whether a sender may be told of one more refusal now.
-    fn may_tell(&mut self, sender: SocketAddr) -> bool {
-        if self.fails_since.elapsed() >= Duration::from_secs(1) || self.fails.len() > COUNTED_MAX {
-            self.fails_since = Instant::now();
-            self.fails.clear();
+    /// Hands the next datagram on, unless its sender has sent too many.
+    fn understand(&mut self, sender: SocketAddr, bytes: &[u8], now: Duration) {
+        if self.messages.allow(sender, now) {
+            let messages = self.gateway.datagram(self.next, sender, bytes);
+            let more = u32::try_from(messages.saturating_sub(1)).unwrap_or(u32::MAX);
+            self.messages.charge(sender, more, now);
+        } else {
+            let why = format!("too fast: {MESSAGES_A_SECOND} messages a second are the limit");
+            self.gateway.refuse_unread(sender, bytes, why);
         }
-        let told = self.fails.entry(sender).or_default();
-        *told += 1;
-        *told <= FAILS_A_SECOND
+        // Once refused, it stays refused, whoever comes upon it after this process.
+        if !self.gateway.waits(self.next) {
+            self.inbox.settle(self.next);
+        }
     }
 
     fn news(&mut self, news: News) -> Result<(), ServeError> {
@@ -242,8 +255,10 @@ impl Server {
             }
             self.gateway.submitted(&batch);
         }
+        let now = self.start.elapsed();
         for addressed in self.gateway.replies() {
-            if matches!(addressed.reply, Reply::Fail(..)) && !self.may_tell(addressed.to) {
+            let fails = matches!(addressed.reply, Reply::Fail(..));
+            if fails && !self.fails.allow(addressed.to, now) {
                 continue;
             }
             // A sender that does not read its replies loses them; nobody else waits for it.

@@ -49,6 +49,17 @@ pub fn count_drops(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Maps every page of the inbox for writing, and keeps it there where that is allowed: a page that
+/// the kernel had to bring in while it hands over a datagram could, if the process is killed just
+/// then, lose it.
+pub fn hold(inbox: &Inbox<'_>) {
+    const PAGE_WORDS: usize = 4096 / 8;
+    for word in inbox.all_words().iter().step_by(PAGE_WORDS) {
+        word.fetch_or(0, Ordering::Relaxed);
+    }
+    let _ = crate::shm::lock(inbox.all_words());
+}
+
 /// Takes datagrams that are there into the inbox, without waiting; returns how many.
 ///
 /// # Errors
@@ -60,7 +71,7 @@ pub fn receive(socket: impl AsFd, inbox: &Inbox<'_>) -> io::Result<u64> {
     }
     let first = inbox.tail();
     for ticket in first..first + count {
-        prepare(inbox.head_words(ticket), inbox.slot_words(ticket));
+        prepare(ticket, inbox.head_words(ticket), inbox.slot_words(ticket));
     }
     let heads = inbox.head_words(first).as_ptr();
     // SAFETY: `count` headers lie there one after the other (`room` sees to it), each just filled
@@ -81,8 +92,9 @@ pub fn receive(socket: impl AsFd, inbox: &Inbox<'_>) -> io::Result<u64> {
     Ok(received)
 }
 
-/// Fills a `struct mmsghdr` and its vector; the length stays 0 until the kernel sets it.
-fn prepare(head: &[AtomicU64], slot: &[AtomicU64]) {
+/// Fills a `struct mmsghdr` and its vector; the length stays 0 until the kernel sets its half of the
+/// word.
+fn prepare(ticket: u64, head: &[AtomicU64], slot: &[AtomicU64]) {
     let at = |word: usize| slot[word..].as_ptr().expose_provenance() as u64;
     let head_values = [
         at(NAME),
@@ -92,7 +104,7 @@ fn prepare(head: &[AtomicU64], slot: &[AtomicU64]) {
         at(CONTROL),
         CONTROL_WORDS as u64 * 8,
         0,
-        0,
+        common::inbox::empty(ticket),
     ];
     for (word, value) in head.iter().zip(head_values) {
         word.store(value, Ordering::Relaxed);

@@ -78,6 +78,8 @@ pub struct Stack {
     /// Commands that could not be written down.
     refused: u64,
     divergences: u64,
+    /// The last block whose difference was counted: both watches may come upon it.
+    differing_at: BlockIndex,
     history: History,
     syncs: Vec<(u64, Seq)>,
     waiting: Vec<Waiting>,
@@ -134,6 +136,7 @@ impl Stack {
             inbox,
             refused: 0,
             divergences: 0,
+            differing_at: BlockIndex(0),
             history: History::default(),
             syncs: Vec::new(),
             waiting: Vec::new(),
@@ -468,10 +471,14 @@ impl Stack {
             seat @ (Seat::Starting { .. } | Seat::Ready { .. })
                 if !leads && findings.differing_at.is_some() =>
             {
-                self.divergences += findings.differing;
+                let block = findings.differing_at.unwrap_or_default();
+                if block > self.differing_at {
+                    self.differing_at = block;
+                    self.divergences += findings.differing;
+                }
                 // One that is not proven is no match for the leader, unless that puts out nonsense.
                 let proven = matches!(seat, Seat::Ready { .. });
-                self.diverged(slot, findings.differing_at.unwrap_or_default(), proven);
+                self.diverged(slot, block, proven);
             }
             Seat::Ready { .. } | Seat::Starting { .. } if hangs => {
                 let death = match self.peers.stopped(Service::Worker(slot)) {

@@ -2,12 +2,13 @@
 
 use common::{
     limits::COMMANDS_PER_MESSAGE,
-    message::{Introduction, Numbered, Outcome, Submission, ToGateway, ToWorker},
+    message::{Introduction, Numbered, Outcome, Service, Submission, ToGateway, ToWorker},
     units::{Seq, Slot},
 };
 use failover::switch::Seat;
 
 use super::Stack;
+use crate::event::PeerLink;
 
 impl Stack {
     pub(super) fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
@@ -49,12 +50,24 @@ impl Stack {
             }
         }
         outcomes.sort_by_key(|(token, _)| *token);
-        // Tokens are the gateway's own: one that has been replaced meanwhile must not be answered.
-        if !outcomes.is_empty()
-            && self.peers.get(who.service, who.pid).is_some()
-            && let Some(gateway) = self.peers.gateway()
-        {
-            let _ = gateway.send(ToGateway::Outcomes(outcomes));
+        if !outcomes.is_empty() {
+            self.tell_gateway(who.pid, outcomes);
+        }
+    }
+
+    /// Tokens are the gateway's own: one that has been replaced meanwhile must not be answered. One
+    /// that does not take its answers loses its link: it links anew and hands in again what it has
+    /// heard nothing of.
+    fn tell_gateway(&mut self, pid: u32, outcomes: Vec<(u64, Outcome)>) {
+        let Some(process) = self.peers.get(Service::OscGateway, pid) else {
+            return;
+        };
+        let told = match &process.link {
+            Some(PeerLink::Gateway(gateway)) => gateway.send(ToGateway::Outcomes(outcomes)),
+            _ => return,
+        };
+        if told.is_err() {
+            process.link = None;
         }
     }
 
@@ -93,10 +106,12 @@ impl Stack {
             .into_iter()
             .map(|(token, _)| (token, Outcome::Synced))
             .collect();
-        if !outcomes.is_empty()
-            && let Some(gateway) = self.peers.gateway()
+        let gateway = self.peers.processes.get(&Service::OscGateway);
+        if let Some(pid) = gateway
+            .map(|process| process.pid)
+            .filter(|_| !outcomes.is_empty())
         {
-            let _ = gateway.send(ToGateway::Outcomes(outcomes));
+            self.tell_gateway(pid, outcomes);
         }
     }
 }

@@ -1,0 +1,88 @@
+//! How often each sender may do something: one that goes beyond it does not use up another's share.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+/// Senders that are told apart, at the most; beyond them the one with the most left is forgotten.
+const SENDERS_MAX: usize = 1_024;
+
+/// One allowance for each sender: so many a second, as many at once. The generic cell rate
+/// algorithm (ITU-T I.371): all that is kept of a sender is when its allowance is whole again.
+#[derive(Debug)]
+pub struct Rates {
+    each: Duration,
+    whole: BTreeMap<SocketAddr, Duration>,
+}
+
+impl Rates {
+    /// An allowance of `a_second` (1 or more).
+    #[must_use]
+    pub fn new(a_second: u32) -> Self {
+        Self {
+            each: Duration::from_secs(1) / a_second.max(1),
+            whole: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the sender may do it once more at that moment, counted from any moment that stays the
+    /// same; if so, it has.
+    pub fn allow(&mut self, sender: SocketAddr, now: Duration) -> bool {
+        let whole = self.whole.get(&sender).copied().unwrap_or_default();
+        let allowed = whole.max(now) + self.each <= now + Duration::from_secs(1);
+        if allowed {
+            self.charge(sender, 1, now);
+        }
+        allowed
+    }
+
+    /// The sender has done it `count` times, allowed or not: it pays for that later.
+    pub fn charge(&mut self, sender: SocketAddr, count: u32, now: Duration) {
+        if !self.whole.contains_key(&sender) && self.whole.len() >= SENDERS_MAX {
+            let quietest = self.whole.iter().min_by_key(|(_, whole)| **whole);
+            if let Some(quietest) = quietest.map(|(sender, _)| *sender) {
+                self.whole.remove(&quietest);
+            }
+        }
+        let whole = self.whole.entry(sender).or_default();
+        *whole = (*whole).max(now) + self.each * count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sender(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn allowed(rates: &mut Rates, sender: SocketAddr, tries: u32, now: Duration) -> usize {
+        (0..tries).filter(|_| rates.allow(sender, now)).count()
+    }
+
+    #[test]
+    fn who_goes_beyond_the_rate_waits_and_nobody_else_does() {
+        let mut rates = Rates::new(100);
+        let now = Duration::from_secs(7);
+        assert_eq!(allowed(&mut rates, sender(1), 1_000, now), 100);
+        assert_eq!(allowed(&mut rates, sender(2), 50, now), 50);
+        let later = now + Duration::from_millis(100);
+        assert_eq!(allowed(&mut rates, sender(1), 1_000, later), 10);
+        // A bundle of many is paid for afterwards.
+        rates.charge(sender(2), 200, later);
+        assert_eq!(allowed(&mut rates, sender(2), 10, later), 0);
+        let long = later + Duration::from_secs(60);
+        assert_eq!(allowed(&mut rates, sender(1), 1_000, long), 100);
+    }
+
+    #[test]
+    fn the_number_of_senders_is_bounded_and_the_busiest_is_not_forgotten() {
+        let mut rates = Rates::new(100);
+        let now = Duration::from_secs(1);
+        assert_eq!(allowed(&mut rates, sender(1), 200, now), 100);
+        for port in 2..5_000 {
+            assert!(rates.allow(sender(port), now));
+        }
+        assert_eq!(rates.whole.len(), SENDERS_MAX);
+        assert!(!rates.allow(sender(1), now));
+    }
+}
