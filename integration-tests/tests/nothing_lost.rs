@@ -128,7 +128,7 @@ fn a_flood_from_one_sender_starves_nobody() -> Result<()> {
             let bytes = datagram("/mod/adsr/decay", Some(20.0));
             let start = Instant::now();
             while !stop.load(Ordering::Relaxed) {
-                let due = start.elapsed().as_micros() as u64 / 5;
+                let due = start.elapsed().as_micros() as u64 * 2 / 5;
                 while flooded.load(Ordering::Relaxed) < due {
                     let _ = socket.send_to(&bytes, &osc);
                     flooded.fetch_add(1, Ordering::Relaxed);
