@@ -38,12 +38,15 @@ pub fn serve(paths: &Paths, shared: &Shared, wish: &str) -> Result<()> {
             bail!("{why}");
         }
     };
-    shared.stage.set_audio_state(AudioState::Playing);
     let mut shown = String::new();
     let mut link: Option<Link> = None;
     let mut mute = false;
     loop {
         let news = sink.look_after();
+        shared.stage.set_audio_state(match sink.plays() {
+            true => AudioState::Playing,
+            false => AudioState::Waiting,
+        });
         let Some((sender, receiver)) = link.as_ref() else {
             link = connect(paths);
             match &link {

@@ -1,5 +1,6 @@
 //! A real device path: cpal plays through ALSA on PulseAudio's null sink, `parec` records what was
-//! played, workers are killed, and the ear finds no break.
+//! played. Workers are killed, and the ear finds no break; the sound server is killed, waited for and
+//! played to again.
 
 use std::{
     io::Read,
@@ -14,6 +15,7 @@ use integration_tests::{
     ear,
     stack::{Stack, number},
 };
+use serde_json::Value;
 
 /// A sound server of the test's own; stopped when dropped.
 struct Server {
@@ -22,6 +24,7 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Result<Self> {
+        let _ = std::fs::remove_file(folder.join("socket"));
         std::fs::create_dir_all(folder.join("pulse"))?;
         std::fs::write(
             folder.join("asoundrc"),
@@ -52,7 +55,12 @@ impl Server {
             .context("pulseaudio is needed; ./test.sh installs it")?;
         let server = Self { process };
         for _ in 0..200 {
-            if folder.join("socket").exists() {
+            let sinks = Command::new("pactl")
+                .args(["list", "short", "sinks"])
+                .env("PULSE_SERVER", address(folder))
+                .output()
+                .context("pactl is needed; ./test.sh installs it")?;
+            if String::from_utf8_lossy(&sinks.stdout).contains("vout") {
                 return Ok(server);
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -68,41 +76,77 @@ impl Drop for Server {
     }
 }
 
+/// Where the server in that folder listens.
+fn address(folder: &Path) -> String {
+    format!("unix:{}", folder.join("socket").display())
+}
+
+/// A stack that plays to the server in that folder.
+fn stack_at(folder: &Path) -> Result<Stack> {
+    let configuration = folder.join("asoundrc");
+    let environment = [
+        ("PULSE_SERVER", address(folder)),
+        (
+            "ALSA_CONFIG_PATH",
+            format!("/usr/share/alsa/alsa.conf:{}", configuration.display()),
+        ),
+    ];
+    Stack::start_in(tempfile::tempdir()?, &["--sink", "device"], &environment)
+}
+
+/// Hears what the server in that folder plays.
+struct Recorder {
+    process: Child,
+    listener: std::thread::JoinHandle<Vec<u8>>,
+}
+
+impl Recorder {
+    fn start(folder: &Path) -> Result<Self> {
+        let mut process = Command::new("parec")
+            .args([
+                "--device=vout.monitor",
+                "--format=float32le",
+                "--rate=48000",
+                "--channels=2",
+            ])
+            .env("PULSE_SERVER", address(folder))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut sound = process.stdout.take().context("parec has an output")?;
+        let listener = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = sound.read_to_end(&mut bytes);
+            bytes
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(Self { process, listener })
+    }
+
+    /// The left channel from where the sound begins: parec begins with silence until its stream is
+    /// connected.
+    fn heard(mut self) -> Result<Vec<f32>> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let bytes = self.listener.join();
+        let bytes = bytes.map_err(|_| anyhow::anyhow!("the listener failed"))?;
+        let samples: Vec<f32> = bytes
+            .chunks_exact(8)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        let start = samples.iter().position(|s| s.abs() > 0.05);
+        let start = start.unwrap_or(samples.len()) + 480;
+        Ok(samples.get(start..).unwrap_or_default().to_vec())
+    }
+}
+
 #[test]
 fn twenty_kills_through_a_device_cannot_be_heard() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::start(folder.path())?;
-    let address = format!("unix:{}", folder.path().join("socket").display());
-    let environment = [
-        ("PULSE_SERVER", address.clone()),
-        (
-            "ALSA_CONFIG_PATH",
-            format!(
-                "/usr/share/alsa/alsa.conf:{}",
-                folder.path().join("asoundrc").display()
-            ),
-        ),
-    ];
-    let stack = Stack::start_in(tempfile::tempdir()?, &["--sink", "device"], &environment)?;
+    let stack = stack_at(folder.path())?;
     stack.osc_send("/test", None)?;
     std::thread::sleep(Duration::from_millis(700));
-    let mut recorder = Command::new("parec")
-        .args([
-            "--device=vout.monitor",
-            "--format=float32le",
-            "--rate=48000",
-            "--channels=2",
-        ])
-        .env("PULSE_SERVER", &address)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut sound = recorder.stdout.take().context("parec has an output")?;
-    let listener = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = sound.read_to_end(&mut bytes);
-        bytes
-    });
-    std::thread::sleep(Duration::from_millis(300));
+    let recorder = Recorder::start(folder.path())?;
     for kill in 0..20 {
         stack.wait_protected()?;
         std::thread::sleep(Duration::from_millis(53));
@@ -115,23 +159,8 @@ fn twenty_kills_through_a_device_cannot_be_heard() -> Result<()> {
     stack.wait_protected()?;
     std::thread::sleep(Duration::from_millis(500));
     let status = stack.status()?;
-    recorder.kill()?;
-    recorder.wait()?;
-    let bytes = listener
-        .join()
-        .map_err(|_| anyhow::anyhow!("the listener failed"))?;
-    let samples: Vec<f32> = bytes
-        .chunks_exact(8)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
-    // parec begins with silence until its stream is connected.
-    let start = samples
-        .iter()
-        .position(|s| s.abs() > 0.05)
-        .unwrap_or(samples.len())
-        + 480;
-    let heard = samples.get(start..).unwrap_or_default();
-    let breaks = ear::breaks(heard, 440.0, 48_000.0);
+    let heard = recorder.heard()?;
+    let breaks = ear::breaks(&heard, 440.0, 48_000.0);
     println!(
         "FIGURE kills 20 through {}: breaks {}, samples heard {}, underruns {}, concealed {}, device burst {} blocks",
         status["audio"]["sink"],
@@ -145,10 +174,67 @@ fn twenty_kills_through_a_device_cannot_be_heard() -> Result<()> {
     drop(stack);
     drop(server);
     assert!(
-        heard.len() > 48_000 && ear::peak(heard) > 0.3,
+        heard.len() > 48_000 && ear::peak(&heard) > 0.3,
         "there was a tone"
     );
     assert!(breaks.is_empty(), "breaks at {breaks:?}");
     assert_eq!(number(&status, "/audio/underruns")?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_sound_server_that_goes_away_is_waited_for() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut server = Server::start(folder.path())?;
+    let stack = stack_at(folder.path())?;
+    stack.osc_send("/test", None)?;
+    let pid = |status: &Value| -> Option<u64> {
+        let services = status["services"].as_array().into_iter().flatten();
+        let mut out = services.filter(|s| s["name"] == "audio-out");
+        out.next()?["pid"].as_u64()
+    };
+    stack.wait_protected()?;
+    let before = pid(&stack.status()?);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(server);
+        let gone = |s: &Value| {
+            s["audio"]["sink"]
+                .as_str()
+                .is_some_and(|s| s.contains("gone"))
+        };
+        stack.wait_for("the state to say so", |s| s["state"] == "silent" && gone(s))?;
+        let stopped = number(&stack.status()?, "/audio/play_cursor")?;
+        // A worker may die meanwhile.
+        stack.kill(Target::Leader)?;
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(
+            number(&stack.status()?, "/audio/play_cursor")?,
+            stopped,
+            "nothing is played to nobody"
+        );
+        server = Server::start(folder.path())?;
+        stack.wait_for("sound again", |s| s["state"] == "protected" && !gone(s))?;
+    }
+    let recorder = Recorder::start(folder.path())?;
+    std::thread::sleep(Duration::from_millis(1_200));
+    let status = stack.status()?;
+    let heard = recorder.heard()?;
+    let breaks = ear::breaks(&heard, 440.0, 48_000.0);
+    println!(
+        "FIGURE sound server stopped and started 3 times, a leader killed each time: breaks afterwards {}, samples heard {}, concealed {}",
+        breaks.len(),
+        heard.len(),
+        status["audio"]["concealed_blocks"]
+    );
+    let log = stack.log();
+    drop(stack);
+    drop(server);
+    assert!(
+        heard.len() > 24_000 && ear::peak(&heard) > 0.3,
+        "there was a tone\n{log}"
+    );
+    assert!(breaks.is_empty(), "breaks at {breaks:?}\n{log}");
+    assert_eq!(pid(&status), before, "the same audio-out");
     Ok(())
 }

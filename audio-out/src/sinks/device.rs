@@ -1,7 +1,8 @@
 //! Plays on a sound device through cpal.
 //!
 //! The callback asks for frames of any number and gets them from the player. A device that fails
-//! is let go of by the control thread at its first error and opened again with growing pauses.
+//! is let go of by the control thread at its first error, or once it asks for nothing any more, and
+//! opened again with growing pauses.
 
 use std::{
     sync::{
@@ -12,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::stage::{AudioState, Shape};
+use common::stage::Shape;
 use cpal::{
     BufferSize, ErrorKind, OutputCallbackInfo, Stream, StreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
@@ -23,6 +24,13 @@ use super::{Player, Sink};
 
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A device that asks for nothing for so long plays nothing any more, whatever it says.
+const ASLEEP: Duration = Duration::from_millis(600);
+/// How long a device may take to wake up: a sound server that has just been started was seen to take
+/// one buffer at once and the next one 2 s later.
+const WAKING: Duration = Duration::from_secs(4);
+/// It is awake once it has asked between so many looks in a row.
+const AWAKE: u32 = 4;
 
 /// A sound device.
 pub struct Device {
@@ -32,6 +40,12 @@ pub struct Device {
     failed: Arc<AtomicBool>,
     xruns: Arc<AtomicU64>,
     xruns_told: u64,
+    /// How often devices have asked; how often, and when, when that was last seen to grow or the
+    /// stream was opened.
+    asked: Arc<AtomicU64>,
+    seen: (u64, Instant),
+    /// Between how many looks in a row it has asked.
+    steady: u32,
     name: String,
     retry_at: Instant,
     pause: Duration,
@@ -45,7 +59,8 @@ impl Device {
     pub fn open(shared: &Shared, wish: Option<&str>) -> Result<Self> {
         let failed = Arc::new(AtomicBool::new(false));
         let xruns = Arc::new(AtomicU64::new(0));
-        let (stream, name) = start(shared, wish, &failed, &xruns)?;
+        let asked = Arc::new(AtomicU64::new(0));
+        let (stream, name) = start(shared, wish, &failed, &xruns, &asked)?;
         Ok(Self {
             shared: *shared,
             wish: wish.map(Into::into),
@@ -53,10 +68,33 @@ impl Device {
             failed,
             xruns,
             xruns_told: 0,
+            asked,
+            seen: (0, Instant::now()),
+            steady: 0,
             name,
             retry_at: Instant::now(),
             pause: PAUSE,
         })
+    }
+}
+
+impl Device {
+    /// What is wrong with the stream, if anything is.
+    fn complaint(&mut self) -> Option<&'static str> {
+        let asked = self.asked.load(Ordering::Relaxed);
+        if asked != self.seen.0 {
+            self.seen = (asked, Instant::now());
+            self.steady = self.steady.saturating_add(1);
+        } else if self.steady < AWAKE {
+            self.steady = 0;
+        }
+        let awake = self.steady >= AWAKE;
+        let patience = if awake { ASLEEP } else { WAKING };
+        match self.failed.swap(false, Ordering::Relaxed) {
+            true => Some("has failed"),
+            false if self.seen.1.elapsed() > patience => Some("asks for nothing"),
+            false => None,
+        }
     }
 }
 
@@ -81,6 +119,7 @@ fn start(
     wish: Option<&str>,
     failed: &Arc<AtomicBool>,
     xruns: &Arc<AtomicU64>,
+    asked: &Arc<AtomicU64>,
 ) -> Result<(Stream, String)> {
     let device = match wish {
         None => {
@@ -99,6 +138,7 @@ fn start(
     let open = |config: StreamConfig| {
         let mut player = Player::for_device(shared);
         let mut prepared = false;
+        let asked = Arc::clone(asked);
         let play = move |out: &mut [f32], _: &OutputCallbackInfo| {
             if !prepared {
                 // Once, in the thread that cpal made.
@@ -106,6 +146,7 @@ fn start(
                 realtime::flush_denormals();
                 prepared = true;
             }
+            asked.fetch_add(1, Ordering::Relaxed);
             player.fill(out);
         };
         let (failed, xruns) = (Arc::clone(failed), Arc::clone(xruns));
@@ -150,19 +191,25 @@ impl Sink for Device {
         }
     }
 
+    fn plays(&self) -> bool {
+        self.stream.is_some() && self.steady >= AWAKE
+    }
+
     fn look_after(&mut self) -> Option<String> {
         let xruns = self.xruns.load(Ordering::Relaxed);
         if xruns != self.xruns_told {
             self.xruns_told = xruns;
             return Some(format!("the device ran dry; {xruns} times so far"));
         }
-        if self.stream.is_some() && self.failed.swap(false, Ordering::Relaxed) {
+        if self.stream.is_some()
+            && let Some(what) = self.complaint()
+        {
             self.stream = None;
-            self.shared.stage.set_audio_state(AudioState::Waiting);
+            self.steady = 0;
             self.pause = PAUSE;
             self.retry_at = Instant::now() + self.pause;
             return Some(format!(
-                "the device {} has failed; it is opened again when it is back",
+                "the device {} {what}; it is opened again when it is back",
                 self.name
             ));
         }
@@ -172,12 +219,13 @@ impl Sink for Device {
                 self.wish.as_deref(),
                 &self.failed,
                 &self.xruns,
+                &self.asked,
             ) {
                 Ok((stream, name)) => {
+                    self.seen = (self.asked.load(Ordering::Relaxed), Instant::now());
                     self.failed.store(false, Ordering::Relaxed);
                     (self.stream, self.name) = (Some(stream), name);
-                    self.shared.stage.set_audio_state(AudioState::Playing);
-                    return Some(format!("the device {} plays again", self.name));
+                    return Some(format!("the device {} is open again", self.name));
                 }
                 Err(_) => {
                     self.pause = (self.pause * 2).min(PAUSE_MAX);

@@ -17,6 +17,11 @@ pub trait Sink {
     /// As it is shown in `status`.
     fn describe(&self) -> String;
 
+    /// Whether what is played arrives; else it waits for a device, or for room.
+    fn plays(&self) -> bool {
+        true
+    }
+
     /// Called now and then by the control thread; returns a line for the log.
     fn look_after(&mut self) -> Option<String> {
         None

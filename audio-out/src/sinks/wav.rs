@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result};
 use common::{
     limits::RING_CELLS,
-    stage::{AudioState, Written},
+    stage::Written,
     units::{BlockIndex, Slot},
 };
 use failover::merge::read_sane;
@@ -38,7 +38,6 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// A WAV file.
 pub struct Wav {
-    shared: Shared,
     timed: Timed,
     ended: Arc<AtomicBool>,
     writer: JoinHandle<()>,
@@ -78,7 +77,6 @@ impl Wav {
         let mut queue = Queue { samples, marks };
         let timed = Timed::start(shared, move |block, next| queue.put(block, next))?;
         Ok(Self {
-            shared: *shared,
             timed,
             ended,
             writer,
@@ -220,16 +218,16 @@ impl Sink for Wav {
         }
     }
 
+    fn plays(&self) -> bool {
+        self.told.is_none()
+    }
+
     fn look_after(&mut self) -> Option<String> {
         let now = self.trouble.lock().ok()?.clone();
         if now == self.told {
             return None;
         }
         self.told.clone_from(&now);
-        self.shared.stage.set_audio_state(match now {
-            Some(_) => AudioState::Waiting,
-            None => AudioState::Playing,
-        });
         Some(match now {
             Some(why) => format!("{} cannot be written: {why}; make room", self.path),
             None => format!("{} can be written again", self.path),
