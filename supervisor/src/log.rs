@@ -4,6 +4,8 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -14,6 +16,9 @@ use common::{
     stage::{Decision, Shape, Stage},
     units::{BlockIndex, Seq},
 };
+
+/// What was accepted is on the disk after this at the latest.
+const ON_DISK: Duration = Duration::from_millis(500);
 
 /// The log of the run in progress.
 pub struct CommandLog {
@@ -28,11 +33,16 @@ pub struct CommandLog {
 }
 
 impl CommandLog {
-    /// Begins a log: the head and the first patch.
+    /// Begins a log: the head, the first patch, and the state that it begins with, if any.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn create(path: &Path, shape: Shape, patch: String) -> io::Result<Self> {
+    pub fn create(
+        path: &Path,
+        shape: Shape,
+        patch: String,
+        state: Option<Vec<u8>>,
+    ) -> io::Result<Self> {
         let file = File::create(path)?;
         let mut log = Self {
             file,
@@ -47,6 +57,14 @@ impl CommandLog {
             shape,
         }])?;
         log.accept(vec![(0, Command::Patch(patch))])?;
+        let state = state.map(|arena| Record::State {
+            block: BlockIndex(0),
+            seq: Seq(1),
+            arena,
+        });
+        log.append(state.as_slice())?;
+        log.file.sync_all()?;
+        log.keep_on_disk()?;
         Ok(log)
     }
 
@@ -86,14 +104,30 @@ impl CommandLog {
             );
             file.set_len(offset)?;
         }
-        Ok(Self {
+        let log = Self {
             file,
             offset,
             seq,
             token,
             next_block,
             decided,
-        })
+        };
+        log.keep_on_disk()?;
+        Ok(log)
+    }
+
+    /// Starts the thread that has the disk hold what is written, again and again: what a process has
+    /// written outlives it, but not the machine's power.
+    fn keep_on_disk(&self) -> io::Result<()> {
+        let file = self.file.try_clone()?;
+        thread::spawn(move || {
+            loop {
+                thread::sleep(ON_DISK);
+                // A disk that fails is told of by the writes.
+                let _ = file.sync_data();
+            }
+        });
+        Ok(())
     }
 
     /// The last command's number.

@@ -14,7 +14,7 @@ use common::{
     message::{Numbered, ToGateway},
     options::Options,
     stage::Shape,
-    units::{BlockIndex, Seq},
+    units::Seq,
 };
 use engine::{Config, Engine, patch::Patch, replay::Replay};
 use platform::paths::Paths;
@@ -51,11 +51,8 @@ impl Music {
     /// When the patch or the last run's log cannot be used.
     pub fn begin(options: &Options, paths: &Paths, shape: Shape) -> Result<(Self, usize)> {
         let (current, previous) = (paths.command_log(), paths.previous_command_log());
-        if current.exists() {
-            fs::rename(&current, &previous)?;
-        }
         let resumed = if options.resume {
-            resume(&previous)?
+            resume(&[&current, &previous])?
         } else {
             None
         };
@@ -66,23 +63,26 @@ impl Music {
         };
         let config = Config::from(shape);
         let arena_bytes = check(&patch, config)?;
-        let mut log = CommandLog::create(&current, shape, patch.to_json())
-            .with_context(|| format!("cannot write {}", current.display()))?;
-        if let Some(arena) = arena {
-            let fits = Engine::new(&patch, config)?.restore(&arena).is_ok();
-            if fits {
-                log.append(&[Record::State {
-                    block: BlockIndex(0),
-                    seq: Seq(1),
-                    arena,
-                }])?;
-            } else {
+        let mut engine = Engine::new(&patch, config)?;
+        let state = arena.filter(|arena| {
+            let fits = engine.restore(arena).is_ok();
+            if !fits {
                 platform::say::line(
                     "supervisor",
                     "the resumed state is of another shape of sound; its patch is kept",
                 );
             }
+            fits
+        });
+        // Complete before it takes the place of the old one: whoever is killed in between, or loses
+        // its power, resumes from one of them.
+        let unfinished = current.with_extension("new");
+        let log = CommandLog::create(&unfinished, shape, patch.to_json(), state)
+            .with_context(|| format!("cannot write {}", unfinished.display()))?;
+        if command_log::head(&fs::read(&current).unwrap_or_default()).is_ok() {
+            fs::rename(&current, &previous)?;
         }
+        fs::rename(&unfinished, &current)?;
         let music = Self {
             log,
             path: current,
@@ -271,22 +271,36 @@ fn check(patch: &Patch, config: Config) -> Result<usize> {
     Ok(arena as usize)
 }
 
-/// Where the run of that log has ended; `None`, with a line for the log, where there is none.
-fn resume(log: &Path) -> Result<Option<(Patch, Vec<u8>)>> {
-    let Ok(bytes) = fs::read(log) else {
-        platform::say::line(
-            "supervisor",
-            "nothing to resume: this instance has not run before",
-        );
-        return Ok(None);
-    };
-    let mut replay =
-        Replay::new(&bytes).context("the last run cannot be resumed; start without --resume")?;
-    let mut block = vec![0.0; replay.shape().block_samples()];
-    while replay.next(&mut block)? {}
-    replay.apply_rest()?;
-    Ok(Some((
-        replay.patch().clone(),
-        replay.engine().arena().to_vec(),
-    )))
+/// Where the run of the first of those logs that can be read has ended, newest first; `None`, with a
+/// line for the log, where there is none.
+fn resume(logs: &[&Path]) -> Result<Option<(Patch, Vec<u8>)>> {
+    let say = |text: &str| platform::say::line("supervisor", text);
+    for log in logs {
+        let Ok(bytes) = fs::read(log) else {
+            continue;
+        };
+        let mut records = command_log::records(&bytes);
+        let whole = records.by_ref().count();
+        if whole < 2 {
+            say(&format!("{} holds no run to resume", log.display()));
+            continue;
+        }
+        let torn = bytes.len() as u64 - records.offset();
+        if torn > 0 {
+            say(&format!(
+                "the command log ended in a torn record; {torn} bytes dropped"
+            ));
+        }
+        let mut replay = Replay::new(&bytes)
+            .context("the last run cannot be resumed; start without --resume")?;
+        let mut block = vec![0.0; replay.shape().block_samples()];
+        while replay.next(&mut block)? {}
+        replay.apply_rest()?;
+        return Ok(Some((
+            replay.patch().clone(),
+            replay.engine().arena().to_vec(),
+        )));
+    }
+    say("nothing to resume: this instance has not run before");
+    Ok(None)
 }
