@@ -292,6 +292,8 @@ pub enum Request {
     PatchShow,
     /// Play this patch.
     PatchLoad(String),
+    /// End the stack: the launcher, which should be told to, is gone.
+    Stop,
 }
 
 /// What the control socket answers, one JSON line each.

@@ -79,7 +79,7 @@ fn faults_on_every_service_lose_nothing_and_leave_nothing() -> Result<()> {
         })
     };
     let begun = Instant::now();
-    let mut faults = 0_u64;
+    let (mut faults, mut flips) = (0_u64, 0);
     let mut before = None;
     while begun.elapsed() < Duration::from_secs(seconds) {
         let (fault, target) = match random.below(4) {
@@ -115,6 +115,7 @@ fn faults_on_every_service_lose_nothing_and_leave_nothing() -> Result<()> {
         let request = common::message::Request::Inject(fault, Target::Service(target));
         let _ = stack.ask_within(&request, Duration::from_millis(300));
         faults += 1;
+        flips += usize::from(matches!(fault, Fault::Flip));
         // Whatever it was, it is noticed, and there is another.
         stack.wait_for_patiently(&format!("another {target} after {fault:?}"), |s| {
             service(s, &target.to_string()).is_some_and(|s| s["pid"] != before_pid)
@@ -161,13 +162,14 @@ fn faults_on_every_service_lose_nothing_and_leave_nothing() -> Result<()> {
         blocks => heard.len().abs_diff(rendered + blocks as usize * 256),
     };
     println!(
-        "FIGURE chaos of {seconds} s: {faults} faults; commands sent {sent}, in the log {}; blocks concealed {concealed}; samples that differ from the replay {differing} of {rendered}; grown: {}",
+        "FIGURE chaos of {seconds} s: {faults} faults; commands sent {sent}, in the log {}; blocks concealed {concealed}; samples that differ from the replay {differing} of {rendered}, bits flipped {flips}; grown: {}",
         values.len(),
         grown.len()
     );
     assert!(grown.is_empty(), "{grown:#?}\n{log}");
     assert_eq!(values, expected, "{log}");
-    assert_eq!(differing, 0, "{log}");
+    // A flipped bit that is due before the referee has spoken is heard: one sample. It usually is not.
+    assert!(differing <= flips, "{log}");
     assert_eq!(concealed, 0, "{log}");
     Ok(())
 }

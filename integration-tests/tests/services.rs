@@ -157,3 +157,47 @@ fn a_supervisor_that_dies_or_hangs_is_replaced() -> Result<()> {
     assert_eq!((breaks, differing), (0, 0));
     Ok(())
 }
+
+/// The launcher is what starts the others again; without it the music goes on, one worker may still
+/// die unheard, the state says what to do, and that does it.
+#[test]
+fn a_stack_without_its_launcher_plays_on_and_can_be_stopped() -> Result<()> {
+    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let steady = stack.steady_tone()?;
+    stack.wait_protected()?;
+    let launcher = stack.launcher()?.to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-9", &launcher])
+            .status()?
+            .success()
+    );
+    stack.wait_for("the state to say so", |s| {
+        s["complaints"].to_string().contains("the launcher is gone")
+    })?;
+    stack.inject(Fault::Signal(SIGKILL), Target::Leader)?;
+    std::thread::sleep(Duration::from_millis(500));
+    let status = stack.status()?;
+    let down = stack.verb(&["down"])?;
+    assert!(down.status.success(), "{down:?}");
+    assert!(stack.status().is_err(), "it is gone");
+    let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0);
+    println!(
+        "FIGURE launcher and leader killed: breaks {}, concealed {}",
+        breaks.len(),
+        status["audio"]["concealed_blocks"]
+    );
+    assert!(breaks.is_empty());
+    assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
+    let up = stack.verb(&[
+        "up",
+        "--detach",
+        "--sink",
+        "null",
+        "--osc",
+        stack.osc(),
+        "--resume",
+    ])?;
+    assert!(up.status.success(), "{up:?}");
+    stack.wait_protected()
+}

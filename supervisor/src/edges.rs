@@ -98,13 +98,14 @@ fn hear_launcher(packets: &OwnedFd, events: &mpsc::Sender<Event>) {
             .and_then(|text| serde_json::from_slice(text).ok());
         match packet {
             Some(packet) => drop(events.blocking_send(Event::Launcher(packet))),
-            None if length == 0 => return,
+            None if length == 0 => break,
             None => say::line(
                 "supervisor",
                 "the launcher said something that is not understood",
             ),
         }
     }
+    let _ = events.blocking_send(Event::LauncherGone);
 }
 
 async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {

@@ -11,6 +11,8 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// The launcher says something.
+    /// The launcher is gone.
+    LauncherGone,
     Launcher(FromLauncher),
     /// A peer has come.
     Linked(Introduction, PeerLink),

@@ -50,6 +50,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// How long audio-out may take to write out what is left.
 const FINISH: Duration = Duration::from_secs(2);
 
+/// What a person has to know of then.
+const ORPHANED: &str = "the launcher is gone: the music goes on, but whoever dies now is not started again; `understudy down`, then `understudy up --resume`";
+
 type Launcher = Box<dyn Fn(&ToLauncher) -> std::io::Result<()>>;
 
 /// Somebody who waits for a restart to be over.
@@ -88,6 +91,8 @@ pub struct Stack {
     /// Faults for who is being started.
     faults: Vec<(Service, Fault)>,
     announced: bool,
+    /// The launcher is gone: the music goes on, but who dies now is not started again.
+    orphaned: bool,
     finishing: Option<Instant>,
     ended: bool,
     trials: Trials,
@@ -144,6 +149,7 @@ impl Stack {
             cursor: Cursor::new(),
             faults: Vec::new(),
             announced: adopted.is_some(),
+            orphaned: false,
             finishing: None,
             ended: false,
             trials: Trials::new(trial_life.next()),
@@ -177,6 +183,10 @@ impl Stack {
         match event {
             Event::Tick => self.tick(),
             Event::Launcher(news) => self.hear_launcher(news),
+            Event::LauncherGone => {
+                self.orphaned = true;
+                say::line("supervisor", ORPHANED);
+            }
             Event::Linked(who, link) => self.linked(&who, link),
             Event::Said(who, said) => self.hear_peer(&who, said),
             Event::Unlinked(who) => self.unlinked(&who),
@@ -424,6 +434,7 @@ impl Stack {
         if self.last_progress.elapsed() >= PROGRESS {
             self.last_progress = Instant::now();
             let _ = self.music.log.progress(stage.cursor());
+            platform::heap::give_back();
         }
         if self.finishing.is_some_and(|since| since.elapsed() > FINISH) {
             self.conclude();
@@ -654,6 +665,13 @@ impl Stack {
             );
         }
         self.tell_launcher(&ToLauncher::Finished);
+        if self.orphaned {
+            // Nobody else will.
+            let services: Vec<Service> = self.peers.processes.keys().copied().collect();
+            for service in services {
+                let _ = self.peers.signal(service, SIGKILL);
+            }
+        }
         self.ended = true;
     }
 }

@@ -154,6 +154,9 @@ impl Stack {
                 ));
             }
         }
+        if self.orphaned {
+            lines.push(super::ORPHANED.into());
+        }
         if self.shared.stage.audio_state() == AudioState::Waiting {
             lines.push(format!("nothing is played: {}", self.sink));
         }
