@@ -191,8 +191,8 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// Notes that nothing more is to be done for that datagram: it was refused, or asked for an
-    /// answer only.
+    /// Notes that nothing more is to be done for that datagram: it was refused, or
+    /// answered at once.
     pub fn settle(&self, ticket: u64) {
         self.slot_words(ticket)[SETTLED].store(ticket, Ordering::Relaxed);
     }
@@ -226,9 +226,7 @@ impl<'a> Inbox<'a> {
     pub fn recall(&self, ticket: u64) -> Option<Datagram> {
         let there =
             ticket > 0 && ticket < self.tail() && ticket.saturating_add(INBOX_SLOTS) >= self.tail();
-        there.then_some(())?;
-        self.length(ticket)?;
-        Some(self.datagram(ticket))
+        (there && self.length(ticket).is_some()).then(|| self.datagram(ticket))
     }
 
     /// Counts messages refused.

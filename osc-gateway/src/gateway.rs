@@ -51,7 +51,7 @@ impl Gateway {
         messages
     }
 
-    /// Whether that datagram, the newest, waits for what becomes of its events.
+    /// Whether that datagram, the newest, waits for an outcome.
     #[must_use]
     pub fn waits(&self, ticket: u64) -> bool {
         self.sessions.waits(ticket)
@@ -59,16 +59,14 @@ impl Gateway {
 
     /// Refuses a datagram for what its messages do not matter for.
     pub fn refuse_unread(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
-        let address = decode::address_of(bytes).unwrap_or("/").to_owned();
-        self.refuse(sender, address, why);
+        self.refuse(sender, address_of(bytes), why);
     }
 
     /// What a datagram asked for was accepted, and is left out after all.
     pub fn tell_refused(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
-        let address = decode::address_of(bytes).unwrap_or("/").to_owned();
         self.outbox.push(Addressed {
             to: sender,
-            reply: Reply::Fail(address, why),
+            reply: Reply::Fail(address_of(bytes), why),
         });
     }
 
@@ -262,4 +260,9 @@ impl Gateway {
             });
         }
     }
+}
+
+/// The address that a refusal of those bytes is told under.
+fn address_of(bytes: &[u8]) -> String {
+    decode::address_of(bytes).unwrap_or("/").to_owned()
 }

@@ -168,11 +168,10 @@ impl Sessions {
         events.next().map(|(token, _)| ticket_of(*token))
     }
 
-    /// Whether the datagram of that ticket, the newest, waits for an event's outcome.
+    /// Whether the datagram of that ticket, the newest, waits for an outcome.
     #[must_use]
     pub fn waits(&self, ticket: u64) -> bool {
-        let mut own = self.pending.range(ticket << INDEX_BITS..);
-        own.any(|(_, pending)| matches!(pending.work, Kept::Event { .. }))
+        self.pending.range(ticket << INDEX_BITS..).next().is_some()
     }
 
     /// Takes in what one message asks for, all of it or nothing.

@@ -202,3 +202,18 @@ fn what_does_not_fit_is_refused_and_the_rest_goes_out_in_batches() {
     assert_eq!(out.len(), PENDING_PER_SENDER_MAX);
     assert!(out.is_sorted());
 }
+
+/// What waits is asked again by the gateway that comes after this one; what was refused is not.
+#[test]
+fn a_datagram_waits_until_all_of_it_is_answered() {
+    let mut gateway = ready();
+    let mut told = |address: &str, args| {
+        let ticket = common::ticket();
+        gateway.datagram(ticket, sender(1), &osc(address, args));
+        gateway.waits(ticket)
+    };
+    assert!(told("/sync", vec![rosc::OscType::Int(1)]));
+    assert!(told("/engine/status", vec![]));
+    assert!(told("/gate/adsr", vec![rosc::OscType::Float(1.0)]));
+    assert!(!told("/no/such/thing", vec![]));
+}
