@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use common::{
+    command::{self, Event},
+    command_log::{self, Record},
     message::{Answer, Fault, Request, SIGKILL, Target},
     stage::Shape,
 };
@@ -458,6 +460,29 @@ impl Remains {
             each(&block);
         }
         Ok(shape)
+    }
+
+    /// The values that were sent to `adsr.attack`, in sixteenths, in the order of the log.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn attacks(&self) -> Result<Vec<u32>> {
+        let bytes = std::fs::read(&self.command_log)?;
+        let attack = |record| match record {
+            Record::Command {
+                command:
+                    command::Command::Event(Event::Param {
+                        module: 1,
+                        param: 0,
+                        value,
+                    }),
+                ..
+            } => Some((value * 16.0) as u32),
+            _ => None,
+        };
+        Ok(command_log::records(&bytes)
+            .filter_map(|(_, record)| attack(record))
+            .collect())
     }
 
     /// Compares what was played with the replay: samples compared, and samples that differ.

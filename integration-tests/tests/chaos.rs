@@ -12,11 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
-use common::{
-    command::{Command, Event},
-    command_log::{self, Record},
-    message::{Fault, SIGKILL, SIGSTOP, SIGTERM, Service, Target},
-};
+use common::message::{Fault, SIGKILL, SIGSTOP, SIGTERM, Service, Target};
 use integration_tests::{
     census::Census,
     random::Random,
@@ -133,21 +129,7 @@ fn faults_on_every_service_lose_nothing_and_leave_nothing() -> Result<()> {
     let status = stack.status()?;
     let log = stack.log();
     let remains = stack.down()?;
-    let bytes = std::fs::read(&remains.command_log)?;
-    let values: Vec<u32> = command_log::records(&bytes)
-        .filter_map(|(_, record)| match record {
-            Record::Command {
-                command:
-                    Command::Event(Event::Param {
-                        module: 1,
-                        param: 0,
-                        value,
-                    }),
-                ..
-            } => Some((value * 16.0) as u32),
-            _ => None,
-        })
-        .collect();
+    let values = remains.attacks()?;
     let expected: Vec<u32> = (1..=sent).map(|n| n % 100_000).collect();
     let heard = integration_tests::ear::read_wav(&recording.wav)?;
     let concealed = number(&status, "/audio/concealed_blocks")?;

@@ -11,34 +11,12 @@ use std::{
 };
 
 use anyhow::Result;
-use common::{
-    command::{Command, Event},
-    command_log::{self, Record},
-    message::{Fault, SIGKILL, Service, Target},
-};
+use common::message::{Fault, SIGKILL, Service, Target};
 use integration_tests::{
     ear,
     random::Random,
     stack::{Stack, count_of, datagram, number},
 };
-
-/// The values that were sent to `adsr.attack`, in the order of the log.
-fn logged_values(log: &[u8]) -> Vec<u32> {
-    command_log::records(log)
-        .filter_map(|(_, record)| match record {
-            Record::Command {
-                command:
-                    Command::Event(Event::Param {
-                        module: 1,
-                        param: 0,
-                        value,
-                    }),
-                ..
-            } => Some((value * 16.0) as u32),
-            _ => None,
-        })
-        .collect()
-}
 
 /// Numbered messages, a thousand a second, until told to stop; returns how many were sent.
 fn send_numbers(osc: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<u32> {
@@ -88,7 +66,7 @@ fn no_command_is_lost_or_doubled_while_supervisor_and_gateway_are_killed() -> Re
     let status = stack.status()?;
     let log = stack.log();
     let remains = stack.down()?;
-    let values = logged_values(&std::fs::read(&remains.command_log)?);
+    let values = remains.attacks()?;
     let (compared, differing) = remains.compare(&recording.wav)?;
     let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0).len();
     let expected: Vec<u32> = (1..=sent).collect();
@@ -153,7 +131,7 @@ fn a_flood_from_one_sender_starves_nobody() -> Result<()> {
     sleep(Duration::from_millis(200));
     let status = stack.status()?;
     let remains = stack.down()?;
-    let values = logged_values(&std::fs::read(&remains.command_log)?);
+    let values = remains.attacks()?;
     let (_, differing) = remains.compare(&recording.wav)?;
     let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0).len();
     println!(

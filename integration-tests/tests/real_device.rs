@@ -188,13 +188,8 @@ fn a_sound_server_that_goes_away_is_waited_for() -> Result<()> {
     let mut server = Server::start(folder.path())?;
     let stack = stack_at(folder.path())?;
     stack.osc_send("/test", None)?;
-    let pid = |status: &Value| -> Option<u64> {
-        let services = status["services"].as_array().into_iter().flatten();
-        let mut out = services.filter(|s| s["name"] == "audio-out");
-        out.next()?["pid"].as_u64()
-    };
     stack.wait_protected()?;
-    let before = pid(&stack.status()?);
+    let before = stack.pid("audio-out")?;
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(300));
         drop(server);
@@ -227,6 +222,7 @@ fn a_sound_server_that_goes_away_is_waited_for() -> Result<()> {
         heard.len(),
         status["audio"]["concealed_blocks"]
     );
+    let after = stack.pid("audio-out")?;
     let log = stack.log();
     drop(stack);
     drop(server);
@@ -235,6 +231,6 @@ fn a_sound_server_that_goes_away_is_waited_for() -> Result<()> {
         "there was a tone\n{log}"
     );
     assert!(breaks.is_empty(), "breaks at {breaks:?}\n{log}");
-    assert_eq!(pid(&status), before, "the same audio-out");
+    assert_eq!(after, before, "the same audio-out");
     Ok(())
 }

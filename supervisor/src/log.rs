@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::Path,
     thread,
     time::Duration,
@@ -19,6 +19,26 @@ use common::{
 
 /// What was accepted is on the disk after this at the latest.
 const ON_DISK: Duration = Duration::from_millis(500);
+
+/// More than the head of a log takes.
+const HEAD_BYTES: u64 = 4_096;
+
+/// Whether a command log is there that this program can read.
+pub fn is_one(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    read.is_ok() && command_log::head(&head).is_ok()
+}
+
+/// Tells how many bytes of a torn record at a log's end are dropped, if any are.
+pub fn tell_torn(bytes: u64) {
+    if bytes > 0 {
+        platform::say::line(
+            "supervisor",
+            &format!("the command log ended in a torn record; {bytes} bytes dropped"),
+        );
+    }
+}
 
 /// The log of the run in progress.
 pub struct CommandLog {
@@ -96,12 +116,9 @@ impl CommandLog {
         }
         let offset = records.offset();
         let file = File::options().append(true).open(path)?;
-        if offset < bytes.len() as u64 {
-            let torn = bytes.len() as u64 - offset;
-            platform::say::line(
-                "supervisor",
-                &format!("the command log ended in a torn record; {torn} bytes dropped"),
-            );
+        let torn = bytes.len() as u64 - offset;
+        tell_torn(torn);
+        if torn > 0 {
             file.set_len(offset)?;
         }
         let log = Self {

@@ -19,7 +19,7 @@ use common::{
 use engine::{Config, Engine, patch::Patch, replay::Replay};
 use platform::paths::Paths;
 
-use crate::log::CommandLog;
+use crate::log::{self, CommandLog};
 
 /// The patch with its current values, and the log behind it.
 pub struct Music {
@@ -63,23 +63,23 @@ impl Music {
         };
         let config = Config::from(shape);
         let arena_bytes = check(&patch, config)?;
-        let mut engine = Engine::new(&patch, config)?;
-        let state = arena.filter(|arena| {
-            let fits = engine.restore(arena).is_ok();
-            if !fits {
+        let state = match arena {
+            Some(arena) if Engine::new(&patch, config)?.restore(&arena).is_ok() => Some(arena),
+            Some(_) => {
                 platform::say::line(
                     "supervisor",
                     "the resumed state is of another shape of sound; its patch is kept",
                 );
+                None
             }
-            fits
-        });
+            None => None,
+        };
         // Complete before it takes the place of the old one: whoever is killed in between, or loses
         // its power, resumes from one of them.
         let unfinished = current.with_extension("new");
         let log = CommandLog::create(&unfinished, shape, patch.to_json(), state)
             .with_context(|| format!("cannot write {}", unfinished.display()))?;
-        if command_log::head(&fs::read(&current).unwrap_or_default()).is_ok() {
+        if log::is_one(&current) {
             fs::rename(&current, &previous)?;
         }
         fs::rename(&unfinished, &current)?;
@@ -275,22 +275,17 @@ fn check(patch: &Patch, config: Config) -> Result<usize> {
 /// line for the log, where there is none.
 fn resume(logs: &[&Path]) -> Result<Option<(Patch, Vec<u8>)>> {
     let say = |text: &str| platform::say::line("supervisor", text);
-    for log in logs {
-        let Ok(bytes) = fs::read(log) else {
+    for path in logs {
+        let Ok(bytes) = fs::read(path) else {
             continue;
         };
         let mut records = command_log::records(&bytes);
         let whole = records.by_ref().count();
         if whole < 2 {
-            say(&format!("{} holds no run to resume", log.display()));
+            say(&format!("{} holds no run to resume", path.display()));
             continue;
         }
-        let torn = bytes.len() as u64 - records.offset();
-        if torn > 0 {
-            say(&format!(
-                "the command log ended in a torn record; {torn} bytes dropped"
-            ));
-        }
+        log::tell_torn(bytes.len() as u64 - records.offset());
         let mut replay = Replay::new(&bytes)
             .context("the last run cannot be resumed; start without --resume")?;
         let mut block = vec![0.0; replay.shape().block_samples()];

@@ -32,17 +32,24 @@ const WAKING: Duration = Duration::from_secs(4);
 /// It is awake once it has asked between so many looks in a row.
 const AWAKE: u32 = 4;
 
+/// What the device's callbacks tell the control thread.
+#[derive(Default)]
+struct Signs {
+    failed: AtomicBool,
+    xruns: AtomicU64,
+    /// How often devices have asked for sound.
+    asked: AtomicU64,
+}
+
 /// A sound device.
 pub struct Device {
     shared: Shared,
     wish: Option<String>,
     stream: Option<Stream>,
-    failed: Arc<AtomicBool>,
-    xruns: Arc<AtomicU64>,
+    signs: Arc<Signs>,
     xruns_told: u64,
-    /// How often devices have asked; how often, and when, when that was last seen to grow or the
-    /// stream was opened.
-    asked: Arc<AtomicU64>,
+    /// How often devices had asked when that was last seen to grow or the stream was opened, and
+    /// when that was.
     seen: (u64, Instant),
     /// Between how many looks in a row it has asked.
     steady: u32,
@@ -57,18 +64,14 @@ impl Device {
     /// # Errors
     /// When there is none, or it does not take what the instance plays.
     pub fn open(shared: &Shared, wish: Option<&str>) -> Result<Self> {
-        let failed = Arc::new(AtomicBool::new(false));
-        let xruns = Arc::new(AtomicU64::new(0));
-        let asked = Arc::new(AtomicU64::new(0));
-        let (stream, name) = start(shared, wish, &failed, &xruns, &asked)?;
+        let signs = Arc::<Signs>::default();
+        let (stream, name) = start(shared, wish, &signs)?;
         Ok(Self {
             shared: *shared,
             wish: wish.map(Into::into),
             stream: Some(stream),
-            failed,
-            xruns,
+            signs,
             xruns_told: 0,
-            asked,
             seen: (0, Instant::now()),
             steady: 0,
             name,
@@ -81,7 +84,7 @@ impl Device {
 impl Device {
     /// What is wrong with the stream, if anything is.
     fn complaint(&mut self) -> Option<&'static str> {
-        let asked = self.asked.load(Ordering::Relaxed);
+        let asked = self.signs.asked.load(Ordering::Relaxed);
         if asked != self.seen.0 {
             self.seen = (asked, Instant::now());
             self.steady = self.steady.saturating_add(1);
@@ -90,7 +93,7 @@ impl Device {
         }
         let awake = self.steady >= AWAKE;
         let patience = if awake { ASLEEP } else { WAKING };
-        match self.failed.swap(false, Ordering::Relaxed) {
+        match self.signs.failed.swap(false, Ordering::Relaxed) {
             true => Some("has failed"),
             false if self.seen.1.elapsed() > patience => Some("asks for nothing"),
             false => None,
@@ -114,13 +117,7 @@ fn named(wish: &str) -> Result<cpal::Device> {
     anyhow::bail!("no device \"{wish}\"; there are: {}", names.join(", "))
 }
 
-fn start(
-    shared: &Shared,
-    wish: Option<&str>,
-    failed: &Arc<AtomicBool>,
-    xruns: &Arc<AtomicU64>,
-    asked: &Arc<AtomicU64>,
-) -> Result<(Stream, String)> {
+fn start(shared: &Shared, wish: Option<&str>, signs: &Arc<Signs>) -> Result<(Stream, String)> {
     let device = match wish {
         None => {
             let device = cpal::default_host().default_output_device();
@@ -138,7 +135,7 @@ fn start(
     let open = |config: StreamConfig| {
         let mut player = Player::for_device(shared);
         let mut prepared = false;
-        let asked = Arc::clone(asked);
+        let told = Arc::clone(signs);
         let play = move |out: &mut [f32], _: &OutputCallbackInfo| {
             if !prepared {
                 // Once, in the thread that cpal made.
@@ -146,14 +143,14 @@ fn start(
                 realtime::flush_denormals();
                 prepared = true;
             }
-            asked.fetch_add(1, Ordering::Relaxed);
+            told.asked.fetch_add(1, Ordering::Relaxed);
             player.fill(out);
         };
-        let (failed, xruns) = (Arc::clone(failed), Arc::clone(xruns));
+        let told = Arc::clone(signs);
         let fail = move |error: cpal::Error| match error.kind() {
             ErrorKind::RealtimeDenied => {}
-            ErrorKind::Xrun => drop(xruns.fetch_add(1, Ordering::Relaxed)),
-            _ => failed.store(true, Ordering::Relaxed),
+            ErrorKind::Xrun => drop(told.xruns.fetch_add(1, Ordering::Relaxed)),
+            _ => told.failed.store(true, Ordering::Relaxed),
         };
         device.build_output_stream(config, play, fail, None)
     };
@@ -196,7 +193,7 @@ impl Sink for Device {
     }
 
     fn look_after(&mut self) -> Option<String> {
-        let xruns = self.xruns.load(Ordering::Relaxed);
+        let xruns = self.signs.xruns.load(Ordering::Relaxed);
         if xruns != self.xruns_told {
             self.xruns_told = xruns;
             return Some(format!("the device ran dry; {xruns} times so far"));
@@ -214,16 +211,10 @@ impl Sink for Device {
             ));
         }
         if self.stream.is_none() && Instant::now() >= self.retry_at {
-            match start(
-                &self.shared,
-                self.wish.as_deref(),
-                &self.failed,
-                &self.xruns,
-                &self.asked,
-            ) {
+            match start(&self.shared, self.wish.as_deref(), &self.signs) {
                 Ok((stream, name)) => {
-                    self.seen = (self.asked.load(Ordering::Relaxed), Instant::now());
-                    self.failed.store(false, Ordering::Relaxed);
+                    self.seen = (self.signs.asked.load(Ordering::Relaxed), Instant::now());
+                    self.signs.failed.store(false, Ordering::Relaxed);
                     (self.stream, self.name) = (Some(stream), name);
                     return Some(format!("the device {} is open again", self.name));
                 }
