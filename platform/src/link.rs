@@ -9,8 +9,8 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -25,7 +25,8 @@ use crate::{
     paths::Paths,
 };
 
-/// Messages that may wait for a peer.
+/// Messages that may wait for a peer. Counted, not given places beforehand: a queue of places touches
+/// page after page of its own as messages pass through, for every link anew.
 const QUEUE: usize = 1_024;
 /// A peer that was given a server's name connects at once or never.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -63,7 +64,7 @@ where
 
 /// The sending end; never waits.
 pub struct LinkSender<T> {
-    queue: SyncSender<T>,
+    queue: Sender<T>,
     progress: Arc<Progress>,
 }
 
@@ -71,20 +72,24 @@ struct Progress {
     start: Instant,
     /// When the send under way began, in ms since `start`, plus 1; 0 when none is.
     since_ms: AtomicU64,
+    /// Messages that wait.
+    waiting: AtomicUsize,
     broken: AtomicBool,
 }
 
 impl<T: Serialize + Send + 'static> LinkSender<T> {
     fn over(channel: IpcSender<T>) -> Self {
-        let (queue, waiting) = sync_channel::<T>(QUEUE);
+        let (queue, waiting) = mpsc::channel::<T>();
         let progress = Arc::new(Progress {
             start: Instant::now(),
             since_ms: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
         });
         let shared = Arc::clone(&progress);
         thread::spawn(move || {
             while let Ok(message) = waiting.recv() {
+                shared.waiting.fetch_sub(1, Ordering::Relaxed);
                 let now = shared.start.elapsed().as_millis() as u64 + 1;
                 shared.since_ms.store(now, Ordering::Relaxed);
                 let sent = channel.send(message);
@@ -106,10 +111,12 @@ impl<T: Serialize + Send + 'static> LinkSender<T> {
         if self.progress.broken.load(Ordering::Relaxed) {
             return Err(LinkError::Broken);
         }
-        self.queue.try_send(message).map_err(|e| match e {
-            TrySendError::Full(_) => LinkError::Full,
-            TrySendError::Disconnected(_) => LinkError::Broken,
-        })
+        let waiting = &self.progress.waiting;
+        if waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(LinkError::Full);
+        }
+        self.queue.send(message).map_err(|_| LinkError::Broken)
     }
 
     /// How long the other end has taken nothing, while something waits for it.
@@ -195,7 +202,7 @@ where
     To: Serialize + DeserializeOwned + Send + 'static,
 {
     let (server, name) = IpcOneShotServer::<Hail<To>>::new()?;
-    let (come, seen) = channel::<()>();
+    let (come, seen) = mpsc::channel::<()>();
     let guard_name = name.clone();
     thread::spawn(move || {
         if seen.recv_timeout(CONNECT) == Err(RecvTimeoutError::Timeout) {
