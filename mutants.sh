@@ -49,7 +49,7 @@ mutant incarnation-check failover/src/audit.rs \
     '.filter(|proof| proof.incarnation == self.incarnation)' '' rules
 mutant checksum-before-ready failover/src/audit.rs \
     'self.equal_in_a_row >= PROOF_BLOCKS && caught_up' 'caught_up' rules
-mutant decision-without-cas common/src/stage.rs \
+mutant decision-without-cas common/src/stage/decisions.rs \
     'decided => return decided,' 'Decision::Gone => return Decision::Gone, _ => {}' cargo test --quiet -p understudy-common
 mutant write-ahead supervisor/src/log.rs \
     'self.write(&bytes)?;

@@ -11,9 +11,9 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// The launcher says something.
+    Launcher(FromLauncher),
     /// The launcher is gone.
     LauncherGone,
-    Launcher(FromLauncher),
     /// A peer has come.
     Linked(Introduction, PeerLink),
     /// A peer says something.

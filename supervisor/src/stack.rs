@@ -50,7 +50,7 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// How long audio-out may take to write out what is left.
 const FINISH: Duration = Duration::from_secs(2);
 
-/// What a person has to know of then.
+/// What a person has to know when the launcher has died.
 const ORPHANED: &str = "the launcher is gone: the music goes on, but whoever dies now is not started again; `understudy down`, then `understudy up --resume`";
 
 type Launcher = Box<dyn Fn(&ToLauncher) -> std::io::Result<()>>;

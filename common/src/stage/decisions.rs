@@ -1,0 +1,224 @@
+//! What is in before each block: decided once by compare-and-swap, revised until it is sealed; and the
+//! commands that are held back or in quarantine.
+
+use super::{DECISION, HELD, QUARANTINE, QUARANTINE_WORDS, QUARANTINES, Stage};
+use crate::{
+    limits::{DECISIONS, place},
+    sync::Ordering,
+    units::{BlockIndex, Seq},
+};
+
+/// How far a decision word has come for a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nobody has decided yet.
+    Open,
+    /// The commands up to this number are in before the block; once it is sealed, for good.
+    Made {
+        /// The number.
+        seq: Seq,
+        /// Somebody has rendered the block so and was about to publish it.
+        sealed: bool,
+    },
+    /// The word serves a later block by now.
+    Gone,
+}
+
+const SEQ_BITS: u32 = 24;
+const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+const SEALED: u64 = 1 << SEQ_BITS;
+const TAG_SHIFT: u32 = SEQ_BITS + 1;
+
+const fn decision_word(block: BlockIndex, seq: Seq) -> u64 {
+    (block.0 + 1) << TAG_SHIFT | (seq.0 & SEQ_MASK)
+}
+
+impl Stage<'_> {
+    /// What is in before `block`, as far as decided.
+    #[must_use]
+    pub fn decision(&self, block: BlockIndex, last: Seq) -> Decision {
+        // SYNC: decision (reader)
+        let word = self.words[DECISION + place(block, DECISIONS)].load(Ordering::Acquire);
+        read_decision(word, block, last)
+    }
+
+    /// Decides `block` if nobody has: the commands up to `seq` are in before it. CAS by workers.
+    /// Returns what holds, whoever decided it: the loser of the race obeys the word.
+    ///
+    /// `last` is the sequence number in force in the block before; it is needed to tell the whole
+    /// number from the 24 bits that the word has room for.
+    #[must_use]
+    pub fn decide(&self, block: BlockIndex, seq: Seq, last: Seq) -> Decision {
+        let word = &self.words[DECISION + place(block, DECISIONS)];
+        let wanted = decision_word(block, seq);
+        loop {
+            let found = word.load(Ordering::Acquire);
+            match read_decision(found, block, last) {
+                Decision::Open => {}
+                decided => return decided,
+            }
+            // SYNC: decision (writer)
+            if word
+                .compare_exchange(found, wanted, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
+                return Decision::Made { seq, sealed: false };
+            }
+        }
+    }
+
+    /// Decides again, as long as nobody has published the block: `from` becomes `to`. CAS by a
+    /// follower that has waited for the leader in vain, and by the supervisor when the leader died
+    /// of the block. False when the block is sealed, or was decided otherwise.
+    #[must_use]
+    pub fn revise(&self, block: BlockIndex, from: Seq, to: Seq) -> bool {
+        let (from, to) = (decision_word(block, from), decision_word(block, to));
+        // SYNC: decision (writer)
+        self.words[DECISION + place(block, DECISIONS)]
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// The last word on `block`, said by everybody who has rendered it with the commands up to
+    /// `seq` and is about to publish it. CAS by workers. False when it was revised meanwhile, or is
+    /// long past: then the block must not be published, and the caller's state is no longer good.
+    #[must_use]
+    pub fn seal(&self, block: BlockIndex, seq: Seq) -> bool {
+        let open = decision_word(block, seq);
+        // SYNC: decision (writer)
+        match self.words[DECISION + place(block, DECISIONS)].compare_exchange(
+            open,
+            open | SEALED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => true,
+            Err(found) => found == open | SEALED,
+        }
+    }
+
+    /// No block is decided with commands above this number.
+    #[must_use]
+    pub fn held(&self) -> Option<Seq> {
+        // SYNC: hold (reader)
+        Some(Seq(self.words[HELD].load(Ordering::Acquire))).filter(|seq| *seq > Seq(0))
+    }
+
+    /// Holds back the commands above `seq`, unless some are held already. CAS by a follower, before
+    /// it withdraws a block's commands, and by the supervisor. True when it did.
+    pub fn hold(&self, seq: Seq) -> bool {
+        // SYNC: hold (writer)
+        self.words[HELD]
+            .compare_exchange(0, seq.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Lets go of what is held above `seq`.
+    pub fn lift(&self, seq: Seq) -> bool {
+        // SYNC: hold (writer): who sees it lifted sees the quarantine
+        self.words[HELD]
+            .compare_exchange(seq.0, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Puts a command into quarantine: whoever comes to it leaves it out. Written by the supervisor,
+    /// before it lifts the hold on it.
+    pub fn quarantine(&self, seq: Seq) {
+        let count = self.get(QUARANTINES);
+        let place = QUARANTINE + count as usize % QUARANTINE_WORDS;
+        self.words[place].store(seq.0, Ordering::Relaxed);
+        self.words[QUARANTINES].store(count + 1, Ordering::Release);
+    }
+
+    /// Whether a command is in quarantine; only the newest ones are known, more than a worker can
+    /// have before it.
+    #[must_use]
+    pub fn quarantined(&self, seq: Seq) -> bool {
+        let count =
+            (self.words[QUARANTINES].load(Ordering::Acquire) as usize).min(QUARANTINE_WORDS);
+        self.words[QUARANTINE..QUARANTINE + count]
+            .iter()
+            .any(|word| word.load(Ordering::Relaxed) == seq.0)
+    }
+}
+
+fn read_decision(word: u64, block: BlockIndex, last: Seq) -> Decision {
+    let tag = word >> TAG_SHIFT;
+    // 39 bits of block number: 46 years at 375 blocks a second.
+    match tag.cmp(&(block.0 + 1)) {
+        std::cmp::Ordering::Less => Decision::Open,
+        std::cmp::Ordering::Greater => Decision::Gone,
+        std::cmp::Ordering::Equal => {
+            let grown = (word & SEQ_MASK).wrapping_sub(last.0 & SEQ_MASK) & SEQ_MASK;
+            Decision::Made {
+                seq: Seq(last.0 + grown),
+                sealed: word & SEALED != 0,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        stage::{STAGE_WORDS, tests::SHAPE},
+        sync::heap,
+    };
+
+    const fn made(seq: Seq, sealed: bool) -> Decision {
+        Decision::Made { seq, sealed }
+    }
+
+    #[test]
+    fn the_loser_of_a_decision_obeys_the_word() {
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let block = BlockIndex(7);
+        assert_eq!(stage.decision(block, Seq(0)), Decision::Open);
+        assert_eq!(stage.decide(block, Seq(5), Seq(3)), made(Seq(5), false));
+        assert_eq!(stage.decide(block, Seq(9), Seq(3)), made(Seq(5), false));
+        let later = BlockIndex(7 + DECISIONS);
+        assert_eq!(stage.decide(later, Seq(9), Seq(5)), made(Seq(9), false));
+        assert_eq!(stage.decide(block, Seq(6), Seq(3)), Decision::Gone);
+        assert!(!stage.seal(block, Seq(5)), "long past");
+    }
+
+    #[test]
+    fn a_decision_is_revised_until_it_is_sealed_and_the_overruled_one_hears_of_it() {
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let block = BlockIndex(7);
+        assert!(!stage.revise(block, Seq(3), Seq(3)), "not decided yet");
+        assert_eq!(stage.decide(block, Seq(5), Seq(3)), made(Seq(5), false));
+        assert!(stage.revise(block, Seq(5), Seq(3)));
+        assert!(!stage.seal(block, Seq(5)), "it was overruled");
+        assert!(stage.seal(block, Seq(3)) && stage.seal(block, Seq(3)));
+        assert!(!stage.revise(block, Seq(3), Seq(5)), "sealed");
+        assert_eq!(stage.decision(block, Seq(3)), made(Seq(3), true));
+    }
+
+    #[test]
+    fn what_is_held_is_held_once_and_lifted_by_its_number() {
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        assert!(stage.hold(Seq(4)) && !stage.hold(Seq(2)));
+        assert_eq!(stage.held(), Some(Seq(4)));
+        assert!(!stage.lift(Seq(2)) && stage.lift(Seq(4)));
+        assert_eq!(stage.held(), None);
+        (1..=100).for_each(|seq| stage.quarantine(Seq(seq)));
+        assert!(stage.quarantined(Seq(100)) && stage.quarantined(Seq(37)));
+        assert!(!stage.quarantined(Seq(36)), "forgotten");
+    }
+
+    #[test]
+    fn sequence_numbers_survive_the_wrap_of_their_24_bits() {
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let last = Seq((1 << SEQ_BITS) * 3 - 1);
+        let seq = Seq(last.0 + 2);
+        assert_eq!(stage.decide(BlockIndex(0), seq, last), made(seq, false));
+        assert_eq!(stage.decision(BlockIndex(0), last), made(seq, false));
+        assert!(stage.seal(BlockIndex(0), seq));
+    }
+}

@@ -1,0 +1,228 @@
+//! What a worker tells of itself: who it is, how far it has come, doing what, and its last word.
+
+use super::SLOT_WORDS;
+use crate::{
+    sync::{AtomicU64, Ordering},
+    units::{BlockIndex, Incarnation, Seq},
+};
+
+// Places of the words in a slot's.
+const INCARNATION: usize = 0;
+const FRONTIER: usize = 1;
+const APPLIED: usize = 2;
+const CRUMB: usize = 3;
+const CRUMB_MODULE: usize = 4;
+const NOTES: usize = 5;
+const CRUMB_COMMAND: usize = 6;
+const MUTED: usize = 7;
+const VERDICT: usize = 8;
+const VERDICT_SUM: usize = 9;
+const BEGAN: usize = 10;
+const EPITAPH: usize = 16;
+/// Bytes that a dying worker can leave.
+pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
+
+/// Where a worker is inside a block, for the one who has to find out what it died of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Between blocks.
+    Idle = 0,
+    /// Applying the commands that are new in this block.
+    Applying = 1,
+    /// Rendering a module.
+    Rendering = 2,
+    /// Writing the block into its ring.
+    Publishing = 3,
+    /// Copying the arena.
+    Checkpointing = 4,
+    /// Doing itself the harm that it was told to: nobody else is to blame.
+    Harming = 5,
+}
+
+/// What a worker wrote down before it touched something that could kill it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crumb {
+    /// The block it was in.
+    pub block: BlockIndex,
+    /// What it was doing.
+    pub phase: Phase,
+    /// The module it was in, while rendering.
+    pub module: u16,
+    /// The command it was at, while applying; else the last one it applied.
+    pub command: Seq,
+}
+
+/// What a worker tells of itself; written by that worker alone.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotWords<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl<'a> SlotWords<'a> {
+    /// Over the words of one slot.
+    pub(super) const fn over(words: &'a [AtomicU64]) -> Self {
+        Self { words }
+    }
+
+    /// A new worker takes its seat: wipes what the one before it left.
+    pub fn take_seat(&self, incarnation: Incarnation, frontier: BlockIndex, applied: Seq) {
+        for word in &self.words[CRUMB..] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.words[FRONTIER].store(frontier.0, Ordering::Relaxed);
+        self.words[APPLIED].store(applied.0, Ordering::Relaxed);
+        self.words[INCARNATION].store(incarnation.0, Ordering::Release);
+    }
+
+    /// Who sits here.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(self.words[INCARNATION].load(Ordering::Acquire))
+    }
+
+    /// Says that all blocks below `frontier` are rendered, with the commands up to `applied`.
+    pub fn advance(&self, frontier: BlockIndex, applied: Seq) {
+        self.words[APPLIED].store(applied.0, Ordering::Relaxed);
+        // SYNC: frontier (writer): the decision of every block below it is made
+        self.words[FRONTIER].store(frontier.0, Ordering::Release);
+    }
+
+    /// The next block that the worker will render.
+    #[must_use]
+    pub fn frontier(&self) -> BlockIndex {
+        // SYNC: frontier (reader)
+        BlockIndex(self.words[FRONTIER].load(Ordering::Acquire))
+    }
+
+    /// The last command applied.
+    #[must_use]
+    pub fn applied(&self) -> Seq {
+        Seq(self.words[APPLIED].load(Ordering::Relaxed))
+    }
+
+    /// Says that it begins on a block, at that time ([`Stage::elapsed_blocks`]).
+    pub fn begin(&self, elapsed_blocks: u64) {
+        self.words[BEGAN].store(elapsed_blocks, Ordering::Relaxed);
+    }
+
+    /// When it began on the block that it is in, or took its seat.
+    #[must_use]
+    pub fn began(&self) -> u64 {
+        self.words[BEGAN].load(Ordering::Relaxed)
+    }
+
+    /// Leaves a breadcrumb.
+    pub fn drop_crumb(&self, crumb: Crumb) {
+        self.words[CRUMB_MODULE].store(crumb.module.into(), Ordering::Relaxed);
+        self.words[CRUMB_COMMAND].store(crumb.command.0, Ordering::Relaxed);
+        self.words[CRUMB].store(crumb.block.0 << 4 | crumb.phase as u64, Ordering::Release);
+    }
+
+    /// The last breadcrumb.
+    #[must_use]
+    pub fn crumb(&self) -> Crumb {
+        let word = self.words[CRUMB].load(Ordering::Acquire);
+        let phase = match word & 15 {
+            1 => Phase::Applying,
+            2 => Phase::Rendering,
+            3 => Phase::Publishing,
+            4 => Phase::Checkpointing,
+            5 => Phase::Harming,
+            _ => Phase::Idle,
+        };
+        let module = self.words[CRUMB_MODULE].load(Ordering::Relaxed) as u16;
+        Crumb {
+            block: BlockIndex(word >> 4),
+            phase,
+            module,
+            command: Seq(self.words[CRUMB_COMMAND].load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Says which module's output had to be muted in the last block, if one had.
+    pub fn set_muted(&self, module: Option<u16>) {
+        self.words[MUTED].store(module.map_or(0, |m| u64::from(m) + 1), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_muted`].
+    #[must_use]
+    pub fn muted(&self) -> Option<u16> {
+        let word = self.words[MUTED].load(Ordering::Relaxed);
+        word.checked_sub(1).map(|module| module as u16)
+    }
+
+    /// A referee's word: what the block's checksum should be.
+    pub fn give_verdict(&self, block: BlockIndex, sum: u64) {
+        self.words[VERDICT_SUM].store(sum, Ordering::Relaxed);
+        // SYNC: verdict (writer)
+        self.words[VERDICT].store(block.0 + 1, Ordering::Release);
+    }
+
+    /// See [`Self::give_verdict`].
+    #[must_use]
+    pub fn verdict(&self) -> Option<(BlockIndex, u64)> {
+        // SYNC: verdict (reader)
+        let block = self.words[VERDICT].load(Ordering::Acquire).checked_sub(1)?;
+        Some((
+            BlockIndex(block),
+            self.words[VERDICT_SUM].load(Ordering::Relaxed),
+        ))
+    }
+
+    /// Bits that tell what the machine granted: 1 real-time priority, 2 locked memory.
+    pub fn set_notes(&self, notes: u64) {
+        self.words[NOTES].store(notes, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_notes`].
+    #[must_use]
+    pub fn notes(&self) -> u64 {
+        self.words[NOTES].load(Ordering::Relaxed)
+    }
+
+    /// Leaves a last word; called by a panic hook, so it must not fail.
+    pub fn write_epitaph(&self, text: &str) {
+        let bytes = text.as_bytes();
+        let length = bytes.len().min(EPITAPH_BYTES);
+        for (word, chunk) in self.words[EPITAPH + 1..]
+            .iter()
+            .zip(bytes[..length].chunks(8))
+        {
+            let mut eight = [0; 8];
+            eight[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        }
+        self.words[EPITAPH].store(length as u64, Ordering::Release);
+    }
+
+    /// The last word, if one was left.
+    #[must_use]
+    pub fn epitaph(&self) -> Option<String> {
+        let length = (self.words[EPITAPH].load(Ordering::Acquire) as usize).min(EPITAPH_BYTES);
+        let bytes: Vec<u8> = self.words[EPITAPH + 1..]
+            .iter()
+            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
+            .take(length)
+            .collect();
+        (length > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        stage::{STAGE_WORDS, Stage, tests::SHAPE},
+        sync::heap,
+        units::Slot,
+    };
+
+    #[test]
+    fn an_epitaph_is_read_back_and_cut_to_its_room() {
+        let words = heap(STAGE_WORDS);
+        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        assert_eq!(slot.epitaph(), None);
+        slot.write_epitaph(&"x".repeat(5_000));
+        assert_eq!(slot.epitaph().unwrap().len(), EPITAPH_BYTES);
+    }
+}
