@@ -100,7 +100,7 @@ impl<'a> SlotWords<'a> {
         Seq(self.words[APPLIED].load(Ordering::Relaxed))
     }
 
-    /// Says that it begins on a block, at that time ([`Stage::elapsed_blocks`]).
+    /// Says that it begins on a block, at that time ([`super::Stage::elapsed_blocks`]).
     pub fn begin(&self, elapsed_blocks: u64) {
         self.words[BEGAN].store(elapsed_blocks, Ordering::Relaxed);
     }
