@@ -292,8 +292,6 @@ pub enum Request {
     PatchShow,
     /// Play this patch.
     PatchLoad(String),
-    /// End the stack: the launcher, which should be told to, is gone.
-    Stop,
 }
 
 /// What the control socket answers, one JSON line each.
@@ -348,6 +346,8 @@ pub enum Ending {
     Exit(i32),
     /// By that signal.
     Signal(i32),
+    /// Nobody knows how: its launcher was gone, and only a parent is told.
+    Unseen,
 }
 
 impl std::fmt::Display for Ending {
@@ -355,6 +355,7 @@ impl std::fmt::Display for Ending {
         match self {
             Self::Exit(code) => write!(f, "exit {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unseen => f.write_str("unseen, its launcher having gone before it"),
         }
     }
 }
@@ -366,10 +367,12 @@ pub enum FromLauncher {
     Spawned(Child),
     /// It could not be started.
     SpawnFailed(Service, Incarnation, String),
-    /// It ended; the launcher has reaped it.
+    /// It ended.
     Died(Child, Ending),
     /// The children that are there.
     Children(Vec<Child>),
+    /// It is not stuck; the answer to the supervisor's [`ToLauncher::Alive`].
+    Alive,
     /// End the stack in good order.
     Stop,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The variable in which the launcher and the supervisor find the options, as JSON.
+/// The variable in which all processes of an instance find the options, as JSON.
 pub const VARIABLE: &str = "UNDERSTUDY_OPTIONS";
 
 /// The options of a start, checked.

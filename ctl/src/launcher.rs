@@ -1,12 +1,8 @@
-//! The launcher's process: starting it, finding it, ending it.
-//!
-//! The lock file names it; since a stale file may name a stranger, the process's name is looked at
-//! before any signal is sent.
+//! The launcher's process: starting it, ending it.
 
 use std::{
     fs::{self, OpenOptions},
     io::{BufRead, BufReader},
-    os::fd::AsRawFd,
     process::{Child, Command, Stdio},
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -22,43 +18,20 @@ use common::{
 };
 use platform::{
     control::{self, ControlError},
-    fd,
+    fd, living,
     paths::Paths,
 };
 use rustix::{
-    io::FdFlags,
     pipe::{PipeFlags, pipe_with},
     process::{Pid, Signal, kill_process},
 };
 
 use crate::failure::Failure;
 
-const NAME: &str = "understudy-launcher";
-/// The kernel keeps so much of a process's name.
-const COMM_CHARS: usize = 15;
 /// Longer than any device takes to open.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// The launcher itself ends what does not end, well before this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The launcher of a running instance.
-pub(crate) fn find(paths: &Paths) -> Option<Pid> {
-    let number: i32 = fs::read_to_string(paths.lock()).ok()?.trim().parse().ok()?;
-    alive(number).then(|| Pid::from_raw(number)).flatten()
-}
-
-/// True while that process is a launcher and no zombie.
-fn alive(number: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{number}/stat")) else {
-        return false;
-    };
-    // PID (NAME) STATE …
-    let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
-        return false;
-    };
-    let state = stat[close + 1..].trim_start().chars().next();
-    stat[open + 1..close] == NAME[..COMM_CHARS] && !matches!(state, None | Some('Z' | 'X'))
-}
 
 /// Starts a launcher and waits until sound can be made; what it said. `stop` ends the wait.
 pub(crate) fn start(
@@ -67,7 +40,7 @@ pub(crate) fn start(
     stop: &AtomicBool,
 ) -> Result<(Child, String), Failure> {
     let asked = control::ask(paths, &Request::Status, Duration::from_secs(2));
-    if find(paths).is_some() || !matches!(asked, Err(ControlError::NotRunning(_))) {
+    if living::launcher(paths).is_some() || !matches!(asked, Err(ControlError::NotRunning(_))) {
         return Err(Failure::no(format!(
             "the instance \"{0}\" is already running; stop it with `understudy down --instance {0}` or choose another name",
             paths.instance
@@ -124,7 +97,7 @@ fn spawn(paths: &Paths, options: &Options) -> Result<(Child, std::os::fd::OwnedF
     let no = |what: &str, e: &dyn std::fmt::Display| Failure::no(format!("{what}: {e}"));
     let program = std::env::current_exe()
         .map_err(|e| no("cannot find this program's folder", &e))?
-        .with_file_name(NAME);
+        .with_file_name(living::LAUNCHER);
     let log = paths.text_log();
     let cannot_log = |e| no(&format!("cannot write {}", log.display()), &e);
     let out = OpenOptions::new()
@@ -139,13 +112,10 @@ fn spawn(paths: &Paths, options: &Options) -> Result<(Child, std::os::fd::OwnedF
     let mut command = Command::new(&program);
     command
         .env(VARIABLE, json)
-        .env(fd::READY, write.as_raw_fd().to_string())
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(also);
-    rustix::io::fcntl_setfd(&write, FdFlags::empty())
-        .map_err(|e| no("cannot hand down a pipe", &e))?;
-    let child = command.spawn();
+    let child = fd::spawn_with(&mut command, &[(fd::READY, &write)]);
     drop(write);
     let child = child.map_err(|e| {
         no(
@@ -170,7 +140,7 @@ pub(crate) fn end(pid: Pid, mut gone: impl FnMut() -> bool) -> Result<(), Failur
         )));
     }
     let begun = Instant::now();
-    while !gone() && alive(number) {
+    while !gone() && living::is_launcher(number.unsigned_abs()) {
         if begun.elapsed() > STOP_TIMEOUT {
             return Err(Failure::no(format!(
                 "the launcher {number} has not ended after {} s; look at `understudy log`, then end it with `kill -9 {number}`",

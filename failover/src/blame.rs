@@ -3,7 +3,8 @@
 //! A death from outside (SIGKILL, SIGSTOP) says nothing about the music: nobody is to blame, nothing
 //! is left out. One of its own making inside a block makes the commands suspect that were new in
 //! the block, or, where there were none, the module that was being rendered. The supervisor acts on
-//! it before it prefers the survivor, which has not touched the suspect yet.
+//! it before it prefers the survivor, which has not touched the suspect yet. Where nobody saw how it
+//! died, new commands are suspect: to try them first only makes them late.
 
 use common::{
     stage::{Crumb, Phase},
@@ -17,6 +18,8 @@ pub enum Death {
     Outside,
     /// It crashed, panicked, or spins.
     OwnMaking,
+    /// Nobody saw how.
+    Unseen,
     /// It was too slow with a block, saw that the other one had decided otherwise, and left.
     Overruled,
 }
@@ -48,7 +51,7 @@ pub enum Suspect {
 /// commands up to `applied` in, and left that crumb.
 #[must_use]
 pub fn suspect(death: Death, crumb: Crumb, frontier: BlockIndex, applied: Seq) -> Suspect {
-    if death != Death::OwnMaking || crumb.block != frontier {
+    if !matches!(death, Death::OwnMaking | Death::Unseen) || crumb.block != frontier {
         return Suspect::Nobody;
     }
     match crumb.phase {
@@ -57,12 +60,14 @@ pub fn suspect(death: Death, crumb: Crumb, frontier: BlockIndex, applied: Seq) -
             after: applied,
             last: crumb.command,
         },
-        Phase::Rendering => Suspect::Module {
+        // A module is not given up on a mere suspicion: that would be heard.
+        Phase::Rendering if death == Death::OwnMaking => Suspect::Module {
             block: crumb.block,
             module: crumb.module,
         },
         Phase::Idle
         | Phase::Applying
+        | Phase::Rendering
         | Phase::Publishing
         | Phase::Checkpointing
         | Phase::Harming => Suspect::Nobody,
@@ -115,6 +120,14 @@ mod tests {
             module: 3,
         };
         assert_eq!(found, module);
+    }
+
+    #[test]
+    fn an_unseen_death_makes_new_commands_suspect_but_no_module() {
+        let with_new = suspect(Death::Unseen, crumb(Phase::Rendering, 9), BLOCK, Seq(4));
+        assert!(matches!(with_new, Suspect::Commands { .. }));
+        let without = suspect(Death::Unseen, crumb(Phase::Rendering, 4), BLOCK, Seq(4));
+        assert_eq!(without, Suspect::Nobody);
     }
 
     #[test]

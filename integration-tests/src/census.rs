@@ -61,7 +61,7 @@ impl Census {
             census.memory_kib.insert(name.clone(), kib.unwrap_or(0));
             census.pids.insert(name, pid);
         }
-        let prefix = format!("understudy.{launcher}.");
+        let prefix = format!("understudy.{}.", stack.first_launcher()?);
         let names = fs::read_dir("/dev/shm")?.flatten();
         census.segments = names
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))

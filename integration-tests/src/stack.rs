@@ -316,8 +316,21 @@ impl Stack {
     /// # Errors
     /// When it has left no lock.
     pub fn launcher(&self) -> Result<u32> {
+        self.named_in_lock(0)
+    }
+
+    /// The process id of the launcher that began it, which is in the names of its segments.
+    ///
+    /// # Errors
+    /// When it has left no lock.
+    pub fn first_launcher(&self) -> Result<u32> {
+        self.named_in_lock(1)
+    }
+
+    fn named_in_lock(&self, place: usize) -> Result<u32> {
         let lock = std::fs::read_to_string(self.paths.lock())?;
-        Ok(lock.trim().parse()?)
+        let named = lock.split_whitespace().nth(place);
+        Ok(named.context("the lock names nobody")?.parse()?)
     }
 
     /// Its shared memory, to look on.
@@ -325,7 +338,7 @@ impl Stack {
     /// # Errors
     /// When it cannot be opened.
     pub fn shared(&self) -> Result<Shared> {
-        Ok(Shared::open_of("test", self.launcher()?)?)
+        Ok(Shared::open_of("test", self.first_launcher()?)?)
     }
 
     /// The process id of one of its services, by the name in its status.

@@ -28,8 +28,7 @@ fn start_processor_time_and_memory() -> Result<()> {
     stack.wait_protected()?;
     stack.osc_send("/test", None)?;
     std::thread::sleep(Duration::from_secs(1));
-    let launcher: u32 =
-        std::fs::read_to_string(stack.folder.path().join("run/understudy/test/lock"))?.parse()?;
+    let launcher = stack.launcher()?;
     let status = stack.status()?;
     let services = status["services"].as_array().into_iter().flatten();
     let mut pids: Vec<u64> = services.filter_map(|s| s["pid"].as_u64()).collect();

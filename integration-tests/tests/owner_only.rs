@@ -149,7 +149,7 @@ fn check_descriptors(name: &str, pid: u64, folder: &Path) -> Result<String> {
         sockets += usize::from(target.starts_with("socket:"));
         let known = match local {
             "/dev/null" | "/state/understudy/test/understudy.log" => true,
-            "/run/understudy/test/lock" => kind == "launcher",
+            "/run/understudy/test/lock" => matches!(kind, "launcher" | "supervisor"),
             "/state/understudy/test/commands.log" => matches!(kind, "supervisor" | "worker"),
             "/out.wav" => kind == "audio-out",
             other if other.starts_with("/dev/shm/understudy.") => kind != "launcher",
@@ -158,9 +158,9 @@ fn check_descriptors(name: &str, pid: u64, folder: &Path) -> Result<String> {
         };
         assert!(known, "{name} holds {target}");
     }
-    // The OSC socket is for the launcher, which keeps it, and the gateway, which reads it.
+    // The OSC socket is for launcher and supervisor, which keep it, and the gateway, which reads it.
     let udp = udp_sockets(pid)?;
-    let wanted = matches!(kind, "launcher" | "osc-gateway");
+    let wanted = matches!(kind, "launcher" | "supervisor" | "osc-gateway");
     assert_eq!(udp > 0, wanted, "{name} holds {udp} UDP sockets");
     assert!(udp <= 2, "{name} holds {udp} UDP sockets");
     Ok(format!("{name} {count} ({sockets} sockets)"))

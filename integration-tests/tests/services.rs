@@ -1,10 +1,11 @@
 //! Deaths and hangs of the others: audio-out, gateway, supervisor.
 
-use std::{thread::sleep, time::Duration};
+use std::{process::Command, thread::sleep, time::Duration};
 
 use anyhow::Result;
 use common::message::{Fault, Request, SIGKILL, SIGSTOP, Service, Target};
 use integration_tests::{
+    census::Census,
     ear,
     random::Random,
     stack::{Stack, count_of, number, service},
@@ -158,46 +159,122 @@ fn a_supervisor_that_dies_or_hangs_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// The launcher is what starts the others again; without it the music goes on, one worker may still
-/// die unheard, the state says what to do, and that does it.
+fn signal(pid: u32, name: &str) -> Result<()> {
+    let done = Command::new("kill")
+        .args([name, &pid.to_string()])
+        .status()?;
+    assert!(done.success());
+    Ok(())
+}
+
+/// Waits until the stack has another launcher than `before`, no process `other`, and nothing to complain of.
+fn wait_for_another_launcher(stack: &Stack, before: u32, other: u32) -> Result<()> {
+    stack.wait_for_patiently("another launcher", |status| {
+        stack.launcher().is_ok_and(|pid| pid != before)
+            && status["state"] == "protected"
+            && status["complaints"].as_array().is_none_or(Vec::is_empty)
+            && status["services"]
+                .as_array()
+                .is_some_and(|all| all.iter().all(|s| s["pid"] != other))
+            && ["osc-gateway", "audio-out"]
+                .iter()
+                .all(|name| service(status, name).is_some_and(|s| s["state"] == "ready"))
+    })
+}
+
+/// Whoever dies right after the launcher is started again by the next one; nothing of it is heard, and
+/// no command is lost.
 #[test]
-fn a_stack_without_its_launcher_plays_on_and_can_be_stopped() -> Result<()> {
+fn a_launcher_that_dies_is_replaced_and_so_is_who_dies_with_it() -> Result<()> {
+    let kills = count_of("UNDERSTUDY_KILLS", 20);
     let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
     let steady = stack.steady_tone()?;
     stack.wait_protected()?;
-    let launcher = stack.launcher()?.to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-9", &launcher])
-            .status()?
-            .success()
-    );
-    stack.wait_for("the state to say so", |s| {
-        s["complaints"].to_string().contains("the launcher is gone")
-    })?;
-    stack.inject(Fault::Signal(SIGKILL), Target::Leader)?;
-    std::thread::sleep(Duration::from_millis(500));
+    let mut random = Random::seeded(31);
+    let before = Census::of(&stack)?;
+    let before_them = number(&stack.status()?, "/commands/applied")?;
+    for kill in 0..kills {
+        let launcher = stack.launcher()?;
+        let names = ["worker:0", "worker:1", "audio-out", "osc-gateway"];
+        let other = stack.pid(names[kill as usize % names.len()])?;
+        let pause = Duration::from_micros(random.below(4_000));
+        if kill % 5 == 4 {
+            // Not dead but stopped: its supervisor finds out, and ends it.
+            signal(launcher, "-STOP")?;
+        } else {
+            signal(launcher, "-KILL")?;
+        }
+        sleep(pause);
+        signal(other, "-KILL")?;
+        stack.osc_send("/mod/filter/q", Some(0.707))?;
+        wait_for_another_launcher(&stack, launcher, other)?;
+        stack.wait_for("the command", |s| {
+            number(s, "/commands/applied").is_ok_and(|n| n == before_them + kill + 1)
+        })?;
+    }
+    let grown = Census::of(&stack)?.grown_since(&before);
     let status = stack.status()?;
-    let down = stack.verb(&["down"])?;
-    assert!(down.status.success(), "{down:?}");
-    assert!(stack.status().is_err(), "it is gone");
-    let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0);
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0).len();
     println!(
-        "FIGURE launcher and leader killed: breaks {}, concealed {}",
-        breaks.len(),
+        "FIGURE launcher killed or stopped {kills} times, and another process right after it: breaks {breaks}, concealed {}, samples that differ {differing} of {compared}, commands lost 0 of {kills}, left behind {grown:?}",
         status["audio"]["concealed_blocks"]
     );
-    assert!(breaks.is_empty());
+    assert_eq!((breaks, differing), (0, 0));
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
-    let up = stack.verb(&[
-        "up",
-        "--detach",
-        "--sink",
-        "null",
-        "--osc",
-        stack.osc(),
-        "--resume",
-    ])?;
+    assert!(grown.is_empty());
+    Ok(())
+}
+
+/// Launcher and supervisor, so that neither can start the other.
+fn kill_those_who_start_others(stack: &Stack) -> Result<()> {
+    let (launcher, supervisor) = (stack.launcher()?, stack.pid("supervisor")?);
+    signal(launcher, "-STOP")?;
+    signal(supervisor, "-KILL")?;
+    signal(launcher, "-KILL")
+}
+
+/// Both of those who could start another are gone: the music goes on, one worker may still die unheard,
+/// and `up` takes the instance over as it plays.
+#[test]
+fn an_instance_without_launcher_and_supervisor_is_taken_over() -> Result<()> {
+    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let steady = stack.steady_tone()?;
+    stack.wait_protected()?;
+    let leader = stack.status()?["leader"].as_u64().unwrap_or_default();
+    let leader = stack.pid(&format!("worker:{leader}"))?;
+    kill_those_who_start_others(&stack)?;
+    signal(leader, "-KILL")?;
+    sleep(Duration::from_millis(300));
+    assert!(stack.status().is_err(), "nobody is there to answer");
+    let up = stack.verb(&["up", "--detach", "--osc", stack.osc()])?;
     assert!(up.status.success(), "{up:?}");
-    stack.wait_protected()
+    let said = String::from_utf8_lossy(&up.stdout);
+    assert!(said.contains("playing without a launcher"), "{said}");
+    stack.wait_protected()?;
+    stack.osc_send("/mod/filter/q", Some(0.707))?;
+    stack.wait_for("a command", |s| {
+        number(s, "/commands/applied").is_ok_and(|n| n == 3)
+    })?;
+    let status = stack.status()?;
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0).len();
+    println!(
+        "FIGURE launcher, supervisor and leader killed, taken over by `up`: breaks {breaks}, concealed {}, samples that differ {differing} of {compared}",
+        status["audio"]["concealed_blocks"]
+    );
+    assert_eq!((breaks, differing), (0, 0));
+    Ok(())
+}
+
+#[test]
+fn an_instance_without_launcher_and_supervisor_can_be_stopped() -> Result<()> {
+    let stack = Stack::start(&["--sink", "null"])?;
+    stack.wait_protected()?;
+    let prefix = format!("understudy.{}.", stack.first_launcher()?);
+    kill_those_who_start_others(&stack)?;
+    drop(stack.down()?);
+    let mut left = std::fs::read_dir("/dev/shm")?.flatten();
+    assert!(!left.any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)));
+    Ok(())
 }

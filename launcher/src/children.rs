@@ -1,23 +1,27 @@
-//! Starting processes, and hearing how they ended.
+//! Starting processes, and hearing how they ended. Those of a launcher before this one were adopted:
+//! they are not its children, and of their end it learns no more than that.
 
 use std::{
     fs::File,
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use common::{
-    message::{Child, Ending, Service},
+    message::{Child, Ending, SIGKILL, Service},
+    options::VARIABLE,
     units::Incarnation,
 };
-use platform::{fd, paths::Paths, shared};
-use rustix::{
-    io::FdFlags,
-    process::{Pid, Signal, WaitOptions},
+use platform::{
+    fd,
+    living::{Living, MARK},
+    paths::Paths,
+    pidfd, shared,
 };
+use rustix::process::{Pid, Signal, WaitOptions};
 
 /// Descriptors that are handed down.
 pub struct Inheritance {
@@ -27,13 +31,30 @@ pub struct Inheritance {
     pub control: OwnedFd,
     /// The supervisor's end of the packet socket.
     pub packets: OwnedFd,
+    /// The instance's lock, for the supervisor: while either lives, nobody else takes the instance.
+    pub lock: OwnedFd,
+}
+
+/// What the processes of the instance are told.
+pub struct Instance {
+    /// The process id of the launcher that began it.
+    pub first_launcher: u32,
+    /// Its options, as JSON.
+    pub options: String,
+}
+
+struct Adopted {
+    child: Child,
+    handle: OwnedFd,
 }
 
 /// All processes of the instance.
 pub struct Children {
     list: Vec<Child>,
+    adopted: Vec<Adopted>,
     folder: PathBuf,
     paths: Paths,
+    instance: Instance,
     log: File,
     inheritance: Inheritance,
 }
@@ -43,7 +64,11 @@ impl Children {
     ///
     /// # Errors
     /// When the log cannot be opened or the programs cannot be found.
-    pub fn new(paths: &Paths, inheritance: Inheritance) -> anyhow::Result<Self> {
+    pub fn new(
+        paths: &Paths,
+        instance: Instance,
+        inheritance: Inheritance,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
         let folder = program.parent().map(PathBuf::from).unwrap_or_default();
         let log = File::options()
@@ -52,16 +77,43 @@ impl Children {
             .open(paths.text_log())?;
         Ok(Self {
             list: Vec::new(),
+            adopted: Vec::new(),
             folder,
             paths: paths.clone(),
+            instance,
             log,
             inheritance,
         })
     }
 
-    /// The children that are there.
+    /// Takes over those of the launcher before, and says how many; one that has ended meanwhile is not
+    /// there.
+    pub fn adopt(&mut self, living: &[Living]) -> usize {
+        let handled = living.iter().filter_map(|Living { child, .. }| {
+            let handle = pidfd::open(child.pid).ok()?;
+            Some(Adopted {
+                child: *child,
+                handle,
+            })
+        });
+        self.adopted.extend(handled);
+        self.adopted.len()
+    }
+
+    /// The process id of the launcher that began the instance.
+    pub const fn first_launcher(&self) -> u32 {
+        self.instance.first_launcher
+    }
+
+    /// What becomes readable when an adopted one has ended.
+    pub fn adopted(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.adopted.iter().map(|a| a.handle.as_fd())
+    }
+
+    /// Those that are there.
     pub fn list(&self) -> Vec<Child> {
-        self.list.clone()
+        let adopted = self.adopted.iter().map(|a| a.child);
+        self.list.iter().copied().chain(adopted).collect()
     }
 
     /// Starts a process.
@@ -80,6 +132,8 @@ impl Children {
                 &[
                     (fd::CONTROL, &self.inheritance.control),
                     (fd::LAUNCHER, &self.inheritance.packets),
+                    (fd::OSC, &self.inheritance.osc),
+                    (fd::LOCK, &self.inheritance.lock),
                 ],
             ),
             Service::OscGateway => (
@@ -92,30 +146,27 @@ impl Children {
         let mut command = Command::new(self.folder.join(program));
         command
             .args(args)
-            .env("TMPDIR", self.paths.ipc())
-            .env(shared::LAUNCHER_PID, std::process::id().to_string())
+            .env(MARK, self.paths.ipc())
+            .env(
+                shared::LAUNCHER_PID,
+                self.instance.first_launcher.to_string(),
+            )
+            .env(VARIABLE, &self.instance.options)
             .env_remove(fd::READY)
+            .env_remove(fd::SUPERVISOR)
             .stdin(Stdio::null())
             .stdout(self.log.try_clone()?)
             .stderr(self.log.try_clone()?);
-        for (variable, descriptor) in handed {
-            command.env(variable, descriptor.as_raw_fd().to_string());
-            rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
-        }
-        let started = command.spawn();
-        for (_, descriptor) in handed {
-            rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
-        }
         let child = Child {
             service,
             incarnation,
-            pid: started?.id(),
+            pid: fd::spawn_with(&mut command, handed)?.id(),
         };
         self.list.push(child);
         Ok(child)
     }
 
-    /// The children that have ended since the last call, and how.
+    /// Those that have ended since the last call, and how.
     pub fn reap(&mut self) -> Vec<(Child, Ending)> {
         let mut ended = Vec::new();
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
@@ -130,30 +181,36 @@ impl Children {
             };
             ended.push((self.list.swap_remove(index), ending));
         }
+        let over = |adopted: &mut Adopted| pidfd::ended(&adopted.handle, Duration::ZERO);
+        let gone = self.adopted.extract_if(.., over);
+        ended.extend(gone.map(|adopted| (adopted.child, Ending::Unseen)));
         ended
     }
 
     /// Ends the process that runs as that service.
     pub fn end(&self, service: Service) {
-        self.list
-            .iter()
-            .filter(|c| c.service == service)
-            .for_each(kill);
+        self.kill(|c| c.service == service);
     }
 
     /// Ends whoever is left, and waits until they are gone.
     pub fn end_all(&mut self) {
-        self.list.iter().for_each(kill);
+        self.kill(|_| true);
         let limit = Instant::now() + Duration::from_secs(2);
-        while !self.list.is_empty() && Instant::now() < limit {
+        while !(self.list.is_empty() && self.adopted.is_empty()) && Instant::now() < limit {
             self.reap();
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-}
 
-fn kill(child: &Child) {
-    if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    fn kill(&self, whom: impl Fn(&Child) -> bool) {
+        for child in self.list.iter().filter(|c| whom(c)) {
+            // Not reaped yet, so that the number still is its own.
+            if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+        for adopted in self.adopted.iter().filter(|a| whom(&a.child)) {
+            let _ = pidfd::signal(&adopted.handle, SIGKILL);
+        }
     }
 }

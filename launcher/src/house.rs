@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
+    io::{Read, Seek, Write},
     net::UdpSocket,
     os::{
         fd::{AsFd, OwnedFd},
@@ -13,18 +13,23 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use common::{
-    message::{FromLauncher, Service, ToLauncher},
+    message::{FromLauncher, SIGKILL, Service, ToLauncher},
     options::{Options, Started},
     units::Incarnation,
 };
-use platform::{paths::Paths, reach, shm};
+use platform::{
+    fd,
+    living::{self, Living},
+    paths::Paths,
+    pidfd, reach, shm,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
+    net::{RecvFlags, SendFlags},
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use crate::children::{Children, Inheritance};
+use crate::children::{Children, Inheritance, Instance};
 
 /// How long the supervisor may take to end the stack in good order.
 const GRACE: Duration = Duration::from_secs(3);
@@ -36,19 +41,26 @@ const FIRST_WORD: Duration = Duration::from_secs(60);
 const HASTY: Duration = Duration::from_millis(200);
 /// Room for datagrams while the gateway is busy or being replaced; the system's default holds 256.
 const OSC_BYTES: usize = 4 << 20;
+/// What an `up` is told that found an instance without launcher and supervisor.
+const TAKEN_OVER: &str =
+    "the instance was playing without a launcher: it plays on, with the options that it had";
+/// Better than the usual 0, short of the best, -20.
+const NICE: i32 = -10;
 /// Longest packet of the supervisor; a packet holds no more than a command line.
 const PACKET_BYTES: usize = 64 * 1024;
 
 /// Everything that must outlive the other processes.
 pub struct House {
     paths: Paths,
-    _lock: File,
+    lock: File,
     children: Children,
     /// Our end and the supervisor's end of the packet socket: both are kept, so that nothing is
     /// lost while a supervisor is being replaced.
     packets: OwnedFd,
     sigchld: UnixStream,
     sigstop: UnixStream,
+    /// The instance was there before; whoever waits in `up` is to be told.
+    taken_over: bool,
     supervisor_at: Option<Instant>,
     supervisor_started: Instant,
     /// Until when it has to say something.
@@ -57,7 +69,9 @@ pub struct House {
 }
 
 impl House {
-    /// Takes the instance's lock, binds its sockets, clears away what dead instances left.
+    /// Takes the instance's lock, binds its sockets, clears away what dead instances left. Where
+    /// processes of the instance play without a launcher, it takes over: with what their supervisor
+    /// has kept of the launcher before, or, if `understudy up` has started it, with new sockets.
     ///
     /// # Errors
     /// When the instance runs already, an address is in use or a folder cannot be used.
@@ -68,61 +82,61 @@ impl House {
         // Deaths are noticed here first. Not real-time: starting and reaping take long enough for the
         // kernel to throttle all real-time threads, the sound's too. The children inherit it.
         let plain = std::env::var_os(platform::realtime::NO_REALTIME).is_some();
-        let _ = !plain && rustix::process::nice(-10).is_ok();
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(paths.lock())?;
-        if lock.try_lock().is_err() {
-            bail!(
-                "instance \"{0}\" is running already; stop it with `understudy down --instance {0}`",
-                options.instance
-            );
-        }
-        lock.set_len(0)?;
-        write!(lock, "{}", std::process::id())?;
-        shm::unlink_stale();
-        let _ = fs::remove_dir_all(paths.ipc());
-        paths.make()?;
-        let osc = UdpSocket::bind(&options.osc).with_context(|| {
-            format!("cannot listen at {}: the address is in use or not of this machine; choose another --osc ADDR:PORT", options.osc)
-        });
-        let osc = osc.map_err(|e| anyhow::anyhow!("{e} ({})", e.root_cause()))?;
-        let granted = ask_for_room(&osc);
-        platform::say::line(
-            "launcher",
-            &format!("the OSC socket may hold {granted} bytes"),
-        );
-        if let Some(text) = osc.local_addr().ok().and_then(|at| reach::warning(&at)) {
-            platform::say::line("launcher", &text);
-        }
-        let _ = fs::remove_file(paths.control_socket());
-        let control = UnixListener::bind(paths.control_socket())
-            .with_context(|| format!("cannot make {}", paths.control_socket().display()))?;
-        let (packets, supervisors) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let _ = !plain && rustix::process::setpriority_process(None, NICE).is_ok();
+        // Before the lock names it, so that whoever is told to end it can.
         let sigchld = signals(&[SIGCHLD])?;
         let sigstop = signals(&[SIGTERM, SIGINT, SIGHUP])?;
-        let inheritance = Inheritance {
-            osc: osc.into(),
-            control: control.into(),
-            packets: supervisors,
+        let mut lock = lock(&paths)?;
+        let living = living::of_with_unborn(&paths);
+        let inherited_packets = fd::inherited(fd::SUPERVISOR);
+        if living.is_empty() && inherited_packets.is_ok() {
+            bail!("the instance ended before its new launcher was there");
+        }
+        let instance = match living.first() {
+            Some(any) => Instance {
+                first_launcher: any.first_launcher,
+                options: any.options.clone(),
+            },
+            None => Instance {
+                first_launcher: std::process::id(),
+                options: serde_json::to_string(options)?,
+            },
         };
+        lock.set_len(0)?;
+        lock.rewind()?;
+        write!(lock, "{} {}", std::process::id(), instance.first_launcher)?;
+        if living.is_empty() {
+            shm::unlink_stale();
+            let _ = fs::remove_dir_all(paths.ipc());
+            paths.make()?;
+        }
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let (packets, inheritance) = match inherited_packets {
+            Ok(packets) => (packets, inherited(lock.try_clone()?.into())?),
+            Err(_) => {
+                end_gateway(&living);
+                fresh(&serde_json::from_str(&instance.options)?, &paths, &lock)?
+            }
+        };
+        let mut children = Children::new(&paths, instance, inheritance)?;
+        let supervised = living
+            .iter()
+            .any(|l| l.child.service == Service::Supervisor);
+        let taken_over = !living.is_empty();
+        if taken_over {
+            let count = children.adopt(&living);
+            let text = format!("takes over {count} processes of the instance");
+            platform::say::line("launcher", &text);
+        }
         Ok(Self {
-            children: Children::new(&paths, inheritance)?,
+            children,
             paths,
-            _lock: lock,
+            lock,
             packets,
             sigchld,
             sigstop,
-            supervisor_at: Some(Instant::now()),
+            taken_over,
+            supervisor_at: (!supervised).then(Instant::now),
             supervisor_started: Instant::now(),
             supervisor_silent_at: Instant::now() + FIRST_WORD,
             ending: None,
@@ -141,7 +155,13 @@ impl House {
             }
             while let Some(packet) = self.hear() {
                 match packet {
-                    ToLauncher::Alive => self.supervisor_silent_at = Instant::now() + SILENT,
+                    ToLauncher::Alive => {
+                        self.supervisor_silent_at = Instant::now() + SILENT;
+                        self.say(&FromLauncher::Alive);
+                        if self.taken_over {
+                            tell(Started::Ready(TAKEN_OVER.into()));
+                        }
+                    }
                     ToLauncher::Spawn {
                         service,
                         incarnation,
@@ -151,7 +171,10 @@ impl House {
                             self.spawn(service, incarnation, &args);
                         }
                     }
-                    ToLauncher::List => self.say(&FromLauncher::Children(self.children.list())),
+                    ToLauncher::List => {
+                        let list = self.children.list();
+                        self.say(&FromLauncher::Children(list));
+                    }
                     ToLauncher::Ready(text) => tell(Started::Ready(text)),
                     ToLauncher::Failed(why) => {
                         tell(Started::Failed(why));
@@ -215,11 +238,15 @@ impl House {
             tv_sec: wait.as_secs() as i64,
             tv_nsec: wait.subsec_nanos().into(),
         };
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.packets.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.sigchld.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.sigstop.as_fd(), PollFlags::IN),
+        let own = [
+            self.packets.as_fd(),
+            self.sigchld.as_fd(),
+            self.sigstop.as_fd(),
         ];
+        let all = own.into_iter().chain(self.children.adopted());
+        let mut fds: Vec<PollFd<'_>> = all
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         let _ = poll(&mut fds, Some(&timeout));
     }
 
@@ -243,8 +270,78 @@ impl House {
     /// Ends whoever is left and removes everything that the instance has made outside its logs.
     fn close(mut self) {
         self.children.end_all();
-        shm::unlink_all_of(std::process::id());
+        shm::unlink_all_of(self.children.first_launcher());
         let _ = fs::remove_dir_all(&self.paths.runtime);
+        // Until here, nobody else could take the instance.
+        drop(self.lock);
+    }
+}
+
+/// The instance's lock: the one that the supervisor has kept, or taken anew.
+fn lock(paths: &Paths) -> Result<File> {
+    if let Ok(lock) = fd::inherited(fd::LOCK) {
+        return Ok(lock.into());
+    }
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(paths.lock())?;
+    if lock.try_lock().is_err() {
+        bail!(
+            "instance \"{0}\" is running already; stop it with `understudy down --instance {0}`",
+            paths.instance
+        );
+    }
+    Ok(lock)
+}
+
+/// What the supervisor has kept of the launcher before.
+fn inherited(lock: OwnedFd) -> Result<Inheritance> {
+    Ok(Inheritance {
+        osc: fd::inherited(fd::OSC)?,
+        control: fd::inherited(fd::CONTROL)?,
+        packets: fd::inherited(fd::LAUNCHER)?,
+        lock,
+    })
+}
+
+/// Sockets made anew; our end of the packet socket besides.
+fn fresh(options: &Options, paths: &Paths, lock: &File) -> Result<(OwnedFd, Inheritance)> {
+    let osc = UdpSocket::bind(&options.osc).with_context(|| {
+        format!("cannot listen at {}: the address is in use or not of this machine; choose another --osc ADDR:PORT", options.osc)
+    });
+    let osc = osc.map_err(|e| anyhow::anyhow!("{e} ({})", e.root_cause()))?;
+    let granted = ask_for_room(&osc);
+    platform::say::line(
+        "launcher",
+        &format!("the OSC socket may hold {granted} bytes"),
+    );
+    if let Some(text) = osc.local_addr().ok().and_then(|at| reach::warning(&at)) {
+        platform::say::line("launcher", &text);
+    }
+    let _ = fs::remove_file(paths.control_socket());
+    let control = UnixListener::bind(paths.control_socket())
+        .with_context(|| format!("cannot make {}", paths.control_socket().display()))?;
+    let (packets, supervisors) = fd::packet_pair()?;
+    let inheritance = Inheritance {
+        osc: osc.into(),
+        control: control.into(),
+        packets: supervisors,
+        lock: lock.try_clone()?.into(),
+    };
+    Ok((packets, inheritance))
+}
+
+/// Ends a gateway that nobody supervises: it holds the address.
+fn end_gateway(living: &[Living]) {
+    let gateway = |l: &&Living| l.child.service == Service::OscGateway;
+    for pid in living.iter().filter(gateway).map(|l| l.child.pid) {
+        if let Ok(handle) = pidfd::open(pid) {
+            let _ = pidfd::signal(&handle, SIGKILL);
+            let _ = pidfd::ended(&handle, GRACE);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The launcher: parent of all processes, keeper of the bound sockets; it starts the supervisor
-//! again whenever that ends.
+//! again whenever that ends, and is started again by the supervisor when it ends itself.
 //!
 //! It holds what must outlive everyone else and does nothing that can fail: one thread, one poll
 //! loop, no shared memory mapped, no sound, no decision. `understudy up` leaves it running.
@@ -22,7 +22,14 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     // Before anything is opened or made, here and in every child.
-    fd::close_strangers(fd::READY);
+    fd::close_strangers(&[
+        fd::READY,
+        fd::CONTROL,
+        fd::OSC,
+        fd::LAUNCHER,
+        fd::SUPERVISOR,
+        fd::LOCK,
+    ]);
     paths::owner_only();
     let mut waiting = fd::inherited(fd::READY).ok().map(std::fs::File::from);
     let mut tell = |started: Started| {

@@ -3,26 +3,38 @@
 use std::{
     net::UdpSocket,
     os::{
-        fd::{FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixListener,
     },
+    process::{Child, Command},
 };
 
-/// The OSC socket, for the gateway.
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    net::{AddressFamily, SocketFlags, SocketType},
+};
+
+/// The OSC socket, for the gateway, and for the supervisor to keep.
 pub const OSC: &str = "UNDERSTUDY_OSC_FD";
 /// The listening control socket, for the supervisor.
 pub const CONTROL: &str = "UNDERSTUDY_CONTROL_FD";
 /// The packet socket to the launcher, for the supervisor.
 pub const LAUNCHER: &str = "UNDERSTUDY_LAUNCHER_FD";
+/// The launcher's end of the packet socket, for a launcher that takes over.
+pub const SUPERVISOR: &str = "UNDERSTUDY_SUPERVISOR_FD";
+/// The instance's lock, for the supervisor to keep.
+pub const LOCK: &str = "UNDERSTUDY_LOCK_FD";
 /// The pipe to whoever waits in `up`, for the launcher.
 pub const READY: &str = "UNDERSTUDY_READY_FD";
 
-/// Closes every descriptor but the first three and the one that the variable names: what a careless
+/// Closes every descriptor but the first three and those that the variables name: what a careless
 /// parent had open is nobody's business here, nor in any child.
 ///
 /// Call it first of all in `main`, before anything is opened.
-pub fn close_strangers(but: &str) {
-    let kept: Option<u32> = std::env::var(but).ok().and_then(|v| v.parse().ok());
+pub fn close_strangers(but: &[&str]) {
+    let number = |variable: &&str| std::env::var(variable).ok()?.parse::<u32>().ok();
+    let mut kept: Vec<u32> = but.iter().filter_map(number).filter(|n| *n >= 3).collect();
+    kept.sort_unstable();
     let close = |first: u32, last: u32| {
         if first <= last {
             // SAFETY: nothing has been opened by this process yet, so that nobody here owns, or
@@ -30,13 +42,43 @@ pub fn close_strangers(but: &str) {
             unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         }
     };
-    match kept {
-        Some(kept) if kept >= 3 => {
-            close(3, kept - 1);
-            close(kept.saturating_add(1), u32::MAX);
-        }
-        _ => close(3, u32::MAX),
+    let mut first = 3;
+    for kept in kept {
+        close(first, kept - 1);
+        first = kept.saturating_add(1);
     }
+    close(first, u32::MAX);
+}
+
+/// Starts a process that inherits these descriptors, each under the number that its variable names.
+///
+/// Not for two threads at once: what is handed down is open to every process started meanwhile.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn spawn_with(command: &mut Command, handed: &[(&str, &OwnedFd)]) -> std::io::Result<Child> {
+    for (variable, descriptor) in handed {
+        command.env(variable, descriptor.as_raw_fd().to_string());
+        fcntl_setfd(descriptor, FdFlags::empty())?;
+    }
+    let started = command.spawn();
+    for (_, descriptor) in handed {
+        fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
+    }
+    started
+}
+
+/// A packet socket for launcher and supervisor, an end for each.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn packet_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// Takes the descriptor named by the variable; call it once for each.
@@ -60,7 +102,7 @@ pub fn inherited(variable: &str) -> std::io::Result<OwnedFd> {
     // SAFETY: it is open, handed down for this purpose alone, and nobody else in this process
     // has taken it.
     let taken = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&taken, rustix::io::FdFlags::CLOEXEC)?;
+    fcntl_setfd(&taken, FdFlags::CLOEXEC)?;
     Ok(taken)
 }
 

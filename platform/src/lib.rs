@@ -11,6 +11,7 @@ pub mod harm;
 pub mod heap;
 pub mod inbox;
 pub mod link;
+pub mod living;
 pub mod open;
 pub mod paths;
 pub mod pidfd;

@@ -79,7 +79,8 @@ impl Paths {
         self.runtime.join("control.sock")
     }
 
-    /// Locked while the instance runs; holds the launcher's process id.
+    /// Locked while the instance runs; holds the launcher's process id, and that of the launcher that
+    /// began it.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.runtime.join("lock")

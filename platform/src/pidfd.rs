@@ -1,8 +1,11 @@
 //! A handle on a process that cannot come to mean another one.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, time::Duration};
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal},
+};
 
 /// Opens a handle that becomes readable when the process has ended.
 ///
@@ -21,6 +24,17 @@ pub fn signal(handle: &OwnedFd, signal: i32) -> std::io::Result<()> {
     let signal = Signal::from_named_raw(signal)
         .ok_or_else(|| std::io::Error::other(format!("no signal {signal}")))?;
     Ok(rustix::process::pidfd_send_signal(handle, signal)?)
+}
+
+/// Waits until the process has ended; false when it has not within `patience`.
+#[must_use]
+pub fn ended(handle: &OwnedFd, patience: Duration) -> bool {
+    let timeout = Timespec {
+        tv_sec: patience.as_secs() as i64,
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    let mut fds = [PollFd::new(handle, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&timeout)), Ok(1))
 }
 
 fn to_pid(pid: u32) -> std::io::Result<Pid> {

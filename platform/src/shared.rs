@@ -14,7 +14,8 @@ use crate::{
     shm::{self, ShmError},
 };
 
-/// The variable that names the launcher's process id, which is part of every segment's name.
+/// The variable that names the process id of the launcher that began the instance, which is part of
+/// every segment's name; one that takes over goes on with it.
 pub const LAUNCHER_PID: &str = "UNDERSTUDY_LAUNCHER_PID";
 
 /// The shared memory of an instance, mapped until the process ends.

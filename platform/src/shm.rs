@@ -5,6 +5,7 @@
 //! the launcher, when the instance has ended.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     path::PathBuf,
     sync::atomic::AtomicU64,
@@ -23,7 +24,7 @@ pub enum ShmError {
     Room(String, usize, std::io::Error),
 }
 
-/// The name of a segment: the launcher's process id in it tells whether its instance still lives.
+/// The name of a segment: in it the process id of the launcher that began the instance.
 #[must_use]
 pub fn name(instance: &str, launcher: u32, what: &str) -> String {
     format!("understudy.{launcher}.{instance}.{what}")
@@ -113,10 +114,23 @@ pub fn unlink_all_of(launcher: u32) -> usize {
 
 /// Removes the segments of instances whose launcher and processes are all gone.
 pub fn unlink_stale() -> usize {
+    let used = launchers_with_segments_in_use();
     sweep(|pid| {
         let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        !command.starts_with("understudy")
+        !command.starts_with("understudy") && !used.contains(&pid)
     })
+}
+
+/// The launchers whose segments somebody has mapped: they may have died, and left the others playing.
+fn launchers_with_segments_in_use() -> BTreeSet<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let maps = processes.filter_map(|p| fs::read_to_string(p.path().join("maps")).ok());
+    let launcher = |line: &str| {
+        let (_, name) = line.split_once("/dev/shm/understudy.")?;
+        name.split('.').next()?.parse().ok()
+    };
+    maps.flat_map(|text| text.lines().filter_map(launcher).collect::<Vec<u32>>())
+        .collect()
 }
 
 fn sweep(stale: impl Fn(u32) -> bool) -> usize {

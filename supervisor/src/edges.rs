@@ -1,7 +1,6 @@
 //! The edges: launcher, control socket, links and time, each turned into events for the stack.
 
 use std::{
-    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +14,6 @@ use common::{
     options::Options,
 };
 use platform::{fd, link, link::LinkReceiver, say};
-use rustix::net::{RecvFlags, SendFlags};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -24,6 +22,7 @@ use tokio::{
 
 use crate::{
     event::{Event, PeerLink},
+    launcher::Keeper,
     stack::{CALM, Stack},
 };
 
@@ -47,19 +46,13 @@ const BUSY: Duration = Duration::from_micros(300);
 pub async fn run(options: &Options) -> Result<()> {
     let listener = fd::inherited_listener(fd::CONTROL)?;
     listener.set_nonblocking(true)?;
+    let launcher = Keeper::inherit(listener.try_clone()?.into())?;
     let listener = UnixListener::from_std(listener)?;
-    let packets = fd::inherited(fd::LAUNCHER)?;
-    let to_launcher = packets.try_clone()?;
     let (events, mut queue) = mpsc::channel(EVENTS);
-    let say = move |packet: &common::message::ToLauncher| {
-        let text = serde_json::to_vec(packet).unwrap_or_default();
-        rustix::net::send(&to_launcher, &text, SendFlags::NOSIGNAL)
-            .map(|_| ())
-            .map_err(Into::into)
-    };
-    let mut stack = Stack::begin(options, Box::new(say)).context("the supervisor cannot begin")?;
+    let mut stack =
+        Stack::begin(options, launcher.socket()).context("the supervisor cannot begin")?;
     let hearing = events.clone();
-    std::thread::spawn(move || hear_launcher(&packets, &hearing));
+    std::thread::spawn(move || launcher.keep(&hearing));
     tokio::spawn(answer_all(listener, events.clone()));
     let busy = Arc::new(AtomicBool::new(true));
     let (ticks, pace) = (events.clone(), Arc::clone(&busy));
@@ -85,27 +78,6 @@ fn tick(events: &mpsc::Sender<Event>, busy: &AtomicBool) {
         // A tick that finds the queue full is not missed.
         let _ = events.try_send(Event::Tick);
     }
-}
-
-/// The launcher's thread: turns its packets into events.
-fn hear_launcher(packets: &OwnedFd, events: &mpsc::Sender<Event>) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok((length, _)) =
-        rustix::net::recv(packets, buffer.as_mut_slice(), RecvFlags::empty())
-    {
-        let packet = buffer
-            .get(..length)
-            .and_then(|text| serde_json::from_slice(text).ok());
-        match packet {
-            Some(packet) => drop(events.blocking_send(Event::Launcher(packet))),
-            None if length == 0 => break,
-            None => say::line(
-                "supervisor",
-                "the launcher said something that is not understood",
-            ),
-        }
-    }
-    let _ = events.blocking_send(Event::LauncherGone);
 }
 
 async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {

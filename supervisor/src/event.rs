@@ -14,6 +14,10 @@ pub enum Event {
     Launcher(FromLauncher),
     /// The launcher is gone.
     LauncherGone,
+    /// Another one is there.
+    LauncherCame,
+    /// None could be started, for that reason.
+    NoLauncher(String),
     /// A peer has come.
     Linked(Introduction, PeerLink),
     /// A peer says something.

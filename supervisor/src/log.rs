@@ -4,8 +4,6 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::Path,
-    thread,
-    time::Duration,
 };
 
 use anyhow::Result;
@@ -17,8 +15,7 @@ use common::{
     units::{BlockIndex, Seq},
 };
 
-/// What was accepted is on the disk after this at the latest.
-const ON_DISK: Duration = Duration::from_millis(500);
+use crate::disk::Disk;
 
 /// More than the head of a log takes.
 const HEAD_BYTES: u64 = 4_096;
@@ -43,6 +40,7 @@ pub fn tell_torn(bytes: u64) {
 /// The log of the run in progress.
 pub struct CommandLog {
     file: File,
+    disk: Disk,
     offset: u64,
     /// The last command's number, and the highest token.
     seq: Seq,
@@ -65,6 +63,7 @@ impl CommandLog {
     ) -> io::Result<Self> {
         let file = File::create(path)?;
         let mut log = Self {
+            disk: Disk::keeping(&file, 0)?,
             file,
             offset: 0,
             seq: Seq(0),
@@ -84,7 +83,6 @@ impl CommandLog {
         });
         log.append(state.as_slice())?;
         log.file.sync_all()?;
-        log.keep_on_disk()?;
         Ok(log)
     }
 
@@ -121,30 +119,29 @@ impl CommandLog {
         if torn > 0 {
             file.set_len(offset)?;
         }
-        let log = Self {
+        Ok(Self {
+            disk: Disk::keeping(&file, offset)?,
             file,
             offset,
             seq,
             token,
             next_block,
             decided,
-        };
-        log.keep_on_disk()?;
-        Ok(log)
+        })
     }
 
-    /// Starts the thread that has the disk hold what is written, again and again: what a process has
-    /// written outlives it, but not the machine's power.
-    fn keep_on_disk(&self) -> io::Result<()> {
-        let file = self.file.try_clone()?;
-        thread::spawn(move || {
-            loop {
-                thread::sleep(ON_DISK);
-                // A disk that fails is told of by the writes.
-                let _ = file.sync_data();
-            }
-        });
-        Ok(())
+    /// Whether the disk holds all up to that length; if not, it will soon.
+    pub fn on_disk(&self, length: u64) -> bool {
+        let held = self.disk.held() >= length;
+        if !held {
+            self.disk.hurry();
+        }
+        held
+    }
+
+    /// How long it is, in bytes.
+    pub const fn length(&self) -> u64 {
+        self.offset
     }
 
     /// The last command's number.
@@ -209,6 +206,7 @@ impl CommandLog {
             return Err(why);
         }
         self.offset += bytes.len() as u64;
+        self.disk.written(self.offset);
         Ok(())
     }
 

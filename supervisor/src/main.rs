@@ -4,9 +4,11 @@
 //! One thread decides, event by event (`stack`); the edges wait for many things at once (`edges`).
 #![forbid(unsafe_code)]
 
+mod disk;
 mod edges;
 mod event;
 mod history;
+mod launcher;
 mod log;
 mod music;
 mod peers;

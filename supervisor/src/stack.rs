@@ -4,6 +4,7 @@
 mod answers;
 mod commands;
 mod inquest;
+mod launcher;
 mod replicas;
 mod services;
 
@@ -16,25 +17,30 @@ use anyhow::Result;
 use common::{
     inbox::Inbox,
     message::{
-        Answer, Child, Ending, Fault, FromLauncher, FromPeer, Introduction, SIGKILL, Service,
-        ToAudio, ToLauncher, ToWorker,
+        Answer, Ending, Fault, FromPeer, Introduction, SIGKILL, Service, ToAudio, ToLauncher,
+        ToWorker,
     },
     options::Options,
     stage::{Preference, Shape},
-    units::{BlockIndex, Incarnation, Seq, Slot},
+    units::{BlockIndex, Incarnation, Slot},
 };
 use failover::{
     blame::Death,
-    switch::{Action, Event as Fact, Seat, Supervision},
+    switch::{Action, Event as Fact, Supervision},
     trial::Trials,
 };
 use platform::{paths::Paths, say, shared::Shared};
 use tokio::sync::oneshot;
 
-use self::services::{Care, Cursor};
+use self::{
+    commands::Syncing,
+    launcher::Wanted,
+    services::{Care, Cursor},
+};
 use crate::{
     event::{Event, PeerLink},
     history::History,
+    launcher::ToLauncherSocket,
     music::Music,
     peers::Peers,
     workers::Watch,
@@ -50,11 +56,6 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// How long audio-out may take to write out what is left.
 const FINISH: Duration = Duration::from_secs(2);
 
-/// What a person has to know when the launcher has died.
-const ORPHANED: &str = "the launcher is gone: the music goes on, but whoever dies now is not started again; `understudy down`, then `understudy up --resume`";
-
-type Launcher = Box<dyn Fn(&ToLauncher) -> std::io::Result<()>>;
-
 /// Somebody who waits for a restart to be over.
 struct Waiting {
     service: Service,
@@ -65,7 +66,9 @@ struct Waiting {
 /// The stack.
 pub struct Stack {
     options: Options,
-    launcher: Launcher,
+    paths: Paths,
+    launcher: ToLauncherSocket,
+    parent: launcher::Parent,
     shared: Shared,
     shape: Shape,
     music: Music,
@@ -84,15 +87,13 @@ pub struct Stack {
     /// The last block whose difference was counted: both watches may come upon it.
     differing_at: BlockIndex,
     history: History,
-    syncs: Vec<(u64, Seq)>,
+    syncs: Vec<Syncing>,
     waiting: Vec<Waiting>,
     care: BTreeMap<Service, Care>,
     cursor: Cursor,
     /// Faults for who is being started.
     faults: Vec<(Service, Fault)>,
     announced: bool,
-    /// The launcher is gone: the music goes on, but who dies now is not started again.
-    orphaned: bool,
     finishing: Option<Instant>,
     ended: bool,
     trials: Trials,
@@ -104,7 +105,7 @@ impl Stack {
     ///
     /// # Errors
     /// When shared memory or the log cannot be used.
-    pub fn begin(options: &Options, launcher: Launcher) -> Result<Self> {
+    pub fn begin(options: &Options, launcher: ToLauncherSocket) -> Result<Self> {
         let paths = Paths::of(&options.instance)?;
         let adopted = Shared::open(&options.instance).ok();
         let begun = match adopted {
@@ -114,19 +115,21 @@ impl Stack {
         let (shared, music) = match begun {
             Ok(begun) => begun,
             Err(why) => {
-                launcher(&ToLauncher::Failed(format!("{why:#}")))?;
+                launcher.say(&ToLauncher::Failed(format!("{why:#}")))?;
                 return Err(why);
             }
         };
         let inbox = platform::shared::inbox(&options.instance)?;
-        launcher(&ToLauncher::List)?;
-        launcher(&ToLauncher::Alive)?;
+        launcher.say(&ToLauncher::List)?;
+        launcher.say(&ToLauncher::Alive)?;
         let now = Instant::now();
         let trial_life = shared.stage.trial().incarnation();
         shared.stage.keep_checkpoints(false);
         Ok(Self {
             options: options.clone(),
+            paths,
             launcher,
+            parent: launcher::Parent::default(),
             shape: shared.stage.shape(),
             shared,
             music,
@@ -149,7 +152,6 @@ impl Stack {
             cursor: Cursor::new(),
             faults: Vec::new(),
             announced: adopted.is_some(),
-            orphaned: false,
             finishing: None,
             ended: false,
             trials: Trials::new(trial_life.next()),
@@ -183,9 +185,10 @@ impl Stack {
         match event {
             Event::Tick => self.tick(),
             Event::Launcher(news) => self.hear_launcher(news),
-            Event::LauncherGone => {
-                self.orphaned = true;
-                say::line("supervisor", ORPHANED);
+            Event::LauncherGone => self.launcher_gone("the launcher is gone".into()),
+            Event::LauncherCame => self.launcher_came(),
+            Event::NoLauncher(why) => {
+                self.launcher_gone(format!("no launcher can be started ({why})"));
             }
             Event::Linked(who, link) => self.linked(&who, link),
             Event::Said(who, said) => self.hear_peer(&who, said),
@@ -251,102 +254,25 @@ impl Stack {
             Service::AudioOut => args.extend(["--sink".into(), self.options.sink.clone()]),
             Service::OscGateway | Service::Supervisor | Service::Trial => {}
         }
-        self.tell_launcher(&ToLauncher::Spawn {
+        self.ask_for(Wanted {
             service,
             incarnation,
             args,
         });
     }
 
-    fn spawn_trial(&self, incarnation: Incarnation, task: String) {
+    fn spawn_trial(&mut self, incarnation: Incarnation, task: String) {
         let mut args = vec!["--instance".into(), self.options.instance.clone()];
         args.extend(["--task".into(), task]);
         args.extend(["--incarnation".into(), incarnation.to_string()]);
-        self.tell_launcher(&ToLauncher::Spawn {
+        self.ask_for(Wanted {
             service: Service::Trial,
             incarnation,
             args,
         });
     }
 
-    fn tell_launcher(&self, what: &ToLauncher) {
-        if let Err(why) = (self.launcher)(what) {
-            say::line("supervisor", &format!("the launcher does not hear: {why}"));
-        }
-    }
-
-    // ---- the launcher ----
-
-    fn hear_launcher(&mut self, news: FromLauncher) {
-        match news {
-            FromLauncher::Children(children) => self.begin_supervision(&children),
-            FromLauncher::Spawned(child) if child.service != Service::Supervisor => {
-                self.peers.add(child);
-                self.inject_waiting(child.service);
-                self.end_if_condemned(child);
-            }
-            FromLauncher::Spawned(_) => {}
-            FromLauncher::SpawnFailed(service, incarnation, why) => {
-                say::line("supervisor", &format!("{service} cannot be started: {why}"));
-                self.gone(service, incarnation, 0, Ending::Exit(127));
-            }
-            FromLauncher::Died(child, ending) => {
-                self.gone(child.service, child.incarnation, child.pid, ending)
-            }
-            FromLauncher::Stop => self.finish(),
-        }
-    }
-
-    /// A worker may have been given up before it was there.
-    fn end_if_condemned(&self, child: Child) {
-        let Service::Worker(slot) = child.service else {
-            return;
-        };
-        let seat = self.supervision.as_ref().map(|s| s.seat(slot));
-        if matches!(seat, Some(Seat::Dying { incarnation, .. }) if incarnation == child.incarnation)
-        {
-            let _ = self.peers.signal(child.service, SIGKILL);
-        }
-    }
-
-    fn begin_supervision(&mut self, children: &[Child]) {
-        if self.supervision.is_some() {
-            return;
-        }
-        let mut living = [None, None];
-        for child in children
-            .iter()
-            .filter(|child| child.service != Service::Supervisor)
-        {
-            self.peers.add(*child);
-            if child.service == Service::Trial {
-                // Another supervisor's: what it was to find out is found out anew.
-                let _ = self.peers.signal(Service::Trial, SIGKILL);
-            } else if let Service::Worker(slot) = child.service {
-                living[slot.index()] = Some(child.incarnation);
-                self.watches[slot.index()] = Some(Watch::new(slot, child.incarnation));
-            } else if let Some(process) = self.peers.get(child.service, child.pid) {
-                process.up = self.announced;
-            }
-        }
-        let seated = Slot::ALL.map(|slot| self.shared.stage.slot(slot).incarnation());
-        let highest = living
-            .iter()
-            .flatten()
-            .chain(&seated)
-            .max()
-            .copied()
-            .unwrap_or_default();
-        let preference = self.shared.stage.preference();
-        let supervision = Supervision::adopt(self.now_us(), preference, living, highest.next());
-        self.supervision = Some(supervision);
-        self.fact(Fact::Tick, "start", None);
-        for service in [Service::AudioOut, Service::OscGateway] {
-            if !self.peers.processes.contains_key(&service) {
-                self.spawn(service, Incarnation::default());
-            }
-        }
-    }
+    // ---- deaths ----
 
     /// A process has ended.
     fn gone(&mut self, service: Service, incarnation: Incarnation, pid: u32, ending: Ending) {
@@ -400,6 +326,11 @@ impl Stack {
 
     fn tick(&mut self) {
         self.last_tick = Instant::now();
+        let pinging = self.last_ping.elapsed() >= services::PING;
+        if pinging {
+            self.last_ping = Instant::now();
+            self.ask_launcher();
+        }
         if self.supervision.is_none() {
             return;
         }
@@ -426,7 +357,7 @@ impl Stack {
                 &format!("the command log cannot be written: {why}"),
             );
         }
-        self.ping();
+        self.look_after_peers(pinging);
         self.answer_syncs();
         self.answer_restarts();
         self.start_services();
@@ -503,6 +434,9 @@ impl Stack {
         process.link = Some(link);
         process.unlinked = None;
         self.inject_waiting(who.service);
+        if who.service == Service::AudioOut && self.finishing.is_some() {
+            self.finish_audio();
+        }
     }
 
     /// It may just have died, which the launcher will report; if it lives on, it is deaf.
@@ -546,9 +480,17 @@ impl Stack {
             return;
         }
         self.finishing = Some(Instant::now());
-        match self.peers.audio() {
-            Some(audio) => drop(audio.send(ToAudio::Finish)),
-            None => self.conclude(),
+        if self.peers.processes.contains_key(&Service::AudioOut) {
+            self.finish_audio();
+        } else {
+            self.conclude();
+        }
+    }
+
+    /// Has audio-out write out what is left; if it is not linked, it is told once it is.
+    fn finish_audio(&self) {
+        if let Some(audio) = self.peers.audio() {
+            let _ = audio.send(ToAudio::Finish);
         }
     }
 
@@ -568,13 +510,6 @@ impl Stack {
             );
         }
         self.tell_launcher(&ToLauncher::Finished);
-        if self.orphaned {
-            // Nobody else will.
-            let services: Vec<Service> = self.peers.processes.keys().copied().collect();
-            for service in services {
-                let _ = self.peers.signal(service, SIGKILL);
-            }
-        }
         self.ended = true;
     }
 }

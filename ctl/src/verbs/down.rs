@@ -2,21 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use common::message::{Answer, Request};
-use platform::control::{self, ControlError};
+use common::message::Service;
+use platform::living;
+use rustix::process::Pid;
 use serde_json::json;
 
 use crate::{Context, failure::Failure, launcher, output};
 
-/// How long a supervisor may take to end what is left.
+/// How long all of it may take, another launcher's start included.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(context: &Context) -> Result<(), Failure> {
     let name = &context.paths.instance;
-    match launcher::find(&context.paths) {
-        Some(pid) => launcher::end(pid, || false)?,
-        None => end_orphans(context)?,
-    }
+    end(context)?;
     if context.json {
         output::value(&json!({ "instance": name, "stopped": true }));
     } else {
@@ -25,26 +23,39 @@ pub(crate) fn run(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The launcher was killed, and the others play on: their supervisor ends them.
-fn end_orphans(context: &Context) -> Result<(), Failure> {
-    let name = &context.paths.instance;
-    let begun = Instant::now();
+/// Ends the stack. Where its launcher was killed, the supervisor starts another, which is then asked;
+/// where both are gone, whoever plays on is ended.
+pub(crate) fn end(context: &Context) -> Result<(), Failure> {
+    let (paths, name) = (&context.paths, &context.paths.instance);
     let mut there = false;
+    let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        match control::ask(&context.paths, &Request::Stop, PATIENCE) {
-            Err(ControlError::NotRunning(_)) if there => return Ok(()),
-            Err(ControlError::NotRunning(_)) => {
-                return Err(Failure::absent(format!(
-                    "no instance \"{name}\" is running: nothing to stop"
-                )));
-            }
-            Ok(Answer::No(why)) => return Err(Failure::no(why)),
-            // It ends, and may do so before it has answered.
-            Ok(Answer::Ok(_)) | Err(_) => there = true,
+        if let Some(pid) = living::launcher(paths).and_then(to_pid) {
+            there = true;
+            launcher::end(pid, || false)?;
+        }
+        let left = living::of(paths);
+        if left.is_empty() {
+            break;
+        }
+        if !left.iter().any(|l| l.child.service == Service::Supervisor) {
+            there |= living::end_all(paths) > 0;
+            let _ = std::fs::remove_dir_all(&paths.runtime);
+            break;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Err(Failure::no(format!(
-        "the instance \"{name}\" does not end; see `understudy log --instance {name}`"
-    )))
+    match (there, begun.elapsed() < PATIENCE) {
+        (true, true) => Ok(()),
+        (false, true) => Err(Failure::absent(format!(
+            "no instance \"{name}\" is running: nothing to stop"
+        ))),
+        (_, false) => Err(Failure::no(format!(
+            "the instance \"{name}\" does not end; see `understudy log --instance {name}`"
+        ))),
+    }
+}
+
+fn to_pid(pid: u32) -> Option<Pid> {
+    Pid::from_raw(pid.try_into().ok()?)
 }

@@ -53,7 +53,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 /// Nothing wrong if the instance is still there.
 fn hung_up(paths: &platform::paths::Paths, failure: Failure) -> Result<(), Failure> {
     let said_no = !failure.text.starts_with("the supervisor did not answer");
-    if said_no || crate::launcher::find(paths).is_none() {
+    if said_no || platform::living::launcher(paths).is_none() {
         return Err(failure);
     }
     Ok(())

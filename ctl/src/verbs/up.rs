@@ -25,6 +25,7 @@ use common::{
     options::Options,
 };
 use engine::{Config, Engine, patch::Patch};
+use platform::living;
 use rustix::{fs::Access, process::Pid};
 use serde_json::{Value, json};
 
@@ -32,10 +33,15 @@ use crate::{
     Context, asking,
     failure::Failure,
     launcher, output,
-    verbs::status::{minutes, played_seconds},
+    verbs::{
+        down,
+        status::{minutes, played_seconds},
+    },
 };
 
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
+/// How long it may take until there is another launcher.
+const NEXT_LAUNCHER: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -204,17 +210,24 @@ fn check_wav(path: &str) -> Result<String, Failure> {
 fn stay(context: &Context, mut child: Child, stop: &AtomicBool) -> Result<(), Failure> {
     let mut shown = StatusLine::new(context.json);
     let mut next = Instant::now();
+    // Since when there has been no launcher; the supervisor starts another when one dies.
+    let mut missing: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
-        if let Ok(Some(status)) = child.try_wait() {
-            shown.end();
-            return if status.success() {
-                Ok(())
-            } else {
-                Err(Failure::no(format!(
-                    "the stack has ended ({status}): see {}",
-                    context.paths.text_log().display()
-                )))
-            };
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => {
+                shown.end();
+                return Ok(());
+            }
+            Ok(Some(status)) if living::launcher(&context.paths).is_none() => {
+                if missing.get_or_insert_with(Instant::now).elapsed() > NEXT_LAUNCHER {
+                    shown.end();
+                    return Err(Failure::no(format!(
+                        "the stack has ended, its launcher having gone ({status}): see {}",
+                        context.paths.text_log().display()
+                    )));
+                }
+            }
+            _ => missing = None,
         }
         if Instant::now() >= next {
             next = Instant::now() + STATUS_PERIOD;
@@ -227,9 +240,13 @@ fn stay(context: &Context, mut child: Child, stop: &AtomicBool) -> Result<(), Fa
         thread::sleep(Duration::from_millis(50));
     }
     shown.end();
-    launcher::end(Pid::from_child(&child), || {
-        matches!(child.try_wait(), Ok(Some(_)))
-    })?;
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        down::end(context)?;
+    } else {
+        launcher::end(Pid::from_child(&child), || {
+            matches!(child.try_wait(), Ok(Some(_)))
+        })?;
+    }
     if !context.json {
         output::line("stopped");
     }

@@ -21,13 +21,6 @@ impl Stack {
             Request::Status => Answer::Ok(self.status()),
             Request::Restart(target) => return self.restart(target, answer),
             Request::Inject(fault, target) => self.inject(fault, target),
-            Request::Stop if self.orphaned => {
-                self.finish();
-                Answer::Ok("it ends".into())
-            }
-            Request::Stop => {
-                Answer::No("the launcher ends the stack; use `understudy down`".into())
-            }
             Request::PatchShow => {
                 Answer::Ok(serde_json::from_str(&self.music.patch_json()).unwrap_or_default())
             }

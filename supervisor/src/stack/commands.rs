@@ -10,10 +10,18 @@ use failover::switch::Seat;
 use super::Stack;
 use crate::event::PeerLink;
 
+/// A sync that waits: for every ready worker to have applied the commands up to `seq`, and for the disk
+/// to hold the log up to `length`, so that what is acknowledged outlives the machine's power too.
+pub struct Syncing {
+    token: u64,
+    seq: Seq,
+    length: u64,
+}
+
 impl Stack {
     pub(super) fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
         let mut outcomes = Vec::with_capacity(submissions.len());
-        let mut events = Vec::new();
+        let (mut events, mut syncs) = (Vec::new(), Vec::new());
         for (token, submission) in submissions {
             match submission {
                 // Handed in again by a gateway that did not live to hear the outcome, or that heard
@@ -27,7 +35,7 @@ impl Stack {
                 Submission::Event { .. } => outcomes.push((token, Outcome::Stale)),
                 Submission::Sync => {
                     let seq = Seq(self.music.log.seq().0 + events.len() as u64);
-                    self.syncs.push((token, seq));
+                    syncs.push((token, seq));
                 }
                 Submission::Status => {
                     outcomes.push((token, Outcome::Text(self.status().to_string())))
@@ -49,6 +57,11 @@ impl Stack {
                 }
             }
         }
+        let length = self.music.log.length();
+        let syncs = syncs
+            .into_iter()
+            .map(|(token, seq)| Syncing { token, seq, length });
+        self.syncs.extend(syncs);
         outcomes.sort_by_key(|(token, _)| *token);
         if !outcomes.is_empty() {
             self.tell_gateway(who.pid, outcomes);
@@ -98,13 +111,14 @@ impl Stack {
         else {
             return;
         };
+        let log = &self.music.log;
         let done: Vec<_> = self
             .syncs
-            .extract_if(.., |(_, seq)| *seq <= applied)
+            .extract_if(.., |sync| sync.seq <= applied && log.on_disk(sync.length))
             .collect();
         let outcomes: Vec<_> = done
             .into_iter()
-            .map(|(token, _)| (token, Outcome::Synced))
+            .map(|sync| (sync.token, Outcome::Synced))
             .collect();
         let gateway = self.peers.processes.get(&Service::OscGateway);
         if let Some(pid) = gateway

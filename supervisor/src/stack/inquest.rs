@@ -51,6 +51,7 @@ impl Findings {
 pub fn death(ending: Ending) -> Death {
     match ending {
         Ending::Signal(SIGKILL | SIGTERM | SIGSTOP | SIGCONT) => Death::Outside,
+        Ending::Unseen => Death::Unseen,
         Ending::Exit(exit::OVERRULED) => Death::Overruled,
         Ending::Signal(_) | Ending::Exit(_) => Death::OwnMaking,
     }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use common::{
-    message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToLauncher, ToWorker},
+    message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToWorker},
     stage::AudioState,
     units::{BlockIndex, Incarnation, Slot},
 };
@@ -17,7 +17,7 @@ use crate::event::PeerLink;
 /// A peer that takes nothing for so long is a failed peer.
 const TAKES_NOTHING: Duration = Duration::from_millis(250);
 /// How often a peer has to show that it reads its channel, and how long it may be silent.
-const PING: Duration = Duration::from_millis(250);
+pub const PING: Duration = Duration::from_millis(250);
 const SILENT: Duration = Duration::from_millis(1_500);
 /// A process that has not come to talk for so long does not come; opening a device takes seconds.
 const COMES: Duration = Duration::from_secs(15);
@@ -154,9 +154,7 @@ impl Stack {
                 ));
             }
         }
-        if self.orphaned {
-            lines.push(super::ORPHANED.into());
-        }
+        lines.extend(self.launcher_complaint());
         if self.shared.stage.audio_state() == AudioState::Waiting {
             lines.push(format!("nothing is played: {}", self.sink));
         }
@@ -168,13 +166,8 @@ impl Stack {
         lines
     }
 
-    /// Asks everybody to show that they listen, and ends who does not.
-    pub(super) fn ping(&mut self) {
-        let pinging = self.last_ping.elapsed() >= PING;
-        if pinging {
-            self.last_ping = Instant::now();
-            self.tell_launcher(&ToLauncher::Alive);
-        }
+    /// Ends whoever does not listen; `pinging` asks everybody to show that they do.
+    pub(super) fn look_after_peers(&mut self, pinging: bool) {
         let mut deaf = Vec::new();
         for (service, process) in &self.peers.processes {
             let is_deaf = match &process.link {

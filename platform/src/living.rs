@@ -1,0 +1,193 @@
+//! The living processes of an instance, found by what they were started with: for whoever comes when
+//! their launcher has died.
+
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{
+    message::{Child, SIGKILL, Service},
+    options::VARIABLE,
+    units::{Incarnation, Slot},
+};
+
+use crate::{paths::Paths, pidfd, shared::LAUNCHER_PID, shm};
+
+/// The variable that is the same in all processes of an instance, and in no other process.
+pub const MARK: &str = "TMPDIR";
+
+/// A process that lives.
+pub struct Living {
+    /// What it is.
+    pub child: Child,
+    /// The options of its instance, as JSON.
+    pub options: String,
+    /// The launcher that began the instance.
+    pub first_launcher: u32,
+}
+
+/// The kernel keeps so much of a process's name.
+const NAME_CHARS: usize = 15;
+/// Whom a launcher was starting when it died has begun its own program by then.
+const BORN: Duration = Duration::from_millis(100);
+/// The launcher's program.
+pub const LAUNCHER: &str = "understudy-launcher";
+
+/// The process id of the instance's launcher, while it lives.
+///
+/// The lock names it; since a stale one may name a stranger, the process's name is looked at.
+#[must_use]
+pub fn launcher(paths: &Paths) -> Option<u32> {
+    let text = fs::read_to_string(paths.lock()).ok()?;
+    let pid = text.split_whitespace().next()?.parse().ok()?;
+    is_launcher(pid).then_some(pid)
+}
+
+/// True while that process is a launcher and no zombie.
+#[must_use]
+pub fn is_launcher(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // PID (NAME) STATE …
+    let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
+        return false;
+    };
+    let state = stat[close + 1..].trim_start().chars().next();
+    stat[open + 1..close] == LAUNCHER[..NAME_CHARS] && !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// Ends the instance's launcher at once; the supervisor starts another.
+pub fn end_launcher(paths: &Paths) {
+    if let Some(handle) = launcher(paths).and_then(|pid| pidfd::open(pid).ok()) {
+        let _ = pidfd::signal(&handle, SIGKILL);
+    }
+}
+
+/// As [`of`], for a launcher that comes after another: waits for whom that one was starting when it
+/// died, who still looks like it.
+#[must_use]
+pub fn of_with_unborn(paths: &Paths) -> Vec<Living> {
+    let limit = Instant::now() + BORN;
+    let options = std::env::var(VARIABLE).unwrap_or_default();
+    let mark = format!("{VARIABLE}={options}");
+    let unborn = |pid: u32| pid != std::process::id() && is_launcher(pid) && has(pid, &mark);
+    while processes().any(unborn) && Instant::now() < limit {
+        thread::sleep(Duration::from_millis(1));
+    }
+    of(paths)
+}
+
+/// All of the instance but its launcher.
+#[must_use]
+pub fn of(paths: &Paths) -> Vec<Living> {
+    let mark = format!("{MARK}={}", paths.ipc().display());
+    let marked = processes().filter(|pid| has(*pid, &mark));
+    marked.filter_map(living).collect()
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether that process was started with that variable, `NAME=VALUE`.
+fn has(pid: u32, variable: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment
+        .split(|b| *b == 0)
+        .any(|v| v == variable.as_bytes())
+}
+
+/// Ends all of the instance and removes its shared memory; returns how many there were.
+#[must_use]
+pub fn end_all(paths: &Paths) -> usize {
+    let mut ended = 0;
+    // Again, until a round finds nobody: who is ended may just have started somebody.
+    loop {
+        let found = of(paths);
+        if found.is_empty() {
+            return ended;
+        }
+        for Living { child, .. } in &found {
+            if let Ok(handle) = pidfd::open(child.pid) {
+                let _ = pidfd::signal(&handle, SIGKILL);
+                ended += usize::from(pidfd::ended(&handle, Duration::from_secs(2)));
+            }
+        }
+        for Living { first_launcher, .. } in found {
+            shm::unlink_all_of(first_launcher);
+        }
+    }
+}
+
+fn living(pid: u32) -> Option<Living> {
+    let process = Path::new("/proc").join(pid.to_string());
+    let environment = fs::read(process.join("environ")).ok()?;
+    let variables = || environment.split(|b| *b == 0);
+    let value = |name: &str| {
+        let text = variables().find_map(|v| v.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+        String::from_utf8(text?.to_vec()).ok()
+    };
+    let line = fs::read(process.join("cmdline")).ok()?;
+    let words: Vec<&str> = line
+        .split(|b| *b == 0)
+        .filter_map(|word| std::str::from_utf8(word).ok())
+        .collect();
+    let (service, incarnation) = role(&words)?;
+    Some(Living {
+        child: Child {
+            service,
+            incarnation,
+            pid,
+        },
+        options: value(VARIABLE)?,
+        first_launcher: value(LAUNCHER_PID)?.parse().ok()?,
+    })
+}
+
+/// What a command line makes of a process.
+fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
+    let program = Path::new(words.first()?).file_name()?.to_str()?;
+    let value = |name: &str| {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1)?.parse::<u64>().ok()
+    };
+    let service = match program {
+        "understudy-supervisor" => Service::Supervisor,
+        "understudy-osc-gateway" => Service::OscGateway,
+        "understudy-audio-out" => Service::AudioOut,
+        "understudy-worker" => match value("--slot") {
+            None => Service::Trial,
+            Some(0) => Service::Worker(Slot::Zero),
+            Some(_) => Service::Worker(Slot::One),
+        },
+        _ => return None,
+    };
+    let incarnation = value("--incarnation").unwrap_or_default();
+    Some((service, Incarnation(incarnation)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_tells_the_role() {
+        let worker = [
+            "/a/b/understudy-worker",
+            "--slot",
+            "1",
+            "--incarnation",
+            "7",
+        ];
+        let expected = Some((Service::Worker(Slot::One), Incarnation(7)));
+        assert_eq!(role(&worker), expected);
+        let trial = ["understudy-worker", "--task", "x", "--incarnation", "3"];
+        assert_eq!(role(&trial), Some((Service::Trial, Incarnation(3))));
+        assert_eq!(role(&["understudy-launcher"]), None);
+        assert_eq!(role(&["sleep", "1"]), None);
+        assert_eq!(role(&[]), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! Has the disk hold what is written into a file: what a process has written outlives it, but not the
+//! machine's power. A thread of its own waits for the disk, so that nobody else does; whoever has
+//! promised something asks how far it has come.
+
+use std::{
+    fs::File,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError, SyncSender},
+    },
+    thread,
+    time::Duration,
+};
+
+/// What is written is on the disk after this at the latest, where nobody asks for it sooner.
+const AT_THE_LATEST: Duration = Duration::from_millis(500);
+
+/// The way to the thread.
+pub struct Disk {
+    file: Arc<FileOnDisk>,
+    hurry: SyncSender<()>,
+}
+
+struct FileOnDisk {
+    file: File,
+    /// So many bytes have been written, and so many of them the disk holds.
+    written: AtomicU64,
+    held: AtomicU64,
+}
+
+impl Disk {
+    /// Starts the thread; `written` bytes stand in the file already.
+    ///
+    /// # Errors
+    /// When the file cannot be opened a second time.
+    pub fn keeping(file: &File, written: u64) -> io::Result<Self> {
+        let file = Arc::new(FileOnDisk {
+            file: file.try_clone()?,
+            written: written.into(),
+            held: 0.into(),
+        });
+        let (hurry, hurried) = mpsc::sync_channel(1);
+        let own = Arc::clone(&file);
+        thread::spawn(move || {
+            let mut failed = false;
+            while hurried.recv_timeout(AT_THE_LATEST) != Err(RecvTimeoutError::Disconnected) {
+                let kept = own.keep();
+                if let Err(why) = &kept
+                    && !failed
+                {
+                    let text = format!("the disk does not hold the command log: {why}");
+                    platform::say::line("supervisor", &text);
+                }
+                failed = kept.is_err();
+            }
+        });
+        Ok(Self { file, hurry })
+    }
+
+    /// Says how many bytes have been written.
+    pub fn written(&self, bytes: u64) {
+        self.file.written.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes the disk holds.
+    pub fn held(&self) -> u64 {
+        self.file.held.load(Ordering::Relaxed)
+    }
+
+    /// Does not let the thread wait until it is time; never waits itself.
+    pub fn hurry(&self) {
+        // Full: it has been asked already.
+        let _ = self.hurry.try_send(());
+    }
+}
+
+impl FileOnDisk {
+    fn keep(&self) -> io::Result<()> {
+        let written = self.written.load(Ordering::Relaxed);
+        if written != self.held.load(Ordering::Relaxed) {
+            self.file.sync_data()?;
+            self.held.store(written, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, time::Instant};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_held_once_it_is_asked_for_and_by_itself_in_time() {
+        let mut file = tempfile::tempfile().unwrap();
+        let disk = Disk::keeping(&file, 0).unwrap();
+        for (bytes, hurry) in [(3, true), (6, false)] {
+            file.write_all(b"abc").unwrap();
+            disk.written(bytes);
+            let limit = Instant::now() + Duration::from_secs(20);
+            while disk.held() < bytes {
+                assert!(Instant::now() < limit);
+                if hurry {
+                    disk.hurry();
+                }
+                thread::yield_now();
+            }
+            assert_eq!(disk.held(), bytes);
+        }
+    }
+}

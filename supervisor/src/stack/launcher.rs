@@ -1,0 +1,213 @@
+//! What the launcher says, and what is done when there is another one: what each side knows of the
+//! processes is brought together again.
+
+use common::{
+    message::{Child, Ending, FromLauncher, SIGKILL, Service, ToLauncher},
+    units::{Incarnation, Slot},
+};
+use failover::switch::{Event as Fact, Seat, Supervision};
+use platform::{living, say};
+
+use super::Stack;
+use crate::workers::Watch;
+
+/// A launcher that has left so many questions unanswered hangs; one is put every 250 ms. Counted,
+/// not timed: a supervisor that was frozen itself has put none. Soon, since meanwhile nobody is
+/// started again; to end one that was merely slow costs no more than starting another.
+const UNANSWERED: u32 = 4;
+
+/// A process that is to be started.
+pub struct Wanted {
+    pub service: Service,
+    pub incarnation: Incarnation,
+    pub args: Vec<String>,
+}
+
+/// What is known of the launcher.
+#[derive(Default)]
+pub struct Parent {
+    /// Questions whether it is there, since its last answer.
+    silent: u32,
+    /// What it has been asked for and has not started yet.
+    asked: Vec<Wanted>,
+    /// What the launcher before it had been asked for; until it is known what has become of that.
+    unanswered: Vec<Wanted>,
+    /// Why there is none.
+    missing: Option<String>,
+}
+
+impl Stack {
+    pub(super) fn tell_launcher(&self, what: &ToLauncher) {
+        if let Err(why) = self.launcher.say(what)
+            && !matches!(what, ToLauncher::Alive)
+        {
+            say::line("supervisor", &format!("the launcher does not hear: {why}"));
+        }
+    }
+
+    /// Shows the launcher that we live, and asks it whether it does.
+    pub(super) fn ask_launcher(&mut self) {
+        self.tell_launcher(&ToLauncher::Alive);
+        self.parent.silent += 1;
+        if self.parent.silent > UNANSWERED {
+            self.parent.silent = 0;
+            say::line("supervisor", "the launcher hangs; it is ended");
+            living::end_launcher(&self.paths);
+        }
+    }
+
+    /// There is no launcher: nobody can be started.
+    pub(super) fn launcher_gone(&mut self, why: String) {
+        say::line("supervisor", &format!("{why}; another one is started"));
+        self.parent.missing = Some(why);
+    }
+
+    /// There is another launcher, which knows nothing of what was asked of the one before.
+    pub(super) fn launcher_came(&mut self) {
+        let mut unanswered = std::mem::take(&mut self.parent.unanswered);
+        unanswered.append(&mut self.parent.asked);
+        self.parent.unanswered = unanswered;
+        self.parent.silent = 0;
+        self.tell_launcher(&ToLauncher::List);
+    }
+
+    /// What a person has to know of the launcher.
+    pub(super) fn launcher_complaint(&self) -> Option<String> {
+        let why = self.parent.missing.as_ref()?;
+        Some(format!(
+            "{why}: the music goes on, but whoever dies now is started again only once there is another launcher"
+        ))
+    }
+
+    pub(super) fn hear_launcher(&mut self, news: FromLauncher) {
+        match news {
+            FromLauncher::Alive => self.parent.silent = 0,
+            FromLauncher::Children(children) if self.supervision.is_none() => {
+                self.begin_supervision(&children);
+            }
+            FromLauncher::Children(children) => {
+                self.parent.missing = None;
+                self.compare(&children);
+            }
+            FromLauncher::Spawned(child) => self.spawned(child),
+            FromLauncher::SpawnFailed(service, incarnation, why) => {
+                self.parent.answered(service, incarnation);
+                say::line("supervisor", &format!("{service} cannot be started: {why}"));
+                self.gone(service, incarnation, 0, Ending::Exit(127));
+            }
+            FromLauncher::Died(child, ending) => {
+                self.gone(child.service, child.incarnation, child.pid, ending);
+            }
+            FromLauncher::Stop => self.finish(),
+        }
+    }
+
+    fn begin_supervision(&mut self, children: &[Child]) {
+        let mut living = [None, None];
+        for child in children
+            .iter()
+            .filter(|child| child.service != Service::Supervisor)
+        {
+            self.peers.add(*child);
+            if child.service == Service::Trial {
+                // Another supervisor's: what it was to find out is found out anew.
+                let _ = self.peers.signal(Service::Trial, SIGKILL);
+            } else if let Service::Worker(slot) = child.service {
+                living[slot.index()] = Some(child.incarnation);
+                self.watches[slot.index()] = Some(Watch::new(slot, child.incarnation));
+            } else if let Some(process) = self.peers.get(child.service, child.pid) {
+                process.up = self.announced;
+            }
+        }
+        let seated = Slot::ALL.map(|slot| self.shared.stage.slot(slot).incarnation());
+        let highest = living
+            .iter()
+            .flatten()
+            .chain(&seated)
+            .max()
+            .copied()
+            .unwrap_or_default();
+        let preference = self.shared.stage.preference();
+        let supervision = Supervision::adopt(self.now_us(), preference, living, highest.next());
+        self.supervision = Some(supervision);
+        self.fact(Fact::Tick, "start", None);
+        for service in [Service::AudioOut, Service::OscGateway] {
+            if !self.peers.processes.contains_key(&service) {
+                self.spawn(service, Incarnation::default());
+            }
+        }
+    }
+
+    /// Has a process started.
+    pub(super) fn ask_for(&mut self, wanted: Wanted) {
+        self.tell_launcher(&ToLauncher::Spawn {
+            service: wanted.service,
+            incarnation: wanted.incarnation,
+            args: wanted.args.clone(),
+        });
+        self.parent.asked.push(wanted);
+    }
+
+    /// A process is there.
+    fn spawned(&mut self, child: Child) {
+        if self.parent.answered(child.service, child.incarnation) {
+            self.peers.add(child);
+            self.inject_waiting(child.service);
+            self.end_if_condemned(child);
+        }
+    }
+
+    /// A worker may have been given up before it was there.
+    fn end_if_condemned(&self, child: Child) {
+        let Service::Worker(slot) = child.service else {
+            return;
+        };
+        let seat = self.supervision.as_ref().map(|s| s.seat(slot));
+        if matches!(seat, Some(Seat::Dying { incarnation, .. }) if incarnation == child.incarnation)
+        {
+            let _ = self.peers.signal(child.service, SIGKILL);
+        }
+    }
+
+    /// Brings what is known together with what another launcher has found.
+    fn compare(&mut self, found: &[Child]) {
+        let is_found = |pid: u32| found.iter().any(|child| child.pid == pid);
+        let processes = self.peers.processes.iter();
+        let missing: Vec<Child> = processes
+            .filter(|(_, process)| !is_found(process.pid))
+            .map(|(service, process)| Child {
+                service: *service,
+                incarnation: process.incarnation,
+                pid: process.pid,
+            })
+            .collect();
+        let unanswered = std::mem::take(&mut self.parent.unanswered);
+        for child in missing {
+            self.gone(child.service, child.incarnation, child.pid, Ending::Unseen);
+        }
+        for wanted in unanswered {
+            let is_wanted = |child: &&Child| {
+                (child.service, child.incarnation) == (wanted.service, wanted.incarnation)
+            };
+            match found.iter().find(is_wanted) {
+                Some(child) => {
+                    self.parent.asked.push(wanted);
+                    self.spawned(*child);
+                }
+                None => self.ask_for(wanted),
+            }
+        }
+    }
+}
+
+impl Parent {
+    /// Whether such a process was asked for; it is no longer.
+    fn answered(&mut self, service: Service, incarnation: Incarnation) -> bool {
+        let asked = [&mut self.asked, &mut self.unanswered];
+        asked.into_iter().any(|list| {
+            let is_it = |w: &Wanted| (w.service, w.incarnation) == (service, incarnation);
+            let place = list.iter().position(is_it);
+            place.map(|place| list.remove(place)).is_some()
+        })
+    }
+}
