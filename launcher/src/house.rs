@@ -39,8 +39,9 @@ const SILENT: Duration = Duration::from_secs(3);
 const FIRST_WORD: Duration = Duration::from_secs(60);
 /// A supervisor that ends sooner than this after its start is started again only after a pause.
 const HASTY: Duration = Duration::from_millis(200);
-/// Room for datagrams while the gateway is busy or being replaced; the system's default holds 256.
-const OSC_BYTES: usize = 4 << 20;
+/// Room for datagrams while the gateway is busy or being replaced, some 40,000 where all of it is granted:
+/// 0.2 s of the heaviest flood seen. The system's default holds 256.
+const OSC_BYTES: usize = 16 << 20;
 /// What an `up` is told that found an instance without launcher and supervisor.
 const TAKEN_OVER: &str =
     "the instance was playing without a launcher: it plays on, with the options that it had";

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 /// Senders that are told apart, at the most; beyond them the one with the most left is forgotten.
 const SENDERS_MAX: usize = 1_024;
 
-/// One allowance for each sender: so many a second, as many at once. The generic cell rate
+/// One allowance for each sender: so many a second. The generic cell rate
 /// algorithm (ITU-T I.371): all that is kept of a sender is when its allowance is whole again.
 #[derive(Debug)]
 pub struct Rates {
@@ -24,10 +24,10 @@ impl Rates {
     }
 
     /// Whether the sender may do it once more at that moment, counted from any moment that stays the
-    /// same; if so, it has.
-    pub fn allow(&mut self, sender: SocketAddr, now: Duration) -> bool {
+    /// same; if so, it has. `at_once` is the time whose allowance it may use up at once.
+    pub fn allow(&mut self, sender: SocketAddr, now: Duration, at_once: Duration) -> bool {
         let whole = self.whole.get(&sender).copied().unwrap_or_default();
-        let allowed = whole.max(now) + self.each <= now + Duration::from_secs(1);
+        let allowed = whole.max(now) + self.each <= now + at_once;
         if allowed {
             self.charge(sender, 1, now);
         }
@@ -51,12 +51,16 @@ impl Rates {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn sender(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
     fn allowed(rates: &mut Rates, sender: SocketAddr, tries: u32, now: Duration) -> usize {
-        (0..tries).filter(|_| rates.allow(sender, now)).count()
+        (0..tries)
+            .filter(|_| rates.allow(sender, now, SECOND))
+            .count()
     }
 
     #[test]
@@ -75,14 +79,30 @@ mod tests {
     }
 
     #[test]
+    fn less_may_be_allowed_at_once() {
+        let mut rates = Rates::new(100);
+        let (now, quarter) = (SECOND, SECOND / 4);
+        let tries = |rates: &mut Rates, now| {
+            (0..100)
+                .filter(|_| rates.allow(sender(1), now, quarter))
+                .count()
+        };
+        assert_eq!(tries(&mut rates, now), 25);
+        assert_eq!(tries(&mut rates, now + quarter), 25);
+        // Who has used up more than that already waits until it is made good.
+        assert_eq!(allowed(&mut rates, sender(1), 200, now + quarter), 75);
+        assert_eq!(tries(&mut rates, now + 3 * quarter), 0);
+    }
+
+    #[test]
     fn the_number_of_senders_is_bounded_and_the_busiest_is_not_forgotten() {
         let mut rates = Rates::new(100);
         let now = Duration::from_secs(1);
         assert_eq!(allowed(&mut rates, sender(1), 200, now), 100);
         for port in 2..5_000 {
-            assert!(rates.allow(sender(port), now));
+            assert!(rates.allow(sender(port), now, SECOND));
         }
         assert_eq!(rates.whole.len(), SENDERS_MAX);
-        assert!(!rates.allow(sender(1), now));
+        assert!(!rates.allow(sender(1), now, SECOND));
     }
 }

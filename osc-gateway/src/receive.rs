@@ -36,8 +36,14 @@ use crate::{
 
 /// Datagrams in a turn, at the most: the supervisor's words must not starve.
 const TURN: u64 = 256;
-/// Messages of one sender in a second, at the most, and at once; the others' share is theirs.
+/// Messages of one sender in a second, at the most; the others' share is theirs.
 const MESSAGES_A_SECOND: u32 = 100_000;
+/// The time whose messages a sender may send at once, and how much of it while the kernel's queue is
+/// fuller than [`CROWDED`]: then whoever sends more than it may has filled it, and gives way before
+/// everybody's datagrams are dropped.
+const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE_IN_A_CROWD: Duration = Duration::from_millis(250);
+const CROWDED: f32 = 0.25;
 /// Refusals that one sender is told of in a second; all are counted.
 const FAILS_A_SECOND: u32 = 200;
 /// A log line this often at the most.
@@ -76,6 +82,7 @@ pub async fn serve(
         next: inbox.head(),
         link: None,
         messages: Rates::new(MESSAGES_A_SECOND),
+        at_once: AT_ONCE,
         fails: Rates::new(FAILS_A_SECOND),
         start: Instant::now(),
         logged: Instant::now(),
@@ -115,6 +122,7 @@ struct Server {
     next: u64,
     link: Option<(LinkSender<FromPeer>, Arc<AtomicBool>)>,
     messages: Rates,
+    at_once: Duration,
     /// Refusals that senders are told of.
     fails: Rates,
     start: Instant,
@@ -128,6 +136,10 @@ struct Server {
 impl Server {
     /// Takes what has arrived into the inbox, as long as there is room.
     fn receive(&mut self, socket: &UdpSocket) -> Result<(), ServeError> {
+        self.at_once = match inbox::fullness(socket) > CROWDED {
+            true => AT_ONCE_IN_A_CROWD,
+            false => AT_ONCE,
+        };
         let received = socket.try_io(Interest::READABLE, || {
             let mut received = inbox::receive(socket, &self.inbox)?;
             while self.has_room() && received < TURN {
@@ -190,7 +202,7 @@ impl Server {
 
     /// Hands the next datagram on, unless its sender has sent too many.
     fn understand(&mut self, sender: SocketAddr, bytes: &[u8], now: Duration) {
-        if self.messages.allow(sender, now) {
+        if self.messages.allow(sender, now, self.at_once) {
             let messages = self.gateway.datagram(self.next, sender, bytes);
             let more = u32::try_from(messages.saturating_sub(1)).unwrap_or(u32::MAX);
             self.messages.charge(sender, more, now);
@@ -258,7 +270,7 @@ impl Server {
         let now = self.start.elapsed();
         for addressed in self.gateway.replies() {
             let fails = matches!(addressed.reply, Reply::Fail(..));
-            if fails && !self.fails.allow(addressed.to, now) {
+            if fails && !self.fails.allow(addressed.to, now, AT_ONCE) {
                 continue;
             }
             // A sender that does not read its replies loses them; nobody else waits for it.

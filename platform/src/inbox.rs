@@ -60,6 +60,29 @@ pub fn hold(inbox: &Inbox<'_>) {
     let _ = crate::shm::lock(inbox.all_words());
 }
 
+/// How full the kernel's queue of the socket is, from 0 to 1; 0 where the kernel does not say.
+#[must_use]
+pub fn fullness(socket: impl AsFd) -> f32 {
+    // In units of bytes: what waits, and how much may.
+    let mut memory = [0_u32; 2];
+    let mut length = size_of_val(&memory) as libc::socklen_t;
+    // SAFETY: a plain system call with a live buffer of the length that is given; the kernel writes no
+    // more than that.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            memory.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match (done, memory) {
+        (0, [waits, may]) if may > 0 => waits as f32 / may as f32,
+        _ => 0.0,
+    }
+}
+
 /// Takes datagrams that are there into the inbox, without waiting; returns how many.
 ///
 /// # Errors
@@ -163,8 +186,10 @@ mod tests {
         assert_eq!(sender(&first), Some(client.local_addr().unwrap()));
         assert_eq!(inbox.datagram(2).length, DATAGRAM_BYTES_MAX + 1);
         inbox.free_below(3);
+        assert_eq!(fullness(&socket), 0.0);
         // More than any queue holds.
         (0..20_000).for_each(|_| drop(client.send(&[1; 1_000])));
+        assert!(fullness(&socket) > 0.9);
         let mut drops = 0;
         let mut tell = || {
             while let Ok(count) = receive(&socket, &inbox) {
