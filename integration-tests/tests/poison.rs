@@ -3,10 +3,10 @@
 use std::{thread::sleep, time::Duration};
 
 use anyhow::Result;
-use common::message::Request;
+use common::message::{Fault, Request, SIGKILL, Service, Target};
 use integration_tests::{
     ear,
-    stack::{Recording, Stack, number},
+    stack::{Recording, Stack, number, service},
 };
 use tempfile::TempDir;
 
@@ -133,5 +133,37 @@ fn a_module_that_crashes_is_bypassed_and_named() -> Result<()> {
         ear::peak(&left[left.len() - 4_000..]) > 0.3,
         "the tone goes on"
     );
+    Ok(())
+}
+
+/// Who takes an instance over knows from the command log what was left out, and lists it as before.
+#[test]
+fn a_new_supervisor_knows_who_was_quarantined_and_who_bypassed() -> Result<()> {
+    let supervisor = Target::Service(Service::Supervisor);
+    let failpoints = format!("render:2:600=segv,{POISON}=segv");
+    let (stack, _recording, _) = poisoned(&failpoints, "24")?;
+    stack.wait_for("the bypass", |s| s["bypassed"][0]["module"] == "\"filter\"")?;
+    send_poison(&stack)?;
+    stack.wait_for("the quarantine", |s| {
+        s["quarantined"][0]["command"].is_u64()
+    })?;
+    stack.wait_for("everything else", |s| {
+        s["state"] == "protected"
+            && number(s, "/commands/applied").ok() == number(s, "/commands/accepted").ok()
+    })?;
+    let (before, pid) = (stack.status()?, stack.pid("supervisor")?);
+    // Who is struck down cannot answer.
+    let _ = stack.ask_within(
+        &Request::Inject(Fault::Signal(SIGKILL), supervisor),
+        Duration::from_millis(300),
+    );
+    stack.wait_for_patiently("another supervisor", |s| {
+        s["state"] == "protected" && service(s, "supervisor").is_some_and(|s| s["pid"] != pid)
+    })?;
+    let after = stack.status()?;
+    for list in ["quarantined", "bypassed"] {
+        assert_eq!(after[list], before[list], "{list}");
+        assert_eq!(after[list].as_array().map(Vec::len), Some(1), "{list}");
+    }
     Ok(())
 }

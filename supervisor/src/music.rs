@@ -94,23 +94,24 @@ impl Music {
         Ok((music, arena_bytes))
     }
 
-    /// Goes on with the run that another supervisor has begun.
+    /// Goes on with the run that another supervisor has begun. Returns the records of its log, too.
     ///
     /// # Errors
     /// When its log cannot be used.
-    pub fn adopt(paths: &Paths, shape: Shape) -> Result<Self> {
+    pub fn adopt(paths: &Paths, shape: Shape) -> Result<(Self, Vec<Record>)> {
         let path = paths.command_log();
         let mut records = Vec::new();
         let log = CommandLog::adopt(&path, |record| records.push(record.clone()))?;
-        let (patch, generation) = in_force(records.into_iter());
-        Ok(Self {
+        let (patch, generation) = in_force(records.iter().cloned());
+        let music = Self {
             log,
             path,
             instance: paths.instance.clone(),
             patch,
             config: shape.into(),
             generation,
-        })
+        };
+        Ok((music, records))
     }
 
     /// The patch in force, with the values last set, as JSON.
@@ -148,8 +149,7 @@ impl Music {
 
     /// The name of the module at that place of the patch.
     pub fn module_name(&self, module: u16) -> String {
-        let spec = self.patch.modules.get(usize::from(module));
-        spec.map_or_else(|| module.to_string(), |spec| format!("\"{}\"", spec.id))
+        module_name(&self.patch, module)
     }
 
     /// The command of that number.
@@ -163,33 +163,10 @@ impl Music {
             } if found == seq => Some(Found {
                 token,
                 is_patch: matches!(command, Command::Patch(_)),
-                text: self.describe(&command),
+                text: describe(&self.patch, &command),
             }),
             _ => None,
         })
-    }
-
-    /// What a command does, in a few words.
-    fn describe(&self, command: &Command) -> String {
-        match *command {
-            Command::Patch(_) => "a patch".into(),
-            Command::Event(Event::Param {
-                module,
-                param,
-                value,
-            }) => {
-                let name = self.module_name(module);
-                let spec = self.patch.modules.get(usize::from(module));
-                let kind = spec.and_then(|spec| engine::catalog::find(&spec.kind));
-                let known = kind.and_then(|kind| kind.params.get(usize::from(param)));
-                let param = known.map_or_else(|| param.to_string(), |p| p.name.to_owned());
-                format!("{param} of {name} to {value}")
-            }
-            Command::Event(Event::Gate { module, level }) => {
-                format!("gate of {} to {level}", self.module_name(module))
-            }
-            Command::Event(event) => format!("{event:?}"),
-        }
     }
 
     /// Writes down that the commands `first` to `last` are left out.
@@ -220,6 +197,35 @@ impl Music {
         self.patch = patch;
         self.generation += 1;
         Ok(numbered)
+    }
+}
+
+/// The name of the module at that place of a patch.
+pub fn module_name(patch: &Patch, module: u16) -> String {
+    let spec = patch.modules.get(usize::from(module));
+    spec.map_or_else(|| module.to_string(), |spec| format!("\"{}\"", spec.id))
+}
+
+/// What a command does, in a few words.
+pub fn describe(patch: &Patch, command: &Command) -> String {
+    match *command {
+        Command::Patch(_) => "a patch".into(),
+        Command::Event(Event::Param {
+            module,
+            param,
+            value,
+        }) => {
+            let name = module_name(patch, module);
+            let spec = patch.modules.get(usize::from(module));
+            let kind = spec.and_then(|spec| engine::catalog::find(&spec.kind));
+            let known = kind.and_then(|kind| kind.params.get(usize::from(param)));
+            let param = known.map_or_else(|| param.to_string(), |p| p.name.to_owned());
+            format!("{param} of {name} to {value}")
+        }
+        Command::Event(Event::Gate { module, level }) => {
+            format!("gate of {} to {level}", module_name(patch, module))
+        }
+        Command::Event(event) => format!("{event:?}"),
     }
 }
 

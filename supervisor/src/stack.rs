@@ -3,6 +3,7 @@
 
 mod answers;
 mod commands;
+mod findings;
 mod inquest;
 mod launcher;
 mod replicas;
@@ -34,6 +35,7 @@ use tokio::sync::oneshot;
 
 use self::{
     commands::Syncing,
+    findings::Findings,
     launcher::Wanted,
     services::{Care, Cursor},
 };
@@ -97,7 +99,7 @@ pub struct Stack {
     finishing: Option<Instant>,
     ended: bool,
     trials: Trials,
-    findings: inquest::Findings,
+    findings: Findings,
 }
 
 impl Stack {
@@ -109,10 +111,11 @@ impl Stack {
         let paths = Paths::of(&options.instance)?;
         let adopted = Shared::open(&options.instance).ok();
         let begun = match adopted {
-            Some(shared) => Music::adopt(&paths, shared.stage.shape()).map(|music| (shared, music)),
-            None => begin_fresh(options, &paths),
+            Some(shared) => Music::adopt(&paths, shared.stage.shape())
+                .map(|(music, records)| (shared, music, records)),
+            None => begin_fresh(options, &paths).map(|(shared, music)| (shared, music, Vec::new())),
         };
-        let (shared, music) = match begun {
+        let (shared, music, records) = match begun {
             Ok(begun) => begun,
             Err(why) => {
                 launcher.say(&ToLauncher::Failed(format!("{why:#}")))?;
@@ -155,7 +158,7 @@ impl Stack {
             finishing: None,
             ended: false,
             trials: Trials::new(trial_life.next()),
-            findings: inquest::Findings::default(),
+            findings: Findings::recall(&records),
         })
     }
 

@@ -14,7 +14,6 @@ use failover::{
     trial::{self, Action, Case, End, Modules},
 };
 use platform::say;
-use serde_json::{Value, json};
 
 use super::Stack;
 use crate::workers::Watch;
@@ -24,28 +23,6 @@ const UNEXPLAINED_US: u64 = 1_000_000;
 /// Checkpoints are kept for a trial for so long at the most, in microseconds: who catches up must
 /// not have too far to go.
 const KEEP_US: u64 = 200_000;
-/// Left-out commands and bypassed modules that are shown.
-const SHOWN: usize = 64;
-
-/// What has been found out.
-#[derive(Default)]
-pub struct Findings {
-    /// Since when commands are held, in microseconds.
-    held_since_us: Option<u64>,
-    keep_until_us: u64,
-    quarantined: Vec<Value>,
-    bypassed: Vec<Value>,
-    /// The supervisor's own commands, which bypass modules.
-    own: Vec<Seq>,
-    muted: Option<u16>,
-}
-
-impl Findings {
-    /// For `status`.
-    pub fn show(&self) -> (Value, Value) {
-        (json!(self.quarantined), json!(self.bypassed))
-    }
-}
 
 /// How a process ended, as blame sees it.
 pub fn death(ending: Ending) -> Death {
@@ -69,7 +46,7 @@ impl Stack {
         match blame::suspect(death, crumb, seat.frontier(), seat.applied()) {
             // Nothing new but a bypass: another module does harm.
             Suspect::Commands { block, after, last }
-                if (after.0 + 1..=last.0).all(|seq| self.findings.own.contains(&Seq(seq))) =>
+                if (after.0 + 1..=last.0).all(|seq| self.findings.is_own(Seq(seq))) =>
             {
                 self.bypass(block, crumb.module, after);
             }
@@ -148,7 +125,6 @@ impl Stack {
             return;
         };
         let bypass = self.music.log.seq();
-        self.findings.own.push(bypass);
         // Where nobody has decided yet, whoever does will have it in.
         if let Decision::Made { seq, .. } = decided {
             let _ = stage.revise(block, seq, bypass);
@@ -157,10 +133,7 @@ impl Stack {
         let name = self.music.module_name(module);
         let text = format!("module {name} is bypassed from block {block} on: a worker died in it");
         say::line("supervisor", &text);
-        keep(
-            &mut self.findings.bypassed,
-            json!({ "module": name, "block": block.0 }),
-        );
+        self.findings.bypass(bypass, &name, Some(block));
     }
 
     /// The replicas differ in a block: the referee is asked, unless one of them put out what is no
@@ -368,16 +341,6 @@ impl Stack {
             let why = format!("left out: {what} killed the worker that applied it");
             let _ = gateway.send(ToGateway::Quarantined(found.token, why));
         }
-        keep(
-            &mut self.findings.quarantined,
-            json!({ "command": seq.0, "what": what }),
-        );
+        self.findings.quarantine(seq, &what);
     }
-}
-
-fn keep(list: &mut Vec<Value>, entry: Value) {
-    if list.len() >= SHOWN {
-        list.remove(0);
-    }
-    list.push(entry);
 }
