@@ -41,7 +41,7 @@ fi
 case "${1:-}" in
 --quick)
     cargo fmt --all --check
-    exec cargo test --workspace --lib --bins
+    exec cargo test --workspace --lib --bins --test tidy
     ;;
 --mutants)
     exec ./mutants.sh

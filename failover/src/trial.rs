@@ -265,7 +265,32 @@ impl Trials {
             return;
         };
         self.running = None;
-        let again = running.tries < TRIES;
+        if self.settled(now_us, running, end, actions) {
+            return;
+        }
+        if running.tries < TRIES {
+            let tries = running.tries + 1;
+            return self.start(now_us, running.case, tries, running.quarantined, actions);
+        }
+        actions.push(match running.case {
+            Case::Commands { after, .. } => Action::Lift(after),
+            Case::Differing {
+                block,
+                workers,
+                doubtful,
+                ..
+            } => Action::Replace(doubtful, workers[doubtful.index()], block),
+        });
+    }
+
+    /// Does what a trial's end asks for, if it has answered anything; tells whether it has.
+    fn settled(
+        &mut self,
+        now_us: u64,
+        running: Running,
+        end: End,
+        actions: &mut Vec<Action>,
+    ) -> bool {
         match (running.case, end) {
             (
                 Case::Commands {
@@ -323,23 +348,9 @@ impl Trials {
                 }
                 None => actions.push(Action::Lift(after)),
             },
-            (case, _) if again => {
-                let tries = running.tries + 1;
-                self.start(now_us, case, tries, running.quarantined, actions);
-            }
-            (Case::Commands { after, .. }, _) => actions.push(Action::Lift(after)),
-            (
-                Case::Differing {
-                    block,
-                    workers,
-                    doubtful,
-                    ..
-                },
-                _,
-            ) => {
-                actions.push(Action::Replace(doubtful, workers[doubtful.index()], block));
-            }
+            _ => return false,
         }
+        true
     }
 
     fn harmless(&mut self, actions: &mut Vec<Action>) {
