@@ -63,11 +63,13 @@ pub struct ModuleType {
     pub name: &'static str,
     /// One line of help.
     pub help: &'static str,
-    /// Names of the inputs; the first is meant where a cable names none.
+    /// Names of the inputs; the first is meant where a cable names none. Each parameter has one of its
+    /// name, which modulates it.
     pub inputs: &'static [&'static str],
     /// Names of the outputs; the first is meant where a cable names none.
     pub outputs: &'static [&'static str],
-    /// The parameters, in the order of their numbers.
+    /// The parameters, in the order of their numbers: the type's own, then the amount by which each of
+    /// them is modulated.
     pub params: &'static [Param],
     /// It answers to `/gate/ID`.
     pub takes_gate: bool,
@@ -130,5 +132,8 @@ mod tests {
         let json = serde_json::to_value(all()).unwrap();
         assert_eq!(json[0]["name"], "sine");
         assert_eq!(json[0]["params"][0]["scale"], "log");
+        assert_eq!(json[0]["inputs"][2], "freq");
+        let amount = find("sine").unwrap().param_index("freq_amount").unwrap();
+        assert_eq!(json[0]["params"][usize::from(amount)]["unit"], "octaves");
     }
 }

@@ -1,10 +1,9 @@
 //! The engine: a patch's modules, their state, and a block at a time of their sound.
 //!
 //! Made on the control thread, run on the render thread. All that outlives a block lies in one
-//! arena: the last stage's state first, then which modules are bypassed, then each module's in the
-//! order of the patch. What lies
-//! beside it (the schedule, the buffers of the cables) follows from the patch or is written anew in
-//! each block; so to copy the arena is to copy the sound to come.
+//! arena: the last stage's state first, then which modules are bypassed, then each module's cells in the
+//! order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from
+//! the patch or is written anew in each block; so to copy the arena is to copy the sound to come.
 
 use common::{
     command::Event,
@@ -12,15 +11,17 @@ use common::{
         ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX,
         RATE_HZ_MIN, sane,
     },
-    stage::Shape,
+    stage::Shape as StageShape,
 };
+use fearless_simd::Level;
 
 use crate::{
-    master::Master,
-    module::{Context, Kind, view, words},
-    modules,
+    gather,
+    master::{MASTER_WORDS, Master},
+    module::{Buffer, Context, FRESH, GATE, OPENED, Plug, Turn},
+    params,
     patch::{Patch, PatchError},
-    schedule::Step,
+    plan::{self, Node, Plan},
 };
 
 /// What an engine needs to know of where it plays.
@@ -34,8 +35,8 @@ pub struct Config {
     pub channels: u32,
 }
 
-impl From<Shape> for Config {
-    fn from(shape: Shape) -> Self {
+impl From<StageShape> for Config {
+    fn from(shape: StageShape) -> Self {
         Self {
             rate_hz: shape.rate_hz,
             block_frames: shape.block_frames,
@@ -91,41 +92,25 @@ pub enum RestoreError {
     Layout,
 }
 
-/// A module, as the render thread sees it.
-struct Node {
-    kind: Kind,
-    /// First word of its state in the arena.
-    state_at: usize,
-    /// First of its output buffers, in blocks.
-    output_at: usize,
-    /// Where its values in the patch begin in `Engine::params`.
-    params_at: usize,
-}
-
-impl Node {
-    fn state<'a>(&self, arena: &'a mut [u64]) -> &'a mut [u64] {
-        &mut arena[self.state_at..][..self.kind.words]
-    }
-}
-
 /// A patch that plays.
 pub struct Engine {
     patch: Patch,
     config: Config,
     context: Context,
-    nodes: Vec<Node>,
-    steps: Vec<Step>,
+    level: Level,
+    plan: Plan,
     /// Places of the modules, sorted by id.
     by_id: Vec<u16>,
-    /// First output buffer of the `out` module, in blocks.
-    heard_at: usize,
-    /// The values of all parameters at the start.
-    params: Vec<f32>,
     arena: Vec<u64>,
-    /// A block for each output of each module.
-    outputs: Vec<f32>,
-    /// A block for each input of the module whose turn it is.
-    inputs: Vec<f32>,
+    /// The blocks of the cables, and those of inputs that take more than one.
+    buffers: Vec<Buffer>,
+    gathered: Vec<Buffer>,
+    /// A block for each channel of sound.
+    heard: Vec<Buffer>,
+    silence: Buffer,
+    /// The blocks that the module whose turn it is writes.
+    outs: Vec<Buffer>,
+    scratch: Vec<f32>,
 }
 
 impl Engine {
@@ -138,71 +123,67 @@ impl Engine {
     /// As [`Patch::from_json`]; also when the configuration is out of bounds, or when the modules
     /// have more state than a checkpoint holds.
     pub fn new(patch: &Patch, config: Config) -> Result<Self, PatchError> {
+        Self::with_level(patch, config, Level::new())
+    }
+
+    /// As [`Self::new`], with these instructions instead of the best there are; for the proof that no
+    /// bit depends on them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_level(patch: &Patch, config: Config, level: Level) -> Result<Self, PatchError> {
         config.check()?;
-        let steps = patch.steps()?;
         let context = Context {
             rate_hz: config.rate_hz as f32,
         };
-        let frames = config.block_frames as usize;
-        let (mut nodes, mut params) = (Vec::new(), Vec::new());
-        let (mut state_at, mut output_at, mut heard_at, mut inputs) = (
-            words::<Master>() + patch.modules.len().div_ceil(64),
-            0,
-            0,
-            0,
-        );
-        for spec in &patch.modules {
-            // The check of the patch has found the type.
-            let Some(kind) = modules::kind(&spec.kind) else {
-                continue;
-            };
-            if spec.kind == "out" {
-                heard_at = output_at;
-            }
-            nodes.push(Node {
-                kind,
-                state_at,
-                output_at,
-                params_at: params.len(),
-            });
-            state_at += kind.words;
-            // `out` has no port, but a buffer.
-            output_at += kind.describe.outputs.len().max(1);
-            inputs = inputs.max(kind.describe.inputs.len());
-            params.extend(kind.describe.params.iter().map(|param| {
-                spec.params
-                    .get(param.name)
-                    .copied()
-                    .unwrap_or(param.default)
-            }));
-        }
-        let bytes = 8 * state_at as u64;
+        let steps = patch.steps()?;
+        let first_cell = 2 * (MASTER_WORDS + patch.modules.len().div_ceil(64));
+        let plan = plan::plan(patch, steps, context, first_cell);
+        let bytes = 4 * plan.cells as u64;
         if bytes > ARENA_BYTES_MAX {
             return Err(PatchError::TooMuchState {
                 bytes,
                 max: ARENA_BYTES_MAX,
             });
         }
-        let mut by_id: Vec<u16> = (0..nodes.len() as u16).collect();
+        let mut by_id: Vec<u16> = (0..plan.nodes.len() as u16).collect();
         by_id.sort_by_key(|module| &patch.modules[usize::from(*module)].id);
-        let mut arena = vec![0; state_at];
-        *view(&mut arena) = Master::new(fingerprint(patch, config));
-        for node in &nodes {
-            (node.kind.new)(node.state(&mut arena), context, &params[node.params_at..]);
-        }
-        Ok(Self {
+        let frames = config.block_frames as usize;
+        let block = |lanes: usize| Buffer {
+            samples: vec![0.0; lanes * frames],
+            still: false,
+        };
+        let mut engine = Self {
             patch: patch.clone(),
             config,
             context,
-            nodes,
-            steps,
+            level,
             by_id,
-            heard_at,
-            params,
-            arena,
-            outputs: vec![0.0; output_at * frames],
-            inputs: vec![0.0; inputs * frames],
-        })
+            arena: vec![0; plan.cells.div_ceil(2)],
+            buffers: plan.buffers.iter().copied().map(block).collect(),
+            gathered: plan.gathered.iter().copied().map(block).collect(),
+            heard: (0..config.channels).map(|_| block(1)).collect(),
+            silence: Buffer {
+                still: true,
+                ..block(plan::LANES_TOTAL_MAX)
+            },
+            outs: (0..plan.outs_max.max(config.channels as usize))
+                .map(|_| Buffer::default())
+                .collect(),
+            scratch: vec![0.0; params::scratch_len(frames)],
+            plan,
+        };
+        engine.begin();
+        Ok(engine)
+    }
+
+    fn begin(&mut self) {
+        *Master::of(&mut self.arena) = Master::new(fingerprint(&self.patch, self.config));
+        for (node, spec) in self.plan.nodes.iter().zip(&self.patch.modules) {
+            let values = node.values(spec);
+            let cells = cells_of(&mut self.arena, node);
+            node.kind.begin(node.channels, &values, cells);
+        }
     }
 
     /// Renders the next block: interleaved, [`Config::block_samples`] long. Calls `trace` with the
@@ -211,45 +192,87 @@ impl Engine {
     /// # Real-time
     /// Yes: no allocation, no lock; time in proportion to modules and cables.
     pub fn render(&mut self, out: &mut [f32], trace: &mut impl FnMut(u16)) {
-        let frames = self.config.block_frames as usize;
-        for step in &self.steps {
-            let node = &self.nodes[usize::from(step.module)];
-            let ports = node.kind.describe.inputs.len();
-            let inputs = &mut self.inputs[..ports * frames];
-            gather(step, &self.nodes, &self.outputs, inputs, frames);
-            let buffers = node.kind.describe.outputs.len().max(1);
-            let outputs = &mut self.outputs[node.output_at * frames..][..buffers * frames];
-            if bypassed(&self.arena, step.module) {
-                pass_through(inputs, outputs, frames);
-            } else {
-                trace(step.module);
-                (node.kind.render)(node.state(&mut self.arena), self.context, inputs, outputs);
+        // What is no sound is looked for only once some has been heard.
+        let hunted = Master::of(&mut self.arena).muted().is_some();
+        let mut culprit = None;
+        for place in 0..self.plan.order.len() {
+            let module = self.plan.order[place];
+            self.turn(module, trace);
+            if hunted && culprit.is_none() && !self.is_sane(module) {
+                culprit = Some(module);
             }
         }
-        let heard = &self.outputs[self.heard_at * frames..][..frames];
-        let culprit = (!sane(heard)).then(|| self.culprit(frames)).flatten();
-        let master: &mut Master = view(&mut self.arena);
-        master.set_muted(culprit);
-        master.render(
-            heard,
-            out,
-            self.config.channels as usize,
-            self.context.rate_hz,
-        );
+        let insane = self.heard.iter().any(|block| !sane(&block.samples));
+        let muted = insane.then(|| culprit.unwrap_or(self.plan.out));
+        let master = Master::of(&mut self.arena);
+        master.set_muted(muted);
+        master.render(&self.heard, out, self.context.rate_hz);
     }
 
-    /// The first module, in the order of work, whose output is no sound.
-    fn culprit(&self, frames: usize) -> Option<u16> {
-        let insane = |module: &u16| {
-            let node = &self.nodes[usize::from(*module)];
-            let buffers = node.kind.describe.outputs.len().max(1);
-            !sane(&self.outputs[node.output_at * frames..][..buffers * frames])
+    /// One module's turn.
+    fn turn(&mut self, module: u16, trace: &mut impl FnMut(u16)) {
+        let node = &self.plan.nodes[usize::from(module)];
+        let frames = self.config.block_frames as usize;
+        for gathered in &node.summed {
+            gather::across(&mut self.gathered[usize::from(*gathered)], frames);
+        }
+        let is_out = module == self.plan.out;
+        let count = if is_out {
+            self.heard.len()
+        } else {
+            node.outs.len()
         };
-        self.steps.iter().map(|step| step.module).find(insane)
+        let outs = &mut self.outs[..count];
+        if is_out {
+            outs.swap_with_slice(&mut self.heard);
+        } else {
+            for (out, buffer) in outs.iter_mut().zip(&node.outs) {
+                std::mem::swap(out, &mut self.buffers[usize::from(*buffer)]);
+            }
+        }
+        if bypassed(&self.arena, module) {
+            pass_through(node, &self.buffers, &self.gathered, outs);
+        } else {
+            trace(module);
+            let mut turn = Turn {
+                context: self.context,
+                frames,
+                channels: node.channels,
+                cells: cells_of(&mut self.arena, node),
+                plugs: &node.plugs,
+                buffers: &self.buffers,
+                gathered: &self.gathered,
+                silence: &self.silence,
+                outs,
+                wanted: node.wanted,
+                scratch: &mut self.scratch,
+            };
+            (node.kind.render)(self.level, &mut turn);
+        }
+        let outs = &mut self.outs[..count];
+        if is_out {
+            outs.swap_with_slice(&mut self.heard);
+        } else {
+            for (out, buffer) in outs.iter_mut().zip(&node.outs) {
+                std::mem::swap(out, &mut self.buffers[usize::from(*buffer)]);
+            }
+        }
+        for push in &node.pushes {
+            let from = &self.buffers[usize::from(push.from)];
+            let into = &mut self.gathered[usize::from(push.into)];
+            gather::push(self.level, push, from, into, frames);
+        }
+    }
+
+    /// Whether all that a module has just put out can be sound.
+    fn is_sane(&self, module: u16) -> bool {
+        let node = &self.plan.nodes[usize::from(module)];
+        let block = |buffer: &u16| sane(&self.buffers[usize::from(*buffer)].samples);
+        node.outs.iter().all(block)
     }
 
     /// The module whose output had to be muted in the last block, if one had: what it put out was
-    /// no sound.
+    /// no sound. In the first such block that is `out`; where it came from is known from the next on.
     #[must_use]
     pub fn muted(&self) -> Option<u16> {
         bytemuck::from_bytes::<Master>(&self.arena()[..size_of::<Master>()]).muted()
@@ -267,32 +290,34 @@ impl Engine {
                 param,
                 value,
             } => {
-                let Some(node) = self.nodes.get(usize::from(module)) else {
+                let Some(node) = self.plan.nodes.get(usize::from(module)) else {
                     return;
                 };
                 let Some(known) = node.kind.describe.params.get(usize::from(param)) else {
                     return;
                 };
                 if let Some(value) = known.accept(value) {
-                    (node.kind.set)(node.state(&mut self.arena), self.context, param, value);
+                    let cells = cells_of(&mut self.arena, node);
+                    node.kind.set(cells, self.context, param.into(), value);
                 }
             }
             Event::Gate { module, level } => {
-                let Some(node) = self.nodes.get(usize::from(module)) else {
+                let Some(node) = self.plan.nodes.get(usize::from(module)) else {
                     return;
                 };
-                if level.is_finite() {
-                    let level = level.clamp(0.0, 1.0);
-                    (node.kind.gate)(node.state(&mut self.arena), self.context, level);
+                if level.is_finite() && node.kind.describe.takes_gate {
+                    let cells = cells_of(&mut self.arena, node);
+                    cells[GATE] = level.clamp(0.0, 1.0).to_bits();
+                    cells[OPENED] |= u32::from(level > 0.0);
                 }
             }
             Event::Bypass(module) => {
-                if usize::from(module) < self.nodes.len() {
+                if usize::from(module) < self.plan.nodes.len() {
                     let (word, bit) = bypass_bit(module);
                     self.arena[word] |= bit;
                 }
             }
-            Event::Run(on) => view::<Master>(&mut self.arena).run(on, self.context.rate_hz),
+            Event::Run(on) => Master::of(&mut self.arena).run(on, self.context.rate_hz),
         }
     }
 
@@ -304,7 +329,7 @@ impl Engine {
     /// Yes: no allocation; time in proportion to the modules of both.
     pub fn adopt(&mut self, old: &Self) {
         let old_master = bytemuck::from_bytes(&old.arena()[..size_of::<Master>()]);
-        view::<Master>(&mut self.arena).adopt(old_master);
+        Master::of(&mut self.arena).adopt(old_master);
         let mut others = old.by_id.iter().copied().peekable();
         for module in self.by_id.iter().copied() {
             let spec = &self.patch.modules[usize::from(module)];
@@ -317,16 +342,25 @@ impl Engine {
                 continue;
             };
             if other_spec(other).kind == spec.kind {
-                let other = &old.nodes[usize::from(other)];
-                let node = &self.nodes[usize::from(module)];
-                let state = node.state(&mut self.arena);
-                state.copy_from_slice(&old.arena[other.state_at..][..other.kind.words]);
-                let params = &self.params[node.params_at..][..node.kind.describe.params.len()];
-                for (param, value) in params.iter().enumerate() {
-                    (node.kind.set)(state, self.context, param as u16, *value);
+                let other = &old.plan.nodes[usize::from(other)];
+                let node = &self.plan.nodes[usize::from(module)];
+                let old_cells = &old.cells()[other.cells.clone()];
+                let cells = cells_of(&mut self.arena, node);
+                node.kind.adopt(
+                    self.context,
+                    (cells, node.channels),
+                    (old_cells, other.channels),
+                );
+                cells[FRESH] = 1;
+                for (param, value) in node.values.iter().enumerate() {
+                    node.kind.set(cells, self.context, param, *value);
                 }
             }
         }
+    }
+
+    fn cells(&self) -> &[u32] {
+        bytemuck::cast_slice(&self.arena)
     }
 
     /// All state of all modules: what a checkpoint is made of.
@@ -379,9 +413,15 @@ impl Engine {
     }
 }
 
+/// All that a module remembers.
+fn cells_of<'a>(arena: &'a mut [u64], node: &Node) -> &'a mut [u32] {
+    let cells: &mut [u32] = bytemuck::cast_slice_mut(arena);
+    &mut cells[node.cells.clone()]
+}
+
 /// Where in the arena it stands whether a module is bypassed.
 const fn bypass_bit(module: u16) -> (usize, u64) {
-    let word = words::<Master>() + module as usize / 64;
+    let word = MASTER_WORDS + module as usize / 64;
     (word, 1 << (module % 64))
 }
 
@@ -391,30 +431,30 @@ fn bypassed(arena: &[u64], module: u16) -> bool {
 }
 
 /// What a bypassed module does: its first input, or silence, on all its outputs.
-fn pass_through(inputs: &[f32], outputs: &mut [f32], frames: usize) {
-    for output in outputs.chunks_mut(frames) {
-        match inputs.get(..frames) {
-            Some(input) => output.copy_from_slice(input),
-            None => output.fill(0.0),
-        }
-    }
-}
-
-/// Fills the inputs of a module: each the sum of its cables, silence where there is none.
-fn gather(step: &Step, nodes: &[Node], outputs: &[f32], inputs: &mut [f32], frames: usize) {
-    inputs.fill(0.0);
-    for link in &step.links {
-        let from = nodes[usize::from(link.module)].output_at + usize::from(link.output);
-        let from = &outputs[from * frames..][..frames];
-        let input = &mut inputs[usize::from(link.input) * frames..][..frames];
-        for (sum, sample) in input.iter_mut().zip(from) {
-            *sum += sample;
+fn pass_through(node: &Node, buffers: &[Buffer], gathered: &[Buffer], outs: &mut [Buffer]) {
+    let input = match node.plugs.first() {
+        Some(Plug::Direct(at)) => buffers.get(usize::from(*at)),
+        Some(Plug::Gathered(at)) => gathered.get(usize::from(*at)),
+        Some(Plug::Nothing) | None => None,
+    };
+    for out in outs {
+        match input {
+            // A gathered block may be longer than what was gathered.
+            Some(input) if input.samples.len() >= out.samples.len() => {
+                let len = out.samples.len();
+                out.samples.copy_from_slice(&input.samples[..len]);
+                out.still = input.still;
+            }
+            _ => {
+                out.samples.fill(0.0);
+                out.still = true;
+            }
         }
     }
 }
 
 /// A number that differs where an arena means something else: ids and types of the modules in their
-/// order, and the configuration.
+/// order, their channels, and the configuration.
 ///
 /// # Source
 /// The FNV-1a hash: Fowler, Noll, Vo, Eastlake, RFC 9923.
@@ -427,7 +467,7 @@ fn fingerprint(patch: &Patch, config: Config) -> u64 {
             .bytes()
             .chain([0])
             .chain(module.kind.bytes())
-            .chain([0])
+            .chain([0, module.channels])
     });
     numbers
         .chain(names)

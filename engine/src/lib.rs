@@ -7,14 +7,21 @@
 
 pub mod catalog;
 mod engine;
+mod gather;
+mod lanes;
 mod master;
 mod math;
 mod module;
 mod modules;
+mod params;
 pub mod patch;
+mod plan;
 pub mod replay;
 mod schedule;
 pub mod score;
 mod smooth;
+
+#[cfg(test)]
+mod bench;
 
 pub use engine::{Config, Engine, RestoreError};

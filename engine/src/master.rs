@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 use common::limits::CHANNELS_MAX;
 
-use crate::smooth::Smooth;
+use crate::{module::Buffer, smooth::Smooth};
 
 /// How long the output takes to fade when the engine is stopped or started.
 const FADE_MS: f32 = 10.0;
@@ -35,7 +35,15 @@ pub struct Master {
     offsets: [f32; CHANNELS_MAX as usize],
 }
 
+/// Words of the arena that it takes.
+pub const MASTER_WORDS: usize = size_of::<Master>().div_ceil(8);
+
 impl Master {
+    /// The one at the beginning of an arena.
+    pub fn of(arena: &mut [u64]) -> &mut Self {
+        bytemuck::from_bytes_mut(&mut bytemuck::cast_slice_mut(arena)[..size_of::<Self>()])
+    }
+
     /// Running, after silence.
     pub fn new(fingerprint: u64) -> Self {
         Self {
@@ -75,14 +83,21 @@ impl Master {
         self.muted.checked_sub(1).map(|module| module as u16)
     }
 
-    /// Writes a block of frames of `channels` samples from one block of sound.
+    /// Writes a block of frames from a block of sound for each channel.
     ///
     /// # Real-time
     /// Yes.
-    pub fn render(&mut self, sound: &[f32], out: &mut [f32], channels: usize, rate_hz: f32) {
-        for (frame, sample) in out.chunks_exact_mut(channels).zip(sound) {
-            let sample = if self.muted == 0 { *sample } else { 0.0 };
-            frame.fill(sample * self.fade.next());
+    pub fn render(&mut self, sound: &[Buffer], out: &mut [f32], rate_hz: f32) {
+        for (number, frame) in out.chunks_exact_mut(sound.len()).enumerate() {
+            let fade = self.fade.next();
+            for (to, channel) in frame.iter_mut().zip(sound) {
+                let sample = if self.muted == 0 {
+                    channel.samples[number]
+                } else {
+                    0.0
+                };
+                *to = sample * fade;
+            }
             if self.seam != 0 {
                 self.seam = 0;
                 self.measure(frame, rate_hz);
@@ -142,7 +157,11 @@ mod tests {
 
     fn heard(master: &mut Master, sound: &[f32]) -> Vec<f32> {
         let mut out = vec![0.0; sound.len() * 2];
-        master.render(sound, &mut out, 2, RATE_HZ);
+        let channel = || Buffer {
+            samples: sound.to_vec(),
+            still: false,
+        };
+        master.render(&[channel(), channel()], &mut out, RATE_HZ);
         assert!(
             out.chunks(2)
                 .all(|frame| frame[0].to_bits() == frame[1].to_bits())

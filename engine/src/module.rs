@@ -1,12 +1,20 @@
-//! What a module type is to the engine: plain state in the arena, and four functions over it.
+//! What a module type is to the engine: arithmetic over plain cells of the arena.
 //!
-//! A new module is one file in `modules/` that implements [`Module`] and one line in its list.
-//! The state is all that a module remembers: whatever it does to a block follows from the state,
-//! the inputs and the [`Context`], so that a copy of the arena is a copy of the sound to come.
+//! A new module is one file in `modules/` that implements [`Module`] and one line in its list. All that
+//! a module remembers lies in its cells: whatever it does to a block follows from them, its inputs and
+//! the [`Context`], so that a copy of the arena is a copy of the sound to come. The rest is done here
+//! for all of them: parameters that glide and are modulated, gates, channels side by side.
 
-use bytemuck::Pod;
+use std::marker::PhantomData;
 
-use crate::catalog::ModuleType;
+use fearless_simd::{Level, Simd, f32x8, f32x16};
+
+use crate::{
+    catalog::ModuleType,
+    lanes::{Bits, Lanes, with_instructions},
+    params::{self, PARAMS_MAX, Signal},
+    smooth::Smooth,
+};
 
 /// What every module may know of the world.
 #[derive(Clone, Copy, Debug)]
@@ -15,64 +23,548 @@ pub struct Context {
     pub rate_hz: f32,
 }
 
-/// A module type; `Self` is its whole state, `#[repr(C)]`, without padding.
-///
-/// # Real-time
-/// `set`, `gate` and `render` run in the render thread: no allocation, no lock, no panic, whatever
-/// bits the state holds.
-pub trait Module: Pod {
-    /// Its description.
-    const TYPE: ModuleType;
-
-    /// The state at the start, with a value for each parameter of the type.
-    fn new(context: Context, params: &[f32]) -> Self;
-
-    /// A parameter changes; the value is finite and in range. Setting what is set already must
-    /// change nothing that can be heard: a patch swap sets every parameter.
-    fn set(&mut self, context: Context, param: u16, value: f32);
-
-    /// The gate opens (above 0, up to 1: velocity) or closes (0).
-    fn gate(&mut self, _context: Context, _level: f32) {}
-
-    /// Renders one block. `inputs` holds a block for each input of the type, one after the other,
-    /// each the sum of its cables (silence where there is none); `outputs` a block for each output.
-    fn render(&mut self, context: Context, inputs: &[f32], outputs: &mut [f32]);
+/// What a type does with channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// As many come out as go in; each for itself.
+    Poly,
+    /// What goes in is summed to one channel.
+    Summed,
+    /// It sees all channels that go in; each of its outputs has one.
+    Split,
+    /// It sees one channel of each input; each of them becomes a channel of what comes out.
+    Merge,
 }
 
-/// A module type, with its state behind plain words of the arena.
+/// A module type.
+///
+/// # Real-time
+/// `render` runs in the render thread: no allocation, no lock, no panic, whatever bits the cells hold.
+pub trait Module {
+    /// Its description.
+    const TYPE: ModuleType;
+    /// What it does with channels.
+    const SHAPE: Shape = Shape::Poly;
+    /// Cells of state, 32 bits each, that a channel has; at the start all are 0.
+    const CELLS: usize = 0;
+
+    /// Samples that a channel remembers besides, for lines of delay; at the start all are 0.
+    fn memory(_context: Context) -> usize {
+        0
+    }
+
+    /// Sets a channel's cells at the start, given the values of the parameters.
+    fn start(_channel: usize, _params: &[f32], _cells: &mut [u32]) {}
+
+    /// Renders a block of [`Lanes::N`] channels.
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>);
+}
+
+/// A block of sound: of each group of channels all frames, of each frame all channels of the group.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    pub samples: Vec<f32>,
+    /// All frames are as the first.
+    pub still: bool,
+}
+
+/// Where an input's block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plug {
+    /// No cable: silence.
+    Nothing,
+    /// One cable from as many channels: the other's own block.
+    Direct(u16),
+    /// Anything else: summed into one of the gathered blocks.
+    Gathered(u16),
+}
+
+/// A module's turn: what the engine hands over.
+pub struct Turn<'a> {
+    pub context: Context,
+    pub frames: usize,
+    pub channels: usize,
+    /// Everything that it remembers.
+    pub cells: &'a mut [u32],
+    /// Of each of the type's own inputs, then of each parameter's.
+    pub plugs: &'a [Plug],
+    pub buffers: &'a [Buffer],
+    pub gathered: &'a [Buffer],
+    pub silence: &'a Buffer,
+    pub outs: &'a mut [Buffer],
+    /// A bit for each output that somebody listens to.
+    pub wanted: u32,
+    /// Room for parameters that move: [`params::scratch_len`].
+    pub scratch: &'a mut [f32],
+}
+
+/// A module type as the engine runs it.
 #[derive(Clone, Copy)]
 pub struct Kind {
+    /// The type's description with what every type has: [`crate::catalog`].
     pub describe: &'static ModuleType,
-    /// Words of state.
-    pub words: usize,
-    pub new: fn(&mut [u64], Context, &[f32]),
-    pub set: fn(&mut [u64], Context, u16, f32),
-    pub gate: fn(&mut [u64], Context, f32),
-    pub render: fn(&mut [u64], Context, &[f32], &mut [f32]),
+    /// How many of its inputs and parameters are the type's own.
+    pub inputs: usize,
+    pub params: usize,
+    pub shape: Shape,
+    cells: usize,
+    memory: fn(Context) -> usize,
+    start: fn(usize, &[f32], &mut [u32]),
+    /// Renders a block.
+    pub render: fn(Level, &mut Turn<'_>),
+}
+
+// The cells of a module: these, the parameters' glides, the channels' state, their memory.
+/// A bit for each glide that is under way, in two cells.
+pub const MOVING: usize = 0;
+/// Not 0: a parameter may not be what it was in the block before.
+pub const FRESH: usize = 2;
+/// How far its gate is open, as a number's bits.
+pub const GATE: usize = 3;
+/// Not 0: its gate has been opened since the block before.
+pub const OPENED: usize = 4;
+const HEAD: usize = 8;
+const GLIDE: usize = size_of::<Smooth>() / 4;
+
+/// Channels side by side, and how many times, for so many channels.
+pub const fn lanes_for(channels: usize) -> (usize, usize) {
+    match channels {
+        0 | 1 => (1, 1),
+        2..=8 => (8, 1),
+        _ => (16, channels.div_ceil(16)),
+    }
 }
 
 impl Kind {
     /// The kind of a module type.
-    pub const fn of<M: Module>() -> Self {
+    pub const fn of<M: Module>(describe: &'static ModuleType) -> Self {
+        assert!(M::TYPE.params.len() <= PARAMS_MAX);
         Self {
-            describe: &M::TYPE,
-            words: words::<M>(),
-            new: |state, context, params| *view::<M>(state) = M::new(context, params),
-            set: |state, context, param, value| view::<M>(state).set(context, param, value),
-            gate: |state, context, level| view::<M>(state).gate(context, level),
-            render: |state, context, inputs, outputs| {
-                view::<M>(state).render(context, inputs, outputs);
-            },
+            describe,
+            inputs: M::TYPE.inputs.len(),
+            params: M::TYPE.params.len(),
+            shape: M::SHAPE,
+            cells: M::CELLS,
+            memory: M::memory,
+            start: M::start,
+            render: render::<M>,
+        }
+    }
+
+    /// Cells that a module with so many channels has; an even number.
+    pub fn cells(&self, context: Context, channels: usize) -> usize {
+        let (n, groups) = lanes_for(channels);
+        let cells = self.state_at() + n * groups * (self.cells + (self.memory)(context));
+        cells.next_multiple_of(2)
+    }
+
+    /// First cell of the channels' state.
+    const fn state_at(&self) -> usize {
+        HEAD + 2 * self.params * GLIDE
+    }
+
+    /// Begins: every parameter at its value, gates closed.
+    pub fn begin(&self, channels: usize, values: &[f32], cells: &mut [u32]) {
+        cells.fill(0);
+        cells[FRESH] = 1;
+        for (glide, value) in self.glides(cells).iter_mut().zip(values) {
+            *glide = Smooth::at(*value);
+        }
+        let (n, groups) = lanes_for(channels);
+        let state = &mut cells[self.state_at()..];
+        let mut own = [0; 64];
+        for channel in 0..n * groups {
+            let own = &mut own[..self.cells];
+            own.fill(0);
+            (self.start)(channel, values, own);
+            for (cell, value) in own.iter().enumerate() {
+                state[(channel / n * self.cells + cell) * n + channel % n] = *value;
+            }
+        }
+    }
+
+    /// A parameter's value changes; setting what is set already changes nothing.
+    pub fn set(&self, cells: &mut [u32], context: Context, param: usize, value: f32) {
+        let stepped = self.describe.params[param].scale == crate::catalog::Scale::Stepped;
+        let glide = &mut self.glides(cells)[param];
+        if glide.target().to_bits() == value.to_bits() {
+            return;
+        }
+        if stepped {
+            *glide = Smooth::at(value);
+        } else {
+            glide.glide(value, context.rate_hz);
+        }
+        let moves = u32::from(glide.at_rest().is_none());
+        let (word, bit) = (MOVING + param / 32, param % 32);
+        cells[word] = cells[word] & !(1 << bit) | moves << bit;
+        cells[FRESH] = 1;
+    }
+
+    fn glides<'a>(&self, cells: &'a mut [u32]) -> &'a mut [Smooth] {
+        bytemuck::cast_slice_mut(&mut cells[HEAD..self.state_at()])
+    }
+
+    /// Goes on where another module of the same type was, with the channels that both have.
+    pub fn adopt(&self, context: Context, own: (&mut [u32], usize), other: (&[u32], usize)) {
+        let (cells, channels) = own;
+        let (old, old_channels) = other;
+        if cells.len() == old.len() && lanes_for(channels) == lanes_for(old_channels) {
+            cells.copy_from_slice(old);
+            return;
+        }
+        let head = self.state_at();
+        cells[..head].copy_from_slice(&old[..head]);
+        let (n, groups) = lanes_for(channels);
+        let (m, old_groups) = lanes_for(old_channels);
+        let memory = (self.memory)(context);
+        for channel in 0..channels.min(old_channels) {
+            let cell = |cell: usize, n: usize| (channel / n * self.cells + cell) * n + channel % n;
+            for number in 0..self.cells {
+                cells[head + cell(number, n)] = old[head + cell(number, m)];
+            }
+            let (to, from) = (
+                head + n * groups * self.cells,
+                head + m * old_groups * self.cells,
+            );
+            cells[to + channel * memory..][..memory]
+                .copy_from_slice(&old[from + channel * memory..][..memory]);
         }
     }
 }
 
-/// Words of the arena that a state takes.
-pub const fn words<T>() -> usize {
-    size_of::<T>().div_ceil(8)
+/// Chooses the instructions, then how many channels go side by side.
+fn render<M: Module>(level: Level, turn: &mut Turn<'_>) {
+    with_instructions!(level, simd => groups::<M, _>(simd, turn));
 }
 
-/// The state that begins at these words.
-pub fn view<T: Pod>(state: &mut [u64]) -> &mut T {
-    bytemuck::from_bytes_mut(&mut bytemuck::cast_slice_mut(state)[..size_of::<T>()])
+#[inline(always)]
+fn groups<M: Module, S: Simd>(simd: S, turn: &mut Turn<'_>) {
+    match turn.channels {
+        0 | 1 => each_group::<M, f32>((), turn),
+        2..=8 => each_group::<M, f32x8<S>>(simd, turn),
+        _ => each_group::<M, f32x16<S>>(simd, turn),
+    }
+}
+
+#[inline(always)]
+fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
+    let params = M::TYPE.params;
+    let (head, rest) = turn.cells.split_at_mut(HEAD);
+    let (glides, state) = rest.split_at_mut(2 * params.len() * GLIDE);
+    let glides: &mut [Smooth] = bytemuck::cast_slice_mut(glides);
+    let moving = u64::from(head[MOVING]) | u64::from(head[MOVING + 1]) << 32;
+    let (ramps, signals) = turn.scratch.split_at_mut(2 * PARAMS_MAX * turn.frames);
+    let (moved, still_moving) = match moving {
+        0 => (0, 0),
+        _ => params::ramp(glides, moving, ramps, turn.frames),
+    };
+    let plugs = &turn.plugs[M::TYPE.inputs.len()..];
+    let modulated = params::modulated(plugs);
+    let (n, group_count) = lanes_for(turn.channels);
+    let memory_each = M::memory(turn.context);
+    let (cells, memory) = state.split_at_mut(n * group_count * M::CELLS);
+    let memory: &mut [f32] = bytemuck::cast_slice_mut(memory);
+    let out_channels = if M::SHAPE == Shape::Split { 1 } else { n };
+    turn.outs.iter_mut().for_each(|out| out.still = true);
+    for group in 0..group_count {
+        let mut io = Io {
+            token,
+            context: turn.context,
+            frames: turn.frames,
+            channels: (turn.channels - group * n).min(n),
+            first_channel: group * n,
+            fresh: head[FRESH] != 0 || moved != 0 || modulated != 0,
+            gate: Gate {
+                level: f32::from_bits(head[GATE]),
+                opened: head[OPENED] != 0,
+            },
+            group,
+            plugs: turn.plugs,
+            buffers: turn.buffers,
+            gathered: turn.gathered,
+            silence: turn.silence,
+            glides,
+            moving: 0,
+            signals: &[],
+        };
+        if moved != 0 || modulated != 0 {
+            io.moving = params::signals::<L>(&io, params, moved, modulated, ramps, signals);
+            io.signals = signals;
+        }
+        let mut state = State {
+            token,
+            cells: &mut cells[group * n * M::CELLS..][..n * M::CELLS],
+            memory: &mut memory[group * n * memory_each..][..n * memory_each],
+        };
+        let mut outs = Outs {
+            buffers: turn.outs,
+            // A module that splits writes each of its outputs from the group that it is of.
+            at: if M::SHAPE == Shape::Split { 0 } else { group },
+            len: turn.frames * out_channels,
+            wanted: turn.wanted,
+            still: 0,
+            lanes: PhantomData,
+        };
+        M::render(&io, &mut state, &mut outs);
+        let still = outs.still;
+        for (number, out) in turn.outs.iter_mut().enumerate() {
+            out.still &= still & 1 << number != 0;
+        }
+    }
+    (head[MOVING], head[MOVING + 1]) = (still_moving as u32, (still_moving >> 32) as u32);
+    head[FRESH] = u32::from(moved != 0);
+    head[OPENED] = 0;
+}
+
+/// What a module hears in a block.
+pub struct Io<'a, L: Lanes> {
+    pub token: L::Token,
+    pub context: Context,
+    /// Frames of the block.
+    pub frames: usize,
+    /// Channels of these [`Lanes::N`] that are there; what the others hold does not matter.
+    pub channels: usize,
+    /// The number of the first of them.
+    pub first_channel: usize,
+    /// A parameter may not be what it was in the block before; else what was worked out of the
+    /// parameters then still holds.
+    pub fresh: bool,
+    pub gate: Gate,
+    group: usize,
+    plugs: &'a [Plug],
+    buffers: &'a [Buffer],
+    gathered: &'a [Buffer],
+    silence: &'a Buffer,
+    glides: &'a [Smooth],
+    /// A bit for each parameter whose signal lies in `signals`; the upper half says which of them are
+    /// still.
+    moving: u64,
+    signals: &'a [f32],
+}
+
+/// A gate that is opened and closed by events, for all channels at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// How far it is open: 0 (closed) to 1.
+    pub level: f32,
+    /// It has been opened since the block before, perhaps again.
+    pub opened: bool,
+}
+
+impl<'a, L: Lanes> Io<'a, L> {
+    /// The same number in each channel.
+    #[inline(always)]
+    pub fn splat(&self, value: f32) -> L {
+        L::splat(self.token, value)
+    }
+
+    /// The same whole number in each channel.
+    #[inline(always)]
+    pub fn splat_bits(&self, value: u32) -> L::Bits {
+        <L::Bits as Bits>::splat(self.token, value)
+    }
+
+    #[inline(always)]
+    fn buffer(&self, plug: usize) -> &'a Buffer {
+        match self.plugs[plug] {
+            Plug::Nothing => self.silence,
+            Plug::Direct(at) => &self.buffers[usize::from(at)],
+            Plug::Gathered(at) => &self.gathered[usize::from(at)],
+        }
+    }
+
+    /// Whether a cable is plugged into that input of the type's own.
+    #[inline(always)]
+    pub fn plugged(&self, input: usize) -> bool {
+        self.plugs[input] != Plug::Nothing
+    }
+
+    /// The block of an input: of each frame [`Lanes::N`] samples.
+    #[inline(always)]
+    pub fn input(&self, input: usize) -> &'a [f32] {
+        let plug = self.plugs[input];
+        let group = if plug == Plug::Nothing { 0 } else { self.group };
+        let len = self.frames * L::N;
+        &self.buffer(input).samples[group * len..][..len]
+    }
+
+    /// The frames of an input.
+    #[inline(always)]
+    pub fn frames_of(&self, input: usize) -> impl ExactSizeIterator<Item = L> + use<'a, L> {
+        let token = self.token;
+        self.input(input)
+            .chunks_exact(L::N)
+            .map(move |frame| L::load(token, frame))
+    }
+
+    /// One frame of an input.
+    #[inline(always)]
+    pub fn at(&self, input: usize, frame: usize) -> L {
+        L::load(self.token, &self.input(input)[frame * L::N..][..L::N])
+    }
+
+    /// All frames of an input, if they are the same.
+    #[inline(always)]
+    pub fn still(&self, input: usize) -> Option<L> {
+        self.buffer(input).still.then(|| self.at(input, 0))
+    }
+
+    /// The value that a parameter has at rest, without its modulation; for what is read seldom.
+    #[inline(always)]
+    pub fn value(&self, param: usize) -> f32 {
+        self.glides[param].value()
+    }
+
+    /// A parameter, modulated and within its range.
+    #[inline(always)]
+    pub fn param(&self, param: usize) -> Signal<'a, L> {
+        if self.moving & 1 << param == 0 {
+            return Signal::Still(self.splat(self.value(param)));
+        }
+        let len = self.frames * L::N;
+        let signal = &self.signals[param * len..][..len];
+        if self.moving & 1 << (param + 32) != 0 {
+            Signal::Still(L::load(self.token, &signal[..L::N]))
+        } else {
+            Signal::Moving(signal, self.token)
+        }
+    }
+
+    /// The blocks of a parameter's modulation.
+    #[inline(always)]
+    pub(crate) fn modulation(&self, plug: usize) -> (&'a [f32], bool) {
+        (self.input(plug), self.buffer(plug).still)
+    }
+
+    /// Where the parameters' inputs begin.
+    #[inline(always)]
+    pub(crate) fn first_plug(&self, params: usize) -> usize {
+        self.plugs.len() - params
+    }
+
+    /// An amount at rest.
+    #[inline(always)]
+    pub(crate) fn glide(&self, number: usize) -> f32 {
+        self.glides[number].value()
+    }
+}
+
+/// What a module remembers.
+pub struct State<'a, L: Lanes> {
+    token: L::Token,
+    cells: &'a mut [u32],
+    /// Samples, of each channel all that it has ([`Module::memory`]).
+    pub memory: &'a mut [f32],
+}
+
+impl<L: Lanes> State<'_, L> {
+    /// A cell of each channel, as whole numbers.
+    #[inline(always)]
+    pub fn bits(&self, cell: usize) -> L::Bits {
+        <L::Bits as Bits>::load(self.token, &self.cells[cell * L::N..][..L::N])
+    }
+
+    /// A cell of each channel.
+    #[inline(always)]
+    pub fn get(&self, cell: usize) -> L {
+        L::from_bits(self.bits(cell))
+    }
+
+    /// Sets a cell of each channel.
+    #[inline(always)]
+    pub fn set_bits(&mut self, cell: usize, value: L::Bits) {
+        value.store(&mut self.cells[cell * L::N..][..L::N]);
+    }
+
+    /// Sets a cell of each channel.
+    #[inline(always)]
+    pub fn set(&mut self, cell: usize, value: L) {
+        self.set_bits(cell, value.to_bits());
+    }
+
+    /// As [`Self::set`], but nothing that is no number or nothing to hear is kept: one bad sample from
+    /// outside is heard once, not for ever, and no state fades into denormals, which are slow.
+    #[inline(always)]
+    pub fn set_calm(&mut self, cell: usize, value: L) {
+        let size = value.abs();
+        let least = L::splat(self.token, 1e-20);
+        let most = L::splat(self.token, 1e20);
+        let whole = least.lt(size) & size.lt(most);
+        self.set(cell, L::select(whole, value, L::splat(self.token, 0.0)));
+    }
+
+    /// A cell of one channel.
+    #[inline(always)]
+    pub fn cell(&mut self, cell: usize, channel: usize) -> &mut u32 {
+        &mut self.cells[cell * L::N + channel]
+    }
+
+    /// A cell of one channel, as a number.
+    #[inline(always)]
+    pub fn number(&self, cell: usize, channel: usize) -> f32 {
+        f32::from_bits(self.cells[cell * L::N + channel])
+    }
+
+    /// Sets a cell of one channel.
+    #[inline(always)]
+    pub fn set_number(&mut self, cell: usize, channel: usize, value: f32) {
+        *self.cell(cell, channel) = value.to_bits();
+    }
+}
+
+/// Where a module's sound goes.
+pub struct Outs<'a, L: Lanes> {
+    buffers: &'a mut [Buffer],
+    at: usize,
+    len: usize,
+    wanted: u32,
+    still: u32,
+    lanes: PhantomData<L>,
+}
+
+impl<L: Lanes> Outs<'_, L> {
+    /// Whether anybody listens to that output.
+    #[inline(always)]
+    pub fn wants(&self, output: usize) -> bool {
+        self.wanted & 1 << output != 0
+    }
+
+    /// How many outputs there are.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// The block of an output: of each frame [`Lanes::N`] samples (of a module that splits, one).
+    #[inline(always)]
+    pub fn samples(&mut self, output: usize) -> &mut [f32] {
+        &mut self.buffers[output].samples[self.at * self.len..][..self.len]
+    }
+
+    /// The blocks of the first two outputs.
+    #[inline(always)]
+    pub fn two(&mut self) -> (&mut [f32], &mut [f32]) {
+        let (first, second) = self.buffers.split_at_mut(1);
+        let range = self.at * self.len..(self.at + 1) * self.len;
+        (
+            &mut first[0].samples[range.clone()],
+            &mut second[0].samples[range],
+        )
+    }
+
+    /// Writes the frames of an output.
+    #[inline(always)]
+    pub fn write(&mut self, output: usize, mut frame: impl FnMut(usize) -> L) {
+        for (number, to) in self.samples(output).chunks_exact_mut(L::N).enumerate() {
+            frame(number).store(to);
+        }
+    }
+
+    /// Fills an output with one value; who listens is told that it does not move.
+    #[inline(always)]
+    pub fn hold(&mut self, output: usize, value: L) {
+        self.write(output, |_| value);
+        self.still |= 1 << output;
+    }
 }

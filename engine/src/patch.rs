@@ -20,9 +20,9 @@ use crate::{catalog, schedule};
 /// The version of the format that is read and written.
 pub const VERSION: u32 = 1;
 /// Modules in a patch, at the most: their numbers and states must fit events and checkpoints.
-pub const MODULES_MAX: usize = 1_000;
+pub const MODULES_MAX: usize = 4_000;
 /// Cables in a patch, at the most: each costs a block's additions.
-pub const CABLES_MAX: usize = 4_000;
+pub const CABLES_MAX: usize = 16_000;
 /// Characters of a module's id, at the most: it is part of OSC addresses.
 pub const ID_CHARS_MAX: usize = 32;
 
@@ -51,6 +51,21 @@ pub struct ModuleSpec {
     /// Values that are not the type's defaults, by name, each in its unit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, f32>,
+    /// How many channels it has, at the least: 1 to 32. It has as many as what is plugged into it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub channels: u8,
+}
+
+const fn one() -> u8 {
+    1
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_one(channels: &u8) -> bool {
+    *channels == 1
 }
 
 /// One cable; its ends are `id` (the first port) or `id.port`.

@@ -58,6 +58,18 @@ impl Smooth {
         self.value
     }
 
+    /// Where it is.
+    #[inline(always)]
+    pub const fn value(&self) -> f32 {
+        self.value
+    }
+
+    /// Where it goes.
+    #[inline(always)]
+    pub const fn target(&self) -> f32 {
+        self.target
+    }
+
     /// The value of every frame to come, if it is at rest.
     #[inline]
     pub fn at_rest(&self) -> Option<f32> {

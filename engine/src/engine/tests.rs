@@ -392,6 +392,7 @@ fn a_patch_with_more_state_than_a_checkpoint_holds_is_refused() {
             id: format!("m{n}"),
             kind: if n == 0 { "out".into() } else { "delay".into() },
             params: std::collections::BTreeMap::new(),
+            channels: 1,
         };
         let patch = Patch {
             version: 1,

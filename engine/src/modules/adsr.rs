@@ -1,76 +1,66 @@
 //! `adsr`: an envelope that shapes what comes in; its times are exact to the frame.
 //!
-//! Straight segments, each from the level where the last one was left: a gate that opens or closes
-//! in the middle of one does not click. The velocity of a gate is the height of its attack.
+//! Each segment begins at the level where the last one was left: a gate that opens or closes in the
+//! middle of one does not click. The height of the gate is the velocity: the height of the attack. All
+//! channels are worked out side by side from one change of a segment to the next.
 
-use bytemuck::{Pod, Zeroable};
-
-use super::{linear, log};
+use super::{choice, linear, log};
 use crate::{
     catalog::ModuleType,
-    module::{Context, Module},
-    smooth::Smooth,
+    lanes::{LANES_MAX, Lanes, Mask, inlined},
+    math,
+    module::{Io, Module, Outs, State},
 };
 
+pub struct Adsr;
+
+/// Gate opens: any → attack → decay → sustain; closes: any but idle → release → idle.
 const IDLE: u32 = 0;
 const ATTACK: u32 = 1;
 const DECAY: u32 = 2;
 const SUSTAIN: u32 = 3;
 const RELEASE: u32 = 4;
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Adsr {
-    /// One of the five above; gate on: any → attack → decay → sustain; off: any but idle → release
-    /// → idle.
+// Cells: the segment, its frames and how many of them are left, the level where it began and now, the
+// velocity, how far the gate was open in the frame before.
+const STAGE: usize = 0;
+const FRAMES: usize = 1;
+const LEFT: usize = 2;
+const FROM: usize = 3;
+const LEVEL: usize = 4;
+const VELOCITY: usize = 5;
+const GATE: usize = 6;
+
+const TIMES: [usize; 3] = [0, 1, 3];
+const SUSTAIN_LEVEL: usize = 2;
+const CURVE: usize = 4;
+
+/// One channel's envelope, while it is worked out.
+#[derive(Clone, Copy, Default)]
+struct Voice {
     stage: u32,
-    /// Frames of the segment, and how many of them are left.
     frames: u32,
     left: u32,
-    /// Level where the segment began, and now.
     from: f32,
     level: f32,
     velocity: f32,
-    attack_ms: f32,
-    decay_ms: f32,
-    release_ms: f32,
-    unused: u32,
-    sustain: Smooth,
 }
 
-impl Adsr {
-    fn enter(&mut self, stage: u32, ms: f32, context: Context) {
+impl Voice {
+    fn enter(&mut self, stage: u32, ms: f32, rate_hz: f32) {
         self.stage = stage;
-        let frames = f64::from(ms) * f64::from(context.rate_hz) / 1000.0;
+        let frames = f64::from(ms) * f64::from(rate_hz) / 1000.0;
         self.frames = ((frames + 0.5) as u32).max(1);
         self.left = self.frames;
         self.from = self.level;
     }
 
-    /// The level of the next frame.
-    fn next(&mut self, context: Context) -> f32 {
-        let sustain = self.sustain.next() * self.velocity;
-        let target = match self.stage {
-            IDLE => return 0.0,
-            ATTACK => self.velocity,
-            DECAY => sustain,
-            SUSTAIN => {
-                self.level = sustain;
-                return sustain;
-            }
-            _ => 0.0,
-        };
-        self.left = self.left.saturating_sub(1);
-        let rest = self.left as f32 / self.frames as f32;
-        self.level = target + (self.from - target) * rest;
-        if self.left == 0 {
-            match self.stage {
-                ATTACK => self.enter(DECAY, self.decay_ms, context),
-                DECAY => self.stage = SUSTAIN,
-                _ => self.stage = IDLE,
-            }
+    /// Frames until the segment ends.
+    fn until(&self) -> usize {
+        match self.stage {
+            ATTACK | DECAY | RELEASE => self.left.max(1) as usize,
+            _ => usize::MAX,
         }
-        self.level
     }
 }
 
@@ -78,7 +68,7 @@ impl Module for Adsr {
     const TYPE: ModuleType = ModuleType {
         name: "adsr",
         help: "envelope: attack, decay, sustain, release; out is what comes in, shaped; env the bare envelope",
-        inputs: &["in"],
+        inputs: &["in", "gate"],
         outputs: &["out", "env"],
         params: &[
             log("attack", "ms", [0.0, 10.0, 60_000.0], "time to full level"),
@@ -100,43 +90,217 @@ impl Module for Adsr {
                 [0.0, 200.0, 60_000.0],
                 "time to silence after the gate",
             ),
+            choice(
+                "curve",
+                &["linear", "exponential"],
+                "how a segment nears its end",
+            ),
         ],
         takes_gate: true,
     };
+    const CELLS: usize = 7;
 
-    fn new(_context: Context, params: &[f32]) -> Self {
-        Self {
-            attack_ms: params[0],
-            decay_ms: params[1],
-            sustain: Smooth::at(params[2]),
-            release_ms: params[3],
-            ..Self::zeroed()
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let mut voices = [Voice::default(); LANES_MAX];
+        let voices = &mut voices[..L::N];
+        for (channel, voice) in voices.iter_mut().enumerate() {
+            *voice = Voice {
+                stage: *state.cell(STAGE, channel),
+                frames: (*state.cell(FRAMES, channel)).max(1),
+                left: *state.cell(LEFT, channel),
+                from: state.number(FROM, channel),
+                level: state.number(LEVEL, channel),
+                velocity: state.number(VELOCITY, channel),
+            };
         }
+        let times = TIMES.map(|param| io.param(param));
+        let exponential = io.param(CURVE).first().lane(0) >= 0.5;
+        let sustain = io.param(SUSTAIN_LEVEL);
+        let event = io.splat(io.gate.level);
+        let still_gate = io.still(1);
+        let gate_at = inlined(
+            #[inline(always)]
+            |frame: usize| io.at(1, frame).max(event),
+        );
+        let zero = io.splat(0.0);
+        let mut before = state.get(GATE);
+        let mut frame = 0;
+        while frame < io.frames {
+            // Gates that open or close at this frame.
+            let gate = gate_at(frame);
+            let (was, is) = (zero.lt(before), zero.lt(gate));
+            let again = frame == 0 && io.gate.opened;
+            let opens = is & !was | if again { is } else { is & !is };
+            let closes = was & !is;
+            let (opens, closes) = (opens.bits(), closes.bits());
+            if opens | closes != 0 {
+                for (channel, voice) in voices.iter_mut().enumerate() {
+                    let time = |number: usize| times[number].at(frame).lane(channel);
+                    if opens & 1 << channel != 0 {
+                        voice.velocity = gate.lane(channel).min(1.0);
+                        voice.enter(ATTACK, time(0), io.context.rate_hz);
+                    } else if closes & 1 << channel != 0
+                        && voice.stage != IDLE
+                        && voice.stage != RELEASE
+                    {
+                        voice.enter(RELEASE, time(2), io.context.rate_hz);
+                    }
+                }
+            }
+            before = gate;
+            // Until a segment ends, or a gate moves.
+            let until = voices.iter().map(Voice::until).min();
+            let mut end = frame + until.unwrap_or(1).min(io.frames - frame);
+            if still_gate.is_none() {
+                let moves = inlined(
+                    #[inline(always)]
+                    |frame: &usize| {
+                        let now = zero.lt(gate_at(*frame));
+                        ((now & !is) | (is & !now)).any()
+                    },
+                );
+                end = (frame + 1..end).find(moves).unwrap_or(end);
+                before = gate_at(end - 1);
+            }
+            let lanes = |of: &dyn Fn(&Voice) -> f32| {
+                let mut all = [0.0; LANES_MAX];
+                for (to, voice) in all.iter_mut().zip(&*voices) {
+                    *to = of(voice);
+                }
+                L::load(io.token, &all[..L::N])
+            };
+            let span = Span {
+                // What the level goes to: a part that stands and a part of the sustained level.
+                target: lanes(&|v| if v.stage == ATTACK { v.velocity } else { 0.0 }),
+                sustained: lanes(&|v| match v.stage {
+                    DECAY | SUSTAIN => v.velocity,
+                    _ => 0.0,
+                }),
+                from: lanes(&|v| match v.stage {
+                    IDLE => 0.0,
+                    _ => v.from,
+                }),
+                each: lanes(&|v| match v.stage {
+                    ATTACK | DECAY | RELEASE => 1.0 / v.frames as f32,
+                    _ => 0.0,
+                }),
+                left: lanes(&|v| v.left as f32),
+                exponential,
+            };
+            let level = span.render(io, outs, sustain, frame..end);
+            let passed = (end - frame) as u32;
+            let mut levels = [0.0; LANES_MAX];
+            level.store(&mut levels[..L::N]);
+            for (channel, voice) in voices.iter_mut().enumerate() {
+                voice.level = levels[channel];
+                if voice.until() == usize::MAX {
+                    continue;
+                }
+                voice.left = voice.left.saturating_sub(passed);
+                if voice.left == 0 {
+                    match voice.stage {
+                        ATTACK => {
+                            let ms = times[1].at(end - 1).lane(channel);
+                            voice.enter(DECAY, ms, io.context.rate_hz);
+                        }
+                        DECAY => voice.stage = SUSTAIN,
+                        _ => voice.stage = IDLE,
+                    }
+                }
+            }
+            frame = end;
+        }
+        for (channel, voice) in voices.iter().enumerate() {
+            *state.cell(STAGE, channel) = voice.stage;
+            *state.cell(FRAMES, channel) = voice.frames;
+            *state.cell(LEFT, channel) = voice.left;
+            state.set_number(FROM, channel, voice.from);
+            state.set_number(LEVEL, channel, voice.level);
+            state.set_number(VELOCITY, channel, voice.velocity);
+        }
+        state.set(GATE, before);
+    }
+}
+
+/// Frames in which no channel changes its segment.
+struct Span<L> {
+    target: L,
+    sustained: L,
+    from: L,
+    /// One over the frames of the segment; 0 where the level stands.
+    each: L,
+    left: L,
+    exponential: bool,
+}
+
+impl<L: Lanes> Span<L> {
+    /// Renders it; returns the levels at its end.
+    #[inline(always)]
+    fn render(
+        self,
+        io: &Io<'_, L>,
+        outs: &mut Outs<'_, L>,
+        sustain: crate::params::Signal<'_, L>,
+        frames: std::ops::Range<usize>,
+    ) -> L {
+        let (zero, one) = (io.splat(0.0), io.splat(1.0));
+        let stands = !zero.lt(self.each).any();
+        if let (true, Some(sustain)) = (stands, sustain.still()) {
+            let level = self.target + self.sustained * sustain;
+            self.write(io, outs, frames, |_| level);
+            return level;
+        }
+        let mut left = self.left;
+        let mut last = zero;
+        let least = io.splat(1.0 / 256.0);
+        let all = io.splat(256.0 / 255.0);
+        self.write(
+            io,
+            outs,
+            frames,
+            #[inline(always)]
+            |frame| {
+                let target = self.target + self.sustained * sustain.at(frame);
+                left = (left - one).max(zero);
+                let mut rest = left * self.each;
+                if self.exponential {
+                    // From 1 to 2^-8 by equal ratios, and that taken off, so that it ends exactly at 0.
+                    let curve = math::exp2(io, (rest - one) * io.splat(8.0)) - least;
+                    rest = L::select(zero.lt(rest), curve * all, rest);
+                }
+                last = target + (self.from - target) * rest;
+                last
+            },
+        );
+        last
     }
 
-    fn set(&mut self, context: Context, param: u16, value: f32) {
-        match param {
-            0 => self.attack_ms = value,
-            1 => self.decay_ms = value,
-            2 => self.sustain.glide(value, context.rate_hz),
-            _ => self.release_ms = value,
-        }
-    }
-
-    fn gate(&mut self, context: Context, level: f32) {
-        if level > 0.0 {
-            self.velocity = level;
-            self.enter(ATTACK, self.attack_ms, context);
-        } else if self.stage != IDLE && self.stage != RELEASE {
-            self.enter(RELEASE, self.release_ms, context);
-        }
-    }
-
-    fn render(&mut self, context: Context, inputs: &[f32], outputs: &mut [f32]) {
-        let (out, env) = outputs.split_at_mut(outputs.len() / 2);
-        for ((sample, dry), level) in out.iter_mut().zip(inputs).zip(env) {
-            *level = self.next(context);
-            *sample = dry * *level;
+    /// Writes both outputs.
+    #[inline(always)]
+    fn write(
+        &self,
+        io: &Io<'_, L>,
+        outs: &mut Outs<'_, L>,
+        frames: std::ops::Range<usize>,
+        mut level: impl FnMut(usize) -> L,
+    ) {
+        let range = frames.start * L::N..frames.end * L::N;
+        let wanted = outs.wants(1);
+        let (out, env) = outs.two();
+        let input = io.input(0)[range.clone()].chunks_exact(L::N);
+        let out = out[range.clone()].chunks_exact_mut(L::N);
+        let env = env[range].chunks_exact_mut(L::N);
+        if wanted {
+            for (((frame, dry), out), env) in frames.zip(input).zip(out).zip(env) {
+                let level = level(frame);
+                level.store(env);
+                (L::load(io.token, dry) * level).store(out);
+            }
+        } else {
+            for ((frame, dry), out) in frames.zip(input).zip(out) {
+                (L::load(io.token, dry) * level(frame)).store(out);
+            }
         }
     }
 }
@@ -144,52 +308,105 @@ impl Module for Adsr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::{Bench, step_max};
 
-    const CONTEXT: Context = Context { rate_hz: 48_000.0 };
-
-    fn levels(adsr: &mut Adsr, frames: usize) -> Vec<f32> {
-        let mut out = vec![0.0; 2 * frames];
-        adsr.render(CONTEXT, &vec![1.0; frames], &mut out);
-        let env = out.split_off(frames);
-        assert_eq!(out, env);
-        out
+    fn levels(adsr: &mut Bench, frames: usize) -> Vec<f32> {
+        let mut both = adsr.run(frames, &[("in", vec![1.0; frames])]);
+        assert_eq!(both[0], both[1]);
+        both.remove(0)
     }
 
     #[test]
     fn its_times_are_exact_to_the_frame() {
-        let mut adsr = Adsr::new(CONTEXT, &[10.0, 20.0, 0.5, 5.0]);
-        assert_eq!(levels(&mut adsr, 10), [0.0; 10]);
-        adsr.gate(CONTEXT, 1.0);
-        let attack = levels(&mut adsr, 480);
-        assert!(attack[478] < 1.0 && attack[479] == 1.0);
-        let decay = levels(&mut adsr, 960);
-        assert!(decay[958] > 0.5 && decay[959] == 0.5);
-        assert_eq!(levels(&mut adsr, 100), [0.5; 100]);
-        adsr.gate(CONTEXT, 0.0);
-        let release = levels(&mut adsr, 241);
-        assert!(release[238] > 0.0 && release[239] == 0.0 && release[240] == 0.0);
+        for curve in [0.0, 1.0] {
+            let mut adsr = Bench::of::<Adsr>(&[
+                ("attack", 10.0),
+                ("decay", 20.0),
+                ("sustain", 0.5),
+                ("release", 5.0),
+                ("curve", curve),
+            ]);
+            assert_eq!(levels(&mut adsr, 10), [0.0; 10]);
+            adsr.gate(1.0);
+            let attack = levels(&mut adsr, 480);
+            assert!(attack[478] < 1.0 && attack[479] == 1.0);
+            let decay = levels(&mut adsr, 960);
+            assert!(decay[958] > 0.5 && decay[959] == 0.5);
+            assert_eq!(levels(&mut adsr, 100), [0.5; 100]);
+            adsr.gate(0.0);
+            let release = levels(&mut adsr, 241);
+            assert!(release[238] > 0.0 && release[239] == 0.0 && release[240] == 0.0);
+            // Half-way, the straight one is half there, the other one much further.
+            let half = release[119] / 0.5;
+            assert!(
+                if curve == 0.0 {
+                    half > 0.49
+                } else {
+                    half < 0.07
+                },
+                "{half}"
+            );
+        }
     }
 
     #[test]
     fn the_longest_times_are_exact_too() {
-        let context = Context { rate_hz: 44_100.0 };
-        let mut adsr = Adsr::new(context, &[59_999.0, 0.0, 1.0, 0.0]);
-        adsr.gate(context, 0.6);
-        let frames = 2_645_956;
-        let mut out = vec![0.0; 2 * frames];
-        adsr.render(context, &vec![1.0; frames], &mut out);
+        let values = [
+            ("attack", 59_999.0),
+            ("decay", 0.0),
+            ("sustain", 1.0),
+            ("release", 0.0),
+        ];
+        let mut adsr = Bench::at::<Adsr>(&values, 1, 44_100.0);
+        adsr.gate(0.6);
+        let out = levels(&mut adsr, 2_645_956);
+        let frames = out.len();
         assert!(out[frames - 2] < 0.6 && out[frames - 1] == 0.6);
     }
 
     #[test]
     fn a_gate_in_the_middle_of_a_segment_does_not_step() {
-        let mut adsr = Adsr::new(CONTEXT, &[10.0, 20.0, 0.5, 10.0]);
+        let mut adsr = Bench::of::<Adsr>(&[
+            ("attack", 10.0),
+            ("decay", 20.0),
+            ("sustain", 0.5),
+            ("release", 10.0),
+        ]);
         let mut heard = Vec::new();
         for frames in [300, 200, 700, 100, 50, 600] {
             let open = heard.len() % 2 == 0;
-            adsr.gate(CONTEXT, if open { 0.8 } else { 0.0 });
+            adsr.gate(if open { 0.8 } else { 0.0 });
             heard.extend(levels(&mut adsr, frames));
         }
-        assert!(heard.windows(2).all(|w| (w[1] - w[0]).abs() < 0.003));
+        assert!(step_max(&heard) < 0.003);
+    }
+
+    #[test]
+    fn each_channel_follows_its_own_gate_to_the_frame() {
+        let values = [
+            ("attack", 1.0),
+            ("decay", 0.0),
+            ("sustain", 1.0),
+            ("release", 1.0),
+        ];
+        for channels in [1, 3, 20] {
+            let mut adsr = Bench::poly::<Adsr>(&values, channels);
+            let gate = |channel: usize| {
+                let open = 10 + 7 * channel..200 + 3 * channel;
+                (0..500)
+                    .map(|n| f32::from(u8::from(open.contains(&n))))
+                    .collect()
+            };
+            let gates: Vec<Vec<f32>> = (0..channels).map(gate).collect();
+            let ones = vec![vec![1.0; 500]; channels];
+            let heard = adsr.run_poly(500, &[("in", ones), ("gate", gates)]);
+            for (channel, out) in heard[..channels].iter().enumerate() {
+                let first = out.iter().position(|x| *x > 0.0);
+                assert_eq!(first, Some(10 + 7 * channel));
+                assert_eq!(out[10 + 7 * channel + 47], 1.0);
+                let last = out.iter().rposition(|x| *x > 0.0);
+                assert_eq!(last, Some(200 + 3 * channel + 46));
+            }
+        }
     }
 }

@@ -1,52 +1,42 @@
 //! `delay`: an echo: what came in a while ago, again and again, ever softer.
 //!
-//! The line is a ring of samples in the arena, 80 KiB of it: the largest state of all modules, and
-//! so the one that checkpoints are measured with. A change of the time glides from the old echo to
-//! the new one; the line itself is never cleared.
+//! The line is a ring of samples in the arena, 80 KiB of it a channel: with the reverberation the
+//! largest state of all modules, and so the one that checkpoints are measured with. A change of the
+//! time glides from the old echo to the new one; the line itself is never cleared.
 //!
 //! # Source
 //! Julius O. Smith, Physical Audio Signal Processing, "Delay Lines" and "Feedback Comb Filters",
 //! <https://ccrma.stanford.edu/~jos/pasp/>.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::linear;
 use crate::{
     catalog::ModuleType,
-    module::{Context, Module},
-    smooth::Smooth,
+    lanes::Lanes,
+    module::{Context, Io, Module, Outs, State},
+    smooth::GLIDE_MS,
 };
+
+pub struct Delay;
 
 /// Samples of the line: 426 ms at 48 kHz; less at higher rates.
 const LINE: usize = 20_480;
 /// Below this an echo is nothing to hear (-200 dB), and soon a denormal, which is slow.
 const NOTHING: f32 = 1e-10;
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Delay {
-    line: [f32; LINE],
-    /// Where the next sample goes.
-    at: u32,
-    /// The delay in samples, and the one that is being left.
-    length: u32,
-    old_length: u32,
-    unused: u32,
-    /// From the old delay (0) to the new one (1).
-    cross: Smooth,
-    feedback: Smooth,
-    mix: Smooth,
+/// Where the next sample goes.
+const AT: usize = 0;
+/// The delay in samples, and the one that is being left.
+const LENGTH: usize = 1;
+const OLD_LENGTH: usize = 2;
+/// Frames until the old one is left, of [`glide_frames`].
+const LEFT: usize = 3;
+
+fn glide_frames(context: Context) -> u32 {
+    ((context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1)
 }
 
 fn samples(ms: f32, context: Context) -> u32 {
     ((ms * context.rate_hz / 1000.0) as u32).clamp(1, LINE as u32 - 1)
-}
-
-impl Delay {
-    fn heard(&self, length: u32) -> f32 {
-        let at = (self.at as usize % LINE + LINE - (length as usize).clamp(1, LINE - 1)) % LINE;
-        self.line[at]
-    }
 }
 
 impl Module for Delay {
@@ -77,48 +67,52 @@ impl Module for Delay {
             ),
         ],
     };
+    const CELLS: usize = 4;
 
-    fn new(context: Context, params: &[f32]) -> Self {
-        let length = samples(params[0], context);
-        Self {
-            length,
-            old_length: length,
-            cross: Smooth::at(1.0),
-            feedback: Smooth::at(params[1]),
-            mix: Smooth::at(params[2]),
-            ..Self::zeroed()
-        }
+    fn memory(_: Context) -> usize {
+        LINE
     }
 
-    fn set(&mut self, context: Context, param: u16, value: f32) {
-        match param {
-            0 => {
-                let length = samples(value, context);
-                if length != self.length {
-                    self.old_length = self.length;
-                    self.length = length;
-                    self.cross = Smooth::at(0.0);
-                    self.cross.glide(1.0, context.rate_hz);
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let (time, feedback, mix) = (io.param(0), io.param(1), io.param(2));
+        let whole_glide = glide_frames(io.context);
+        let out = outs.samples(0);
+        for channel in 0..io.channels {
+            let of = |value: L| value.lane(channel);
+            let mut at = *state.cell(AT, channel) as usize % LINE;
+            let mut length = (*state.cell(LENGTH, channel) as usize).min(LINE - 1);
+            let mut old_length = (*state.cell(OLD_LENGTH, channel) as usize).min(LINE - 1);
+            let mut left = (*state.cell(LEFT, channel)).min(whole_glide);
+            let line = &mut state.memory[channel * LINE..][..LINE];
+            for frame in 0..io.frames {
+                if left == 0 {
+                    // Where the parameter is on its way, or modulated, to where it is now.
+                    let wanted = samples(of(time.at(frame)), io.context) as usize;
+                    if length == 0 {
+                        (length, old_length) = (wanted, wanted);
+                    } else if wanted != length {
+                        (old_length, length, left) = (length, wanted, whole_glide);
+                    }
                 }
+                let heard = |length: usize| line[(at + LINE - length.max(1)) % LINE];
+                let mut echo = heard(length);
+                if left > 0 {
+                    left -= 1;
+                    let rest = left as f32 / whole_glide as f32;
+                    echo += (heard(old_length) - echo) * rest;
+                }
+                let input = io.input(0)[frame * L::N + channel];
+                out[frame * L::N + channel] = input + (echo - input) * of(mix.at(frame));
+                let kept = input + echo * of(feedback.at(frame));
+                let whole = kept.is_finite() && kept.abs() > NOTHING;
+                line[at] = if whole { kept } else { 0.0 };
+                at = (at + 1) % LINE;
             }
-            1 => self.feedback.glide(value, context.rate_hz),
-            2 => self.mix.glide(value, context.rate_hz),
-            _ => {}
-        }
-    }
-
-    fn render(&mut self, _: Context, inputs: &[f32], outputs: &mut [f32]) {
-        for (out, input) in outputs.iter_mut().zip(inputs) {
-            let cross = self.cross.next();
-            let (new, old) = (self.heard(self.length), self.heard(self.old_length));
-            let echo = old + (new - old) * cross;
-            let mix = self.mix.next();
-            *out = input + (echo - input) * mix;
-            let kept = input + echo * self.feedback.next();
-            let whole = kept.is_finite() && kept.abs() > NOTHING;
-            self.at = (self.at as usize % LINE) as u32;
-            self.line[self.at as usize] = if whole { kept } else { 0.0 };
-            self.at = (self.at + 1) % LINE as u32;
+            for (cell, value) in [(AT, at), (LENGTH, length), (OLD_LENGTH, old_length)] {
+                *state.cell(cell, channel) = value as u32;
+            }
+            *state.cell(LEFT, channel) = left;
         }
     }
 }
@@ -126,16 +120,14 @@ impl Module for Delay {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const CONTEXT: Context = Context { rate_hz: 48_000.0 };
+    use crate::bench::Bench;
 
     #[test]
     fn an_impulse_comes_again_at_its_time_and_softer() {
-        let mut delay = Delay::new(CONTEXT, &[10.0, 0.5, 1.0]);
+        let mut delay = Bench::of::<Delay>(&[("time", 10.0), ("feedback", 0.5), ("mix", 1.0)]);
         let mut input = vec![0.0; 2_000];
         input[0] = 1.0;
-        let mut heard = vec![0.0; 2_000];
-        delay.render(CONTEXT, &input, &mut heard);
+        let heard = delay.run(2_000, &[("in", input)]).remove(0);
         let loud: Vec<(usize, f32)> = heard
             .iter()
             .copied()
@@ -147,13 +139,18 @@ mod tests {
 
     #[test]
     fn a_change_of_time_does_not_click() {
-        let mut delay = Delay::new(CONTEXT, &[100.0, 0.0, 1.0]);
+        let mut delay = Bench::of::<Delay>(&[("time", 100.0), ("feedback", 0.0), ("mix", 1.0)]);
         let tone = |n: usize| libm::sin(n as f64 * 0.01) as f32 * 0.5;
         let input: Vec<f32> = (0..24_000).map(tone).collect();
-        let mut heard = vec![0.0; 24_000];
-        delay.render(CONTEXT, &input[..12_000], &mut heard[..12_000]);
-        delay.set(CONTEXT, 0, 37.0);
-        delay.render(CONTEXT, &input[12_000..], &mut heard[12_000..]);
+        let mut heard = delay
+            .run(12_000, &[("in", input[..12_000].to_vec())])
+            .remove(0);
+        delay.set("time", 37.0);
+        heard.extend(
+            delay
+                .run(12_000, &[("in", input[12_000..].to_vec())])
+                .remove(0),
+        );
         let step = heard
             .windows(2)
             .map(|w| (w[1] - w[0]).abs())

@@ -1,23 +1,24 @@
 //! `filter`: a second-order filter of seven kinds.
 //!
 //! A state variable filter: its response is that of the well-known cookbook filters, but it keeps
-//! its precision at 10 Hz and stays calm while it is swept. Its coefficients glide, not its
-//! parameters: so a change of cutoff, q, mode or gain is smooth to the frame, and all the costly
-//! functions run once per change.
+//! its precision at 10 Hz and stays calm while it is swept. A change of its mode is a glide of its
+//! coefficients; the costly functions run only while a parameter moves.
 //!
 //! # Source
 //! Andrew Simper, Solving the continuous SVF equations using trapezoidal integration and equivalent
 //! currents, Cytomic, 2013; responses as in Robert Bristow-Johnson, Cookbook formulae for audio EQ
 //! biquad filter coefficients.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::{choice, linear, log};
 use crate::{
     catalog::ModuleType,
-    module::{Context, Module},
-    smooth::Smooth,
+    lanes::{Lanes, inlined},
+    math,
+    module::{Io, Module, Outs, State},
+    smooth::GLIDE_MS,
 };
+
+pub struct Filter;
 
 const MODES: &[&str] = &[
     "lowpass",
@@ -28,93 +29,71 @@ const MODES: &[&str] = &[
     "lowshelf",
     "highshelf",
 ];
-/// Below this a state is nothing to hear (-400 dB), and soon a denormal, which is slow.
-const NOTHING: f64 = 1e-20;
+
+/// Cells: the two integrators, the coefficients, the mode and the frames that it still glides.
+const Z: usize = 0;
+const COEFFICIENTS: usize = 2;
+const MODE: usize = 7;
+const LEFT: usize = 8;
 
 /// What the response follows from: the frequency, the damping, and what of the input, the band and
 /// the low output is heard.
-type Coefficients = [f32; 5];
+type Coefficients<L> = [L; 5];
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Filter {
-    /// State of the two integrators.
-    z: [f64; 2],
-    coefficients: [Smooth; 5],
-    cutoff_hz: f32,
-    q: f32,
-    mode: f32,
-    gain_db: f32,
-    /// Not 0: the coefficients are not on their way to the parameters yet.
-    stale: u32,
-    unused: u32,
-}
-
-impl Filter {
-    fn design(&self, context: Context) -> Coefficients {
-        let turns = self.cutoff_hz.min(context.rate_hz * 0.49) / context.rate_hz;
-        let g = libm::tan(std::f64::consts::PI * f64::from(turns));
-        let k = 1.0 / f64::from(self.q);
-        // The square root of the gain at the peak or on the shelf.
-        let a = libm::exp(f64::from(self.gain_db) * std::f64::consts::LN_10 / 40.0);
-        let coefficients = match self.mode as u32 {
-            0 => [g, k, 0.0, 0.0, 1.0],
-            1 => [g, k, 1.0, -k, -1.0],
-            2 => [g, k, 0.0, k, 0.0],
-            3 => [g, k, 1.0, -k, 0.0],
-            4 => [g, k / a, 1.0, k / a * (a * a - 1.0), 0.0],
-            5 => [g / a.sqrt(), k, 1.0, k * (a - 1.0), a * a - 1.0],
-            _ => [g * a.sqrt(), k, a * a, k * (1.0 - a) * a, 1.0 - a * a],
-        };
-        coefficients.map(|value| value as f32)
-    }
-
-    /// The frames of a block, with coefficients from `next` for each.
-    #[inline]
-    fn run(&mut self, input: &[f32], output: &mut [f32], mut next: impl FnMut() -> Solved) {
-        let [mut z1, mut z2] = self.z;
-        for (out, x) in output.iter_mut().zip(input) {
-            let Solved { a1, a2, a3, mix } = next();
-            let x = f64::from(*x);
-            let v3 = x - z2;
-            let band = a1 * z1 + a2 * v3;
-            let low = z2 + a2 * z1 + a3 * v3;
-            z1 = 2.0 * band - z1;
-            z2 = 2.0 * low - z2;
-            *out = (mix[0] * x + mix[1] * band + mix[2] * low) as f32;
-        }
-        // One bad sample from outside is heard once, not for ever.
-        let calm = |z: f64| {
-            if z.is_finite() && z.abs() > NOTHING {
-                z
-            } else {
-                0.0
-            }
-        };
-        self.z = [calm(z1), calm(z2)];
+#[inline(always)]
+fn design<L: Lanes>(io: &Io<'_, L>, mode: u32, [cutoff, q, gain_db]: [L; 3]) -> Coefficients<L> {
+    let (zero, one) = (io.splat(0.0), io.splat(1.0));
+    let rate = io.context.rate_hz;
+    let radians = cutoff.min(io.splat(rate * 0.49)) * io.splat(std::f32::consts::PI / rate);
+    let g = math::tan(io, radians);
+    let k = one / q;
+    // The square root of the gain at the peak or on the shelf.
+    let a = math::amplitude(io, gain_db * io.splat(0.5));
+    let a2 = a * a;
+    match mode {
+        0 => [g, k, zero, zero, one],
+        1 => [g, k, one, -k, -one],
+        2 => [g, k, zero, k, zero],
+        3 => [g, k, one, -k, zero],
+        4 => [g, k / a, one, k / a * (a2 - one), zero],
+        5 => [g / a.sqrt(), k, one, k * (a - one), a2 - one],
+        _ => [g * a.sqrt(), k, a2, k * (one - a) * a, one - a2],
     }
 }
 
-/// The equations of one frame, solved.
+/// The equations of one frame, solved: what the integrators take from themselves and from what is
+/// missing, and what is heard of the input and of either integrator before and after the frame.
 #[derive(Clone, Copy)]
-struct Solved {
-    a1: f64,
-    a2: f64,
-    a3: f64,
-    mix: [f64; 3],
+struct Solved<L> {
+    keep: L,
+    across: L,
+    add: L,
+    heard: [L; 3],
 }
 
-impl Solved {
-    #[inline]
-    fn of(coefficients: Coefficients) -> Self {
-        let [g, k, dry, band, low] = coefficients.map(f64::from);
-        let a1 = 1.0 / (1.0 + g * (g + k));
+impl<L: Lanes> Solved<L> {
+    #[inline(always)]
+    fn of(io: &Io<'_, L>, [g, k, dry, band, low]: Coefficients<L>) -> Self {
+        let (one, half) = (io.splat(1.0), io.splat(0.5));
+        let a1 = one / (one + g * (g + k));
+        let a2 = g * a1;
         Self {
-            a1,
-            a2: g * a1,
-            a3: g * g * a1,
-            mix: [dry, band, low],
+            keep: a1 + a1 - one,
+            across: a2 + a2,
+            add: g * (a2 + a2),
+            heard: [dry, band * half, low * half],
         }
+    }
+
+    /// One frame: the integrators before it become those after it.
+    #[inline(always)]
+    fn next(&self, z: &mut [L; 2], x: L) -> [L; 2] {
+        let missing = x - z[1];
+        let band = self.keep * z[0] + self.across * missing;
+        let low = (z[1] + self.across * z[0]) + self.add * missing;
+        let sums = [z[0] + band, z[1] + low];
+        *z = [band, low];
+        sums
     }
 }
 
@@ -137,66 +116,97 @@ impl Module for Filter {
         ],
         takes_gate: false,
     };
+    const CELLS: usize = 9;
 
-    fn new(context: Context, params: &[f32]) -> Self {
-        let mut filter = Self {
-            cutoff_hz: params[0],
-            q: params[1],
-            mode: params[2],
-            gain_db: params[3],
-            ..Self::zeroed()
+    fn start(_: usize, params: &[f32], cells: &mut [u32]) {
+        cells[MODE] = params[2] as u32;
+    }
+
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let (cutoff, q, gain) = (io.param(0), io.param(1), io.param(3));
+        let mode = io.param(2).first().lane(0) as u32;
+        if *state.cell(MODE, 0) != mode {
+            let frames = ((io.context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1);
+            state.set_bits(MODE, io.splat_bits(mode));
+            state.set_bits(LEFT, io.splat_bits(frames));
+        }
+        let mut left = *state.cell(LEFT, 0);
+        let wished = inlined(
+            #[inline(always)]
+            |frame: usize| design(io, mode, [cutoff.at(frame), q.at(frame), gain.at(frame)]),
+        );
+        let stored = |state: &State<'_, L>| -> Coefficients<L> {
+            std::array::from_fn(|number| state.get(COEFFICIENTS + number))
         };
-        filter.coefficients = filter.design(context).map(Smooth::at);
-        filter
-    }
-
-    fn set(&mut self, _context: Context, param: u16, value: f32) {
-        match param {
-            0 => self.cutoff_hz = value,
-            1 => self.q = value,
-            2 => self.mode = value,
-            _ => self.gain_db = value,
-        }
-        self.stale = 1;
-    }
-
-    fn render(&mut self, context: Context, inputs: &[f32], outputs: &mut [f32]) {
-        if self.stale != 0 {
-            self.stale = 0;
-            let targets = self.design(context);
-            for (coefficient, target) in self.coefficients.iter_mut().zip(targets) {
-                coefficient.glide(target, context.rate_hz);
+        let mut z = [state.get(Z), state.get(Z + 1)];
+        let input = io.input(0).chunks_exact(L::N);
+        let both = input.zip(outs.samples(0).chunks_exact_mut(L::N));
+        let stands = cutoff.still().is_some() && q.still().is_some() && gain.still().is_some();
+        let mut coefficients = stored(state);
+        if stands && left == 0 {
+            if io.fresh {
+                coefficients = wished(0);
             }
-        }
-        let mut coefficients = self.coefficients;
-        if coefficients
-            .iter()
-            .all(|coefficient| coefficient.at_rest().is_some())
-        {
-            let solved = Solved::of(coefficients.map(|mut coefficient| coefficient.next()));
-            self.run(inputs, outputs, || solved);
+            let solved = Solved::of(io, coefficients);
+            let [dry, band, low] = solved.heard;
+            if mode == 0 {
+                for (x, out) in both {
+                    let [_, lows] = solved.next(&mut z, L::load(io.token, x));
+                    (lows * low).store(out);
+                }
+            } else {
+                for (x, out) in both {
+                    let x = L::load(io.token, x);
+                    let [bands, lows] = solved.next(&mut z, x);
+                    (dry * x + band * bands + low * lows).store(out);
+                }
+            }
         } else {
-            self.run(inputs, outputs, || {
-                Solved::of(coefficients.each_mut().map(Smooth::next))
-            });
-            self.coefficients = coefficients;
+            for (frame, (x, out)) in both.enumerate() {
+                let wished = wished(frame);
+                if left > 0 {
+                    let part = io.splat(1.0 / left as f32);
+                    for (now, to) in coefficients.iter_mut().zip(wished) {
+                        *now = *now + (to - *now) * part;
+                    }
+                    left -= 1;
+                } else {
+                    coefficients = wished;
+                }
+                let solved = Solved::of(io, coefficients);
+                let [dry, band, low] = solved.heard;
+                let x = L::load(io.token, x);
+                let [bands, lows] = solved.next(&mut z, x);
+                (dry * x + band * bands + low * lows).store(out);
+            }
+            state.set_bits(LEFT, io.splat_bits(left));
         }
+        for (number, coefficient) in coefficients.into_iter().enumerate() {
+            state.set(COEFFICIENTS + number, coefficient);
+        }
+        state.set_calm(Z, z[0]);
+        state.set_calm(Z + 1, z[1]);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::{Bench, step_max};
 
-    const CONTEXT: Context = Context { rate_hz: 48_000.0 };
+    const NAMES: [&str; 4] = ["cutoff", "q", "mode", "gain"];
+
+    fn filter(params: &[f32]) -> Bench {
+        let values: Vec<(&str, f32)> = NAMES.into_iter().zip(params.iter().copied()).collect();
+        Bench::of::<Filter>(&values)
+    }
 
     /// The gain for a sine of that frequency, from the filter's own impulse response.
     fn measured(params: &[f32], hz: f64) -> f64 {
-        let mut filter = Filter::new(CONTEXT, params);
         let mut input = vec![0.0; 192_000];
         input[0] = 1.0;
-        let mut output = vec![0.0; input.len()];
-        filter.render(CONTEXT, &input, &mut output);
+        let output = filter(params).run(input.len(), &[("in", input)]).remove(0);
         let (mut re, mut im) = (0.0, 0.0);
         for (n, sample) in output.iter().enumerate() {
             let angle = hz / 48_000.0 * std::f64::consts::TAU * n as f64;
@@ -280,9 +290,8 @@ mod tests {
 
     #[test]
     fn no_jump_of_a_parameter_clicks() {
-        let mut filter = Filter::new(CONTEXT, &[1_000.0, 0.707, 0.0, 0.0]);
+        let mut filter = filter(&[1_000.0, 0.707, 0.0, 0.0]);
         let mut heard = Vec::new();
-        let mut n = 0_u32;
         let jumps = [
             (0, 20_000.0),
             (2, 1.0),
@@ -294,22 +303,14 @@ mod tests {
             (3, -24.0),
         ];
         for (param, value) in jumps {
-            for _ in 0..8 {
-                let input = [(); 128].map(|()| {
-                    n += 1;
-                    crate::math::sine(n.wrapping_mul(8_947_849))
-                });
-                let mut output = [0.0; 128];
-                filter.render(CONTEXT, &input, &mut output);
-                heard.extend(output);
-            }
-            filter.set(CONTEXT, param, value);
+            let input: Vec<f32> = (heard.len()..heard.len() + 1_024)
+                .map(|n| libm::sin(n as f64 * std::f64::consts::TAU / 480.0) as f32)
+                .collect();
+            heard.extend(filter.run(1_024, &[("in", input)]).remove(0));
+            filter.set(NAMES[param], value);
         }
         // The input, 100 Hz, moves by 0.0131 of its level a frame, a glide by 0.003 of the span.
-        let step = heard
-            .windows(2)
-            .map(|w| (w[1] - w[0]).abs())
-            .fold(0.0, f32::max);
+        let step = step_max(&heard);
         let level = heard
             .iter()
             .fold(0.0, |max: f32, sample| max.max(sample.abs()));
@@ -318,20 +319,53 @@ mod tests {
 
     #[test]
     fn it_falls_silent_and_forgets_a_bad_sample() {
-        let mut filter = Filter::new(CONTEXT, &[1_000.0, 1.0, 0.0, 0.0]);
-        let mut output = [0.0; 128];
-        filter.render(CONTEXT, &[f32::NAN; 128], &mut output);
-        assert!(output[0].is_nan());
-        filter.render(CONTEXT, &[1.0; 128], &mut output);
-        assert!(output.iter().all(|sample| sample.is_finite()));
-        let mut input = [0.0; 128];
-        input[127] = f32::INFINITY;
-        filter.render(CONTEXT, &input, &mut output);
-        filter.render(CONTEXT, &[1.0; 128], &mut output);
-        assert!(output.iter().all(|sample| sample.is_finite()));
-        for _ in 0..100 {
-            filter.render(CONTEXT, &[0.0; 128], &mut output);
+        let mut filter = filter(&[1_000.0, 1.0, 0.0, 0.0]);
+        let run = |filter: &mut Bench, input: Vec<f32>| {
+            filter.run(input.len(), &[("in", input)]).remove(0)
+        };
+        assert!(run(&mut filter, vec![f32::NAN; 64])[1].is_nan());
+        let calm = run(&mut filter, vec![1.0; 64]);
+        assert!(calm.iter().all(|sample| sample.is_finite()));
+        let mut input = vec![0.0; 64];
+        input[63] = f32::INFINITY;
+        run(&mut filter, input);
+        let calm = run(&mut filter, vec![1.0; 64]);
+        assert!(calm.iter().all(|sample| sample.is_finite()));
+        let last = run(&mut filter, vec![0.0; 24_000]);
+        assert!(last[23_000..].iter().all(|sample| *sample == 0.0));
+    }
+
+    #[test]
+    fn each_channel_is_filtered_as_if_it_were_alone() {
+        let noise = |seed: u32| -> Vec<f32> {
+            let mut x = seed;
+            let mut next = || {
+                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                x as i32 as f32 / 2_147_483_648.0
+            };
+            (0..500).map(|_| next()).collect()
+        };
+        for channels in [2, 9, 32] {
+            let values = [("cutoff", 700.0), ("q", 5.0)];
+            let inputs: Vec<Vec<f32>> = (0..channels as u32).map(noise).collect();
+            let sweep: Vec<Vec<f32>> = (0..channels as u32).map(|n| noise(n + 99)).collect();
+            let all = Bench::poly::<Filter>(&values, channels)
+                .run_poly(500, &[("in", inputs.clone()), ("cutoff", sweep.clone())]);
+            for channel in 0..channels {
+                let one = Bench::of::<Filter>(&values).run(
+                    500,
+                    &[
+                        ("in", inputs[channel].clone()),
+                        ("cutoff", sweep[channel].clone()),
+                    ],
+                );
+                let bits = |x: &Vec<f32>| x.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
+                assert_eq!(
+                    bits(&all[channel]),
+                    bits(&one[0]),
+                    "{channel} of {channels}"
+                );
+            }
         }
-        assert!(output == [0.0; 128] && filter.z == [0.0; 2]);
     }
 }

@@ -1,21 +1,13 @@
 //! `mixer`: four inputs, each with its level. (Cables into one input are summed anyway.)
 
-use bytemuck::{Pod, Zeroable};
-
 use super::linear;
 use crate::{
     catalog::ModuleType,
-    module::{Context, Module},
-    smooth::Smooth,
+    lanes::{Lanes, inlined},
+    module::{Io, Module, Outs, State},
 };
 
-const INPUTS: usize = 4;
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Mixer {
-    levels: [Smooth; INPUTS],
-}
+pub struct Mixer;
 
 impl Module for Mixer {
     const TYPE: ModuleType = ModuleType {
@@ -32,42 +24,33 @@ impl Module for Mixer {
         takes_gate: false,
     };
 
-    fn new(_context: Context, params: &[f32]) -> Self {
-        Self {
-            levels: std::array::from_fn(|input| Smooth::at(params[input])),
-        }
-    }
-
-    fn set(&mut self, context: Context, param: u16, value: f32) {
-        if let Some(level) = self.levels.get_mut(usize::from(param)) {
-            level.glide(value, context.rate_hz);
-        }
-    }
-
-    fn render(&mut self, _context: Context, inputs: &[f32], outputs: &mut [f32]) {
-        outputs.fill(0.0);
-        for (level, input) in self
-            .levels
-            .iter_mut()
-            .zip(inputs.chunks_exact(outputs.len()))
-        {
-            for (sample, dry) in outputs.iter_mut().zip(input) {
-                *sample += dry * level.next();
-            }
-        }
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let levels = [0, 1, 2, 3].map(|input| io.param(input));
+        outs.write(
+            0,
+            #[inline(always)]
+            |frame| {
+                let part = inlined(
+                    #[inline(always)]
+                    |input: usize| io.at(input, frame) * levels[input].at(frame),
+                );
+                part(0) + part(1) + part(2) + part(3)
+            },
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Bench;
 
     #[test]
     fn it_adds_up() {
-        let context = Context { rate_hz: 48_000.0 };
-        let mut out = [0.0; 2];
-        let mut mixer = Mixer::new(context, &[1.0, 0.5, 0.25, 0.0]);
-        mixer.render(context, &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0], &mut out);
-        assert_eq!(out, [1.75, 3.5]);
+        let levels = [("level2", 0.5), ("level3", 0.25), ("level4", 0.0)];
+        let mut mixer = Bench::of::<Mixer>(&levels);
+        let inputs = ["in1", "in2", "in3", "in4"].map(|input| (input, vec![1.0, 2.0]));
+        assert_eq!(mixer.run(2, &inputs)[0], [1.75, 3.5]);
     }
 }

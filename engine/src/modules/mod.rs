@@ -11,15 +11,23 @@ mod saw;
 mod sine;
 mod vca;
 
+use std::sync::LazyLock;
+
 use crate::{
     catalog::{ModuleType, Param, Scale},
     module::{Kind, Module},
+    params::amount_of,
 };
 
 macro_rules! palette {
     ($($module:ty),* $(,)?) => {
-        static TYPES: &[ModuleType] = &[$(<$module>::TYPE),*];
-        static KINDS: &[Kind] = &[$(Kind::of::<$module>()),*];
+        static TYPES: LazyLock<Vec<ModuleType>> =
+            LazyLock::new(|| vec![$(complete(&<$module>::TYPE)),*]);
+        static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+            let mut types = TYPES.iter();
+            let kinds = [$(types.next().map(Kind::of::<$module>)),*];
+            kinds.into_iter().flatten().collect()
+        });
     };
 }
 
@@ -35,16 +43,30 @@ palette![
     out::Out,
 ];
 
+/// A type's description with what every type has: for each parameter an input that modulates it, and
+/// the amount.
+fn complete(own: &ModuleType) -> ModuleType {
+    let names = own.params.iter().map(|param| param.name);
+    let inputs: Vec<&str> = own.inputs.iter().copied().chain(names).collect();
+    let amounts = own.params.iter().map(amount_of);
+    let params: Vec<Param> = own.params.iter().copied().chain(amounts).collect();
+    ModuleType {
+        inputs: Vec::leak(inputs),
+        params: Vec::leak(params),
+        ..*own
+    }
+}
+
 /// All module types.
 #[must_use]
 pub fn all() -> &'static [ModuleType] {
-    TYPES
+    &TYPES
 }
 
 /// The module type of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static ModuleType> {
-    TYPES.iter().find(|found| found.name == name)
+    all().iter().find(|found| found.name == name)
 }
 
 /// How the engine runs modules of that type.

@@ -1,37 +1,37 @@
-//! `noise`: white noise, the same on every machine: its randomness is a sequence of whole numbers.
+//! `noise`: white, pink and brown noise, the same on every machine: its randomness is a sequence of
+//! whole numbers, another one for each seed and channel.
 //!
 //! # Source
-//! Marsaglia, Xorshift RNGs, 2003; the start scrambled as in Steele, Lea, Flood, Fast splittable
-//! pseudorandom number generators, 2014.
+//! Marsaglia, Xorshift RNGs, 2003 (32 bits: 13, 17, 5); the start scrambled as in Steele, Lea, Flood,
+//! Fast splittable pseudorandom number generators, 2014. Pink: Paul Kellet's filter of three poles,
+//! in Robin Whittle, DSP generation of pink noise, <https://www.firstpr.com.au/dsp/pink-noise/>.
 
-use bytemuck::{Pod, Zeroable};
-
-use super::linear;
+use super::{choice, linear};
 use crate::{
     catalog::{ModuleType, Param, Scale},
-    module::{Context, Module},
-    smooth::Smooth,
+    lanes::{Bits, Lanes, inlined},
+    module::{Io, Module, Outs, State},
 };
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Noise {
-    state: u64,
-    seed: u64,
-    gain: Smooth,
-}
+pub struct Noise;
 
-/// The first state of a seed, never 0.
-const fn start(seed: u64) -> u64 {
-    let x = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+const WHITE: usize = 0;
+const SEED: usize = 1;
+/// The three poles of pink noise; the first is brown noise's too.
+const POLES: usize = 2;
+
+/// The first state of a seed and channel, never 0.
+fn start(seed: u32, channel: usize) -> u32 {
+    let x = u64::from(seed) << 8 | channel as u64;
+    let x = (x + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x | 1
+    (x >> 32) as u32 | 1
 }
 
 impl Module for Noise {
     const TYPE: ModuleType = ModuleType {
         name: "noise",
-        help: "white noise; the same seed gives the same noise",
+        help: "noise; the same seed gives the same noise",
         inputs: &[],
         outputs: &["out"],
         params: &[
@@ -40,35 +40,78 @@ impl Module for Noise {
                 scale: Scale::Stepped,
                 ..linear("seed", "", [0.0, 0.0, 65_535.0], "which noise")
             },
+            choice(
+                "color",
+                &["white", "pink", "brown"],
+                "how it falls with the frequency",
+            ),
         ],
         takes_gate: false,
     };
+    const CELLS: usize = 5;
 
-    fn new(_context: Context, params: &[f32]) -> Self {
-        let seed = params[1] as u64;
-        Self {
-            state: start(seed),
-            seed,
-            gain: Smooth::at(params[0]),
-        }
+    fn start(channel: usize, params: &[f32], cells: &mut [u32]) {
+        cells[WHITE] = start(params[1] as u32, channel);
+        cells[SEED] = params[1] as u32;
     }
 
-    fn set(&mut self, context: Context, param: u16, value: f32) {
-        if param == 0 {
-            self.gain.glide(value, context.rate_hz);
-        } else if self.seed != value as u64 {
-            self.seed = value as u64;
-            self.state = start(self.seed);
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let seed = io.value(1) as u32;
+        for channel in 0..L::N {
+            if *state.cell(SEED, channel) != seed || *state.cell(WHITE, channel) == 0 {
+                *state.cell(SEED, channel) = seed;
+                *state.cell(WHITE, channel) = start(seed, io.first_channel + channel);
+            }
         }
-    }
-
-    fn render(&mut self, _context: Context, _inputs: &[f32], outputs: &mut [f32]) {
-        for sample in outputs {
-            self.state ^= self.state << 13;
-            self.state ^= self.state >> 7;
-            self.state ^= self.state << 17;
-            let white = (self.state >> 32) as u32 as i32 as f32 / 2_147_483_648.0;
-            *sample = white * self.gain.next();
+        let gain = io.param(0);
+        let mut bits = state.bits(WHITE);
+        let mut white = inlined(
+            #[inline(always)]
+            || {
+                bits = bits ^ bits.up(13);
+                bits = bits ^ bits.down(17);
+                bits = bits ^ bits.up(5);
+                L::of_signed(bits) * io.splat(1.0 / 2_147_483_648.0)
+            },
+        );
+        let mut poles: [L; 3] = std::array::from_fn(|pole| state.get(POLES + pole));
+        match io.param(2).first().lane(0) as u32 {
+            0 => outs.write(
+                0,
+                #[inline(always)]
+                |frame| white() * gain.at(frame),
+            ),
+            1 => outs.write(
+                0,
+                #[inline(always)]
+                |frame| {
+                    let white = white();
+                    let mut sum = white * io.splat(0.184_8);
+                    for (pole, (keep, take)) in poles.iter_mut().zip([
+                        (0.997_65, 0.099_046_0),
+                        (0.963_00, 0.296_516_4),
+                        (0.570_00, 1.052_691_3),
+                    ]) {
+                        *pole = *pole * io.splat(keep) + white * io.splat(take);
+                        sum = sum + *pole;
+                    }
+                    // Back to the range of white noise.
+                    sum * io.splat(0.25) * gain.at(frame)
+                },
+            ),
+            _ => outs.write(
+                0,
+                #[inline(always)]
+                |frame| {
+                    poles[0] = poles[0] * io.splat(0.998) + white() * io.splat(0.06);
+                    poles[0] * gain.at(frame)
+                },
+            ),
+        }
+        state.set_bits(WHITE, bits);
+        for (number, pole) in poles.into_iter().enumerate() {
+            state.set_calm(POLES + number, pole);
         }
     }
 }
@@ -76,17 +119,46 @@ impl Module for Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::{Bench, level};
+
+    fn noise(color: f32) -> Vec<f32> {
+        Bench::of::<Noise>(&[("gain", 1.0), ("seed", 7.0), ("color", color)])
+            .run(480_000, &[])
+            .remove(0)
+    }
 
     #[test]
     fn it_is_centred_even_and_white() {
-        let context = Context { rate_hz: 48_000.0 };
-        let mut out = vec![0.0; 100_000];
-        Noise::new(context, &[1.0, 7.0]).render(context, &[], &mut out);
+        let out = noise(0.0);
         let mean = |values: &mut dyn Iterator<Item = f32>| {
             values.map(f64::from).sum::<f64>() / out.len() as f64
         };
         assert!(mean(&mut out.iter().copied()).abs() < 0.01);
         assert!((mean(&mut out.iter().map(|x| x * x)) - 1.0 / 3.0).abs() < 0.01);
         assert!(mean(&mut out.windows(2).map(|w| w[0] * w[1])).abs() < 0.01);
+    }
+
+    /// The mean level over some frequencies around one.
+    fn around(out: &[f32], hz: f64) -> f64 {
+        let levels = (0..40).map(|n| level(out, hz * (1.0 + 0.002 * f64::from(n - 20))));
+        (levels.map(|l| l * l).sum::<f64>() / 40.0).sqrt()
+    }
+
+    #[test]
+    fn pink_falls_by_3_and_brown_by_6_decibels_an_octave() {
+        for (color, fall) in [(0.0, 0.0), (1.0, 3.0), (2.0, 6.0)] {
+            let out = noise(color);
+            let found = 20.0 * libm::log10(around(&out, 250.0) / around(&out, 4_000.0)) / 4.0;
+            assert!((found - fall).abs() < 0.7, "{color}: {found} dB an octave");
+        }
+    }
+
+    #[test]
+    fn each_channel_and_each_seed_has_its_own() {
+        let mut noise = Bench::poly::<Noise>(&[], 3);
+        let out = noise.run(1_000, &[]);
+        assert!(out[0] != out[1] && out[1] != out[2]);
+        let mut other = Bench::of::<Noise>(&[("seed", 1.0)]);
+        assert_ne!(other.run(1_000, &[])[0], out[0]);
     }
 }

@@ -1,87 +1,99 @@
 //! An oscillator: all but the shape of its wave.
 //!
-//! Its phase is a whole number, so that it never drifts, however long it runs. Each type of
-//! oscillator is one of these and a wave, a function of the phase.
-
-use bytemuck::{Pod, Zeroable};
+//! Its phase is a whole number, so that it never drifts, however long it runs; the frequency is right
+//! to half a step of 2^-32 of the rate. Each type of oscillator is one of these and a wave, a function
+//! of the phase.
 
 use super::{linear, log};
-use crate::{catalog::Param, module::Context, smooth::Smooth};
+use crate::{
+    catalog::Param,
+    lanes::Lanes,
+    math,
+    module::{Io, Outs, State},
+};
 
-/// The parameters of every oscillator.
-pub const PARAMS: &[Param] = &[
-    log("freq", "Hz", [0.01, 440.0, 20_000.0], "frequency"),
-    linear("gain", "", [0.0, 0.5, 1.0], "level"),
-];
+/// The inputs of every oscillator.
+pub const INPUTS: &[&str] = &["fm", "sync"];
+/// The first parameters of every oscillator.
+pub const FREQ: Param = log("freq", "Hz", [0.01, 440.0, 20_000.0], "frequency");
+/// See [`FREQ`].
+pub const GAIN: Param = linear("gain", "", [0.0, 0.5, 1.0], "level");
+/// See [`FREQ`].
+pub const INDEX: Param = linear(
+    "index",
+    "",
+    [0.0, 1.0, 20.0],
+    "how far a signal of 1 at the input \"fm\" moves the frequency, in frequencies, through zero",
+);
 
-/// A whole turn, in steps: at 0.01 Hz and 192 kHz one frame is still 10^12 of them.
-const TURN: f64 = 18_446_744_073_709_551_616.0;
+/// Cells of state.
+pub const CELLS: usize = 2;
+const PHASE: usize = 0;
+/// What was at `sync` in the frame before.
+const SYNC: usize = 1;
 
-/// Where an oscillator is in its turn, how fast it goes, how loud it is.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Oscillator {
-    turn: u64,
-    freq: Smooth,
-    gain: Smooth,
+/// Renders a wave: its level at a phase, given the step to the next one, both in units of 2^-32 of a
+/// turn, and the frame's number. The parameters 0, 1 and 2 are [`FREQ`], [`GAIN`] and [`INDEX`].
+///
+/// A signal that rises through 0 at `sync` begins the turn anew.
+#[inline(always)]
+pub fn render<L: Lanes>(
+    io: &Io<'_, L>,
+    state: &mut State<'_, L>,
+    outs: &mut Outs<'_, L>,
+    wave: impl Fn(L::Bits, L::Bits, usize) -> L,
+) {
+    let (freq, gain) = (io.param(0), io.param(1));
+    let mut phase = state.bits(PHASE);
+    let plain = !io.plugged(0) && !io.plugged(1);
+    if let (true, Some(hz), Some(gain)) = (plain, freq.still(), gain.still()) {
+        let step = math::step(io, hz);
+        outs.write(
+            0,
+            #[inline(always)]
+            |frame| {
+                let level = wave(phase, step, frame) * gain;
+                phase = phase + step;
+                level
+            },
+        );
+    } else {
+        let index = io.param(2);
+        let (zero, one) = (io.splat(0.0), io.splat(1.0));
+        let begin = io.splat_bits(0);
+        let mut before = state.get(SYNC);
+        outs.write(
+            0,
+            #[inline(always)]
+            |frame| {
+                let hz = freq.at(frame) * (one + index.at(frame) * io.at(0, frame));
+                let step = math::step(io, hz);
+                let sync = io.at(1, frame);
+                let rises = before.le(zero) & zero.lt(sync);
+                before = sync;
+                phase = <L::Bits as crate::lanes::Bits>::select(rises, begin, phase);
+                let level = wave(phase, step, frame) * gain.at(frame);
+                phase = phase + step;
+                level
+            },
+        );
+        state.set(SYNC, before);
+    }
+    state.set_bits(PHASE, phase);
 }
 
-impl Oscillator {
-    /// At the start of a turn, with a value for each of [`PARAMS`].
-    pub fn new(params: &[f32]) -> Self {
-        Self {
-            turn: 0,
-            freq: Smooth::at(params[0]),
-            gain: Smooth::at(params[1]),
-        }
-    }
-
-    /// Glides to another value of one of [`PARAMS`].
-    pub fn set(&mut self, context: Context, param: u16, value: f32) {
-        match param {
-            0 => self.freq.glide(value, context.rate_hz),
-            _ => self.gain.glide(value, context.rate_hz),
-        }
-    }
-
-    /// Renders a wave: its level at a phase, given the step to the next one, both in units of 2^-32
-    /// of a turn.
-    pub fn render(&mut self, context: Context, output: &mut [f32], wave: impl Fn(u32, u32) -> f32) {
-        let mut gain = self.gain;
-        if let Some(gain) = gain.at_rest() {
-            self.run(context, output, |phase, step| wave(phase, step) * gain);
-        } else {
-            self.run(context, output, |phase, step| {
-                wave(phase, step) * gain.next()
-            });
-            self.gain = gain;
-        }
-    }
-
-    /// Calls `sample` with phase and step of each frame, in units of 2^-32 of a turn.
-    #[inline]
-    fn run(
-        &mut self,
-        context: Context,
-        output: &mut [f32],
-        mut sample: impl FnMut(u32, u32) -> f32,
-    ) {
-        let steps_per_hz = TURN / f64::from(context.rate_hz);
-        let step_of = |hz: f32| (f64::from(hz) * steps_per_hz) as u64;
-        let mut turn = self.turn;
-        if let Some(hz) = self.freq.at_rest() {
-            let step = step_of(hz);
-            for out in output {
-                *out = sample((turn >> 32) as u32, (step >> 32) as u32);
-                turn = turn.wrapping_add(step);
-            }
-        } else {
-            for out in output {
-                let step = step_of(self.freq.next());
-                *out = sample((turn >> 32) as u32, (step >> 32) as u32);
-                turn = turn.wrapping_add(step);
-            }
-        }
-        self.turn = turn;
-    }
+/// What rounds the edge of a wave that falls by 2 at the end of its turn, in units of which `turn` and
+/// `step` are: 0 further than a step away from it.
+///
+/// # Source
+/// Välimäki, Pekonen, Nam: Perceptually informed synthesis of bandlimited classical waveforms using
+/// integrated polynomial interpolation, 2012 (the two-point polynomial, "`PolyBLEP`").
+#[inline(always)]
+pub fn edge<L: Lanes>(io: &Io<'_, L>, turn: L, step: L) -> L {
+    let (zero, one) = (io.splat(0.0), io.splat(1.0));
+    let step = step.abs().max(io.splat(1e-9));
+    let each = one / step;
+    let after = (one - turn * each).max(zero);
+    let before = (one - (one - turn) * each).max(zero);
+    after * after - before * before
 }

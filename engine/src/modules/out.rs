@@ -1,45 +1,41 @@
-//! `out`: what goes into it is heard, on all channels.
+//! `out`: what goes into it is heard.
 //!
-//! It has one output that no cable can take: the engine itself reads it.
-
-use bytemuck::{Pod, Zeroable};
+//! What comes in at `in` is heard on all channels, what comes in at the others each on its own; of a
+//! cable of several channels, their sum. Its blocks are the channels of sound; no cable can take them.
 
 use super::linear;
 use crate::{
     catalog::ModuleType,
-    module::{Context, Module},
-    smooth::Smooth,
+    lanes::Lanes,
+    module::{Io, Module, Outs, Shape, State},
 };
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Out {
-    gain: Smooth,
-}
+pub struct Out;
 
 impl Module for Out {
     const TYPE: ModuleType = ModuleType {
         name: "out",
-        help: "what goes into it is heard, on all channels",
-        inputs: &["in"],
+        help: "what goes into it is heard: \"in\" on all channels, the others each on its own",
+        inputs: &[
+            "in", "left", "right", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch10", "ch11",
+            "ch12", "ch13", "ch14", "ch15", "ch16", "ch17", "ch18", "ch19", "ch20", "ch21", "ch22",
+            "ch23", "ch24", "ch25", "ch26", "ch27", "ch28", "ch29", "ch30", "ch31", "ch32",
+        ],
         outputs: &[],
         params: &[linear("gain", "", [0.0, 1.0, 1.0], "level")],
         takes_gate: false,
     };
+    const SHAPE: Shape = Shape::Summed;
 
-    fn new(_context: Context, params: &[f32]) -> Self {
-        Self {
-            gain: Smooth::at(params[0]),
-        }
-    }
-
-    fn set(&mut self, context: Context, _param: u16, value: f32) {
-        self.gain.glide(value, context.rate_hz);
-    }
-
-    fn render(&mut self, _context: Context, inputs: &[f32], outputs: &mut [f32]) {
-        for (sample, dry) in outputs.iter_mut().zip(inputs) {
-            *sample = dry * self.gain.next();
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let gain = io.param(0);
+        for channel in 0..outs.count() {
+            outs.write(
+                channel,
+                #[inline(always)]
+                |frame| (io.at(0, frame) + io.at(channel + 1, frame)) * gain.at(frame),
+            );
         }
     }
 }

@@ -1,65 +1,58 @@
 //! `sine`: a sine oscillator.
 
-use bytemuck::{Pod, Zeroable};
-
-use super::oscillator::{Oscillator, PARAMS};
+use super::oscillator;
 use crate::{
     catalog::ModuleType,
+    lanes::Lanes,
     math,
-    module::{Context, Module},
+    module::{Io, Module, Outs, State},
 };
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(transparent)]
-pub struct Sine(Oscillator);
+pub struct Sine;
 
 impl Module for Sine {
     const TYPE: ModuleType = ModuleType {
         name: "sine",
         help: "sine oscillator",
-        inputs: &[],
+        inputs: oscillator::INPUTS,
         outputs: &["out"],
-        params: PARAMS,
+        params: &[oscillator::FREQ, oscillator::GAIN, oscillator::INDEX],
         takes_gate: false,
     };
+    const CELLS: usize = oscillator::CELLS;
 
-    fn new(_context: Context, params: &[f32]) -> Self {
-        Self(Oscillator::new(params))
-    }
-
-    fn set(&mut self, context: Context, param: u16, value: f32) {
-        self.0.set(context, param, value);
-    }
-
-    fn render(&mut self, context: Context, _inputs: &[f32], outputs: &mut [f32]) {
-        self.0
-            .render(context, outputs, |phase, _| math::sine(phase));
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        oscillator::render(
+            io,
+            state,
+            outs,
+            #[inline(always)]
+            |phase, _, _| math::sine(io, phase),
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const CONTEXT: Context = Context { rate_hz: 48_000.0 };
-
-    fn tone(sine: &mut Sine, frames: usize) -> Vec<f32> {
-        let mut out = vec![0.0; frames];
-        for block in out.chunks_mut(128) {
-            sine.render(CONTEXT, &[], block);
-        }
-        out
-    }
+    use crate::bench::Bench;
 
     #[test]
     fn it_is_the_formula_after_ten_seconds_too() {
-        for hz in [0.01, 27.5, 440.0, 9_999.5, 20_000.0] {
-            let mut sine = Sine::new(CONTEXT, &[hz, 0.8]);
-            for (n, found) in tone(&mut sine, 480_000).into_iter().enumerate() {
-                let turns = f64::from(hz) * n as f64 / 48_000.0;
+        for hz in [27.5, 440.0, 9_999.5, 20_000.0] {
+            let mut sine = Bench::of::<Sine>(&[("freq", hz), ("gain", 0.8)]);
+            let found = sine.run(480_000, &[]);
+            // What a step of 2^-32 of a turn cannot say.
+            let steps = (hz * (4_294_967_296.0 / 48_000.0) + 0.5).floor();
+            let turns_each = f64::from(steps) / 4_294_967_296.0;
+            // A tenth of a cent is 5.8e-5.
+            assert!((turns_each * 48_000.0 / f64::from(hz) - 1.0).abs() < 5e-7);
+            for (n, found) in found[0].iter().enumerate() {
+                let turns = turns_each * n as f64;
                 let exact = 0.8 * libm::sin((turns - turns.floor()) * std::f64::consts::TAU);
                 assert!(
-                    (f64::from(found) - exact).abs() < 1e-6,
+                    (f64::from(*found) - exact).abs() < 1e-6,
                     "{hz} Hz at {n}: {found} {exact}"
                 );
             }
@@ -68,20 +61,45 @@ mod tests {
 
     #[test]
     fn no_jump_of_a_parameter_clicks() {
-        let mut sine = Sine::new(CONTEXT, &[440.0, 1.0]);
-        let mut heard = tone(&mut sine, 100);
+        let mut sine = Bench::of::<Sine>(&[("gain", 1.0)]);
+        let mut heard = sine.run(100, &[]).remove(0);
         for (param, value) in [
-            (1, 0.0),
-            (1, 1.0),
-            (0, 100.0),
-            (0, 500.0),
-            (1, 0.3),
-            (1, 0.9),
+            ("gain", 0.0),
+            ("gain", 1.0),
+            ("freq", 100.0),
+            ("freq", 500.0),
+            ("gain", 0.3),
+            ("gain", 0.9),
         ] {
-            sine.set(CONTEXT, param, value);
-            heard.extend(tone(&mut sine, 100));
+            sine.set(param, value);
+            heard.extend(sine.run(100, &[]).remove(0));
         }
         // A full sine of 500 Hz moves 0.0655 a frame at most, a glide of the level 1/336.
         assert!(heard.windows(2).all(|w| (w[1] - w[0]).abs() < 0.069));
+    }
+
+    #[test]
+    fn it_is_modulated_by_octaves_and_by_frequencies() {
+        // One octave up, by a signal that stands still.
+        let mut sine = Bench::of::<Sine>(&[("freq", 220.0), ("gain", 1.0)]);
+        let up = sine.run(48_000, &[("freq", vec![1.0; 48_000])]).remove(0);
+        // As far again by its own frequency.
+        let mut sine = Bench::of::<Sine>(&[("freq", 220.0), ("gain", 1.0)]);
+        let fm = sine.run(48_000, &[("fm", vec![1.0; 48_000])]).remove(0);
+        for heard in [up, fm] {
+            let rising = heard.windows(2).filter(|w| w[0] < 0.0 && w[1] >= 0.0);
+            assert!((439..=440).contains(&rising.count()));
+        }
+    }
+
+    #[test]
+    fn a_rise_at_sync_begins_the_turn_anew() {
+        let mut sine = Bench::of::<Sine>(&[("freq", 220.0), ("gain", 1.0)]);
+        let sync: Vec<f32> = (0..1_000)
+            .map(|n| if n < 77 { -1.0 } else { 1.0 })
+            .collect();
+        let heard = sine.run(1_000, &[("sync", sync)]).remove(0);
+        assert!(heard[76] > 0.8 && heard[77] == 0.0 && heard[78] > 0.0);
+        assert_eq!(heard[77..154], heard[..77]);
     }
 }

@@ -1,19 +1,13 @@
 //! `vca`: an amplifier whose level is a parameter plus a signal.
 
-use bytemuck::{Pod, Zeroable};
-
 use super::linear;
 use crate::{
     catalog::ModuleType,
-    module::{Context, Module},
-    smooth::Smooth,
+    lanes::Lanes,
+    module::{Io, Module, Outs, State},
 };
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub struct Vca {
-    level: Smooth,
-}
+pub struct Vca;
 
 impl Module for Vca {
     const TYPE: ModuleType = ModuleType {
@@ -25,33 +19,26 @@ impl Module for Vca {
         takes_gate: false,
     };
 
-    fn new(_context: Context, params: &[f32]) -> Self {
-        Self {
-            level: Smooth::at(params[0]),
-        }
-    }
-
-    fn set(&mut self, context: Context, _param: u16, value: f32) {
-        self.level.glide(value, context.rate_hz);
-    }
-
-    fn render(&mut self, _context: Context, inputs: &[f32], outputs: &mut [f32]) {
-        let (dry, cv) = inputs.split_at(inputs.len() / 2);
-        for ((sample, dry), cv) in outputs.iter_mut().zip(dry).zip(cv) {
-            *sample = dry * (self.level.next() + cv);
-        }
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let level = io.param(0);
+        outs.write(
+            0,
+            #[inline(always)]
+            |frame| io.at(0, frame) * (level.at(frame) + io.at(1, frame)),
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Bench;
 
     #[test]
-    fn its_level_is_parameter_plus_cv() {
-        let context = Context { rate_hz: 48_000.0 };
-        let mut out = [0.0; 2];
-        Vca::new(context, &[0.25]).render(context, &[1.0, 0.5, 0.0, 0.75], &mut out);
-        assert_eq!(out, [0.25, 0.5]);
+    fn it_multiplies() {
+        let mut vca = Bench::of::<Vca>(&[("level", 0.25)]);
+        let inputs = [("in", vec![0.5, -1.0]), ("cv", vec![0.5, 0.25])];
+        assert_eq!(vca.run(2, &inputs)[0], [0.375, -0.5]);
     }
 }

@@ -1,0 +1,166 @@
+//! For tests: one module on the bench, with any signal at its inputs.
+
+use fearless_simd::Level;
+
+use crate::{
+    module::{Buffer, Context, GATE, Kind, Module, OPENED, Plug, Shape, Turn, lanes_for},
+    modules, params,
+};
+
+/// Frames that are rendered at once.
+const BLOCK: usize = 64;
+
+/// A module by itself.
+pub struct Bench {
+    kind: Kind,
+    channels: usize,
+    cells: Vec<u32>,
+    scratch: Vec<f32>,
+    context: Context,
+}
+
+impl Bench {
+    /// One channel, at 48 kHz, with those parameters.
+    pub fn of<M: Module>(values: &[(&str, f32)]) -> Self {
+        Self::poly::<M>(values, 1)
+    }
+
+    /// Several channels.
+    pub fn poly<M: Module>(values: &[(&str, f32)], channels: usize) -> Self {
+        Self::at::<M>(values, channels, 48_000.0)
+    }
+
+    /// Several channels, at any rate.
+    pub fn at<M: Module>(values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
+        let kind = modules::kind(M::TYPE.name).unwrap();
+        let context = Context { rate_hz };
+        let mut all: Vec<f32> = kind.describe.params.iter().map(|p| p.default).collect();
+        for (name, value) in values {
+            all[usize::from(kind.describe.param_index(name).unwrap())] = *value;
+        }
+        let mut cells = vec![0; kind.cells(context, channels)];
+        kind.begin(channels, &all, &mut cells);
+        Self {
+            kind,
+            channels,
+            cells,
+            scratch: vec![0.0; params::scratch_len(BLOCK)],
+            context,
+        }
+    }
+
+    /// Sets a parameter.
+    pub fn set(&mut self, name: &str, value: f32) {
+        let param = self.kind.describe.param_index(name).unwrap();
+        self.kind
+            .set(&mut self.cells, self.context, param.into(), value);
+    }
+
+    /// Opens or closes its gate.
+    pub fn gate(&mut self, level: f32) {
+        self.cells[GATE] = level.to_bits();
+        self.cells[OPENED] |= u32::from(level > 0.0);
+    }
+
+    /// Renders so many frames, with those signals at inputs (in all channels). Returns every channel of
+    /// every output.
+    pub fn run(&mut self, frames: usize, inputs: &[(&str, Vec<f32>)]) -> Vec<Vec<f32>> {
+        let inputs: Vec<(&str, Vec<Vec<f32>>)> = inputs
+            .iter()
+            .map(|(name, signal)| (*name, vec![signal.clone(); self.channels]))
+            .collect();
+        self.run_poly(frames, &inputs)
+    }
+
+    /// As [`Self::run`], with a signal for each channel.
+    pub fn run_poly(&mut self, frames: usize, inputs: &[(&str, Vec<Vec<f32>>)]) -> Vec<Vec<f32>> {
+        let names = self.kind.describe.inputs;
+        let place = |name: &str| names.iter().position(|n| *n == name).unwrap();
+        let mut plugs = vec![Plug::Nothing; names.len()];
+        for (at, (name, _)) in inputs.iter().enumerate() {
+            plugs[place(name)] = Plug::Direct(at as u16);
+        }
+        let (n, groups) = lanes_for(self.channels);
+        let out_lanes = if self.kind.shape == Shape::Split {
+            1
+        } else {
+            n * groups
+        };
+        let outputs = self.kind.describe.outputs.len();
+        let out_channels = if self.kind.shape == Shape::Split {
+            1
+        } else {
+            self.channels
+        };
+        let mut heard = vec![Vec::new(); outputs * out_channels];
+        let mut begin = 0;
+        while begin < frames {
+            let now = (frames - begin).min(BLOCK);
+            let block = |signal: &Vec<Vec<f32>>| {
+                let mut samples = vec![0.0; now * n * groups];
+                for (channel, signal) in signal.iter().enumerate() {
+                    for frame in 0..now {
+                        samples[(channel / n * now + frame) * n + channel % n] =
+                            signal[begin + frame];
+                    }
+                }
+                let frame = |f: usize| &samples[f * n..][..n];
+                let still = groups == 1 && (1..now).all(|f| frame(f) == frame(0));
+                Buffer { samples, still }
+            };
+            let buffers: Vec<Buffer> = inputs.iter().map(|(_, signal)| block(signal)).collect();
+            let silence = Buffer {
+                samples: vec![0.0; now * 32],
+                still: true,
+            };
+            let mut outs: Vec<Buffer> = (0..outputs)
+                .map(|_| Buffer {
+                    samples: vec![f32::NAN; now * out_lanes],
+                    still: false,
+                })
+                .collect();
+            let mut turn = Turn {
+                context: self.context,
+                frames: now,
+                channels: self.channels,
+                cells: &mut self.cells,
+                plugs: &plugs,
+                buffers: &buffers,
+                gathered: &[],
+                silence: &silence,
+                outs: &mut outs,
+                wanted: u32::MAX,
+                scratch: &mut self.scratch,
+            };
+            (self.kind.render)(Level::new(), &mut turn);
+            for (number, out) in outs.iter().enumerate() {
+                for channel in 0..out_channels {
+                    let sample = |frame: usize| match out_channels {
+                        1 => out.samples[frame * if out_lanes == 1 { 1 } else { n }],
+                        _ => out.samples[(channel / n * now + frame) * n + channel % n],
+                    };
+                    heard[number * out_channels + channel].extend((0..now).map(sample));
+                }
+            }
+            begin += now;
+        }
+        heard
+    }
+}
+
+/// The level of a frequency in a signal at 48 kHz: of a sine of amplitude 1, 1.
+pub fn level(signal: &[f32], hz: f64) -> f64 {
+    let (mut re, mut im) = (0.0, 0.0);
+    for (n, sample) in signal.iter().enumerate() {
+        let angle = hz / 48_000.0 * std::f64::consts::TAU * n as f64;
+        re += f64::from(*sample) * libm::cos(angle);
+        im += f64::from(*sample) * libm::sin(angle);
+    }
+    2.0 * (re * re + im * im).sqrt() / signal.len() as f64
+}
+
+/// The largest step from one sample to the next.
+pub fn step_max(signal: &[f32]) -> f32 {
+    let steps = signal.windows(2).map(|w| (w[1] - w[0]).abs());
+    steps.fold(0.0, f32::max)
+}

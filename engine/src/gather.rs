@@ -1,0 +1,103 @@
+//! Several cables into one input: their sum, spread over the channels that the input has.
+//!
+//! One channel goes to all; a channel that a cable does not have is silent; where a module takes only
+//! one, all are summed. The order of the sums is the order of work, which follows from the patch.
+
+use fearless_simd::{Level, Simd, f32x8, f32x16};
+
+use crate::{
+    lanes::{Lanes, with_instructions},
+    module::{Buffer, lanes_for},
+    plan::{Push, SUM_LANES},
+};
+
+/// Adds a block to what is gathered.
+///
+/// # Real-time
+/// Yes; in proportion to the samples that come in.
+pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, frames: usize) {
+    with_instructions!(level, simd => add(simd, push, from, into, frames));
+}
+
+#[inline(always)]
+fn add<S: Simd>(simd: S, push: &Push, from: &Buffer, into: &mut Buffer, frames: usize) {
+    let (m, from_groups) = lanes_for(push.from_channels);
+    let (n, groups) = match push.summed {
+        true => (SUM_LANES, 1),
+        false => lanes_for(push.channels),
+    };
+    let to = &mut into.samples[..n * groups * frames];
+    if push.first {
+        into.still = from.still;
+        if n == m && (push.summed || push.from_channels == push.channels) {
+            // Nothing to add to.
+            if from_groups == 1 && push.from_channels == m {
+                to.copy_from_slice(&from.samples[..to.len()]);
+                return;
+            }
+        }
+        to.fill(0.0);
+    }
+    into.still &= from.still;
+    if push.summed {
+        for group in 0..from_groups {
+            let block = &from.samples[group * frames * m..][..frames * m];
+            // Lanes beyond the channels hold whatever was worked out there.
+            let there = (push.from_channels - group * m).min(m);
+            match (m, there) {
+                (16, 16) => add_all::<f32x16<S>>(simd, to, block),
+                _ => side_by_side(to, block, m, there),
+            }
+        }
+    } else if push.from_channels == 1 {
+        for group in to.chunks_exact_mut(n * frames) {
+            for (frame, sample) in group.chunks_exact_mut(n).zip(&from.samples) {
+                for to in frame {
+                    *to += sample;
+                }
+            }
+        }
+    } else if n == m && n > 1 {
+        add_all::<f32x8<S>>(simd, to, &from.samples);
+    } else {
+        for channel in 0..push.from_channels.min(push.channels) {
+            let to = &mut to[channel / n * n * frames..];
+            let from = &from.samples[channel / m * m * frames..];
+            let both = to.chunks_exact_mut(n).zip(from.chunks_exact(m));
+            for (to, from) in both.take(frames) {
+                to[channel % n] += from[channel % m];
+            }
+        }
+    }
+}
+
+/// Adds all samples.
+#[inline(always)]
+fn add_all<L: Lanes>(token: L::Token, to: &mut [f32], from: &[f32]) {
+    for (to, from) in to.chunks_exact_mut(L::N).zip(from.chunks_exact(L::N)) {
+        (L::load(token, to) + L::load(token, from)).store(to);
+    }
+}
+
+/// Adds the first `there` of `m` samples of each frame to those of a frame of [`SUM_LANES`].
+#[inline(always)]
+fn side_by_side(to: &mut [f32], from: &[f32], m: usize, there: usize) {
+    for (to, from) in to.chunks_exact_mut(SUM_LANES).zip(from.chunks_exact(m)) {
+        for (to, from) in to.iter_mut().zip(&from[..there]) {
+            *to += from;
+        }
+    }
+}
+
+/// Sums across what has been summed side by side.
+///
+/// # Real-time
+/// Yes.
+pub fn across(into: &mut Buffer, frames: usize) {
+    for frame in 0..frames {
+        let sum = &into.samples[frame * SUM_LANES..][..SUM_LANES];
+        let half: [f32; 8] = std::array::from_fn(|i| sum[i] + sum[i + 8]);
+        let quarter: [f32; 4] = std::array::from_fn(|i| half[i] + half[i + 4]);
+        into.samples[frame] = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+    }
+}

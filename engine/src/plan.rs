@@ -1,0 +1,309 @@
+//! From a patch and its order of work to what the render thread walks through: how many channels each
+//! module has, where each block of sound lies, what is summed into what.
+//!
+//! A block is needed from its module's turn to the turn of the last who listens; afterwards another
+//! takes its place, so that few blocks, which stay in the processor's cache, serve a large patch.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+use crate::{
+    module::{Context, Kind, Plug, Shape, lanes_for},
+    modules,
+    patch::{ModuleSpec, Patch},
+    schedule::Step,
+};
+
+/// Channels of a cable, at the most.
+pub const CABLE_CHANNELS_MAX: usize = 32;
+/// Samples of a frame of the widest block.
+pub const LANES_TOTAL_MAX: usize = 32;
+
+/// A module, as the render thread sees it.
+pub struct Node {
+    pub kind: Kind,
+    pub channels: usize,
+    /// Its part of the arena.
+    pub cells: Range<usize>,
+    /// The values of its parameters at the start.
+    pub values: Vec<f32>,
+    pub plugs: Vec<Plug>,
+    /// What is done before its turn with what has been gathered for it: the ones that are summed.
+    pub summed: Vec<u16>,
+    /// Where its blocks are added to after its turn.
+    pub pushes: Vec<Push>,
+    /// The block of each of its outputs, and a bit for each that somebody listens to.
+    pub outs: Vec<u16>,
+    pub wanted: u32,
+}
+
+/// A block that is added to what is gathered for an input: several cables into one, or one from
+/// another number of channels. It is added at once, while it is in the cache, and needed no longer.
+#[derive(Clone, Copy)]
+pub struct Push {
+    /// Which of the blocks.
+    pub from: u16,
+    pub from_channels: usize,
+    /// Which of the gathered blocks.
+    pub into: u16,
+    /// Channels of the input; if they are summed, it takes [`SUM_LANES`].
+    pub channels: usize,
+    pub summed: bool,
+    /// It is the first: what lies there is of another block.
+    pub first: bool,
+}
+
+/// Samples of a frame in which channels are summed, side by side, before they are summed across.
+pub const SUM_LANES: usize = 16;
+
+/// All of it.
+pub struct Plan {
+    /// By the modules' places in the patch.
+    pub nodes: Vec<Node>,
+    /// The order of work.
+    pub order: Vec<u16>,
+    /// The place of `out`.
+    pub out: u16,
+    /// Samples of a frame of each block.
+    pub buffers: Vec<usize>,
+    pub gathered: Vec<usize>,
+    /// Outputs of a module, at the most.
+    pub outs_max: usize,
+    /// Cells of the arena.
+    pub cells: usize,
+}
+
+impl Node {
+    /// The values of its parameters in a patch.
+    pub fn values(&self, spec: &ModuleSpec) -> Vec<f32> {
+        values(&self.kind, spec)
+    }
+}
+
+fn values(kind: &Kind, spec: &ModuleSpec) -> Vec<f32> {
+    let params = kind.describe.params.iter();
+    params
+        .map(|param| *spec.params.get(param.name).unwrap_or(&param.default))
+        .collect()
+}
+
+/// Blocks of one size each, of which some are free.
+#[derive(Default)]
+struct Pool {
+    lanes: Vec<usize>,
+    free: BTreeMap<usize, Vec<u16>>,
+}
+
+impl Pool {
+    fn take(&mut self, lanes: usize) -> u16 {
+        if let Some(free) = self.free.get_mut(&lanes).and_then(Vec::pop) {
+            return free;
+        }
+        self.lanes.push(lanes);
+        (self.lanes.len() - 1) as u16
+    }
+
+    fn give_back(&mut self, buffer: u16) {
+        let lanes = self.lanes[usize::from(buffer)];
+        self.free.entry(lanes).or_default().push(buffer);
+    }
+}
+
+/// Samples of a frame for so many channels.
+const fn lanes(channels: usize) -> usize {
+    let (n, groups) = lanes_for(channels);
+    n * groups
+}
+
+/// Plans a patch that has been checked; its modules' cells begin at `first_cell`.
+pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize) -> Plan {
+    let kinds: Vec<Kind> = patch
+        .modules
+        .iter()
+        // The check of the patch has found the type.
+        .filter_map(|spec| modules::kind(&spec.kind))
+        .collect();
+    let channels = channels(patch, &steps, &kinds);
+    // The inputs that listen, by output.
+    let mut listeners: BTreeMap<(u16, u16), Vec<(u16, u16)>> = BTreeMap::new();
+    for step in &steps {
+        for link in &step.links {
+            let source = (link.module, link.output);
+            let listener = (step.module, link.input);
+            listeners.entry(source).or_default().push(listener);
+        }
+    }
+    let mut cells = first_cell;
+    let mut nodes: Vec<Node> = Vec::with_capacity(kinds.len());
+    for (module, kind) in kinds.iter().enumerate() {
+        let spec = &patch.modules[module];
+        let begin = cells;
+        cells += kind.cells(context, channels[module]);
+        nodes.push(Node {
+            kind: *kind,
+            channels: channels[module],
+            cells: begin..cells,
+            values: values(kind, spec),
+            plugs: vec![Plug::Nothing; kind.describe.inputs.len()],
+            summed: Vec::new(),
+            pushes: Vec::new(),
+            outs: Vec::new(),
+            wanted: 0,
+        });
+    }
+    let out = patch.modules.iter().position(|spec| spec.kind == "out");
+    let mut plan = Plan {
+        order: steps.iter().map(|step| step.module).collect(),
+        out: out.unwrap_or_default() as u16,
+        buffers: Vec::new(),
+        gathered: Vec::new(),
+        outs_max: nodes
+            .iter()
+            .map(|node| node.kind.describe.outputs.len())
+            .max()
+            .unwrap_or(0),
+        cells,
+        nodes,
+    };
+    let gathered = gathered(&plan, &steps, &channels);
+    let (mut pool, mut gathers) = (Pool::default(), Pool::default());
+    let mut into = BTreeMap::new();
+    // Listeners of each block who have not had it yet.
+    let mut left = BTreeMap::new();
+    for step in &steps {
+        let module = usize::from(step.module);
+        for (input, from) in inputs_of(step) {
+            let place = usize::from(input);
+            if let Some(at) = into.remove(&(step.module, input)) {
+                plan.nodes[module].plugs[place] = Plug::Gathered(at);
+                if plan.nodes[module].kind.shape == Shape::Summed {
+                    plan.nodes[module].summed.push(at);
+                }
+                gathers.give_back(at);
+            } else if let [(other, output)] = from.as_slice() {
+                let buffer = plan.nodes[usize::from(*other)].outs[usize::from(*output)];
+                plan.nodes[module].plugs[place] = Plug::Direct(buffer);
+            }
+        }
+        let outputs = plan.nodes[module].kind.describe.outputs.len();
+        let each = out_lanes(&plan.nodes[module]);
+        plan.nodes[module].outs = (0..outputs).map(|_| pool.take(each)).collect();
+        for output in 0..outputs {
+            let source = (step.module, output as u16);
+            let listeners = listeners.get(&source).map_or(&[][..], Vec::as_slice);
+            let buffer = plan.nodes[module].outs[output];
+            plan.nodes[module].wanted |= u32::from(!listeners.is_empty()) << output;
+            let mut direct = 0;
+            for listener in listeners {
+                if !gathered.contains(listener) {
+                    direct += 1;
+                    continue;
+                }
+                let first = !into.contains_key(listener);
+                let node = &plan.nodes[usize::from(listener.0)];
+                let (channels, summed) = (node.channels, node.kind.shape == Shape::Summed);
+                let needed = if summed { SUM_LANES } else { lanes(channels) };
+                let into = *into
+                    .entry(*listener)
+                    .or_insert_with(|| gathers.take(needed));
+                let from_channels = out_channels(&plan.nodes[module]);
+                plan.nodes[module].pushes.push(Push {
+                    from: buffer,
+                    from_channels,
+                    into,
+                    channels,
+                    summed,
+                    first,
+                });
+            }
+            match direct {
+                0 => pool.give_back(buffer),
+                _ => drop(left.insert(source, direct)),
+            }
+        }
+        for link in &step.links {
+            if gathered.contains(&(step.module, link.input)) {
+                continue;
+            }
+            let waiting = left.entry((link.module, link.output)).or_insert(0);
+            *waiting -= 1;
+            if *waiting == 0 {
+                let node = &plan.nodes[usize::from(link.module)];
+                pool.give_back(node.outs[usize::from(link.output)]);
+            }
+        }
+    }
+    plan.buffers = pool.lanes;
+    plan.gathered = gathers.lanes;
+    plan
+}
+
+/// The channels of a module's outputs.
+const fn out_channels(node: &Node) -> usize {
+    match node.kind.shape {
+        Shape::Split => 1,
+        _ => node.channels,
+    }
+}
+
+const fn out_lanes(node: &Node) -> usize {
+    lanes(out_channels(node))
+}
+
+/// What is plugged into each input of a module: modules and their outputs, in the order of the patch.
+fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<(u16, u16)>> {
+    let mut inputs: BTreeMap<u16, Vec<(u16, u16)>> = BTreeMap::new();
+    for link in &step.links {
+        let from = (link.module, link.output);
+        inputs.entry(link.input).or_default().push(from);
+    }
+    inputs
+}
+
+/// The inputs that cannot take the one block that is plugged into them as it is.
+fn gathered(plan: &Plan, steps: &[Step], channels: &[usize]) -> BTreeSet<(u16, u16)> {
+    let mut gathered = BTreeSet::new();
+    for step in steps {
+        let node = &plan.nodes[usize::from(step.module)];
+        for (input, from) in inputs_of(step) {
+            let comes = |module: u16| match plan.nodes[usize::from(module)].kind.shape {
+                Shape::Split => 1,
+                _ => channels[usize::from(module)],
+            };
+            let fits = match from.as_slice() {
+                [(module, _)] => comes(*module) == node.channels,
+                _ => false,
+            };
+            if !fits {
+                gathered.insert((step.module, input));
+            }
+        }
+    }
+    gathered
+}
+
+/// How many channels each module has.
+fn channels(patch: &Patch, steps: &[Step], kinds: &[Kind]) -> Vec<usize> {
+    let mut channels = vec![1; kinds.len()];
+    for step in steps {
+        let module = usize::from(step.module);
+        let kind = &kinds[module];
+        let comes = |link: &crate::schedule::Link| match kinds[usize::from(link.module)].shape {
+            Shape::Split => 1,
+            _ => channels[usize::from(link.module)],
+        };
+        let widest = step.links.iter().map(comes).max().unwrap_or(1);
+        let plugged = step.links.iter().map(|link| usize::from(link.input) + 1);
+        let merged = plugged.filter(|input| *input <= kind.inputs).max();
+        let wished = usize::from(patch.modules[module].channels);
+        channels[module] = match kind.shape {
+            Shape::Poly | Shape::Split => widest.max(wished),
+            Shape::Summed => 1,
+            Shape::Merge => merged.unwrap_or(1),
+        }
+        .clamp(1, CABLE_CHANNELS_MAX);
+    }
+    channels
+}
