@@ -37,8 +37,10 @@ pub const PROOF_BLOCKS: u64 = 8;
 pub const COMMAND_QUEUE: usize = 4_096;
 /// Commands in one ipc-channel message: keeps it far below the 64 KiB at which it is fragmented.
 pub const COMMANDS_PER_MESSAGE: usize = 512;
-/// Bytes of a patch's JSON text, so that it fits one unfragmented message.
-pub const PATCH_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of a patch's JSON text, so that it fits a question at the control socket.
+pub const PATCH_BYTES_MAX: usize = 192 * 1024;
+/// Bytes of text in one ipc-channel message: keeps it below the 64 KiB at which it is fragmented.
+pub const TEXT_BYTES_PER_MESSAGE: usize = 32 * 1024;
 /// Bytes of a datagram that the gateway will look at.
 pub const DATAGRAM_BYTES_MAX: usize = 8 * 1024;
 /// Depth of bundles in bundles, and of arrays in arrays.

@@ -200,11 +200,13 @@ pub enum ToAudio {
 /// Supervisor → gateway.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToGateway {
+    /// A part of the text of the patch that follows, where that is too long for one message.
+    PatchPart(String),
     /// The patch in force; numbers in events refer to it.
     Patch {
         /// Grows with each patch.
         generation: u64,
-        /// Its JSON text.
+        /// Its JSON text; what follows the parts.
         json: String,
     },
     /// What became of submissions: token and outcome.

@@ -24,8 +24,8 @@ pub struct Options {
     pub lead_blocks: Option<u32>,
     /// Channels of sound.
     pub channels: u32,
-    /// The patch to start with, as JSON text, checked; without one, the default patch.
-    pub patch: Option<String>,
+    /// Start with the patch that lies among the instance's files, checked; else with the default patch.
+    pub patch: bool,
     /// Start where the instance last was.
     pub resume: bool,
 }

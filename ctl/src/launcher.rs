@@ -33,10 +33,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// The launcher itself ends what does not end, well before this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts a launcher and waits until sound can be made; what it said. `stop` ends the wait.
+/// Starts a launcher, perhaps with a patch, and waits until sound can be made; what it said. `stop` ends
+/// the wait.
 pub(crate) fn start(
     paths: &Paths,
     options: &Options,
+    patch: Option<&str>,
     stop: &AtomicBool,
 ) -> Result<(Child, String), Failure> {
     let asked = control::ask(paths, &Request::Status, Duration::from_secs(2));
@@ -47,6 +49,11 @@ pub(crate) fn start(
         )));
     }
     paths.make().map_err(|e| Failure::no(e.to_string()))?;
+    if let Some(patch) = patch {
+        let path = paths.first_patch();
+        fs::write(&path, patch)
+            .map_err(|e| Failure::no(format!("cannot write {}: {e}", path.display())))?;
+    }
     let (mut child, pipe) = spawn(paths, options)?;
     let log = paths.text_log();
     let (tell, told) = mpsc::channel();

@@ -76,6 +76,18 @@ pub struct ModuleType {
 }
 
 impl ModuleType {
+    /// The type's own parameters, without their amounts.
+    #[must_use]
+    pub fn own_params(&self) -> &'static [Param] {
+        &self.params[..self.params.len() / 2]
+    }
+
+    /// The type's own inputs, without those of its parameters.
+    #[must_use]
+    pub fn own_inputs(&self) -> &'static [&'static str] {
+        &self.inputs[..self.inputs.len() - self.own_params().len()]
+    }
+
     /// The number of the parameter of that name.
     #[must_use]
     pub fn param_index(&self, name: &str) -> Option<u16> {

@@ -216,20 +216,9 @@ impl Engine {
         for gathered in &node.summed {
             gather::across(&mut self.gathered[usize::from(*gathered)], frames);
         }
-        let is_out = module == self.plan.out;
-        let count = if is_out {
-            self.heard.len()
-        } else {
-            node.outs.len()
-        };
-        let outs = &mut self.outs[..count];
-        if is_out {
-            outs.swap_with_slice(&mut self.heard);
-        } else {
-            for (out, buffer) in outs.iter_mut().zip(&node.outs) {
-                std::mem::swap(out, &mut self.buffers[usize::from(*buffer)]);
-            }
-        }
+        self.exchange(module);
+        let node = &self.plan.nodes[usize::from(module)];
+        let outs = &mut self.outs[..self.plan.outs_of(module, self.heard.len())];
         if bypassed(&self.arena, module) {
             pass_through(node, &self.buffers, &self.gathered, outs);
         } else {
@@ -249,18 +238,24 @@ impl Engine {
             };
             (node.kind.render)(self.level, &mut turn);
         }
-        let outs = &mut self.outs[..count];
-        if is_out {
-            outs.swap_with_slice(&mut self.heard);
-        } else {
-            for (out, buffer) in outs.iter_mut().zip(&node.outs) {
-                std::mem::swap(out, &mut self.buffers[usize::from(*buffer)]);
-            }
-        }
+        self.exchange(module);
+        let node = &self.plan.nodes[usize::from(module)];
         for push in &node.pushes {
             let from = &self.buffers[usize::from(push.from)];
             let into = &mut self.gathered[usize::from(push.into)];
             gather::push(self.level, push, from, into, frames);
+        }
+    }
+
+    /// Hands a module the blocks that it writes, while all others can be read; and takes them back.
+    fn exchange(&mut self, module: u16) {
+        if module == self.plan.out {
+            self.outs[..self.heard.len()].swap_with_slice(&mut self.heard);
+            return;
+        }
+        let node = &self.plan.nodes[usize::from(module)];
+        for (out, buffer) in self.outs.iter_mut().zip(&node.outs) {
+            std::mem::swap(out, &mut self.buffers[usize::from(*buffer)]);
         }
     }
 

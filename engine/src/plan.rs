@@ -75,6 +75,16 @@ pub struct Plan {
     pub cells: usize,
 }
 
+impl Plan {
+    /// How many blocks a module writes, where there are so many channels of sound.
+    pub fn outs_of(&self, module: u16, channels: usize) -> usize {
+        match module == self.out {
+            true => channels,
+            false => self.nodes[usize::from(module)].outs.len(),
+        }
+    }
+}
+
 impl Node {
     /// The values of its parameters in a patch.
     pub fn values(&self, spec: &ModuleSpec) -> Vec<f32> {

@@ -81,6 +81,7 @@ pub async fn serve(
         inbox,
         next: inbox.head(),
         link: None,
+        patch_parts: String::new(),
         messages: Rates::new(MESSAGES_A_SECOND),
         at_once: AT_ONCE,
         fails: Rates::new(FAILS_A_SECOND),
@@ -121,6 +122,8 @@ struct Server {
     /// The next ticket to be worked on.
     next: u64,
     link: Option<(LinkSender<FromPeer>, Arc<AtomicBool>)>,
+    /// Of a patch whose text has not come whole yet.
+    patch_parts: String,
     messages: Rates,
     at_once: Duration,
     /// Refusals that senders are told of.
@@ -220,12 +223,15 @@ impl Server {
         match news {
             News::Up(link, ended) => {
                 self.link = Some((link, ended));
+                self.patch_parts.clear();
                 self.tell(FromPeer::Up);
             }
             News::Down => self.lost(),
             News::GivenUp(why) => return Err(ServeError::Alone(why)),
             News::Said(ToGateway::Outcomes(outcomes)) => self.gateway.outcomes(outcomes),
+            News::Said(ToGateway::PatchPart(part)) => self.patch_parts.push_str(&part),
             News::Said(ToGateway::Patch { generation, json }) => {
+                let json = std::mem::take(&mut self.patch_parts) + &json;
                 match Namespace::of_patch(generation, &json) {
                     Ok(namespace) => self.gateway.patch(namespace),
                     Err(why) => {

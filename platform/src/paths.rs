@@ -92,6 +92,12 @@ impl Paths {
         self.runtime.join("ipc")
     }
 
+    /// The patch that the instance was told to start with.
+    #[must_use]
+    pub fn first_patch(&self) -> PathBuf {
+        self.state.join("first-patch.json")
+    }
+
     /// The command log of the run in progress, or of the last one.
     #[must_use]
     pub fn command_log(&self) -> PathBuf {

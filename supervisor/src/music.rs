@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use common::{
     command::{Command, Event},
     command_log::{self, Record},
-    limits::{ARENA_BYTES_MAX, PATCH_BYTES_MAX},
+    limits::{ARENA_BYTES_MAX, PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
     message::{Numbered, ToGateway},
     options::Options,
     stage::Shape,
@@ -56,10 +56,15 @@ impl Music {
         } else {
             None
         };
-        let (patch, arena) = match (resumed, &options.patch) {
+        let (patch, arena) = match (resumed, options.patch) {
             (Some((patch, arena)), _) => (patch, Some(arena)),
-            (None, Some(json)) => (Patch::from_json(json)?, None),
-            (None, None) => (Patch::default_patch(), None),
+            (None, true) => {
+                let path = paths.first_patch();
+                let json = fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                (Patch::from_json(&json)?, None)
+            }
+            (None, false) => (Patch::default_patch(), None),
         };
         let config = Config::from(shape);
         let arena_bytes = check(&patch, config)?;
@@ -120,11 +125,18 @@ impl Music {
     }
 
     /// What the gateway has to know of the patch in force.
-    pub fn announcement(&self) -> ToGateway {
-        ToGateway::Patch {
-            generation: self.generation,
-            json: self.patch_json(),
+    pub fn announcement(&self) -> Vec<ToGateway> {
+        let mut json = self.patch_json();
+        let mut messages = Vec::new();
+        while json.len() > TEXT_BYTES_PER_MESSAGE {
+            let rest = json.split_off(json.floor_char_boundary(TEXT_BYTES_PER_MESSAGE));
+            messages.push(ToGateway::PatchPart(std::mem::replace(&mut json, rest)));
         }
+        messages.push(ToGateway::Patch {
+            generation: self.generation,
+            json,
+        });
+        messages
     }
 
     /// Accepts events that were resolved against the patch in force, each with its token.

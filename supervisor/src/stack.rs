@@ -431,7 +431,7 @@ impl Stack {
         match &link {
             // What it may have missed before it was linked it finds in the log.
             PeerLink::Worker(link) => drop(link.send(ToWorker::Newest(newest))),
-            PeerLink::Gateway(link) => drop(link.send(patch)),
+            PeerLink::Gateway(link) => patch.into_iter().for_each(|part| drop(link.send(part))),
             PeerLink::Audio(_) => {}
         }
         process.link = Some(link);

@@ -64,7 +64,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let wav = std::path::absolute(&wav)
         .map_err(|e| Failure::no(format!("cannot write {}: {e}", wav.display())))?;
     let options = options(&paths.instance, &wav)?;
-    let (mut child, text) = launcher::start(paths, &options, &AtomicBool::new(false))?;
+    let (mut child, text) = launcher::start(paths, &options, None, &AtomicBool::new(false))?;
     say(context, &format!("{text}\n{}", introduction()));
     let played = play(context);
     // Whatever became of the piece, the stack must not be left behind.
@@ -102,7 +102,7 @@ fn options(instance: &str, wav: &Path) -> Result<Options, Failure> {
         block_frames: 128,
         lead_blocks: None,
         channels: 2,
-        patch: None,
+        patch: false,
         resume: false,
     })
 }

@@ -1,4 +1,6 @@
 //! `understudy modules [TYPE]`: the module types with every parameter; needs no stack.
+//!
+//! As text, what every parameter has is said once: an input and an amount. As JSON they are listed.
 
 use engine::catalog::{self, ModuleType, Scale};
 use serde_json::json;
@@ -20,6 +22,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         } else {
             let texts: Vec<String> = all.iter().map(|kind| describe(kind)).collect();
             output::raw(&texts.join("\n"));
+            output::raw(&format!("\n{MODULATION}\n"));
         }
         return Ok(());
     };
@@ -34,9 +37,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         output::value(&json!(kind));
     } else {
         output::raw(&describe(kind));
+        output::raw(&format!("{MODULATION}\n"));
     }
     Ok(())
 }
+
+const MODULATION: &str = "Each parameter NAME has an input NAME, which modulates it, and a parameter NAME_amount: how far a \
+     signal of 1 moves it, in octaves where the scale is log, else in its unit.";
 
 fn describe(kind: &ModuleType) -> String {
     let ports = |names: &[&str]| match names {
@@ -47,7 +54,7 @@ fn describe(kind: &ModuleType) -> String {
         "{}: {}\n  inputs {}; outputs {}{}\n",
         kind.name,
         kind.help,
-        ports(kind.inputs),
+        ports(kind.own_inputs()),
         ports(kind.outputs),
         if kind.takes_gate {
             "; takes a gate"
@@ -56,7 +63,7 @@ fn describe(kind: &ModuleType) -> String {
         }
     );
     let lines: Vec<Vec<String>> = kind
-        .params
+        .own_params()
         .iter()
         .map(|param| {
             let scale = match param.scale {

@@ -92,14 +92,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let options = options(context, args)?;
+    let (options, patch) = options(context, args)?;
     platform::paths::owner_only();
     if let Some(text) = platform::reach::warning(&args.osc) {
         output::warning(&text);
     }
     // From here on a signal asks for the end, so that no half of a stack is left.
     let stop = stop_flag()?;
-    let (child, text) = launcher::start(&context.paths, &options, &stop)?;
+    let (child, text) = launcher::start(&context.paths, &options, patch.as_deref(), &stop)?;
     if context.json {
         let ready = json!({
             "instance": options.instance, "launcher": child.id(), "ready": text,
@@ -125,15 +125,15 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// The options, checked.
-fn options(context: &Context, args: &Args) -> Result<Options, Failure> {
+/// The options and the patch to start with, checked.
+fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), Failure> {
     let sink = check_sink(&args.sink)?;
     if args.freewheel && !(sink.starts_with("wav:") || sink == "null") {
         return Err(Failure::usage(format!(
             "--freewheel has no clock, but the sink \"{sink}\" has one; use it with --sink wav:PATH or --sink null"
         )));
     }
-    let patch = args.patch.as_deref().map(|path| {
+    let read = args.patch.as_deref().map(|path| {
         let config = Config {
             rate_hz: args.rate,
             block_frames: args.block,
@@ -141,7 +141,8 @@ fn options(context: &Context, args: &Args) -> Result<Options, Failure> {
         };
         read_patch(path, config)
     });
-    Ok(Options {
+    let patch = read.transpose()?;
+    let options = Options {
         instance: context.paths.instance.clone(),
         sink,
         freewheel: args.freewheel,
@@ -150,9 +151,10 @@ fn options(context: &Context, args: &Args) -> Result<Options, Failure> {
         block_frames: args.block,
         lead_blocks: args.lead,
         channels: args.channels,
-        patch: patch.transpose()?,
+        patch: patch.is_some(),
         resume: args.resume,
-    })
+    };
+    Ok((options, patch))
 }
 
 /// A patch file's text, found good.

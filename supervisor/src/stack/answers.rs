@@ -27,9 +27,7 @@ impl Stack {
             Request::PatchLoad(json) => match self.music.load(&json) {
                 Ok(numbered) => {
                     self.broadcast(&numbered);
-                    if let Some(gateway) = self.peers.gateway() {
-                        let _ = gateway.send(self.music.announcement());
-                    }
+                    self.announce_patch();
                     Answer::Ok("loaded".into())
                 }
                 Err(why) => Answer::No(format!("{why:#}")),

@@ -1,7 +1,8 @@
 //! Commands: numbered and written down, then broadcast to every worker; outcomes to the gateway.
 
 use common::{
-    limits::COMMANDS_PER_MESSAGE,
+    command::Command,
+    limits::{COMMANDS_PER_MESSAGE, TEXT_BYTES_PER_MESSAGE},
     message::{Introduction, Numbered, Outcome, Service, Submission, ToGateway, ToWorker},
     units::{Seq, Slot},
 };
@@ -84,15 +85,31 @@ impl Stack {
         }
     }
 
+    /// Tells the gateway which patch is in force.
+    pub(super) fn announce_patch(&self) {
+        if let Some(gateway) = self.peers.gateway() {
+            for part in self.music.announcement() {
+                let _ = gateway.send(part);
+            }
+        }
+    }
+
     /// Sends commands to every worker, whatever its state.
     pub(super) fn broadcast(&mut self, numbered: &[Numbered]) {
         for slot in Slot::ALL {
             let Some(link) = self.peers.worker(slot) else {
                 continue;
             };
-            let sent = numbered
-                .chunks(COMMANDS_PER_MESSAGE)
-                .try_for_each(|chunk| link.send(ToWorker::Commands(chunk.to_vec())));
+            let sent = numbered.chunks(COMMANDS_PER_MESSAGE).try_for_each(|chunk| {
+                // What is too long for a message is read from the log.
+                let long = |n: &Numbered| {
+                    matches!(&n.command, Command::Patch(json) if json.len() > TEXT_BYTES_PER_MESSAGE)
+                };
+                link.send(match chunk {
+                    [.., last] if chunk.iter().any(long) => ToWorker::Newest(last.seq),
+                    _ => ToWorker::Commands(chunk.to_vec()),
+                })
+            });
             // What does not reach it is in the log; a deaf worker is found by its silence.
             let _ = sent;
         }

@@ -334,10 +334,10 @@ impl Stack {
         let text =
             format!("command {seq} ({what}) kills the worker that applies it; it is left out");
         say::line("supervisor", &text);
+        if found.is_patch {
+            self.announce_patch();
+        }
         if let Some(gateway) = self.peers.gateway() {
-            if found.is_patch {
-                let _ = gateway.send(self.music.announcement());
-            }
             let why = format!("left out: {what} killed the worker that applied it");
             let _ = gateway.send(ToGateway::Quarantined(found.token, why));
         }

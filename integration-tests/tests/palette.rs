@@ -1,0 +1,143 @@
+//! Every module type keeps the promise: workers are killed while `patches/palette.json`, which has one of
+//! each, plays, and the log renders to what was heard, bit for bit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use common::message::{Request, Target};
+use engine::{catalog, patch::Patch};
+use integration_tests::{
+    ear::{self, percentile},
+    random::Random,
+    stack::{Stack, count_of, number},
+};
+use serde_json::json;
+
+const PALETTE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../patches/palette.json");
+
+#[test]
+fn every_module_type_survives_kills_to_the_bit() -> Result<()> {
+    let kills = count_of("UNDERSTUDY_KILLS", 60);
+    let patch = Patch::from_json(&std::fs::read_to_string(PALETTE)?)?;
+    for kind in catalog::all() {
+        let has = patch.modules.iter().any(|spec| spec.kind == kind.name);
+        assert!(
+            has,
+            "patches/palette.json has no module of type {}",
+            kind.name
+        );
+    }
+    let (stack, recording) = Stack::start_wav(&["--freewheel", "--patch", PALETTE])?;
+    let mut random = Random::seeded(61);
+    for kill in 0..kills {
+        stack.wait_protected()?;
+        for _ in 0..4 {
+            change_any(&stack, &patch, &mut random)?;
+        }
+        std::thread::sleep(Duration::from_micros(random.below(5_000)));
+        stack.kill(if kill % 2 == 0 {
+            Target::Leader
+        } else {
+            Target::Follower
+        })?;
+        change_any(&stack, &patch, &mut random)?;
+    }
+    stack.wait_protected()?;
+    let status = stack.status()?;
+    let types = catalog::all().len();
+    let peak = ear::peak(&ear::read_wav(&recording.wav)?);
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    println!(
+        "FIGURE {types} module types, {kills} kills: samples that differ {differing} of {compared}, concealed {}, peak {peak:.2}",
+        status["audio"]["concealed_blocks"]
+    );
+    assert!(peak > 0.01, "there was something to hear");
+    assert_eq!(differing, 0);
+    assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
+    Ok(())
+}
+
+/// A parameter of any module to any value, or a gate.
+fn change_any(stack: &Stack, patch: &Patch, random: &mut Random) -> Result<()> {
+    let spec = &patch.modules[random.below(patch.modules.len() as u64) as usize];
+    let Some(kind) = catalog::find(&spec.kind) else {
+        return Ok(());
+    };
+    if kind.takes_gate && random.below(2) == 0 {
+        let level = random.below(2) as f32;
+        return stack.osc_send(&format!("/gate/{}", spec.id), Some(level));
+    }
+    let params = kind.own_params();
+    if params.is_empty() || spec.kind == "out" {
+        return Ok(());
+    }
+    let param = &params[random.below(params.len() as u64) as usize];
+    let value = param.min + (param.max - param.min) * random.below(1_000) as f32 / 999.0;
+    stack.osc_send(&format!("/mod/{}/{}", spec.id, param.name), Some(value))
+}
+
+/// A thousand modules: 250 voices, the first of which sounds, each a little different in each edit.
+fn thousand(edit: usize) -> String {
+    let mut modules = Vec::new();
+    let mut cables = Vec::new();
+    for voice in 0..250 {
+        let hz = if voice == 0 { 440 } else { 100 + voice + edit };
+        modules.push(json!({"id": format!("s{voice}"), "type": "sine", "params": {"freq": hz}}));
+        modules.push(json!({"id": format!("e{voice}"), "type": "adsr"}));
+        modules.push(json!({"id": format!("f{voice}"), "type": "filter"}));
+        modules.push(json!({"id": format!("a{voice}"), "type": "vca", "params": {"level": 1}}));
+        for (from, to) in [("s", "e"), ("e", "f"), ("f", "a")] {
+            let (from, to) = (format!("{from}{voice}"), format!("{to}{voice}"));
+            cables.push(json!({"from": from, "to": to}));
+        }
+        cables.push(json!({"from": format!("a{voice}"), "to": "out"}));
+    }
+    modules.push(json!({"id": "out", "type": "out"}));
+    // Another one comes and goes.
+    if edit % 2 == 1 {
+        modules.push(json!({"id": "more", "type": "noise", "params": {"gain": 0}}));
+        cables.push(json!({"from": "more", "to": "out"}));
+    }
+    json!({"version": 1, "modules": modules, "cables": cables}).to_string()
+}
+
+/// A patch that is far longer than a message: it is loaded, played and edited in time, and a tone through
+/// an untouched path does not break.
+#[test]
+fn a_thousand_modules_are_edited_while_they_play() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("thousand.json");
+    std::fs::write(&file, thousand(0))?;
+    let path = file.display().to_string();
+    let options = ["--block", "64", "--lead", "24", "--patch", &path];
+    let (stack, recording) = Stack::start_wav(&options)?;
+    stack.wait_protected()?;
+    stack.osc_send("/gate/e0", Some(1.0))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let steady = number(&stack.status()?, "/audio/play_cursor")? as usize * 64;
+    let mut taken_ms = Vec::new();
+    for edit in 1..=12 {
+        let applied = number(&stack.status()?, "/commands/applied")?;
+        let begun = Instant::now();
+        stack.ask(&Request::PatchLoad(thousand(edit)))?;
+        stack.wait_for("the edit", |s| {
+            number(s, "/commands/applied").is_ok_and(|n| n > applied)
+        })?;
+        taken_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+        if edit % 4 == 0 {
+            stack.kill(Target::Leader)?;
+            stack.wait_protected()?;
+        }
+    }
+    let status = stack.status()?;
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0).len();
+    println!(
+        "FIGURE 1,000 modules, 12 edits and 3 kills in time: breaks {breaks}, concealed {}, samples that differ {differing} of {compared}; an edit applied by both workers after {:.1} ms (median), {:.1} ms (worst)",
+        status["audio"]["concealed_blocks"],
+        percentile(&mut taken_ms, 0.5),
+        percentile(&mut taken_ms, 1.0)
+    );
+    assert_eq!((breaks, differing), (0, 0));
+    Ok(())
+}
