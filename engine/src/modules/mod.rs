@@ -3,12 +3,15 @@
 mod adsr;
 mod delay;
 mod filter;
+mod lfo;
 mod mixer;
 mod noise;
 mod oscillator;
 mod out;
 mod saw;
+mod seam;
 mod sine;
+mod tempo;
 mod vca;
 
 use std::sync::LazyLock;
@@ -40,6 +43,7 @@ palette![
     vca::Vca,
     delay::Delay,
     mixer::Mixer,
+    lfo::Lfo,
     out::Out,
 ];
 
