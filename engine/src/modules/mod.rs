@@ -8,6 +8,7 @@ mod mixer;
 mod noise;
 mod oscillator;
 mod out;
+mod pan;
 mod saw;
 mod seam;
 mod sine;
@@ -44,6 +45,7 @@ palette![
     delay::Delay,
     mixer::Mixer,
     lfo::Lfo,
+    pan::Pan,
     out::Out,
 ];
 
