@@ -1,6 +1,7 @@
 //! The palette: one file a module type, listed here.
 
 mod adsr;
+mod crossfade;
 mod delay;
 mod filter;
 mod lfo;
@@ -46,6 +47,7 @@ palette![
     mixer::Mixer,
     lfo::Lfo,
     pan::Pan,
+    crossfade::Crossfade,
     out::Out,
 ];
 
