@@ -5,6 +5,7 @@ mod crossfade;
 mod delay;
 mod filter;
 mod lfo;
+mod math;
 mod mixer;
 mod noise;
 mod oscillator;
@@ -48,6 +49,7 @@ palette![
     lfo::Lfo,
     pan::Pan,
     crossfade::Crossfade,
+    math::Math,
     out::Out,
 ];
 
