@@ -11,6 +11,7 @@ mod noise;
 mod oscillator;
 mod out;
 mod pan;
+mod sample_hold;
 mod saw;
 mod seam;
 mod sine;
@@ -50,6 +51,7 @@ palette![
     pan::Pan,
     crossfade::Crossfade,
     math::Math,
+    sample_hold::SampleHold,
     out::Out,
 ];
 
