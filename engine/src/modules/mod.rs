@@ -15,6 +15,7 @@ mod sample_hold;
 mod saw;
 mod seam;
 mod sine;
+mod slew;
 mod tempo;
 mod vca;
 
@@ -52,6 +53,7 @@ palette![
     crossfade::Crossfade,
     math::Math,
     sample_hold::SampleHold,
+    slew::Slew,
     out::Out,
 ];
 
