@@ -11,6 +11,7 @@ mod noise;
 mod oscillator;
 mod out;
 mod pan;
+mod quantizer;
 mod sample_hold;
 mod saw;
 mod seam;
@@ -54,6 +55,7 @@ palette![
     math::Math,
     sample_hold::SampleHold,
     slew::Slew,
+    quantizer::Quantizer,
     out::Out,
 ];
 
