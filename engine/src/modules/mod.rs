@@ -4,6 +4,7 @@ mod adsr;
 mod crossfade;
 mod delay;
 mod filter;
+mod follower;
 mod lfo;
 mod math;
 mod mixer;
@@ -56,6 +57,7 @@ palette![
     sample_hold::SampleHold,
     slew::Slew,
     quantizer::Quantizer,
+    follower::Follower,
     out::Out,
 ];
 
