@@ -1,6 +1,7 @@
 //! The palette: one file a module type, listed here.
 
 mod adsr;
+mod ar;
 mod crossfade;
 mod delay;
 mod filter;
@@ -58,6 +59,7 @@ palette![
     slew::Slew,
     quantizer::Quantizer,
     follower::Follower,
+    ar::Ar,
     out::Out,
 ];
 
