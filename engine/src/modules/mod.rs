@@ -8,6 +8,7 @@ mod filter;
 mod follower;
 mod lfo;
 mod math;
+mod merge;
 mod mixer;
 mod noise;
 mod oscillator;
@@ -60,6 +61,7 @@ palette![
     quantizer::Quantizer,
     follower::Follower,
     ar::Ar,
+    merge::Merge,
     out::Out,
 ];
 
