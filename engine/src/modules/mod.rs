@@ -20,6 +20,7 @@ mod saw;
 mod seam;
 mod sine;
 mod slew;
+mod split;
 mod tempo;
 mod vca;
 
@@ -62,6 +63,7 @@ palette![
     follower::Follower,
     ar::Ar,
     merge::Merge,
+    split::Split,
     out::Out,
 ];
 
