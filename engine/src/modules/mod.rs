@@ -21,6 +21,7 @@ mod seam;
 mod sine;
 mod slew;
 mod split;
+mod sum;
 mod tempo;
 mod vca;
 
@@ -64,6 +65,7 @@ palette![
     ar::Ar,
     merge::Merge,
     split::Split,
+    sum::Sum,
     out::Out,
 ];
 
