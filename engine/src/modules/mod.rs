@@ -21,6 +21,7 @@ mod seam;
 mod sine;
 mod slew;
 mod split;
+mod spread;
 mod sum;
 mod tempo;
 mod vca;
@@ -66,6 +67,7 @@ palette![
     merge::Merge,
     split::Split,
     sum::Sum,
+    spread::Spread,
     out::Out,
 ];
 
