@@ -2,6 +2,7 @@
 
 mod adsr;
 mod ar;
+mod clock;
 mod crossfade;
 mod delay;
 mod filter;
@@ -68,6 +69,7 @@ palette![
     split::Split,
     sum::Sum,
     spread::Spread,
+    clock::Clock,
     out::Out,
 ];
 
