@@ -19,6 +19,7 @@ mod quantizer;
 mod sample_hold;
 mod saw;
 mod seam;
+mod seq;
 mod sine;
 mod slew;
 mod split;
@@ -70,6 +71,7 @@ palette![
     sum::Sum,
     spread::Spread,
     clock::Clock,
+    seq::Seq,
     out::Out,
 ];
 
