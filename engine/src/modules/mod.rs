@@ -10,6 +10,7 @@ mod follower;
 mod lfo;
 mod math;
 mod merge;
+mod midi_in;
 mod mixer;
 mod noise;
 mod oscillator;
@@ -72,6 +73,7 @@ palette![
     spread::Spread,
     clock::Clock,
     seq::Seq,
+    midi_in::MidiIn,
     out::Out,
 ];
 
