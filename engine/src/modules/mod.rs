@@ -1,14 +1,32 @@
 //! The palette: one file a module type, listed here.
 
 mod adsr;
+mod ar;
+mod clock;
+mod crossfade;
 mod delay;
 mod filter;
+mod follower;
+mod lfo;
+mod math;
+mod merge;
+mod midi_in;
 mod mixer;
 mod noise;
 mod oscillator;
 mod out;
+mod pan;
+mod quantizer;
+mod sample_hold;
 mod saw;
+mod seam;
+mod seq;
 mod sine;
+mod slew;
+mod split;
+mod spread;
+mod sum;
+mod tempo;
 mod vca;
 
 use std::sync::LazyLock;
@@ -40,6 +58,22 @@ palette![
     vca::Vca,
     delay::Delay,
     mixer::Mixer,
+    lfo::Lfo,
+    pan::Pan,
+    crossfade::Crossfade,
+    math::Math,
+    sample_hold::SampleHold,
+    slew::Slew,
+    quantizer::Quantizer,
+    follower::Follower,
+    ar::Ar,
+    merge::Merge,
+    split::Split,
+    sum::Sum,
+    spread::Spread,
+    clock::Clock,
+    seq::Seq,
+    midi_in::MidiIn,
     out::Out,
 ];
 

@@ -156,10 +156,16 @@ fn check_id(at: &str, id: &str) -> Result<(), PatchError> {
 }
 
 fn find_type(at: &str, name: &str) -> Result<&'static ModuleType, PatchError> {
-    catalog::find(name).ok_or_else(|| PatchError::UnknownType {
-        at: at.to_owned(),
-        name: name.to_owned(),
-        hint: hint(name, catalog::all().iter().map(|kind| kind.name)),
+    catalog::find(name).ok_or_else(|| {
+        let mut hint = hint(name, catalog::all().iter().map(|kind| kind.name));
+        if hint.is_empty() {
+            hint.push_str("; `understudy modules` shows all there are");
+        }
+        PatchError::UnknownType {
+            at: at.to_owned(),
+            name: name.to_owned(),
+            hint,
+        }
     })
 }
 
@@ -311,7 +317,11 @@ mod tests {
         );
         assert_eq!(
             message(r#",{"id":"s","type":"xyz"}"#, ""),
-            "modules[1] \"s\": no module type \"xyz\"; there are sine, saw, noise, adsr, filter, vca, delay, mixer, out"
+            "modules[1] \"s\": no module type \"xyz\"; `understudy modules` shows all there are"
+        );
+        assert_eq!(
+            message(r#",{"id":"s","type":"vca","params":{"xyz":1}}"#, ""),
+            "modules[1] \"s\": vca has no parameter \"xyz\"; there are level, level_amount"
         );
         assert_eq!(
             message(r#",{"id":"s","type":"sine","params":{"frq":1}}"#, ""),

@@ -1,0 +1,336 @@
+//! `ar`: an envelope of two segments, attack and release; its times are exact to the frame.
+//!
+//! While its gate is open it stays at its height; as "`one_shot`" it goes through both segments
+//! whatever the gate does. With `loop` it begins anew at its end, and without staying, as long as the
+//! gate is open. Each segment begins at the level where the last one was left: no gate clicks. The
+//! height of the gate is the height of the envelope.
+
+use super::{choice, log};
+use crate::{
+    catalog::ModuleType,
+    lanes::{LANES_MAX, Lanes, Mask, inlined},
+    math,
+    module::{Io, Module, Outs, State},
+};
+
+pub struct Ar;
+
+/// Gate opens: any → attack → hold or release → idle; closes: attack or hold → release.
+const IDLE: u32 = 0;
+const ATTACK: u32 = 1;
+const HOLD: u32 = 2;
+const RELEASE: u32 = 3;
+
+// Parameters.
+const MODE: usize = 2;
+const LOOP: usize = 3;
+const CURVE: usize = 4;
+
+// Cells: the segment, its frames and how many of them are left, the level where it began and now, the
+// height, how far the gate was open in the frame before.
+const STAGE: usize = 0;
+const FRAMES: usize = 1;
+const LEFT: usize = 2;
+const FROM: usize = 3;
+const LEVEL: usize = 4;
+const HEIGHT: usize = 5;
+const GATE: usize = 6;
+
+/// Where each channel is, from one change of a segment to the next.
+#[derive(Clone, Copy)]
+struct Span<L> {
+    from: L,
+    target: L,
+    /// One over the frames of the segment; 0 where the level stands.
+    each: L,
+    left: L,
+}
+
+/// One channel's envelope.
+#[derive(Clone, Copy, Default)]
+struct Voice {
+    stage: u32,
+    frames: u32,
+    left: u32,
+    from: f32,
+    level: f32,
+    height: f32,
+}
+
+impl Voice {
+    fn enter(&mut self, stage: u32, ms: f32, rate_hz: f32) {
+        self.stage = stage;
+        self.from = self.level;
+        let frames = f64::from(ms) * f64::from(rate_hz) / 1000.0;
+        self.frames = ((frames + 0.5) as u32).max(1);
+        self.left = self.frames;
+    }
+
+    const fn moves(&self) -> bool {
+        matches!(self.stage, ATTACK | RELEASE)
+    }
+
+    const fn target(&self) -> f32 {
+        match self.stage {
+            ATTACK | HOLD => self.height,
+            _ => 0.0,
+        }
+    }
+}
+
+#[inline(always)]
+fn span<L: Lanes>(io: &Io<'_, L>, voices: &[Voice]) -> Span<L> {
+    let mut all = [[0.0; LANES_MAX]; 4];
+    for (channel, voice) in voices.iter().enumerate() {
+        all[0][channel] = voice.from;
+        all[1][channel] = voice.target();
+        all[2][channel] = match voice.moves() {
+            true => 1.0 / voice.frames as f32,
+            false => 0.0,
+        };
+        all[3][channel] = voice.left as f32;
+    }
+    Span {
+        from: L::load(io.token, &all[0][..L::N]),
+        target: L::load(io.token, &all[1][..L::N]),
+        each: L::load(io.token, &all[2][..L::N]),
+        left: L::load(io.token, &all[3][..L::N]),
+    }
+}
+
+impl Module for Ar {
+    const TYPE: ModuleType = ModuleType {
+        name: "ar",
+        help: "envelope: attack, release; out is what comes in, shaped; env the bare envelope",
+        inputs: &["in", "gate"],
+        outputs: &["out", "env"],
+        params: &[
+            log("attack", "ms", [0.0, 10.0, 60_000.0], "time to full level"),
+            log("release", "ms", [0.0, 200.0, 60_000.0], "time to silence"),
+            choice(
+                "mode",
+                &["gate", "one_shot"],
+                "whether it ends with its gate, or by itself",
+            ),
+            choice(
+                "loop",
+                &["off", "on"],
+                "whether it begins anew while the gate is open",
+            ),
+            choice(
+                "curve",
+                &["linear", "exponential"],
+                "how a segment nears its end",
+            ),
+        ],
+        takes_gate: true,
+    };
+    const CELLS: usize = 7;
+
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let mut voices = [Voice::default(); LANES_MAX];
+        let voices = &mut voices[..L::N];
+        for (channel, voice) in voices.iter_mut().enumerate() {
+            *voice = Voice {
+                stage: *state.cell(STAGE, channel),
+                frames: (*state.cell(FRAMES, channel)).max(1),
+                left: *state.cell(LEFT, channel),
+                from: state.number(FROM, channel),
+                level: state.number(LEVEL, channel),
+                height: state.number(HEIGHT, channel),
+            };
+        }
+        let times = [io.param(0), io.param(1)];
+        let one_shot = io.param(MODE).first().lane(0) >= 0.5;
+        let again = io.param(LOOP).first().lane(0) >= 0.5;
+        let exponential = io.param(CURVE).first().lane(0) >= 0.5;
+        let rate = io.context.rate_hz;
+        let event = io.splat(io.gate.level);
+        let (zero, one) = (io.splat(0.0), io.splat(1.0));
+        let (least, all) = (io.splat(1.0 / 256.0), io.splat(256.0 / 255.0));
+        let mut before = state.get(GATE);
+        if io.gate.opened {
+            // As if it had been closed before.
+            before = zero;
+        }
+        let mut now = span(io, voices);
+        let mut level = zero;
+        // Frames since `now` was worked out.
+        let mut passed = 0;
+        let catch_up = inlined(
+            #[inline(always)]
+            |voices: &mut [Voice], level: L, passed: u32| {
+                let mut levels = [0.0; LANES_MAX];
+                level.store(&mut levels[..L::N]);
+                for (voice, level) in voices.iter_mut().zip(levels) {
+                    if passed > 0 {
+                        voice.level = level;
+                    }
+                    voice.left = voice.left.saturating_sub(passed);
+                }
+            },
+        );
+        let (out, env) = outs.two();
+        for frame in 0..io.frames {
+            let gate = io.at(1, frame).max(event);
+            let (was, is) = (zero.lt(before), zero.lt(gate));
+            before = gate;
+            let (opens, closes) = (is & !was, was & !is);
+            if (opens | closes).any() {
+                catch_up(voices, level, passed);
+                passed = 0;
+                let (opens, closes) = (opens.bits(), closes.bits());
+                for (channel, voice) in voices.iter_mut().enumerate() {
+                    if opens & 1 << channel != 0 {
+                        voice.height = gate.lane(channel).min(1.0);
+                        voice.enter(ATTACK, times[0].at(frame).lane(channel), rate);
+                    } else if closes & 1 << channel != 0
+                        && (voice.stage == HOLD || voice.stage == ATTACK && !one_shot)
+                    {
+                        voice.enter(RELEASE, times[1].at(frame).lane(channel), rate);
+                    }
+                }
+                now = span(io, voices);
+            }
+            now.left = (now.left - one).max(zero);
+            passed += 1;
+            let mut rest = now.left * now.each;
+            if exponential {
+                // From 1 to 2^-8 by equal ratios, and that taken off, so that it ends exactly at 0.
+                let curve = math::exp2(io, (rest - one) * io.splat(8.0)) - least;
+                rest = L::select(zero.lt(rest), curve * all, rest);
+            }
+            level = now.target + (now.from - now.target) * rest;
+            let to = frame * L::N..(frame + 1) * L::N;
+            level.store(&mut env[to.clone()]);
+            (io.at(0, frame) * level).store(&mut out[to]);
+            // Segments that have come to their end.
+            if (zero.lt(now.each) & now.left.le(zero)).any() {
+                catch_up(voices, level, passed);
+                passed = 0;
+                let open = is.bits();
+                for (channel, voice) in voices.iter_mut().enumerate() {
+                    let open = open & 1 << channel != 0;
+                    if voice.left > 0 || !voice.moves() {
+                        continue;
+                    }
+                    let time = |number: usize| times[number].at(frame).lane(channel);
+                    match voice.stage {
+                        ATTACK if one_shot || again => voice.enter(RELEASE, time(1), rate),
+                        ATTACK => voice.stage = HOLD,
+                        _ if again && open => voice.enter(ATTACK, time(0), rate),
+                        _ => voice.stage = IDLE,
+                    }
+                }
+                now = span(io, voices);
+            }
+        }
+        catch_up(voices, level, passed);
+        for (channel, voice) in voices.iter().enumerate() {
+            *state.cell(STAGE, channel) = voice.stage;
+            *state.cell(FRAMES, channel) = voice.frames;
+            *state.cell(LEFT, channel) = voice.left;
+            state.set_number(FROM, channel, voice.from);
+            state.set_number(LEVEL, channel, voice.level);
+            state.set_number(HEIGHT, channel, voice.height);
+        }
+        state.set(GATE, before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, step_max};
+
+    fn levels(ar: &mut Bench, frames: usize) -> Vec<f32> {
+        let mut both = ar.run(frames, &[("in", vec![1.0; frames])]);
+        assert_eq!(both[0], both[1]);
+        both.remove(0)
+    }
+
+    #[test]
+    fn its_times_are_exact_to_the_frame() {
+        for curve in [0.0, 1.0] {
+            let values = [("attack", 10.0), ("release", 5.0), ("curve", curve)];
+            let mut ar = Bench::of::<Ar>(&values);
+            assert_eq!(levels(&mut ar, 10), [0.0; 10]);
+            ar.gate(1.0);
+            let heard = levels(&mut ar, 1_000);
+            assert!(heard[..479].windows(2).all(|w| w[0] < w[1]) && heard[0] > 0.0);
+            assert!(heard[478] < 1.0 && heard[479..] == [1.0; 521]);
+            if curve == 0.0 {
+                assert!((heard[239] - 0.5).abs() < 1e-6);
+            }
+            ar.gate(0.0);
+            let heard = levels(&mut ar, 300);
+            assert!(heard[..239].windows(2).all(|w| w[0] > w[1]));
+            assert!(heard[238] > 0.0 && heard[239..] == [0.0; 61]);
+        }
+    }
+
+    #[test]
+    fn one_shot_goes_through_whatever_the_gate_does() {
+        let values = [("attack", 10.0), ("release", 10.0), ("mode", 1.0)];
+        for open in [1, 5_000] {
+            let mut ar = Bench::of::<Ar>(&values);
+            let gate = (0..2_000).map(|n| f32::from(u8::from(n < open))).collect();
+            let ones = vec![1.0; 2_000];
+            let heard = ar.run(2_000, &[("in", ones), ("gate", gate)]).remove(1);
+            assert_eq!(heard[479], 1.0);
+            assert!((heard[719] - 0.5).abs() < 1e-6);
+            assert!(heard[958] > 0.0 && heard[959..].iter().all(|x| *x == 0.0));
+        }
+    }
+
+    #[test]
+    fn a_loop_begins_anew_until_the_gate_closes() {
+        for mode in [0.0, 1.0] {
+            let values = [
+                ("attack", 1.0),
+                ("release", 2.0),
+                ("loop", 1.0),
+                ("mode", mode),
+            ];
+            let mut ar = Bench::of::<Ar>(&values);
+            let gate = (0..2_000).map(|n| f32::from(u8::from(n < 1_000))).collect();
+            let heard = ar.run(2_000, &[("gate", gate)]).remove(1);
+            let tops: Vec<usize> = (0..2_000).filter(|n| heard[*n] == 1.0).collect();
+            assert_eq!(tops, [47, 191, 335, 479, 623, 767, 911]);
+            assert!(heard[1_055..].iter().all(|x| *x == 0.0));
+        }
+    }
+
+    #[test]
+    fn no_gate_clicks() {
+        let mut ar = Bench::of::<Ar>(&[("attack", 10.0), ("release", 20.0)]);
+        let mut heard = Vec::new();
+        for frames in [300, 200, 700, 100, 50, 600] {
+            let open = heard.len() % 3 != 2;
+            ar.gate(if open { 1.0 } else { 0.0 });
+            heard.extend(levels(&mut ar, frames));
+            ar.gate(0.0);
+            heard.extend(levels(&mut ar, 77));
+        }
+        assert!(step_max(&heard) < 0.0025, "{}", step_max(&heard));
+    }
+
+    #[test]
+    fn each_channel_follows_its_own_gate() {
+        let values = [("attack", 1.0), ("release", 3.0), ("curve", 1.0)];
+        for channels in [3, 20] {
+            let mut ar = Bench::poly::<Ar>(&values, channels);
+            let gate = |channel: usize| {
+                let open = |n: usize| (n / (40 + 3 * channel)) % 2 == 1;
+                (0..800).map(|n| f32::from(u8::from(open(n)))).collect()
+            };
+            let gates: Vec<Vec<f32>> = (0..channels).map(gate).collect();
+            let heard = ar.run_poly(800, &[("gate", gates.clone())]);
+            for (channel, gate) in gates.into_iter().enumerate() {
+                let alone = Bench::of::<Ar>(&values).run(800, &[("gate", gate)]);
+                assert_eq!(heard[channels + channel], alone[1]);
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! `clock`: pulses of a tempo, each at its frame, for hours.
+//!
+//! Time is counted in whole numbers, of which a frame, a tempo and every length are exact multiples:
+//! pulse k begins at the frame nearest to k · 60 · rate · length / bpm, however large k is. A change of
+//! the tempo goes on from where the beat is; of the division, on the same beats.
+
+use super::{linear, tempo};
+use crate::{
+    catalog::ModuleType,
+    lanes::Lanes,
+    module::{Io, Module, Outs, State},
+};
+
+pub struct Clock;
+
+// Parameters.
+const BPM: usize = 0;
+const DIVISION: usize = 1;
+const SWING: usize = 2;
+const LENGTH: usize = 3;
+
+// Cells: the phase, the lower half first; which half of a pair of pulses it is in, 0 before the start;
+// what was at `reset` in the frame before.
+const PHASE: usize = 0;
+const HALF: usize = 2;
+const RESET: usize = 3;
+
+/// Steps of a beat a minute: every tempo from 20 bpm on is a whole number of them, to the last bit.
+const STEPS: f32 = 524_288.0;
+/// After so many parts of a quarter note each division has come to an even number of pulses.
+const CYCLE_PARTS: u64 = 4_608;
+
+/// Where in musical time a channel is: a part of a quarter note is 60 · rate · [`STEPS`].
+#[derive(Clone, Copy)]
+struct Time {
+    phase: u64,
+    half: u32,
+}
+
+/// The lengths in which a frame is judged, in the same unit.
+#[derive(Clone, Copy)]
+struct Lengths {
+    cycle: u64,
+    /// What a frame is long.
+    frame: u64,
+    pulse: u64,
+    /// How much later each second pulse begins.
+    late: u64,
+}
+
+/// A frame: whether a pulse begins, how long ago the last one did, how long until the next.
+struct Place {
+    begins: bool,
+    since: u64,
+    until: u64,
+}
+
+impl Lengths {
+    /// `swing` in pulses.
+    #[inline(always)]
+    fn new(rate_hz: f32, bpm: f32, division: f32, swing: f32) -> Self {
+        let part = 60 * (rate_hz as u64).max(1) * STEPS as u64;
+        let pulse = part * tempo::length(division);
+        Self {
+            cycle: part * CYCLE_PARTS,
+            frame: (bpm * STEPS) as u64 * tempo::PARTS,
+            pulse,
+            late: ((f64::from(swing) * pulse as f64) as u64).min(pulse - 1),
+        }
+    }
+}
+
+impl Time {
+    /// Goes to the next frame, after it has said where this one is.
+    #[inline(always)]
+    fn next(&mut self, lengths: &Lengths, reset: bool) -> Place {
+        let Lengths {
+            cycle,
+            frame,
+            pulse,
+            late,
+        } = *lengths;
+        if reset || self.half == 0 {
+            // Half a frame ahead: the nearest frame is the first that is not before a time.
+            (self.phase, self.half) = (frame / 2, 0);
+        }
+        let at = self.phase % (2 * pulse);
+        let second = pulse + late;
+        let half = match self.half {
+            1 if at >= second => 2,
+            // Not by the swing alone: it comes to its end first.
+            2 if at >= pulse => 2,
+            _ => 1,
+        };
+        let begins = half != self.half;
+        self.half = half;
+        self.phase += frame;
+        if self.phase >= cycle {
+            self.phase %= cycle;
+        }
+        match half {
+            1 => Place {
+                begins,
+                since: at,
+                until: second - at.min(second),
+            },
+            _ => Place {
+                begins,
+                since: at.saturating_sub(second),
+                until: 2 * pulse - at,
+            },
+        }
+    }
+}
+
+impl Module for Clock {
+    const TYPE: ModuleType = ModuleType {
+        name: "clock",
+        help: "pulses of a tempo",
+        inputs: &["reset"],
+        outputs: &["gate", "trigger"],
+        params: &[
+            tempo::BPM,
+            tempo::DIVISION,
+            linear(
+                "swing",
+                "",
+                [0.0, 0.0, 0.9],
+                "how late each second pulse is, in pulses; 0.333 is a triplet's",
+            ),
+            linear(
+                "length",
+                "",
+                [0.0, 0.5, 1.0],
+                "how long the gate is open, in pulses; one frame at the least, and closed for one",
+            ),
+        ],
+        takes_gate: false,
+    };
+    const CELLS: usize = 4;
+
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let (bpm, swing) = (io.param(BPM), io.param(SWING));
+        let (division, length) = (io.param(DIVISION), io.param(LENGTH));
+        let still = bpm.still().is_some() && swing.still().is_some();
+        let (gate, trigger) = outs.two();
+        for channel in 0..L::N {
+            // Modulated, each channel has its own.
+            let division = division.first().lane(channel);
+            let lengths_at = |frame: usize| {
+                Lengths::new(
+                    io.context.rate_hz,
+                    bpm.at(frame).lane(channel),
+                    division,
+                    swing.at(frame).lane(channel),
+                )
+            };
+            let mut lengths = lengths_at(0);
+            let phase = u64::from(*state.cell(PHASE, channel))
+                | u64::from(*state.cell(PHASE + 1, channel)) << 32;
+            let mut time = Time {
+                phase: phase % lengths.cycle,
+                half: *state.cell(HALF, channel),
+            };
+            let mut before = state.number(RESET, channel);
+            for frame in 0..io.frames {
+                if !still {
+                    lengths = lengths_at(frame);
+                }
+                let reset = io.input(0)[if io.plugged(0) {
+                    frame * L::N + channel
+                } else {
+                    0
+                }];
+                let place = time.next(&lengths, before <= 0.0 && reset > 0.0);
+                before = reset;
+                let long = f64::from(length.at(frame).lane(channel)) * lengths.pulse as f64;
+                let open = place.since < long as u64 && place.until > lengths.frame;
+                gate[frame * L::N + channel] = f32::from(u8::from(place.begins || open));
+                trigger[frame * L::N + channel] = f32::from(u8::from(place.begins));
+            }
+            *state.cell(PHASE, channel) = time.phase as u32;
+            *state.cell(PHASE + 1, channel) = (time.phase >> 32) as u32;
+            *state.cell(HALF, channel) = time.half;
+            state.set_number(RESET, channel, before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Bench;
+
+    /// The places where a signal rises.
+    fn rises(signal: &[f32]) -> Vec<usize> {
+        let mut before = 0.0;
+        let mut found = Vec::new();
+        for (frame, now) in signal.iter().enumerate() {
+            if before <= 0.0 && *now > 0.0 {
+                found.push(frame);
+            }
+            before = *now;
+        }
+        found
+    }
+
+    fn division(name: &str) -> f32 {
+        let names = tempo::DIVISION.choices;
+        names.iter().position(|n| *n == name).unwrap() as f32
+    }
+
+    #[test]
+    fn each_pulse_of_forty_minutes_is_at_its_frame() {
+        for (bpm, name) in [(133.7_f32, "1/16t"), (999.0, "1/32"), (20.1, "1/4.")] {
+            let lengths = Lengths::new(48_000.0, bpm, division(name), 0.0);
+            let mut time = Time { phase: 0, half: 0 };
+            let mut pulses = 0_u128;
+            let (pulse, frame) = (u128::from(lengths.pulse), u128::from(lengths.frame));
+            // In quarter notes: 60 · rate · length / bpm, exactly as in floating point.
+            let each = 60.0 * 48_000.0 / f64::from(bpm) * tempo::length(division(name)) as f64
+                / tempo::PARTS as f64;
+            assert!((pulse as f64 / frame as f64 / each - 1.0).abs() < 1e-15);
+            for number in 0..120_000_000_u128 {
+                if time.next(&lengths, false).begins {
+                    // The nearest: within half a frame.
+                    let off = (2 * number * frame).abs_diff(2 * pulses * pulse);
+                    assert!(off <= frame, "{bpm} {name}: pulse {pulses} at {number}");
+                    pulses += 1;
+                }
+            }
+            let expected = (120_000_000.0 / each).round();
+            assert!((pulses as f64 - expected).abs() <= 1.0);
+        }
+    }
+
+    #[test]
+    fn gate_and_trigger_are_exact_to_the_frame() {
+        // 125 bpm at 48 kHz: a quarter note is 23040 frames.
+        let mut clock = Bench::of::<Clock>(&[("bpm", 125.0), ("length", 0.25)]);
+        let heard = clock.run(120_000, &[]);
+        assert_eq!(
+            rises(&heard[0]),
+            [0, 23_040, 46_080, 69_120, 92_160, 115_200]
+        );
+        let high: Vec<usize> = (0..120_000).filter(|n| heard[1][*n] > 0.0).collect();
+        assert_eq!(high, rises(&heard[0]));
+        let open = heard[0][..23_040].iter().filter(|x| **x > 0.0).count();
+        assert!((5_759..=5_761).contains(&open), "{open}");
+    }
+
+    #[test]
+    fn a_whole_length_still_closes_for_a_frame_and_none_opens_for_one() {
+        for (length, open) in [(1.0, 23_039), (0.0, 1)] {
+            let mut clock = Bench::of::<Clock>(&[("bpm", 125.0), ("length", length)]);
+            let heard = clock.run(23_040 * 4, &[]);
+            assert_eq!(rises(&heard[0]), [0, 23_040, 46_080, 69_120]);
+            for pulse in heard[0].chunks(23_040) {
+                assert_eq!(pulse.iter().filter(|x| **x > 0.0).count(), open);
+            }
+        }
+    }
+
+    #[test]
+    fn swing_delays_each_second_pulse() {
+        let values = [
+            ("bpm", 125.0),
+            ("division", division("1/8")),
+            ("swing", 0.25),
+        ];
+        let mut clock = Bench::of::<Clock>(&values);
+        let heard = clock.run(50_000, &[]);
+        let expected = [0, 14_400, 23_040, 37_440, 46_080];
+        assert_eq!(rises(&heard[0]), expected);
+    }
+
+    #[test]
+    fn a_change_of_tempo_keeps_the_beat_where_it_is() {
+        let mut clock = Bench::of::<Clock>(&[("bpm", 125.0)]);
+        clock.run(11_520, &[]);
+        // Half a beat is over; the other half at twice the tempo is 5760 frames, less what the glide
+        // of 336 frames takes: half of what it would be.
+        clock.set("bpm", 250.0);
+        let heard = clock.run(30_000, &[]);
+        let found = rises(&heard[1]);
+        assert!(found[0].abs_diff(5_760 + 336 / 4) < 45, "{found:?}");
+        assert_eq!(found[1] - found[0], 11_520);
+    }
+
+    #[test]
+    fn a_change_of_division_stays_on_the_beat() {
+        let mut clock = Bench::of::<Clock>(&[("bpm", 125.0), ("division", division("1/16"))]);
+        clock.run(7 * 5_760 + 100, &[]);
+        clock.set("division", division("1/4"));
+        let heard = clock.run(60_000, &[]);
+        let found: Vec<usize> = rises(&heard[1])
+            .iter()
+            .map(|n| n + 7 * 5_760 + 100)
+            .collect();
+        assert_eq!(found[found.len() - 2..], [69_120, 92_160]);
+    }
+
+    #[test]
+    fn a_rise_at_reset_is_a_beat() {
+        for channels in [1, 3] {
+            let mut clock = Bench::poly::<Clock>(&[("bpm", 125.0)], channels);
+            let reset = (0..60_000).map(|n| f32::from(u8::from(n >= 10_000)));
+            let heard = clock.run(60_000, &[("reset", reset.collect())]);
+            for trigger in &heard[channels..] {
+                assert_eq!(rises(trigger), [0, 10_000, 33_040, 56_080]);
+            }
+        }
+    }
+}

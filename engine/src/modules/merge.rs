@@ -1,0 +1,62 @@
+//! `merge`: single channels side by side in one cable.
+//!
+//! It has as many channels as the last input that something is plugged into; inputs between that have
+//! no cable are silent. Of a cable of several channels it takes the first.
+
+use crate::{
+    catalog::ModuleType,
+    lanes::Lanes,
+    module::{Io, Module, Outs, Shape, State},
+};
+
+pub struct Merge;
+
+/// Inputs, and so channels, at the most.
+const INPUTS: usize = 16;
+
+impl Module for Merge {
+    const TYPE: ModuleType = ModuleType {
+        name: "merge",
+        help: "one cable of several channels, one from each input",
+        inputs: &[
+            "in1", "in2", "in3", "in4", "in5", "in6", "in7", "in8", "in9", "in10", "in11", "in12",
+            "in13", "in14", "in15", "in16",
+        ],
+        outputs: &["out"],
+        params: &[],
+        takes_gate: false,
+    };
+    const SHAPE: Shape = Shape::Merge;
+
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let out = outs.samples(0);
+        for channel in 0..L::N {
+            let input = io.first_channel + channel;
+            if input >= INPUTS || channel >= io.channels {
+                for to in out.chunks_exact_mut(L::N) {
+                    to[channel] = 0.0;
+                }
+                continue;
+            }
+            let from = io.input(input).chunks_exact(L::N);
+            for (to, from) in out.chunks_exact_mut(L::N).zip(from) {
+                to[channel] = from[0];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Bench;
+
+    #[test]
+    fn each_channel_is_the_first_of_its_input() {
+        let mut merge = Bench::poly::<Merge>(&[], 3);
+        let cable = |value: f32| vec![vec![value; 2], vec![9.0; 2], vec![9.0; 2]];
+        let heard = merge.run_poly(2, &[("in1", cable(0.5)), ("in3", cable(-1.0))]);
+        assert_eq!(heard, [[0.5; 2], [0.0; 2], [-1.0; 2]]);
+    }
+}

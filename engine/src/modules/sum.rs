@@ -1,0 +1,32 @@
+//! `sum`: all channels of a cable in one.
+
+use super::linear;
+use crate::{
+    catalog::ModuleType,
+    lanes::Lanes,
+    module::{Io, Module, Outs, Shape, State},
+};
+
+pub struct Sum;
+
+impl Module for Sum {
+    const TYPE: ModuleType = ModuleType {
+        name: "sum",
+        help: "sum of all channels of a cable",
+        inputs: &["in"],
+        outputs: &["out"],
+        params: &[linear("gain", "", [0.0, 1.0, 1.0], "level")],
+        takes_gate: false,
+    };
+    const SHAPE: Shape = Shape::Summed;
+
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let gain = io.param(0);
+        outs.write(
+            0,
+            #[inline(always)]
+            |frame| io.at(0, frame) * gain.at(frame),
+        );
+    }
+}
