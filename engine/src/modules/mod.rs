@@ -3,6 +3,7 @@
 mod adsr;
 mod delay;
 mod filter;
+mod ladder;
 mod mixer;
 mod noise;
 mod oscillator;
@@ -40,6 +41,7 @@ palette![
     vca::Vca,
     delay::Delay,
     mixer::Mixer,
+    ladder::Ladder,
     out::Out,
 ];
 
