@@ -10,6 +10,8 @@ mod oscillator;
 mod out;
 mod saw;
 mod sine;
+mod state_variable;
+mod svf;
 mod vca;
 
 use std::sync::LazyLock;
@@ -42,6 +44,7 @@ palette![
     delay::Delay,
     mixer::Mixer,
     ladder::Ladder,
+    svf::Svf,
     out::Out,
 ];
 
