@@ -173,8 +173,11 @@ mod tests {
         let s = tan(hz) / tan(f64::from(cutoff));
         // (1 + is)² = 1 - s² + 2is, and that squared.
         let (re, im) = (1.0 - s * s, 2.0 * s);
-        let (re, im) = (re * re - im * im, 2.0 * re * im);
-        -10.0 * libm::log10((re + 4.0 * f64::from(resonance)).powi(2) + im * im)
+        let (re, im) = (
+            re * re - im * im + 4.0 * f64::from(resonance),
+            2.0 * re * im,
+        );
+        -10.0 * libm::log10(re * re + im * im)
     }
 
     #[test]

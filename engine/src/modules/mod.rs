@@ -2,6 +2,7 @@
 
 mod adsr;
 mod delay;
+mod distortion;
 mod filter;
 mod ladder;
 mod mixer;
@@ -45,6 +46,7 @@ palette![
     mixer::Mixer,
     ladder::Ladder,
     svf::Svf,
+    distortion::Distortion,
     out::Out,
 ];
 
