@@ -5,6 +5,7 @@ mod delay;
 mod distortion;
 mod filter;
 mod ladder;
+mod limiter;
 mod mixer;
 mod noise;
 mod oscillator;
@@ -47,6 +48,7 @@ palette![
     ladder::Ladder,
     svf::Svf,
     distortion::Distortion,
+    limiter::Limiter,
     out::Out,
 ];
 
