@@ -1,6 +1,7 @@
 //! The palette: one file a module type, listed here.
 
 mod adsr;
+mod compressor;
 mod delay;
 mod distortion;
 mod filter;
@@ -48,6 +49,7 @@ palette![
     ladder::Ladder,
     svf::Svf,
     distortion::Distortion,
+    compressor::Compressor,
     limiter::Limiter,
     out::Out,
 ];
