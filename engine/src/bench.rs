@@ -164,3 +164,46 @@ pub fn step_max(signal: &[f32]) -> f32 {
     let steps = signal.windows(2).map(|w| (w[1] - w[0]).abs());
     steps.fold(0.0, f32::max)
 }
+
+/// The gain for a sine of that frequency, from an impulse response at 48 kHz.
+pub fn gain_at(response: &[f32], hz: f64) -> f64 {
+    level(response, hz) * response.len() as f64 / 2.0
+}
+
+/// Whole-number noise between -1 and 1.
+pub fn noise(seed: u32, frames: usize) -> Vec<f32> {
+    let mut x = seed;
+    let mut next = || {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        x as i32 as f32 / 2_147_483_648.0
+    };
+    (0..frames).map(|_| next()).collect()
+}
+
+/// Checks that each of several channels, with noise of its own at those inputs, comes out to the bit
+/// as it does alone.
+pub fn alone<M: Module>(values: &[(&str, f32)], inputs: &[&str]) {
+    const FRAMES: usize = 500;
+    for channels in [2, 9, 32] {
+        let signal = |input: usize, channel: usize| noise((input * 64 + channel) as u32, FRAMES);
+        let all: Vec<(&str, Vec<Vec<f32>>)> = inputs
+            .iter()
+            .enumerate()
+            .map(|(input, name)| (*name, (0..channels).map(|c| signal(input, c)).collect()))
+            .collect();
+        let heard = Bench::poly::<M>(values, channels).run_poly(FRAMES, &all);
+        for channel in 0..channels {
+            let one: Vec<(&str, Vec<f32>)> = inputs
+                .iter()
+                .enumerate()
+                .map(|(input, name)| (*name, signal(input, channel)))
+                .collect();
+            let one = Bench::of::<M>(values).run(FRAMES, &one);
+            let bits = |x: &Vec<f32>| x.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
+            for (output, one) in one.iter().enumerate() {
+                let found = &heard[output * channels + channel];
+                assert_eq!(bits(found), bits(one), "{channel} of {channels}, {output}");
+            }
+        }
+    }
+}

@@ -129,3 +129,43 @@ pub fn log2<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let series = z + z * y * series;
     exponent + series * io.splat(2.0 * std::f32::consts::LOG2_E)
 }
+
+/// What saturates like the hyperbolic tangent without its cost: the slope is 1 at 0, and ±1 is reached
+/// at ±1.875, where slope and bend are 0, so that its harmonics fall fast.
+///
+/// # Source
+/// The odd polynomial of the 5th power that does so.
+#[inline(always)]
+pub fn soft_clip<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
+    let most = io.splat(1.875);
+    let x = x.min(most).max(-most);
+    let y = x * x;
+    // 1 - 2/3 t² + t⁴/5 with t = x / 1.875
+    let series = io.splat(0.2 / 12.359_619) * y - io.splat(2.0 / 3.0 / 3.515_625);
+    x + x * y * series
+}
+
+/// How far a one-pole low-pass by the trapezoidal rule goes towards its input in half a frame:
+/// g / (1 + g) with g = tan(π hz / rate); right to 1e-6 of itself. Frequencies end at 0.49 of the rate.
+///
+/// # Source
+/// Vadim Zavalishin, The Art of VA Filter Design, 2018, 3.9 to 3.11; worked out as sine over sine and
+/// cosine, which costs one division.
+#[inline(always)]
+pub fn one_pole<L: Lanes>(io: &Io<'_, L>, hz: L) -> L {
+    let rate = io.context.rate_hz;
+    let x = hz.min(io.splat(rate * 0.49)) * io.splat(std::f32::consts::PI / rate);
+    let y = x * x;
+    let series = io.splat(2.600_054_6e-6);
+    let series = series * y - io.splat(1.980_661_5e-4);
+    let series = series * y + io.splat(8.333_017e-3);
+    let series = series * y - io.splat(0.166_666_57);
+    let sine = x + x * y * series;
+    let series = io.splat(-1.0 / 3_628_800.0);
+    let series = series * y + io.splat(1.0 / 40_320.0);
+    let series = series * y - io.splat(1.0 / 720.0);
+    let series = series * y + io.splat(1.0 / 24.0);
+    let series = series * y - io.splat(0.5);
+    let cosine = series * y + io.splat(1.0);
+    sine / (sine + cosine)
+}

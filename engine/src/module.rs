@@ -553,6 +553,17 @@ impl<L: Lanes> Outs<'_, L> {
         )
     }
 
+    /// The blocks of the first outputs, all there are or fewer.
+    #[inline(always)]
+    pub fn all<const COUNT: usize>(&mut self) -> [&mut [f32]; COUNT] {
+        let range = self.at * self.len..(self.at + 1) * self.len;
+        let mut buffers = self.buffers.iter_mut();
+        std::array::from_fn(|_| match buffers.next() {
+            Some(buffer) => &mut buffer.samples[range.clone()],
+            None => &mut [],
+        })
+    }
+
     /// Writes the frames of an output.
     #[inline(always)]
     pub fn write(&mut self, output: usize, mut frame: impl FnMut(usize) -> L) {

@@ -5,15 +5,15 @@
 //! coefficients; the costly functions run only while a parameter moves.
 //!
 //! # Source
-//! Andrew Simper, Solving the continuous SVF equations using trapezoidal integration and equivalent
-//! currents, Cytomic, 2013; responses as in Robert Bristow-Johnson, Cookbook formulae for audio EQ
-//! biquad filter coefficients.
+//! As in [`super::state_variable`].
 
-use super::{choice, linear, log};
+use super::{
+    choice, linear, log,
+    state_variable::{Coefficients, Solved, design},
+};
 use crate::{
     catalog::ModuleType,
     lanes::{Lanes, inlined},
-    math,
     module::{Io, Module, Outs, State},
     smooth::GLIDE_MS,
 };
@@ -35,67 +35,6 @@ const Z: usize = 0;
 const COEFFICIENTS: usize = 2;
 const MODE: usize = 7;
 const LEFT: usize = 8;
-
-/// What the response follows from: the frequency, the damping, and what of the input, the band and
-/// the low output is heard.
-type Coefficients<L> = [L; 5];
-
-#[inline(always)]
-fn design<L: Lanes>(io: &Io<'_, L>, mode: u32, [cutoff, q, gain_db]: [L; 3]) -> Coefficients<L> {
-    let (zero, one) = (io.splat(0.0), io.splat(1.0));
-    let rate = io.context.rate_hz;
-    let radians = cutoff.min(io.splat(rate * 0.49)) * io.splat(std::f32::consts::PI / rate);
-    let g = math::tan(io, radians);
-    let k = one / q;
-    // The square root of the gain at the peak or on the shelf.
-    let a = math::amplitude(io, gain_db * io.splat(0.5));
-    let a2 = a * a;
-    match mode {
-        0 => [g, k, zero, zero, one],
-        1 => [g, k, one, -k, -one],
-        2 => [g, k, zero, k, zero],
-        3 => [g, k, one, -k, zero],
-        4 => [g, k / a, one, k / a * (a2 - one), zero],
-        5 => [g / a.sqrt(), k, one, k * (a - one), a2 - one],
-        _ => [g * a.sqrt(), k, a2, k * (one - a) * a, one - a2],
-    }
-}
-
-/// The equations of one frame, solved: what the integrators take from themselves and from what is
-/// missing, and what is heard of the input and of either integrator before and after the frame.
-#[derive(Clone, Copy)]
-struct Solved<L> {
-    keep: L,
-    across: L,
-    add: L,
-    heard: [L; 3],
-}
-
-impl<L: Lanes> Solved<L> {
-    #[inline(always)]
-    fn of(io: &Io<'_, L>, [g, k, dry, band, low]: Coefficients<L>) -> Self {
-        let (one, half) = (io.splat(1.0), io.splat(0.5));
-        let a1 = one / (one + g * (g + k));
-        let a2 = g * a1;
-        Self {
-            keep: a1 + a1 - one,
-            across: a2 + a2,
-            add: g * (a2 + a2),
-            heard: [dry, band * half, low * half],
-        }
-    }
-
-    /// One frame: the integrators before it become those after it.
-    #[inline(always)]
-    fn next(&self, z: &mut [L; 2], x: L) -> [L; 2] {
-        let missing = x - z[1];
-        let band = self.keep * z[0] + self.across * missing;
-        let low = (z[1] + self.across * z[0]) + self.add * missing;
-        let sums = [z[0] + band, z[1] + low];
-        *z = [band, low];
-        sums
-    }
-}
 
 impl Module for Filter {
     const TYPE: ModuleType = ModuleType {

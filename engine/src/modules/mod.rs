@@ -3,11 +3,15 @@
 mod adsr;
 mod ar;
 mod clock;
+mod compressor;
 mod crossfade;
 mod delay;
+mod distortion;
 mod filter;
 mod follower;
+mod ladder;
 mod lfo;
+mod limiter;
 mod math;
 mod merge;
 mod midi_in;
@@ -25,7 +29,9 @@ mod sine;
 mod slew;
 mod split;
 mod spread;
+mod state_variable;
 mod sum;
+mod svf;
 mod tempo;
 mod vca;
 
@@ -74,6 +80,11 @@ palette![
     clock::Clock,
     seq::Seq,
     midi_in::MidiIn,
+    ladder::Ladder,
+    svf::Svf,
+    distortion::Distortion,
+    compressor::Compressor,
+    limiter::Limiter,
     out::Out,
 ];
 

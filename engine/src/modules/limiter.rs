@@ -1,0 +1,242 @@
+//! `limiter`: no sample above the ceiling, by turning down in time.
+//!
+//! It hears 2 ms ahead: the gain that each sample needs is held for as long, rises again with the
+//! release, and is averaged over the same time, so that it has come down smoothly where the sample is.
+//! The average of gains that are all low enough is low enough: the ceiling holds by arithmetic, and a
+//! sound that stays below it comes out bit by bit as it was, 2 ms later. The average is a sum of whole
+//! numbers, which never drifts.
+//!
+//! # Source
+//! Geraint Luff, Designing a straightforward limiter, 2022,
+//! <https://signalsmith-audio.co.uk/writing/2022/limiter/>; the least of a moving window: Marcel van
+//! Herk, A fast algorithm for local minimum and maximum filters, 1992.
+
+use super::{linear, log};
+use crate::{
+    catalog::ModuleType,
+    lanes::{Lanes, inlined},
+    math,
+    module::{Context, Io, Module, Outs, State},
+};
+
+pub struct Limiter;
+
+const AHEAD_MS: f32 = 2.0;
+/// All of a sound taken away, as a whole number: the sum over the look-ahead fits 32 bits.
+const WHOLE: f32 = 8_388_608.0;
+const AHEAD_MAX: usize = 500;
+
+// Cells: the place in the window, the most that is taken since its begin and after the release, and
+// the sum of the window's, a whole number.
+const AT: usize = 0;
+const MOST: usize = 1;
+const TAKEN: usize = 2;
+const SUM: usize = 3;
+
+/// Samples of the look-ahead.
+fn ahead(context: Context) -> usize {
+    ((context.rate_hz * AHEAD_MS / 1000.0) as usize).clamp(1, AHEAD_MAX)
+}
+
+impl Module for Limiter {
+    const TYPE: ModuleType = ModuleType {
+        name: "limiter",
+        help: "no sample above the ceiling; 2 ms late",
+        inputs: &["in"],
+        outputs: &["out"],
+        params: &[
+            linear(
+                "ceiling",
+                "dB",
+                [-40.0, -0.3, 0.0],
+                "what no sample exceeds",
+            ),
+            log(
+                "release",
+                "ms",
+                [1.0, 100.0, 2_000.0],
+                "how soon it is as loud as before",
+            ),
+            linear("drive", "dB", [0.0, 0.0, 40.0], "gain before the limiter"),
+        ],
+        takes_gate: false,
+    };
+    const CELLS: usize = 4;
+
+    /// Rings of the look-ahead: the sound, and what is taken of it; then the most that is taken from
+    /// each place of the last window to its end.
+    fn memory(context: Context) -> usize {
+        3 * ahead(context)
+    }
+
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let [ceiling, release, drive] = [0, 1, 2].map(|param| io.param(param));
+        let len = ahead(io.context);
+        let input = io.input(0);
+        let one = io.splat(1.0);
+        let height = inlined(
+            #[inline(always)]
+            |frame: usize| math::amplitude(io, ceiling.at(frame)),
+        );
+        let louder = inlined(
+            #[inline(always)]
+            |frame: usize| math::amplitude(io, drive.at(frame)),
+        );
+        let (first_height, first_louder) = (height(0), louder(0));
+        let (still_height, still_louder) = (ceiling.still().is_some(), drive.still().is_some());
+        // First, side by side, what each sample needs to be taken of it.
+        outs.write(
+            0,
+            #[inline(always)]
+            |frame| {
+                let height = if still_height {
+                    first_height
+                } else {
+                    height(frame)
+                };
+                let louder = if still_louder {
+                    first_louder
+                } else {
+                    louder(frame)
+                };
+                let size = (io.at(0, frame) * louder).abs();
+                one - height / height.max(size)
+            },
+        );
+        let each_frame = -1000.0 * std::f32::consts::LOG2_E / io.context.rate_hz;
+        let keep = math::exp2(io, io.splat(each_frame) / release.first());
+        let each = 1.0 / (len as f32 * WHOLE);
+        let out = outs.samples(0);
+        for channel in 0..io.channels {
+            let mut at = *state.cell(AT, channel) as usize % len;
+            let mut most = state.number(MOST, channel);
+            let mut taken = state.number(TAKEN, channel);
+            let mut sum = *state.cell(SUM, channel);
+            let keep = keep.lane(channel).clamp(0.0, 1.0);
+            let memory = &mut state.memory[channel * 3 * len..][..3 * len];
+            let (sound, rest) = memory.split_at_mut(len);
+            let (window, most_after) = rest.split_at_mut(len);
+            for frame in 0..io.frames {
+                let here = frame * L::N + channel;
+                let (height, louder) = (
+                    if still_height {
+                        first_height
+                    } else {
+                        height(frame)
+                    }
+                    .lane(channel),
+                    if still_louder {
+                        first_louder
+                    } else {
+                        louder(frame)
+                    }
+                    .lane(channel),
+                );
+                let x = input[here] * louder;
+                // What is no number is silence.
+                let (x, needed) = if x.is_finite() {
+                    (x, out[here].clamp(0.0, 1.0))
+                } else {
+                    (0.0, 0.0)
+                };
+                most = if at == 0 { needed } else { most.max(needed) };
+                let older = most_after.get(at + 1).copied().unwrap_or(0.0);
+                let held = most.max(older);
+                most_after[at] = needed;
+                if at + 1 == len {
+                    let mut after: f32 = 0.0;
+                    for place in most_after.iter_mut().rev() {
+                        after = after.max(*place);
+                        *place = after;
+                    }
+                }
+                taken = held.max(taken * keep);
+                taken = if taken > 1e-9 { taken.min(1.0) } else { 0.0 };
+                let steps = (taken * WHOLE).ceil() as u32;
+                sum = sum.wrapping_add(steps).wrapping_sub(window[at].to_bits());
+                window[at] = f32::from_bits(steps);
+                sound[at] = x;
+                at = if at + 1 < len { at + 1 } else { 0 };
+                let gain = 1.0 - sum as f32 * each;
+                out[here] = (sound[at] * gain).clamp(-height, height);
+            }
+            *state.cell(AT, channel) = at as u32;
+            state.set_number(MOST, channel, most);
+            state.set_number(TAKEN, channel, taken);
+            *state.cell(SUM, channel) = sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, alone, noise, step_max};
+
+    fn sine(hz: f64, gain: f64, frames: usize) -> Vec<f32> {
+        let turn = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
+        (0..frames).map(|n| (turn(n) * gain) as f32).collect()
+    }
+
+    #[test]
+    fn the_ceiling_is_never_exceeded() {
+        for (ceiling, release) in [(0.0, 1.0), (-6.0, 50.0), (-40.0, 2_000.0)] {
+            let values = [("ceiling", ceiling), ("release", release), ("drive", 20.0)];
+            let mut input = noise(3, 48_000);
+            input[20_000..].iter_mut().for_each(|x| *x *= 0.01);
+            input[30_000] = 1e6;
+            let out = Bench::of::<Limiter>(&values).run(48_000, &[("in", input)]);
+            let most = libm::pow(10.0, f64::from(ceiling) / 20.0) as f32;
+            let loud = out[0].iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+            assert!(loud <= most * 1.000_001, "{loud} {most}");
+            assert!(loud > most * 0.9, "{loud} {most}");
+        }
+    }
+
+    #[test]
+    fn below_the_ceiling_it_is_the_same_to_the_bit_later() {
+        let input = noise(3, 24_000);
+        let out = Bench::of::<Limiter>(&[("ceiling", 0.0)]).run(24_000, &[("in", input.clone())]);
+        assert_eq!(out[0][95..], input[..24_000 - 95]);
+    }
+
+    #[test]
+    fn it_turns_down_smoothly_in_time_and_up_with_the_release() {
+        // A tone that is 12 dB too loud for a while.
+        let mut input = sine(1_000.0, 0.9, 96_000);
+        input[24_000..48_000].iter_mut().for_each(|x| *x *= 4.0);
+        let values = [("ceiling", -0.5), ("release", 100.0)];
+        let out = Bench::of::<Limiter>(&values)
+            .run(96_000, &[("in", input)])
+            .remove(0);
+        // The clamp has nothing to do: the peaks are where they should be, and the tone is no square.
+        let tone = crate::bench::level(&out[30_000..46_800], 1_000.0);
+        let third = crate::bench::level(&out[30_000..46_800], 3_000.0);
+        let ceiling = libm::pow(10.0, -0.5 / 20.0);
+        assert!(
+            (tone / ceiling - 1.0).abs() < 0.01 && third < 0.001,
+            "{tone} {third}"
+        );
+        // The gain's part that is missing falls by e in 100 ms.
+        let peak = |from: usize| {
+            out[from..from + 48]
+                .iter()
+                .fold(0.0, |m: f32, x| m.max(x.abs()))
+        };
+        let missing = |from: usize| 1.0 - peak(from) / 0.9;
+        let ratio = missing(50_000) / missing(54_800);
+        assert!((ratio / std::f32::consts::E - 1.0).abs() < 0.02, "{ratio}");
+        assert!(step_max(&out) < 0.14, "{}", step_max(&out));
+    }
+
+    #[test]
+    fn each_channel_is_limited_as_if_it_were_alone_and_a_bad_sample_forgotten() {
+        alone::<Limiter>(&[("drive", 12.0)], &["in"]);
+        alone::<Limiter>(&[("drive", 12.0)], &["in", "ceiling"]);
+        let mut limiter = Bench::of::<Limiter>(&[]);
+        let bad = limiter.run(64, &[("in", vec![f32::NAN, f32::INFINITY].repeat(32))]);
+        let out = limiter.run(64, &[("in", vec![0.5; 64])]);
+        assert!(bad[0].iter().chain(&out[0]).all(|x| x.is_finite()));
+    }
+}
