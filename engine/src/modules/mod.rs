@@ -9,6 +9,8 @@ mod oscillator;
 mod out;
 mod saw;
 mod sine;
+mod square;
+mod triangle;
 mod vca;
 
 use std::sync::LazyLock;
@@ -40,6 +42,8 @@ palette![
     vca::Vca,
     delay::Delay,
     mixer::Mixer,
+    square::Square,
+    triangle::Triangle,
     out::Out,
 ];
 
