@@ -29,10 +29,12 @@ mod sine;
 mod slew;
 mod split;
 mod spread;
+mod square;
 mod state_variable;
 mod sum;
 mod svf;
 mod tempo;
+mod triangle;
 mod vca;
 
 use std::sync::LazyLock;
@@ -85,6 +87,8 @@ palette![
     distortion::Distortion,
     compressor::Compressor,
     limiter::Limiter,
+    square::Square,
+    triangle::Triangle,
     out::Out,
 ];
 

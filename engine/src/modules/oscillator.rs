@@ -2,12 +2,14 @@
 //!
 //! Its phase is a whole number, so that it never drifts, however long it runs; the frequency is right
 //! to half a step of 2^-32 of the rate. Each type of oscillator is one of these and a wave, a function
-//! of the phase.
+//! of the phase. Its edges and corners are rounded over the frame before and the frame after, so that
+//! it aliases less: each by the step that the phase really makes there, however fast the frequency
+//! moves.
 
 use super::{linear, log};
 use crate::{
     catalog::Param,
-    lanes::Lanes,
+    lanes::{Bits, Lanes, inlined},
     math,
     module::{Io, Outs, State},
 };
@@ -27,73 +29,235 @@ pub const INDEX: Param = linear(
 );
 
 /// Cells of state.
-pub const CELLS: usize = 2;
-const PHASE: usize = 0;
+pub const CELLS: usize = 3;
 /// What was at `sync` in the frame before.
-const SYNC: usize = 1;
+const SYNC: usize = 0;
+/// The frequency in the frame before.
+const HZ: usize = 1;
+const PHASE: usize = 2;
 
-/// Renders a wave: its level at a phase, given the step to the next one, both in units of 2^-32 of a
-/// turn, and the frame's number. The parameters 0, 1 and 2 are [`FREQ`], [`GAIN`] and [`INDEX`].
+/// A frame of an oscillator.
+#[derive(Clone, Copy)]
+pub struct Tick<L: Lanes> {
+    /// The frequency, below 0 where the wave goes backwards.
+    pub hz: L,
+    /// The one in the frame before.
+    pub last_hz: L,
+    /// The level.
+    pub gain: L,
+    /// Where the turn begins anew; nothing if nothing is plugged that could say so.
+    pub rises: Option<L::Mask>,
+    /// Its number.
+    pub frame: usize,
+}
+
+/// Goes through the frames of a block, given what is heard in one. The parameters 0, 1 and 2 are
+/// [`FREQ`], [`GAIN`] and [`INDEX`], the inputs are [`INPUTS`], and the first two cells are used.
+#[inline(always)]
+pub fn walk<L: Lanes>(
+    io: &Io<'_, L>,
+    state: &mut State<'_, L>,
+    outs: &mut Outs<'_, L>,
+    mut heard: impl FnMut(Tick<L>) -> L,
+) {
+    let (freq, gain) = (io.param(0), io.param(1));
+    let plain = !io.plugged(0) && !io.plugged(1);
+    if let (true, Some(hz), Some(gain)) = (plain, freq.still(), gain.still()) {
+        outs.write(
+            0,
+            #[inline(always)]
+            |frame| {
+                heard(Tick {
+                    hz,
+                    last_hz: hz,
+                    gain,
+                    rises: None,
+                    frame,
+                })
+            },
+        );
+        state.set(HZ, hz);
+        return;
+    }
+    let index = io.param(2);
+    let (zero, one) = (io.splat(0.0), io.splat(1.0));
+    let (mut before, mut last_hz) = (state.get(SYNC), state.get(HZ));
+    outs.write(
+        0,
+        #[inline(always)]
+        |frame| {
+            let hz = freq.at(frame) * (one + index.at(frame) * io.at(0, frame));
+            let sync = io.at(1, frame);
+            let rises = before.le(zero) & zero.lt(sync);
+            let heard = heard(Tick {
+                hz,
+                last_hz,
+                gain: gain.at(frame),
+                rises: Some(rises),
+                frame,
+            });
+            (before, last_hz) = (sync, hz);
+            heard
+        },
+    );
+    state.set(SYNC, before);
+    state.set(HZ, last_hz);
+}
+
+/// Renders a wave: its level at a phase, in units of 2^-32 of a turn, given the steps either side of it
+/// and the frame's number.
 ///
-/// A signal that rises through 0 at `sync` begins the turn anew.
+/// A signal that rises through 0 at `sync` begins the turn anew, in that very frame. `begins` is the
+/// level to which such a wave jumps: the frame of the jump is halfway there, which is what [`edge`]
+/// gives for a jump of any height that falls on a frame. Without it the frame itself is the first of
+/// the new turn.
 #[inline(always)]
 pub fn render<L: Lanes>(
     io: &Io<'_, L>,
     state: &mut State<'_, L>,
     outs: &mut Outs<'_, L>,
-    wave: impl Fn(L::Bits, L::Bits, usize) -> L,
+    begins: Option<f32>,
+    wave: impl Fn(L::Bits, Steps<L>, usize) -> L,
 ) {
-    let (freq, gain) = (io.param(0), io.param(1));
     let mut phase = state.bits(PHASE);
-    let plain = !io.plugged(0) && !io.plugged(1);
-    if let (true, Some(hz), Some(gain)) = (plain, freq.still(), gain.still()) {
-        let step = math::step(io, hz);
-        outs.write(
-            0,
-            #[inline(always)]
-            |frame| {
-                let level = wave(phase, step, frame) * gain;
-                phase = phase + step;
-                level
-            },
-        );
-    } else {
-        let index = io.param(2);
-        let (zero, one) = (io.splat(0.0), io.splat(1.0));
-        let begin = io.splat_bits(0);
-        let mut before = state.get(SYNC);
-        outs.write(
-            0,
-            #[inline(always)]
-            |frame| {
-                let hz = freq.at(frame) * (one + index.at(frame) * io.at(0, frame));
-                let step = math::step(io, hz);
-                let sync = io.at(1, frame);
-                let rises = before.le(zero) & zero.lt(sync);
-                before = sync;
-                phase = <L::Bits as crate::lanes::Bits>::select(rises, begin, phase);
-                let level = wave(phase, step, frame) * gain.at(frame);
-                phase = phase + step;
-                level
-            },
-        );
-        state.set(SYNC, before);
-    }
+    walk(
+        io,
+        state,
+        outs,
+        #[inline(always)]
+        |tick| {
+            let steps = Steps::of(io, tick.last_hz, tick.hz);
+            let mut here = phase;
+            if let Some(rises) = tick.rises {
+                phase = L::Bits::select(rises, io.splat_bits(0), phase);
+                if begins.is_none() {
+                    here = phase;
+                }
+            }
+            let mut level = wave(here, steps, tick.frame);
+            if let (Some(rises), Some(begins)) = (tick.rises, begins) {
+                let halfway = (level + io.splat(begins)) * io.splat(0.5);
+                level = L::select(rises, halfway, level);
+            }
+            phase = phase + math::step(io, tick.hz);
+            level * tick.gain
+        },
+    );
     state.set_bits(PHASE, phase);
 }
 
-/// What rounds the edge of a wave that falls by 2 at the end of its turn, in units of which `turn` and
-/// `step` are: 0 further than a step away from it.
+/// How far an edge's rounding reaches, in turns: as far as one step goes.
+#[derive(Clone, Copy)]
+pub struct Steps<L> {
+    /// Behind the edge, in the direction in which the phase grows.
+    after: L,
+    /// Ahead of it.
+    before: L,
+}
+
+impl<L: Lanes> Steps<L> {
+    /// The reach at a frame between two steps: an edge that was passed by the last step is rounded
+    /// over that one, an edge that the next step will pass over the next. The two may differ widely
+    /// and go either way.
+    #[inline(always)]
+    pub fn of(io: &Io<'_, L>, last_hz: L, hz: L) -> Self {
+        let (most, least) = (io.splat(0.499), io.splat(1e-9));
+        let turns = inlined(
+            #[inline(always)]
+            |hz: L| {
+                (hz * io.splat(1.0 / io.context.rate_hz))
+                    .min(most)
+                    .max(-most)
+            },
+        );
+        let (last, next) = (turns(last_hz), turns(hz));
+        Self {
+            after: last.max(-next).max(least),
+            before: next.max(-last).max(least),
+        }
+    }
+
+    /// How near the edge is on either side of it: 0 a step away or more, 1 on the edge.
+    #[inline(always)]
+    fn near(self, io: &Io<'_, L>, turn: L) -> [L; 2] {
+        let (zero, one) = (io.splat(0.0), io.splat(1.0));
+        [
+            (one - turn * (one / self.after)).max(zero),
+            (one - (one - turn) * (one / self.before)).max(zero),
+        ]
+    }
+}
+
+/// What rounds the edge of a wave that falls by 2 where the turn begins: 0 further than a step away
+/// from it.
 ///
 /// # Source
 /// Välimäki, Pekonen, Nam: Perceptually informed synthesis of bandlimited classical waveforms using
 /// integrated polynomial interpolation, 2012 (the two-point polynomial, "`PolyBLEP`").
 #[inline(always)]
-pub fn edge<L: Lanes>(io: &Io<'_, L>, turn: L, step: L) -> L {
-    let (zero, one) = (io.splat(0.0), io.splat(1.0));
-    let step = step.abs().max(io.splat(1e-9));
-    let each = one / step;
-    let after = (one - turn * each).max(zero);
-    let before = (one - (one - turn) * each).max(zero);
+pub fn edge<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, steps: Steps<L>) -> L {
+    let [after, before] = steps.near(io, math::turns(io, phase));
     after * after - before * before
+}
+
+/// What rounds the corner of a wave whose slope grows by 8 a turn where the turn begins: the integral
+/// of [`edge`].
+///
+/// # Source
+/// Esqueda, Välimäki, Bilbao: Rounding corners with BLAMP, 2016 (two points, "`PolyBLAMP`").
+#[inline(always)]
+pub fn corner<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, steps: Steps<L>) -> L {
+    let [after, before] = steps.near(io, math::turns(io, phase));
+    let sum = after * after * after * steps.after + before * before * before * steps.before;
+    sum * io.splat(4.0 / 3.0)
+}
+
+/// For tests: what every oscillator keeps.
+#[cfg(test)]
+pub mod tests {
+    use crate::{
+        bench::{Bench, level},
+        module::Module,
+    };
+
+    /// One channel at full level.
+    pub fn heard<M: Module>(values: &[(&str, f32)], hz: f32, frames: usize) -> Vec<f32> {
+        let values = [values, &[("freq", hz), ("gain", 1.0)]].concat();
+        Bench::of::<M>(&values).run(frames, &[]).remove(0)
+    }
+
+    /// How far its pitch is from `hz`, in cents: what the phase of the first partial gains in a time.
+    fn cents_off<M: Module>(values: &[(&str, f32)], hz: f32) -> f64 {
+        let signal = heard::<M>(values, hz, 480_000);
+        // A window that keeps the other partials out, 4 s apart.
+        let angle = |begin: usize| {
+            let (mut re, mut im) = (0.0, 0.0);
+            let len = 192_000;
+            for (n, sample) in signal[begin..begin + len].iter().enumerate() {
+                let turns = f64::from(hz) * (begin + n) as f64 / 48_000.0;
+                let angle = (turns - libm::floor(turns)) * std::f64::consts::TAU;
+                let window = 0.5 - 0.5 * libm::cos(n as f64 / len as f64 * std::f64::consts::TAU);
+                re += f64::from(*sample) * window * libm::cos(angle);
+                im -= f64::from(*sample) * window * libm::sin(angle);
+            }
+            libm::atan2(im, re) / std::f64::consts::TAU
+        };
+        let gained = angle(240_000) - angle(0);
+        let gained = gained - libm::round(gained);
+        libm::log2(1.0 + gained / 5.0 / f64::from(hz)) * 1_200.0
+    }
+
+    /// Its pitch is right to a tenth of a cent from 20 Hz up.
+    pub fn assert_in_tune<M: Module>(values: &[(&str, f32)]) {
+        for hz in [20.0, 27.5, 261.625_58, 1_234.567, 4_186.009, 9_999.5] {
+            let cents = cents_off::<M>(values, hz);
+            assert!(cents.abs() < 0.1, "{hz} Hz: {cents} cents");
+        }
+    }
+
+    /// The level of a partial of 4.7 kHz that lies above half the rate, where it comes down to.
+    pub fn alias(signal: &[f32], partial: u32) -> f64 {
+        let hz = 4_700.0 * f64::from(partial);
+        level(signal, (hz - 48_000.0 * libm::round(hz / 48_000.0)).abs())
+    }
 }

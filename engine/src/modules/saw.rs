@@ -27,11 +27,11 @@ impl Module for Saw {
             io,
             state,
             outs,
+            Some(-1.0),
             #[inline(always)]
-            |phase, step, _| {
+            |phase, steps, _| {
                 let turn = math::turns(io, phase);
-                let step = L::of_signed(step) * io.splat(1.0 / math::TURN);
-                turn + turn - io.splat(1.0) + oscillator::edge(io, turn, step)
+                turn + turn - io.splat(1.0) + oscillator::edge(io, phase, steps)
             },
         );
     }
@@ -40,17 +40,19 @@ impl Module for Saw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{Bench, level};
+    use crate::{
+        bench::{Bench, level},
+        modules::oscillator::tests::{alias, assert_in_tune, heard},
+    };
 
-    fn heard(hz: f32) -> Vec<f32> {
-        Bench::of::<Saw>(&[("freq", hz), ("gain", 1.0)])
-            .run(48_000, &[])
-            .remove(0)
+    #[test]
+    fn it_is_in_tune() {
+        assert_in_tune::<Saw>(&[]);
     }
 
     #[test]
     fn its_partials_fall_as_one_over_n() {
-        let saw = heard(100.0);
+        let saw = heard::<Saw>(&[], 100.0, 48_000);
         for partial in 1..20 {
             let (n, exact) = (f64::from(partial), 2.0 / std::f64::consts::PI);
             let found = level(&saw, 100.0 * n) * n;
@@ -63,8 +65,45 @@ mod tests {
 
     #[test]
     fn it_aliases_far_less_than_a_plain_ramp() {
-        // The tenth partial of 4.7 kHz comes down at 1 kHz: 0.064 of a plain ramp.
-        let alias = level(&heard(4_700.0), 1_000.0);
-        assert!(alias < 0.01, "{alias}");
+        let saw = heard::<Saw>(&[], 4_700.0, 48_000);
+        let plain: Vec<f32> = (0..48_000)
+            .map(|n| ((n * 4_700 % 48_000) as f64 / 24_000.0 - 1.0) as f32)
+            .collect();
+        // These come down to 1, 5.7 and 10.4 kHz.
+        for (partial, db) in [(10, 30.0), (9, 22.0), (8, 16.0)] {
+            let less = 20.0 * libm::log10(alias(&plain, partial) / alias(&saw, partial));
+            assert!(less > db, "partial {partial}: {less} dB");
+        }
+    }
+
+    #[test]
+    fn a_jump_at_sync_is_halfway_in_its_frame_and_nowhere_else_rounded() {
+        let mut saw = Bench::of::<Saw>(&[("freq", 100.0), ("gain", 1.0)]);
+        let sync: Vec<f32> = (0..400).map(|n| if n < 200 { -1.0 } else { 1.0 }).collect();
+        let heard = saw.run(400, &[("sync", sync)]).remove(0);
+        let plain = |n: i32| n as f32 / 240.0 - 1.0;
+        for n in 1..400 {
+            let exact = match n {
+                200 => (plain(200) + plain(0)) / 2.0,
+                _ => plain(n % 200),
+            };
+            let found = heard[n as usize];
+            assert!((found - exact).abs() < 1e-5, "{n}: {found} {exact}");
+        }
+    }
+
+    #[test]
+    fn a_wild_frequency_never_takes_it_out_of_its_range() {
+        let mut saw = Bench::of::<Saw>(&[("freq", 3_000.0), ("gain", 1.0), ("index", 20.0)]);
+        let fm: Vec<f32> = (0..48_000u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0)
+            .collect();
+        let heard = saw.run(48_000, &[("fm", fm)]).remove(0);
+        assert!(heard.iter().all(|x| x.abs() <= 1.0));
+        // An edge passed by a small step is not rounded again by the large one after it.
+        let mut saw = Bench::of::<Saw>(&[("freq", 100.0), ("gain", 1.0), ("index", 20.0)]);
+        let fm = (0..600).map(|n| if n < 482 { 0.0 } else { 1.0 }).collect();
+        let heard = saw.run(600, &[("fm", fm)]).remove(0);
+        assert!((heard[482] - (2.0 / 240.0 - 1.0)).abs() < 1e-5);
     }
 }

@@ -27,6 +27,7 @@ impl Module for Sine {
             io,
             state,
             outs,
+            None,
             #[inline(always)]
             |phase, _, _| math::sine(io, phase),
         );
