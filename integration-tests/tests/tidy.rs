@@ -20,7 +20,7 @@ const SAFETY_LINES: usize = 2;
 const DOCUMENTS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
 
 /// Every crate of the workspace, by its folder, and the crates of it that it may know.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("common", &[]),
     ("engine", &["common"]),
     ("failover", &["common"]),
@@ -39,6 +39,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
         "integration-tests",
         &["common", "engine", "failover", "platform", "osc-gateway"],
     ),
+    // Measures what the sound costs; no process runs in it.
+    ("bench", &["common", "engine", "platform"]),
 ];
 /// What a process may know: all libraries, no other process.
 const PROCESS: &[&str] = &["common", "engine", "failover", "platform"];
