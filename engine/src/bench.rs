@@ -33,6 +33,11 @@ impl Bench {
     /// Several channels, at any rate.
     pub fn at<M: Module>(values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
         let kind = modules::kind(M::TYPE.name).unwrap();
+        Self::with(kind, values, channels, rate_hz)
+    }
+
+    /// Any kind of module, one that is not in the palette too.
+    pub fn with(kind: Kind, values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
         let context = Context { rate_hz };
         let mut all: Vec<f32> = kind.describe.params.iter().map(|p| p.default).collect();
         for (name, value) in values {
