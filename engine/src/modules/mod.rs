@@ -10,6 +10,7 @@ mod out;
 mod saw;
 mod sine;
 mod square;
+mod supersaw;
 mod triangle;
 mod vca;
 
@@ -44,6 +45,7 @@ palette![
     mixer::Mixer,
     square::Square,
     triangle::Triangle,
+    supersaw::Supersaw,
     out::Out,
 ];
 

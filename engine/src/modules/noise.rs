@@ -21,7 +21,7 @@ const SEED: usize = 1;
 const POLES: usize = 2;
 
 /// The first state of a seed and channel, never 0.
-fn start(seed: u32, channel: usize) -> u32 {
+pub fn start(seed: u32, channel: usize) -> u32 {
     let x = u64::from(seed) << 8 | channel as u64;
     let x = (x + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
