@@ -2,7 +2,9 @@
 
 mod adsr;
 mod delay;
+mod drum;
 mod filter;
+mod kick;
 mod mixer;
 mod noise;
 mod oscillator;
@@ -46,6 +48,7 @@ palette![
     square::Square,
     triangle::Triangle,
     supersaw::Supersaw,
+    kick::Kick,
     out::Out,
 ];
 
