@@ -11,6 +11,7 @@ mod oscillator;
 mod out;
 mod saw;
 mod sine;
+mod snare;
 mod square;
 mod supersaw;
 mod triangle;
@@ -49,6 +50,7 @@ palette![
     triangle::Triangle,
     supersaw::Supersaw,
     kick::Kick,
+    snare::Snare,
     out::Out,
 ];
 
