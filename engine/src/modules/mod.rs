@@ -4,6 +4,7 @@ mod adsr;
 mod delay;
 mod drum;
 mod filter;
+mod hat;
 mod kick;
 mod mixer;
 mod noise;
@@ -51,6 +52,7 @@ palette![
     supersaw::Supersaw,
     kick::Kick,
     snare::Snare,
+    hat::Hat,
     out::Out,
 ];
 
