@@ -1,6 +1,7 @@
 //! The palette: one file a module type, listed here.
 
 mod adsr;
+mod clap;
 mod delay;
 mod drum;
 mod filter;
@@ -53,6 +54,7 @@ palette![
     kick::Kick,
     snare::Snare,
     hat::Hat,
+    clap::Clap,
     out::Out,
 ];
 
