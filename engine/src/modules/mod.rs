@@ -5,6 +5,7 @@ mod clap;
 mod delay;
 mod drum;
 mod filter;
+mod fm;
 mod hat;
 mod kick;
 mod mixer;
@@ -55,6 +56,7 @@ palette![
     snare::Snare,
     hat::Hat,
     clap::Clap,
+    fm::Fm,
     out::Out,
 ];
 
