@@ -7,6 +7,7 @@ mod drum;
 mod filter;
 mod fm;
 mod hat;
+mod karplus;
 mod kick;
 mod mixer;
 mod noise;
@@ -57,6 +58,7 @@ palette![
     hat::Hat,
     clap::Clap,
     fm::Fm,
+    karplus::Karplus,
     out::Out,
 ];
 
