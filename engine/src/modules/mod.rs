@@ -20,6 +20,7 @@ mod square;
 mod supersaw;
 mod triangle;
 mod vca;
+mod wavetable;
 
 use std::sync::LazyLock;
 
@@ -59,6 +60,7 @@ palette![
     clap::Clap,
     fm::Fm,
     karplus::Karplus,
+    wavetable::Wavetable,
     out::Out,
 ];
 
