@@ -67,6 +67,25 @@ impl Bench {
         self.cells[OPENED] |= u32::from(level > 0.0);
     }
 
+    /// Fills what the channels remember with numbers of any kind, as a torn copy would.
+    pub fn garble(&mut self, seed: u32) {
+        // The head and the glides of the parameters are the engine's.
+        let own = 8 + 8 * self.kind.params;
+        let mut bits = seed | 1;
+        for cell in &mut self.cells[own..] {
+            bits ^= bits << 13;
+            bits ^= bits >> 17;
+            bits ^= bits << 5;
+            *cell = match bits >> 29 {
+                0 => f32::NAN.to_bits(),
+                1 => f32::NEG_INFINITY.to_bits(),
+                2 => u32::MAX,
+                3 => bits >> 20,
+                _ => bits,
+            };
+        }
+    }
+
     /// Renders so many frames, with those signals at inputs (in all channels). Returns every channel of
     /// every output.
     pub fn run(&mut self, frames: usize, inputs: &[(&str, Vec<f32>)]) -> Vec<Vec<f32>> {
@@ -168,4 +187,29 @@ pub fn level(signal: &[f32], hz: f64) -> f64 {
 pub fn step_max(signal: &[f32]) -> f32 {
     let steps = signal.windows(2).map(|w| (w[1] - w[0]).abs());
     steps.fold(0.0, f32::max)
+}
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_module_panics_whatever_bits_it_remembers() {
+        for described in modules::all() {
+            for (seed, channels) in [(1, 1), (2, 5), (3, 20), (4, 1), (5, 16)] {
+                let kind = modules::kind(described.name).unwrap();
+                let mut bench = Bench::with(kind, &[], channels, 48_000.0);
+                bench.garble(seed);
+                bench.gate(1.0);
+                bench.run(200, &[]);
+                let moving = vec![0.5; 200];
+                let inputs: Vec<(&str, Vec<f32>)> = described
+                    .inputs
+                    .iter()
+                    .map(|input| (*input, moving.clone()))
+                    .collect();
+                bench.garble(seed + 10);
+                bench.run(200, &inputs);
+            }
+        }
+    }
 }

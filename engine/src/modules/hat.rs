@@ -9,7 +9,7 @@
 use super::{drum, linear, log, oscillator};
 use crate::{
     catalog::ModuleType,
-    lanes::{Bits, Lanes, Mask},
+    lanes::{Lanes, Mask},
     math,
     module::{Io, Module, Outs, State},
 };

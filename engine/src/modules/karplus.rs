@@ -52,7 +52,7 @@ struct String<L> {
 
 #[inline(always)]
 fn string<L: Lanes>(io: &Io<'_, L>, hz: L, ms: L, brightness: L) -> String<L> {
-    let (one, half, rate) = (io.splat(1.0), io.splat(0.5), io.context.rate_hz);
+    let (half, rate) = (io.splat(0.5), io.context.rate_hz);
     let turn = io.splat(rate) / hz;
     // What is left after a turn: 60 dB are 9.97 halvings.
     let frames = ms * io.splat(rate / 1_000.0);
