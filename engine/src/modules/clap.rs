@@ -1,9 +1,9 @@
 //! `clap`: hands: four bursts of noise at a pitch, one soon after the other, the last with a tail.
 //!
 //! # Source
-//! Gordon Reid, Synth Secrets, "Synthesizing percussion" to "Practical percussion", Sound on Sound, 2002;
-//! the Roland TR-808's service notes, 1981: noise through a bandpass of 1 kHz, under an envelope of
-//! teeth 10 ms apart.
+//! Roland, TR-808 service notes, 1981, and network-909, "Hand clap", <http://network-909.de/handclap.htm>:
+//! white noise through a bandpass of about 1 kHz, under an envelope of four teeth of which each begins
+//! where the last one ends. The tail, there a second envelope beside them, is here the last tooth.
 
 use super::{drum, linear, log};
 use crate::{
