@@ -33,6 +33,11 @@ impl Bench {
     /// Several channels, at any rate.
     pub fn at<M: Module>(values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
         let kind = modules::kind(M::TYPE.name).unwrap();
+        Self::with(kind, values, channels, rate_hz)
+    }
+
+    /// Any kind of module, one that is not in the palette too.
+    pub fn with(kind: Kind, values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
         let context = Context { rate_hz };
         let mut all: Vec<f32> = kind.describe.params.iter().map(|p| p.default).collect();
         for (name, value) in values {
@@ -60,6 +65,25 @@ impl Bench {
     pub fn gate(&mut self, level: f32) {
         self.cells[GATE] = level.to_bits();
         self.cells[OPENED] |= u32::from(level > 0.0);
+    }
+
+    /// Fills what the channels remember with numbers of any kind, as a torn copy would.
+    pub fn garble(&mut self, seed: u32) {
+        // The head and the glides of the parameters are the engine's.
+        let own = 8 + 8 * self.kind.params;
+        let mut bits = seed | 1;
+        for cell in &mut self.cells[own..] {
+            bits ^= bits << 13;
+            bits ^= bits >> 17;
+            bits ^= bits << 5;
+            *cell = match bits >> 29 {
+                0 => f32::NAN.to_bits(),
+                1 => f32::NEG_INFINITY.to_bits(),
+                2 => u32::MAX,
+                3 => bits >> 20,
+                _ => bits,
+            };
+        }
     }
 
     /// Renders so many frames, with those signals at inputs (in all channels). Returns every channel of
@@ -203,6 +227,31 @@ pub fn alone<M: Module>(values: &[(&str, f32)], inputs: &[&str]) {
             for (output, one) in one.iter().enumerate() {
                 let found = &heard[output * channels + channel];
                 assert_eq!(bits(found), bits(one), "{channel} of {channels}, {output}");
+            }
+        }
+    }
+}
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_module_panics_whatever_bits_it_remembers() {
+        for described in modules::all() {
+            for (seed, channels) in [(1, 1), (2, 5), (3, 20), (4, 1), (5, 16)] {
+                let kind = modules::kind(described.name).unwrap();
+                let mut bench = Bench::with(kind, &[], channels, 48_000.0);
+                bench.garble(seed);
+                bench.gate(1.0);
+                bench.run(200, &[]);
+                let moving = vec![0.5; 200];
+                let inputs: Vec<(&str, Vec<f32>)> = described
+                    .inputs
+                    .iter()
+                    .map(|input| (*input, moving.clone()))
+                    .collect();
+                bench.garble(seed + 10);
+                bench.run(200, &inputs);
             }
         }
     }

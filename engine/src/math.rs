@@ -75,7 +75,9 @@ pub fn exp2<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
 pub fn tan<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let one = io.splat(1.0);
     let far = io.splat(std::f32::consts::FRAC_PI_4).lt(x);
-    let x = L::select(far, io.splat(std::f32::consts::FRAC_PI_2) - x, x);
+    // A quarter turn less what it is more than the nearest number, which counts near to it.
+    let complement = (io.splat(std::f32::consts::FRAC_PI_2) - x) - io.splat(4.371_139e-8);
+    let x = L::select(far, complement, x);
     let y = x * x;
     let sine = io.splat(1.0 / 362_880.0);
     let sine = sine * y - io.splat(1.0 / 5_040.0);
@@ -100,7 +102,7 @@ pub fn tanh<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     (power - one) / (power + one)
 }
 
-/// The amplitude of a level in decibels.
+/// The amplitude of a level in decibels; right to 1e-6 of itself from -120 to 60.
 #[inline(always)]
 pub fn amplitude<L: Lanes>(io: &Io<'_, L>, db: L) -> L {
     exp2(io, db * io.splat(std::f32::consts::LOG2_10 / 20.0))
@@ -168,4 +170,143 @@ pub fn one_pole<L: Lanes>(io: &Io<'_, L>, hz: L) -> L {
     let series = series * y - io.splat(0.5);
     let cosine = series * y + io.splat(1.0);
     sine / (sine + cosine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bench::Bench,
+        catalog::ModuleType,
+        module::{Kind, Module, Outs, State},
+    };
+
+    /// Every function at once, of what comes in.
+    struct All;
+
+    impl Module for All {
+        const TYPE: ModuleType = ModuleType {
+            name: "all",
+            help: "every function",
+            inputs: &["in"],
+            outputs: &["sine", "exp2", "tan", "tanh", "log2", "amplitude"],
+            params: &[],
+            takes_gate: false,
+        };
+
+        #[inline(always)]
+        fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+            for frame in 0..io.frames {
+                let x = io.at(0, frame);
+                let all = [
+                    sine(io, x.to_bits()),
+                    exp2(io, x),
+                    tan(io, x),
+                    tanh(io, x),
+                    log2(io, x),
+                    amplitude(io, x),
+                ];
+                for (output, value) in all.into_iter().enumerate() {
+                    value.store(&mut outs.samples(output)[frame * L::N..][..L::N]);
+                }
+            }
+        }
+    }
+
+    const COUNT: usize = 20_000;
+
+    /// What a function makes of each of those numbers; the same to the bit on one channel, 8 and 16.
+    fn of(output: usize, numbers: &[f32]) -> Vec<f32> {
+        let run = |channels| {
+            let mut bench = Bench::with(Kind::of::<All>(&All::TYPE), &[], channels, 48_000.0);
+            let all = bench.run(numbers.len(), &[("in", numbers.to_vec())]);
+            all[output * channels..][..channels].to_vec()
+        };
+        let alone = run(1).remove(0);
+        let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
+        for channels in [8, 16] {
+            for channel in run(channels) {
+                assert_eq!(bits(&channel), bits(&alone), "{channels} channels");
+            }
+        }
+        alone
+    }
+
+    /// Numbers evenly from `from` to `to`, both among them.
+    fn between(from: f64, to: f64) -> Vec<f32> {
+        let each = (to - from) / (COUNT - 1) as f64;
+        (0..COUNT)
+            .map(|n| (from + each * n as f64) as f32)
+            .collect()
+    }
+
+    /// The greatest error, in units of what `unit` makes of the exact value.
+    fn worst(
+        output: usize,
+        numbers: &[f32],
+        exact: impl Fn(f64) -> f64,
+        unit: impl Fn(f64) -> f64,
+    ) -> f64 {
+        let found = of(output, numbers);
+        let errors = numbers.iter().zip(found).map(|(x, found)| {
+            let exact = exact(f64::from(*x));
+            (f64::from(found) - exact).abs() / unit(exact)
+        });
+        errors.fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn the_sine_is_right_to_2e_7() {
+        let phases: Vec<u32> = (0..COUNT as u32)
+            .map(|n| n.wrapping_mul(2_654_435_761))
+            .chain([0, 1, u32::MAX, 1 << 30, 1 << 31, 3 << 30, (1 << 31) - 1])
+            .collect();
+        let numbers: Vec<f32> = phases.iter().map(|phase| f32::from_bits(*phase)).collect();
+        for (phase, found) in phases.iter().zip(of(0, &numbers)) {
+            let exact = libm::sin(f64::from(*phase) / f64::from(TURN) * std::f64::consts::TAU);
+            assert!((f64::from(found) - exact).abs() < 2e-7, "{phase}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_powers_of_two_are_right_to_2e_7_of_themselves() {
+        for (from, to) in [(-1.0, 1.0), (-10.0, 10.0), (-126.0, 127.0)] {
+            let error = worst(1, &between(from, to), libm::exp2, f64::abs);
+            assert!(error < 2e-7, "{from} to {to}: {error}");
+        }
+        let wholes: Vec<f32> = (-126..=127).map(|n| n as f32).collect();
+        for (n, found) in wholes.iter().zip(of(1, &wholes)) {
+            assert_eq!(f64::from(found), libm::exp2(f64::from(*n)));
+        }
+    }
+
+    #[test]
+    fn the_tangents_are_right_to_1e_6() {
+        // From what is no longer a denormal on.
+        let error = worst(2, &between(1e-6, 1.55), libm::tan, f64::abs);
+        assert!(error < 1e-6, "{error}");
+        let error = worst(3, &between(-20.0, 20.0), libm::tanh, |_| 1.0);
+        assert!(error < 1e-6, "hyperbolic: {error}");
+    }
+
+    #[test]
+    fn the_logarithm_is_right_to_1e_6_of_an_octave_or_of_itself() {
+        for (from, to) in [(0.5, 2.0), (1e-4, 10.0), (1.0, 1e6)] {
+            let error = worst(4, &between(from, to), libm::log2, |exact| {
+                exact.abs().max(1.0)
+            });
+            assert!(error < 1e-6, "{from} to {to}: {error}");
+        }
+        let powers: Vec<f32> = (-126..=127).map(|n| libm::exp2f(n as f32)).collect();
+        for (n, found) in (-126..=127).zip(of(4, &powers)) {
+            assert_eq!(found, n as f32);
+        }
+    }
+
+    #[test]
+    fn the_amplitude_is_right_to_1e_6_of_itself() {
+        let exact = |db: f64| libm::pow(10.0, db / 20.0);
+        let error = worst(5, &between(-120.0, 60.0), exact, f64::abs);
+        assert!(error < 1e-6, "{error}");
+    }
 }

@@ -2,13 +2,19 @@
 
 mod adsr;
 mod ar;
+mod clap;
 mod clock;
 mod compressor;
 mod crossfade;
 mod delay;
 mod distortion;
+mod drum;
 mod filter;
+mod fm;
 mod follower;
+mod hat;
+mod karplus;
+mod kick;
 mod ladder;
 mod lfo;
 mod limiter;
@@ -27,15 +33,18 @@ mod seam;
 mod seq;
 mod sine;
 mod slew;
+mod snare;
 mod split;
 mod spread;
 mod square;
 mod state_variable;
 mod sum;
+mod supersaw;
 mod svf;
 mod tempo;
 mod triangle;
 mod vca;
+mod wavetable;
 
 use std::sync::LazyLock;
 
@@ -89,6 +98,14 @@ palette![
     limiter::Limiter,
     square::Square,
     triangle::Triangle,
+    supersaw::Supersaw,
+    kick::Kick,
+    snare::Snare,
+    hat::Hat,
+    clap::Clap,
+    fm::Fm,
+    karplus::Karplus,
+    wavetable::Wavetable,
     out::Out,
 ];
 

@@ -153,6 +153,8 @@ pub struct Steps<L> {
     after: L,
     /// Ahead of it.
     before: L,
+    /// One over each.
+    each: [L; 2],
 }
 
 impl<L: Lanes> Steps<L> {
@@ -171,10 +173,19 @@ impl<L: Lanes> Steps<L> {
             },
         );
         let (last, next) = (turns(last_hz), turns(hz));
+        let (after, before) = (last.max(-next).max(least), next.max(-last).max(least));
+        let one = io.splat(1.0);
         Self {
-            after: last.max(-next).max(least),
-            before: next.max(-last).max(least),
+            after,
+            before,
+            each: [one / after, one / before],
         }
+    }
+
+    /// The longer of both, in turns.
+    #[inline(always)]
+    pub fn widest(self) -> L {
+        self.after.max(self.before)
     }
 
     /// How near the edge is on either side of it: 0 a step away or more, 1 on the edge.
@@ -182,8 +193,8 @@ impl<L: Lanes> Steps<L> {
     fn near(self, io: &Io<'_, L>, turn: L) -> [L; 2] {
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
         [
-            (one - turn * (one / self.after)).max(zero),
-            (one - (one - turn) * (one / self.before)).max(zero),
+            (one - turn * self.each[0]).max(zero),
+            (one - (one - turn) * self.each[1]).max(zero),
         ]
     }
 }
@@ -226,13 +237,12 @@ pub mod tests {
         Bench::of::<M>(&values).run(frames, &[]).remove(0)
     }
 
-    /// How far its pitch is from `hz`, in cents: what the phase of the first partial gains in a time.
-    fn cents_off<M: Module>(values: &[(&str, f32)], hz: f32) -> f64 {
-        let signal = heard::<M>(values, hz, 480_000);
-        // A window that keeps the other partials out, 4 s apart.
+    /// How far the pitch of 3 s at 48 kHz is from `hz`, in cents: what the first partial's phase gains.
+    pub fn cents_off(signal: &[f32], hz: f32) -> f64 {
+        // A window that keeps the other partials out; twice, 2 s apart.
         let angle = |begin: usize| {
             let (mut re, mut im) = (0.0, 0.0);
-            let len = 192_000;
+            let len = 48_000;
             for (n, sample) in signal[begin..begin + len].iter().enumerate() {
                 let turns = f64::from(hz) * (begin + n) as f64 / 48_000.0;
                 let angle = (turns - libm::floor(turns)) * std::f64::consts::TAU;
@@ -242,15 +252,15 @@ pub mod tests {
             }
             libm::atan2(im, re) / std::f64::consts::TAU
         };
-        let gained = angle(240_000) - angle(0);
+        let gained = angle(96_000) - angle(0);
         let gained = gained - libm::round(gained);
-        libm::log2(1.0 + gained / 5.0 / f64::from(hz)) * 1_200.0
+        libm::log2(1.0 + gained / 2.0 / f64::from(hz)) * 1_200.0
     }
 
     /// Its pitch is right to a tenth of a cent from 20 Hz up.
     pub fn assert_in_tune<M: Module>(values: &[(&str, f32)]) {
         for hz in [20.0, 27.5, 261.625_58, 1_234.567, 4_186.009, 9_999.5] {
-            let cents = cents_off::<M>(values, hz);
+            let cents = cents_off(&heard::<M>(values, hz, 144_000), hz);
             assert!(cents.abs() < 0.1, "{hz} Hz: {cents} cents");
         }
     }

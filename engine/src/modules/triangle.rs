@@ -69,7 +69,11 @@ mod tests {
         for partial in 1..20 {
             let n = f64::from(partial);
             let found = level(&triangle, 100.0 * n);
-            let exact = if partial % 2 == 1 { first / (n * n) } else { 0.0 };
+            let exact = if partial % 2 == 1 {
+                first / (n * n)
+            } else {
+                0.0
+            };
             assert!(
                 (found - exact).abs() < 1e-5 + 0.02 * exact,
                 "partial {partial}: {found}, {exact}"
