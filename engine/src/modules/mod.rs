@@ -11,6 +11,7 @@ mod mixer;
 mod noise;
 mod oscillator;
 mod out;
+mod reverb;
 mod saw;
 mod sine;
 mod state_variable;
@@ -49,6 +50,7 @@ palette![
     ladder::Ladder,
     svf::Svf,
     distortion::Distortion,
+    reverb::Reverb,
     compressor::Compressor,
     limiter::Limiter,
     out::Out,
