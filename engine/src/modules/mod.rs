@@ -1,5 +1,6 @@
 //! The palette: one file a module type, listed here.
 
+mod acid;
 mod adsr;
 mod compressor;
 mod delay;
@@ -49,6 +50,7 @@ palette![
     mixer::Mixer,
     ladder::Ladder,
     svf::Svf,
+    acid::Acid,
     distortion::Distortion,
     reverb::Reverb,
     compressor::Compressor,
