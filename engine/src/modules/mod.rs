@@ -5,6 +5,7 @@ mod adsr;
 mod compressor;
 mod delay;
 mod distortion;
+mod eq;
 mod filter;
 mod ladder;
 mod limiter;
@@ -52,6 +53,7 @@ palette![
     svf::Svf,
     acid::Acid,
     distortion::Distortion,
+    eq::Eq,
     reverb::Reverb,
     compressor::Compressor,
     limiter::Limiter,
