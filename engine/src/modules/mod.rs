@@ -13,6 +13,7 @@ mod mixer;
 mod noise;
 mod oscillator;
 mod out;
+mod phaser;
 mod reverb;
 mod saw;
 mod sine;
@@ -54,6 +55,7 @@ palette![
     acid::Acid,
     distortion::Distortion,
     eq::Eq,
+    phaser::Phaser,
     reverb::Reverb,
     compressor::Compressor,
     limiter::Limiter,
