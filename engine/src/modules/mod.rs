@@ -2,6 +2,7 @@
 
 mod acid;
 mod adsr;
+mod chorus;
 mod compressor;
 mod delay;
 mod distortion;
@@ -56,6 +57,7 @@ palette![
     distortion::Distortion,
     eq::Eq,
     phaser::Phaser,
+    chorus::Chorus,
     reverb::Reverb,
     compressor::Compressor,
     limiter::Limiter,
