@@ -15,6 +15,7 @@ mod noise;
 mod oscillator;
 mod out;
 mod phaser;
+mod pingpong;
 mod reverb;
 mod saw;
 mod sine;
@@ -58,6 +59,7 @@ palette![
     eq::Eq,
     phaser::Phaser,
     chorus::Chorus,
+    pingpong::Pingpong,
     reverb::Reverb,
     compressor::Compressor,
     limiter::Limiter,
