@@ -32,7 +32,12 @@ impl Bench {
 
     /// Several channels, at any rate.
     pub fn at<M: Module>(values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
-        let kind = modules::kind(M::TYPE.name).unwrap();
+        Self::named(M::TYPE.name, values, channels, rate_hz)
+    }
+
+    /// A module of the type of that name.
+    fn named(name: &str, values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
+        let kind = modules::kind(name).unwrap();
         let context = Context { rate_hz };
         let mut all: Vec<f32> = kind.describe.params.iter().map(|p| p.default).collect();
         for (name, value) in values {
@@ -203,6 +208,36 @@ pub fn alone<M: Module>(values: &[(&str, f32)], inputs: &[&str]) {
             for (output, one) in one.iter().enumerate() {
                 let found = &heard[output * channels + channel];
                 assert_eq!(bits(found), bits(one), "{channel} of {channels}, {output}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A torn or foreign checkpoint is found by its checksum; that nothing worse than noise comes of one
+    /// that is not is the last line.
+    #[test]
+    fn no_bits_in_the_cells_make_a_module_panic() {
+        for kind in modules::all() {
+            for (channels, rate_hz) in [(1, 44_100.0), (3, 192_000.0), (17, 48_000.0)] {
+                let mut module = Bench::named(kind.name, &[], channels, rate_hz);
+                let head = module.cells.len() - module.kind.own_cells(module.context, channels);
+                for all in [None, Some(u32::MAX), Some(0x7f80_0000), Some(0x7f7f_ffff)] {
+                    let mut x = 1_u32;
+                    for cell in &mut module.cells[head..] {
+                        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        *cell = all.unwrap_or(x.rotate_left(x >> 27));
+                    }
+                    let inputs = kind.inputs.iter();
+                    let inputs: Vec<(&str, Vec<f32>)> =
+                        inputs.map(|name| (*name, noise(7, 200))).collect();
+                    module.gate(1.0);
+                    module.run(130, &inputs);
+                    module.run(130, &[]);
+                }
             }
         }
     }

@@ -158,6 +158,12 @@ impl Kind {
         cells.next_multiple_of(2)
     }
 
+    /// How many of them are the channels' state.
+    #[cfg(test)]
+    pub fn own_cells(&self, context: Context, channels: usize) -> usize {
+        self.cells(context, channels) - self.state_at()
+    }
+
     /// First cell of the channels' state.
     const fn state_at(&self) -> usize {
         HEAD + 2 * self.params * GLIDE

@@ -22,7 +22,7 @@ pub struct Distortion;
 
 /// Half of the filter's taps between its samples, from the middle outwards; all of them add up to 1.
 const TAPS: [f32; 8] = [
-    0.630_087_63,
+    0.630_087_6,
     -0.192_664_54,
     0.096_901_23,
     -0.052_563_523,
