@@ -158,11 +158,11 @@ impl Module for Acid {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let params: [_; 6] = [0, 1, 2, 3, 4, 5].map(|param| io.param(param));
+        let params: [_; 6] = io.params();
         let [cutoff, resonance, depth, decay, accent, drive] = params;
         let (zero, one, half) = (io.splat(0.0), io.splat(1.0), io.splat(0.5));
         let event = io.splat(io.gate.level);
-        let mut z: [L; 5] = std::array::from_fn(|cell| state.get(STAGES + cell));
+        let mut z: [L; 5] = state.several(STAGES);
         let (mut envelope, mut risen) = (state.get(ENVELOPE), state.get(RISEN));
         let (mut strength, mut before) = (state.get(STRENGTH), state.get(GATE));
         let each = 1000.0 / io.context.rate_hz;

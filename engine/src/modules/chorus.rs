@@ -67,7 +67,7 @@ impl Module for Chorus {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let [rate, depth, delay, feedback, mix] = [0, 1, 2, 3, 4].map(|param| io.param(param));
+        let [rate, depth, delay, feedback, mix] = io.params();
         let len = line_len(io.context);
         let each_ms = io.splat(io.context.rate_hz / 1000.0);
         // The cubic needs a sample on the near side and two on the far one.

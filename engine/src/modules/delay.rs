@@ -68,10 +68,10 @@ impl Band {
     /// Of one channel.
     #[inline(always)]
     pub fn lane<L: Lanes>(all: [L; 4], channel: usize) -> Self {
-        let [low, low_part, high, high_part] = all.map(|value| value.lane(channel));
+        let [low, low_part, high, high_part] = all;
         Self {
-            low: [low, low_part],
-            high: [high, high_part],
+            low: [low.lane(channel), low_part.lane(channel)],
+            high: [high.lane(channel), high_part.lane(channel)],
         }
     }
 

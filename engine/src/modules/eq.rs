@@ -94,12 +94,12 @@ impl Module for Eq {
         // Band by band over the block: what came out of one goes into the next.
         for band in 0..BANDS {
             let (freq, gain) = (io.param(FREQS[band]), io.param(GAINS[band]));
-            let q = QS[band].map(|param| io.param(param));
+            let q = io.param(QS[band].unwrap_or(0));
             let wished = inlined(
                 #[inline(always)]
                 |frame: usize| {
-                    let q = match q {
-                        Some(q) => q.at(frame),
+                    let q = match QS[band] {
+                        Some(_) => q.at(frame),
                         None => io.splat(SHELF_Q),
                     };
                     design(io, KINDS[band], [freq.at(frame), q, gain.at(frame)])
@@ -107,15 +107,14 @@ impl Module for Eq {
             );
             let still = freq.still().is_some()
                 && gain.still().is_some()
-                && q.is_none_or(|q| q.still().is_some());
+                && (QS[band].is_none() || q.still().is_some());
             let cell = DESIGN + 5 * band;
             if still && io.fresh {
                 for (number, value) in wished(0).into_iter().enumerate() {
                     state.set(cell + number, value);
                 }
             }
-            let stored = [0, 1, 2, 3, 4].map(|number| state.get(cell + number));
-            let mut solved = Solved::of(io, stored);
+            let mut solved = Solved::of(io, state.several(cell));
             let mut z = [state.get(Z + 2 * band), state.get(Z + 2 * band + 1)];
             for (frame, sample) in out.chunks_exact_mut(L::N).enumerate() {
                 if !still {

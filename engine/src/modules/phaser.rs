@@ -55,8 +55,8 @@ impl Module for Phaser {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let [rate, center, depth, feedback, mix] = [0, 1, 2, 3, 4].map(|param| io.param(param));
-        let mut z: [L; STAGES] = std::array::from_fn(|stage| state.get(stage));
+        let [rate, center, depth, feedback, mix] = io.params();
+        let mut z: [L; STAGES] = state.several(0);
         let mut phase = state.bits(PHASE);
         let one = io.splat(1.0);
         let step = inlined(

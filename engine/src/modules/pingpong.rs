@@ -121,8 +121,7 @@ impl Module for Pingpong {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let [time, feedback, mix, low, high, sync, bpm, division] =
-            [0, 1, 2, 3, 4, 5, 6, 7].map(|param| io.param(param));
+        let [time, feedback, mix, low, high, sync, bpm, division] = io.params();
         let each_ms = io.context.rate_hz / 1000.0;
         let whole_glide = ((each_ms * GLIDE_MS) as u32).max(1);
         let still_band = low.still().is_some() && high.still().is_some();
@@ -155,12 +154,13 @@ impl Module for Pingpong {
                         (old_length, length, left) = (length, wanted, whole_glide);
                     }
                 }
-                let places = [length, old_length].map(|len| (at + LINE - len.max(1)) % LINE);
+                let new_at = (at + LINE - length.max(1)) % LINE;
+                let old_at = (at + LINE - old_length.max(1)) % LINE;
                 left = left.saturating_sub(1);
                 let rest = left as f32 / whole_glide as f32;
                 let heard = |line: &[f32]| {
-                    let new = line[places[0]];
-                    new + (line[places[1]] - new) * rest
+                    let new = line[new_at];
+                    new + (line[old_at] - new) * rest
                 };
                 let (first, second) = (heard(near), heard(far));
                 if !still_band {

@@ -141,7 +141,7 @@ impl Module for Reverb {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let [size, decay, damping, predelay, mix] = [0, 1, 2, 3, 4].map(|param| io.param(param));
+        let [size, decay, damping, predelay, mix] = io.params();
         let whole_glide = ((io.context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1);
         let each_ms = io.context.rate_hz / 1000.0;
         let diffusers =
