@@ -252,7 +252,7 @@ mod tests {
         alone::<Limiter>(&[("drive", 12.0)], &["in"]);
         alone::<Limiter>(&[("drive", 12.0)], &["in", "ceiling"]);
         let mut limiter = Bench::of::<Limiter>(&[]);
-        let bad = limiter.run(64, &[("in", vec![f32::NAN, f32::INFINITY].repeat(32))]);
+        let bad = limiter.run(64, &[("in", [f32::NAN, f32::INFINITY].repeat(32))]);
         let out = limiter.run(64, &[("in", vec![0.5; 64])]);
         assert!(bad[0].iter().chain(&out[0]).all(|x| x.is_finite()));
     }
