@@ -155,6 +155,12 @@ pub fn soft_clip<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
 /// cosine, which costs one division.
 #[inline(always)]
 pub fn one_pole<L: Lanes>(io: &Io<'_, L>, hz: L) -> L {
+    pole(io, hz, 1.0)
+}
+
+/// As [`one_pole`], with g so many times as large.
+#[inline(always)]
+pub fn pole<L: Lanes>(io: &Io<'_, L>, hz: L, times: f32) -> L {
     let rate = io.context.rate_hz;
     let x = hz.min(io.splat(rate * 0.49)) * io.splat(std::f32::consts::PI / rate);
     let y = x * x;
@@ -169,6 +175,7 @@ pub fn one_pole<L: Lanes>(io: &Io<'_, L>, hz: L) -> L {
     let series = series * y + io.splat(1.0 / 24.0);
     let series = series * y - io.splat(0.5);
     let cosine = series * y + io.splat(1.0);
+    let sine = sine * io.splat(times);
     sine / (sine + cosine)
 }
 

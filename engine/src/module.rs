@@ -158,6 +158,12 @@ impl Kind {
         cells.next_multiple_of(2)
     }
 
+    /// How many of them are the channels' state.
+    #[cfg(test)]
+    pub fn own_cells(&self, context: Context, channels: usize) -> usize {
+        self.cells(context, channels) - self.state_at()
+    }
+
     /// First cell of the channels' state.
     const fn state_at(&self) -> usize {
         HEAD + 2 * self.params * GLIDE
@@ -431,6 +437,16 @@ impl<'a, L: Lanes> Io<'a, L> {
         }
     }
 
+    /// The first parameters, one after another.
+    #[inline(always)]
+    pub fn params<const COUNT: usize>(&self) -> [Signal<'a, L>; COUNT] {
+        let mut all = [self.param(0); COUNT];
+        for (number, param) in all.iter_mut().enumerate() {
+            *param = self.param(number);
+        }
+        all
+    }
+
     /// The blocks of a parameter's modulation.
     #[inline(always)]
     pub(crate) fn modulation(&self, plug: usize) -> (&'a [f32], bool) {
@@ -469,6 +485,16 @@ impl<L: Lanes> State<'_, L> {
     #[inline(always)]
     pub fn get(&self, cell: usize) -> L {
         L::from_bits(self.bits(cell))
+    }
+
+    /// Cells of each channel, one after another.
+    #[inline(always)]
+    pub fn several<const COUNT: usize>(&self, first: usize) -> [L; COUNT] {
+        let mut all = [self.get(first); COUNT];
+        for (number, cell) in all.iter_mut().enumerate() {
+            *cell = self.get(first + number);
+        }
+        all
     }
 
     /// Sets a cell of each channel.

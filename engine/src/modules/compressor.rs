@@ -61,22 +61,22 @@ impl Module for Compressor {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let params: [_; 6] = [0, 1, 2, 3, 4, 5].map(|param| io.param(param));
+        let params: [_; 6] = io.params();
+        let [threshold, ratio, attack, release, knee, makeup] = params;
         let (zero, half, one) = (io.splat(0.0), io.splat(0.5), io.splat(1.0));
         let each = io.splat(-1000.0 * std::f32::consts::LOG2_E / io.context.rate_hz);
         let settings = inlined(
             #[inline(always)]
             |frame: usize| {
-                let [threshold, ratio, attack, release, knee, makeup] =
-                    params.map(|param| param.at(frame));
+                let knee = knee.at(frame);
                 Settings {
-                    threshold,
-                    slope: one - one / ratio,
-                    attack: math::exp2(io, each / attack),
-                    release: math::exp2(io, each / release),
+                    threshold: threshold.at(frame),
+                    slope: one - one / ratio.at(frame),
+                    attack: math::exp2(io, each / attack.at(frame)),
+                    release: math::exp2(io, each / release.at(frame)),
                     knee,
                     bend: half / knee.max(io.splat(1e-6)),
-                    makeup,
+                    makeup: makeup.at(frame),
                 }
             },
         );

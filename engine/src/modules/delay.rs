@@ -2,16 +2,18 @@
 //!
 //! The line is a ring of samples in the arena, 80 KiB of it a channel: with the reverberation the
 //! largest state of all modules, and so the one that checkpoints are measured with. A change of the
-//! time glides from the old echo to the new one; the line itself is never cleared.
+//! time glides from the old echo to the new one; the line itself is never cleared. What goes back into it
+//! may lose its bass and its treble; at the ends of their ranges the two filters are not there at all.
 //!
 //! # Source
 //! Julius O. Smith, Physical Audio Signal Processing, "Delay Lines" and "Feedback Comb Filters",
 //! <https://ccrma.stanford.edu/~jos/pasp/>.
 
-use super::linear;
+use super::{linear, log};
 use crate::{
     catalog::ModuleType,
-    lanes::Lanes,
+    lanes::{Lanes, Mask},
+    math,
     module::{Context, Io, Module, Outs, State},
     smooth::GLIDE_MS,
 };
@@ -30,6 +32,72 @@ const LENGTH: usize = 1;
 const OLD_LENGTH: usize = 2;
 /// Frames until the old one is left, of [`glide_frames`].
 const LEFT: usize = 3;
+/// The filters of what goes back: what they remember.
+const FILTERS: usize = 4;
+
+/// The ends of the filters' ranges, where they are not there.
+pub const LOW_HZ: [f32; 3] = [10.0, 10.0, 5_000.0];
+/// See [`LOW_HZ`].
+pub const HIGH_HZ: [f32; 3] = [100.0, 20_000.0, 20_000.0];
+
+/// The two filters of what goes back, at a frame: how far their one pole goes, and how much of what it
+/// changes is changed. They fade in over the outermost part of their ranges.
+#[derive(Clone, Copy, Default)]
+pub struct Band {
+    low: [f32; 2],
+    high: [f32; 2],
+}
+
+impl Band {
+    /// Of all channels: how far the poles go, and how much of it counts, low and high.
+    #[inline(always)]
+    pub fn of<L: Lanes>(io: &Io<'_, L>, low: L, high: L) -> [L; 4] {
+        let (zero, one) = (io.splat(0.0), io.splat(1.0));
+        [
+            math::one_pole(io, low),
+            ((low - io.splat(LOW_HZ[0])) * io.splat(0.1))
+                .max(zero)
+                .min(one),
+            math::one_pole(io, high),
+            ((io.splat(HIGH_HZ[2]) - high) * io.splat(0.000_25))
+                .max(zero)
+                .min(one),
+        ]
+    }
+
+    /// Of one channel.
+    #[inline(always)]
+    pub fn lane<L: Lanes>(all: [L; 4], channel: usize) -> Self {
+        let [low, low_part, high, high_part] = all;
+        Self {
+            low: [low.lane(channel), low_part.lane(channel)],
+            high: [high.lane(channel), high_part.lane(channel)],
+        }
+    }
+
+    /// A sample without its bass and treble.
+    #[inline(always)]
+    pub fn next(&self, state: &mut [f32; 2], x: f32) -> f32 {
+        let mut pole = |number: usize, go: f32, x: f32| {
+            let step = (x - state[number]) * go;
+            let low = state[number] + step;
+            state[number] = low + step;
+            low
+        };
+        let x = x - pole(0, self.low[0], x) * self.low[1];
+        x + (pole(1, self.high[0], x) - x) * self.high[1]
+    }
+}
+
+/// What a filter may remember.
+#[inline(always)]
+pub fn calm(x: f32) -> f32 {
+    if x.is_finite() && x.abs() > NOTHING {
+        x
+    } else {
+        0.0
+    }
+}
 
 fn glide_frames(context: Context) -> u32 {
     ((context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1)
@@ -65,9 +133,21 @@ impl Module for Delay {
                 [0.0, 0.35, 1.0],
                 "from dry (0) to echoes only (1)",
             ),
+            log(
+                "low",
+                "Hz",
+                LOW_HZ,
+                "what is below it fades from echo to echo",
+            ),
+            log(
+                "high",
+                "Hz",
+                HIGH_HZ,
+                "what is above it fades from echo to echo",
+            ),
         ],
     };
-    const CELLS: usize = 4;
+    const CELLS: usize = 6;
 
     fn memory(_: Context) -> usize {
         LINE
@@ -76,7 +156,13 @@ impl Module for Delay {
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let (time, feedback, mix) = (io.param(0), io.param(1), io.param(2));
+        let (low, high) = (io.param(3), io.param(4));
         let whole_glide = glide_frames(io.context);
+        let still_band = low.still().is_some() && high.still().is_some();
+        let first_band = Band::of(io, low.first(), high.first());
+        let zero = io.splat(0.0);
+        let parts = zero.lt(first_band[1]) | zero.lt(first_band[3]);
+        let filters = !still_band || parts.any();
         let out = outs.samples(0);
         for channel in 0..io.channels {
             let of = |value: L| value.lane(channel);
@@ -84,6 +170,8 @@ impl Module for Delay {
             let mut length = (*state.cell(LENGTH, channel) as usize).min(LINE - 1);
             let mut old_length = (*state.cell(OLD_LENGTH, channel) as usize).min(LINE - 1);
             let mut left = (*state.cell(LEFT, channel)).min(whole_glide);
+            let mut poles = [0, 1].map(|n| calm(state.number(FILTERS + n, channel)));
+            let mut band = Band::lane(first_band, channel);
             let line = &mut state.memory[channel * LINE..][..LINE];
             for frame in 0..io.frames {
                 if left == 0 {
@@ -104,15 +192,24 @@ impl Module for Delay {
                 }
                 let input = io.input(0)[frame * L::N + channel];
                 out[frame * L::N + channel] = input + (echo - input) * of(mix.at(frame));
-                let kept = input + echo * of(feedback.at(frame));
-                let whole = kept.is_finite() && kept.abs() > NOTHING;
-                line[at] = if whole { kept } else { 0.0 };
+                let mut back = echo;
+                if filters {
+                    if !still_band {
+                        let all = Band::of(io, low.at(frame), high.at(frame));
+                        band = Band::lane(all, channel);
+                    }
+                    back = band.next(&mut poles, echo);
+                }
+                line[at] = calm(input + back * of(feedback.at(frame)));
                 at = (at + 1) % LINE;
             }
             for (cell, value) in [(AT, at), (LENGTH, length), (OLD_LENGTH, old_length)] {
                 *state.cell(cell, channel) = value as u32;
             }
             *state.cell(LEFT, channel) = left;
+            for (n, pole) in poles.into_iter().enumerate() {
+                state.set_number(FILTERS + n, channel, pole);
+            }
         }
     }
 }
@@ -156,5 +253,58 @@ mod tests {
             .map(|w| (w[1] - w[0]).abs())
             .fold(0.0, f32::max);
         assert!(step < 0.01, "{step}");
+    }
+
+    #[test]
+    fn what_goes_back_is_filtered_as_by_the_formula() {
+        let values = [("time", 100.0), ("feedback", 0.5), ("mix", 1.0)];
+        let mut input = vec![0.0; 14_400];
+        input[0] = 1.0;
+        for (low, high) in [(300.0, 20_000.0), (10.0, 2_000.0), (100.0, 5_000.0)] {
+            let all = [&values[..], &[("low", low), ("high", high)]].concat();
+            let out = Bench::of::<Delay>(&all).run(14_400, &[("in", input.clone())]);
+            // The first echo is as it was, the second went back once.
+            let once = &out[0][9_600..14_400];
+            assert!(out[0][4_800] == 1.0 && out[0][4_801] == 0.0);
+            for hz in [50.0, 300.0, 1_000.0, 2_000.0, 8_000.0] {
+                let tan = |hz: f64| libm::tan(std::f64::consts::PI * hz / 48_000.0);
+                let s = [low, high].map(|corner| tan(hz) / tan(f64::from(corner)));
+                let mut expected = 0.5;
+                if low > 10.0 {
+                    expected *= s[0] / (1.0 + s[0] * s[0]).sqrt();
+                }
+                if high < 20_000.0 {
+                    expected /= (1.0 + s[1] * s[1]).sqrt();
+                }
+                let off = 20.0 * libm::log10(crate::bench::gain_at(once, hz) / expected);
+                assert!(off.abs() < 0.1, "{low} {high} at {hz} Hz: {off} dB off");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_its_filters_does_not_click() {
+        let mut delay = Bench::of::<Delay>(&[("time", 50.0), ("feedback", 0.9), ("mix", 1.0)]);
+        let mut heard = Vec::new();
+        for (param, value) in [
+            ("low", 400.0),
+            ("high", 300.0),
+            ("low", 10.0),
+            ("high", 20_000.0),
+        ] {
+            let tone = |n: usize| libm::sin(n as f64 * 0.01) as f32 * 0.2;
+            let input = (heard.len()..heard.len() + 9_600).map(tone).collect();
+            heard.extend(delay.run(9_600, &[("in", input)]).remove(0));
+            delay.set(param, value);
+        }
+        let step = crate::bench::step_max(&heard[2_500..]);
+        assert!(step < 0.03, "{step}");
+    }
+
+    #[test]
+    fn each_channel_is_as_if_it_were_alone() {
+        let values = [("time", 2.0), ("low", 100.0), ("high", 3_000.0)];
+        crate::bench::alone::<Delay>(&values, &["in"]);
+        crate::bench::alone::<Delay>(&values, &["in", "high"]);
     }
 }

@@ -22,7 +22,7 @@ pub struct Distortion;
 
 /// Half of the filter's taps between its samples, from the middle outwards; all of them add up to 1.
 const TAPS: [f32; 8] = [
-    0.630_087_63,
+    0.630_087_6,
     -0.192_664_54,
     0.096_901_23,
     -0.052_563_523,
@@ -63,10 +63,11 @@ struct Past<L, const LEN: usize, const TWICE: usize> {
 impl<L: Lanes, const LEN: usize, const TWICE: usize> Past<L, LEN, TWICE> {
     #[inline(always)]
     fn load(state: &State<'_, L>, cell: usize) -> Self {
-        Self {
-            ring: std::array::from_fn(|number| state.get(cell + number % LEN)),
-            at: 0,
+        let mut ring = [state.get(cell); TWICE];
+        for (number, sample) in ring.iter_mut().enumerate() {
+            *sample = state.get(cell + number % LEN);
         }
+        Self { ring, at: 0 }
     }
 
     #[inline(always)]
@@ -201,28 +202,21 @@ fn pass<L: Lanes>(
     let mut shaped = Past::<L, LATE, { 2 * LATE }>::load(state, SHAPED);
     let mut low = state.get(TONE);
     let (mut held, mut turn) = (state.get(HELD), state.get(TURN));
-    let still_gain = drive.still().map(inlined(
-        #[inline(always)]
-        |db: L| math::amplitude(io, db),
-    ));
-    let still_go = tone.still().map(inlined(
-        #[inline(always)]
-        |hz: L| math::one_pole(io, hz),
-    ));
+    let (gain_moves, go_moves) = (drive.still().is_none(), tone.still().is_none());
+    let mut gain = math::amplitude(io, drive.first());
+    let mut go = math::one_pole(io, tone.first());
     for (frame, (x, out)) in io
         .input(0)
         .chunks_exact(L::N)
         .zip(outs.samples(0).chunks_exact_mut(L::N))
         .enumerate()
     {
-        let gain = match still_gain {
-            Some(gain) => gain,
-            None => math::amplitude(io, drive.at(frame)),
-        };
-        let go = match still_go {
-            Some(go) => go,
-            None => math::one_pole(io, tone.at(frame)),
-        };
+        if gain_moves {
+            gain = math::amplitude(io, drive.at(frame));
+        }
+        if go_moves {
+            go = math::one_pole(io, tone.at(frame));
+        }
         let rest = io.splat((left as f32 - frame as f32).max(0.0) * each_glide);
         came.push(L::load(io.token, x));
         let bent = inlined(

@@ -130,7 +130,7 @@ impl Module for Filter {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::bench::{Bench, step_max};
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     /// The gain by the cookbook's coefficients, as they are printed there.
-    fn cookbook(params: &[f32], hz: f64) -> f64 {
+    pub fn cookbook(params: &[f32], hz: f64) -> f64 {
         let [f0, q, mode, db] = [0, 1, 2, 3].map(|n| f64::from(params[n]));
         let w0 = std::f64::consts::TAU * f0 / 48_000.0;
         let (cos, alpha) = (libm::cos(w0), libm::sin(w0) / (2.0 * q));

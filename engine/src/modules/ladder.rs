@@ -115,27 +115,28 @@ impl Module for Ladder {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let params = [io.param(0), io.param(1), io.param(2)];
-        let mut z = [0, 1, 2, 3].map(|stage| state.get(STAGES + stage));
+        let [cutoff, resonance, drive] = io.params();
+        let mut z: [L; 4] = state.several(STAGES);
         let zero = io.splat(0.0);
-        let push = io.splat(1.0).le(params[1].first()) & z[0].abs().lt(io.splat(PUSH));
+        let push = io.splat(1.0).le(resonance.first()) & z[0].abs().lt(io.splat(PUSH));
         z[0] = z[0] + L::select(push, io.splat(PUSH), zero);
         let input = io.input(0).chunks_exact(L::N);
         let both = input.zip(outs.samples(0).chunks_exact_mut(L::N));
-        if let [Some(cutoff), Some(resonance), Some(drive)] = params.map(|param| param.still()) {
+        if let (Some(cutoff), Some(resonance), Some(drive)) =
+            (cutoff.still(), resonance.still(), drive.still())
+        {
             if io.fresh {
                 let found = design(io, [cutoff, resonance, drive]);
                 for (number, value) in found.into_iter().enumerate() {
                     state.set(DESIGN + number, value);
                 }
             }
-            let solved = Solved::of(io, [0, 1, 2, 3].map(|n| state.get(DESIGN + n)));
+            let solved = Solved::of(io, state.several(DESIGN));
             for (x, out) in both {
                 solved.next(io, &mut z, L::load(io.token, x)).store(out);
             }
         } else {
             for (frame, (x, out)) in both.enumerate() {
-                let [cutoff, resonance, drive] = params;
                 let now = [cutoff.at(frame), resonance.at(frame), drive.at(frame)];
                 let solved = Solved::of(io, design(io, now));
                 solved.next(io, &mut z, L::load(io.token, x)).store(out);

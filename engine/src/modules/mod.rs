@@ -1,7 +1,9 @@
 //! The palette: one file a module type, listed here.
 
+mod acid;
 mod adsr;
 mod ar;
+mod chorus;
 mod clap;
 mod clock;
 mod compressor;
@@ -9,6 +11,7 @@ mod crossfade;
 mod delay;
 mod distortion;
 mod drum;
+mod eq;
 mod filter;
 mod fm;
 mod follower;
@@ -26,7 +29,10 @@ mod noise;
 mod oscillator;
 mod out;
 mod pan;
+mod phaser;
+mod pingpong;
 mod quantizer;
+mod reverb;
 mod sample_hold;
 mod saw;
 mod seam;
@@ -93,7 +99,13 @@ palette![
     midi_in::MidiIn,
     ladder::Ladder,
     svf::Svf,
+    acid::Acid,
     distortion::Distortion,
+    eq::Eq,
+    phaser::Phaser,
+    chorus::Chorus,
+    pingpong::Pingpong,
+    reverb::Reverb,
     compressor::Compressor,
     limiter::Limiter,
     square::Square,

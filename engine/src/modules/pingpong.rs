@@ -1,0 +1,260 @@
+//! `pingpong`: an echo that goes from one side to the other, in milliseconds or in parts of a beat.
+//!
+//! Two lines that feed each other: the left one hears the sound, the right one what comes out of the
+//! left. Filters and glides are those of `delay`. An echo that is longer than the lines is halved until it
+//! fits: that keeps the beat.
+//!
+//! # Source
+//! As in [`super::delay`].
+
+use super::{
+    choice,
+    delay::{Band, HIGH_HZ, LOW_HZ, calm},
+    linear, log,
+};
+use crate::{
+    catalog::{ModuleType, Param},
+    lanes::Lanes,
+    module::{Context, Io, Module, Outs, Shape, State},
+    smooth::GLIDE_MS,
+};
+
+pub struct Pingpong;
+
+/// Samples of a line: 1024 ms at 48 kHz; less at higher rates.
+const LINE: usize = 49_152;
+
+const DIVISIONS: &[&str] = &[
+    "1/1", "1/2.", "1/2", "1/2t", "1/4.", "1/4", "1/4t", "1/8.", "1/8", "1/8t", "1/16", "1/32",
+];
+/// The same in beats, which are quarters.
+const BEATS: [f32; 12] = [
+    4.0,
+    3.0,
+    2.0,
+    4.0 / 3.0,
+    1.5,
+    1.0,
+    2.0 / 3.0,
+    0.75,
+    0.5,
+    1.0 / 3.0,
+    0.25,
+    0.125,
+];
+const EIGHTH: f32 = 8.0;
+
+// Cells: where the next sample goes; the delay in samples, the one that is being left and the frames
+// until then; the filters of either line.
+const AT: usize = 0;
+const LENGTH: usize = 1;
+const OLD_LENGTH: usize = 2;
+const LEFT: usize = 3;
+const FILTERS: usize = 4;
+
+/// The delay in samples, for a time in frames.
+fn fitting(frames: f32) -> usize {
+    // A time that is no number, or none, is a sample.
+    let mut frames = frames.clamp(1.0, 1e9);
+    while frames > (LINE - 1) as f32 {
+        frames *= 0.5;
+    }
+    (frames as usize).clamp(1, LINE - 1)
+}
+
+impl Module for Pingpong {
+    const TYPE: ModuleType = ModuleType {
+        name: "pingpong",
+        help: "echo that goes from one side to the other, in stereo",
+        inputs: &["in"],
+        outputs: &["left", "right"],
+        params: &[
+            linear(
+                "time",
+                "ms",
+                [1.0, 250.0, 1_000.0],
+                "from one echo to the next, unless it follows the beat",
+            ),
+            linear(
+                "feedback",
+                "",
+                [0.0, 0.5, 0.95],
+                "how much of an echo is in the next one",
+            ),
+            linear(
+                "mix",
+                "",
+                [0.0, 0.35, 1.0],
+                "from dry (0) to echoes only (1)",
+            ),
+            log(
+                "low",
+                "Hz",
+                LOW_HZ,
+                "what is below it fades from echo to echo",
+            ),
+            log(
+                "high",
+                "Hz",
+                HIGH_HZ,
+                "what is above it fades from echo to echo",
+            ),
+            choice("sync", &["off", "on"], "whether it follows the beat"),
+            linear("bpm", "", [20.0, 120.0, 300.0], "beats a minute"),
+            Param {
+                default: EIGHTH,
+                ..choice(
+                    "division",
+                    DIVISIONS,
+                    "from one echo to the next, of a whole note",
+                )
+            },
+        ],
+        takes_gate: false,
+    };
+    const SHAPE: Shape = Shape::Summed;
+    const CELLS: usize = 8;
+
+    fn memory(_: Context) -> usize {
+        2 * LINE
+    }
+
+    #[inline(always)]
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        let [time, feedback, mix, low, high, sync, bpm, division] = io.params();
+        let each_ms = io.context.rate_hz / 1000.0;
+        let whole_glide = ((each_ms * GLIDE_MS) as u32).max(1);
+        let still_band = low.still().is_some() && high.still().is_some();
+        let first_band = Band::of(io, low.first(), high.first());
+        let (lefts, rights) = outs.two();
+        for channel in 0..io.channels {
+            let of = |value: L| value.lane(channel);
+            let mut at = *state.cell(AT, channel) as usize % LINE;
+            let mut length = (*state.cell(LENGTH, channel) as usize).min(LINE - 1);
+            let mut old_length = (*state.cell(OLD_LENGTH, channel) as usize).min(LINE - 1);
+            let mut left = (*state.cell(LEFT, channel)).min(whole_glide);
+            let mut poles: [f32; 4] =
+                std::array::from_fn(|n| calm(state.number(FILTERS + n, channel)));
+            let mut band = Band::lane(first_band, channel);
+            let lines = &mut state.memory[channel * 2 * LINE..][..2 * LINE];
+            let (near, far) = lines.split_at_mut(LINE);
+            for frame in 0..io.frames {
+                if left == 0 {
+                    let beats = of(division.at(frame)) as usize;
+                    let beats = BEATS.get(beats).copied().unwrap_or(0.5);
+                    let ms = if of(sync.at(frame)) >= 0.5 {
+                        beats * 60_000.0 / of(bpm.at(frame)).max(1.0)
+                    } else {
+                        of(time.at(frame))
+                    };
+                    let wanted = fitting(ms * each_ms + 0.5);
+                    if length == 0 {
+                        (length, old_length) = (wanted, wanted);
+                    } else if wanted != length {
+                        (old_length, length, left) = (length, wanted, whole_glide);
+                    }
+                }
+                let new_at = (at + LINE - length.max(1)) % LINE;
+                let old_at = (at + LINE - old_length.max(1)) % LINE;
+                left = left.saturating_sub(1);
+                let rest = left as f32 / whole_glide as f32;
+                let heard = |line: &[f32]| {
+                    let new = line[new_at];
+                    new + (line[old_at] - new) * rest
+                };
+                let (first, second) = (heard(near), heard(far));
+                if !still_band {
+                    band = Band::lane(Band::of(io, low.at(frame), high.at(frame)), channel);
+                }
+                let [a, b, c, d] = poles;
+                let (mut first_poles, mut second_poles) = ([a, b], [c, d]);
+                let feedback = of(feedback.at(frame));
+                let input = io.input(0)[frame * L::N + channel];
+                near[at] = calm(input + band.next(&mut second_poles, second) * feedback);
+                far[at] = calm(band.next(&mut first_poles, first) * feedback);
+                poles = [
+                    first_poles[0],
+                    first_poles[1],
+                    second_poles[0],
+                    second_poles[1],
+                ];
+                let mix = of(mix.at(frame));
+                lefts[frame * L::N + channel] = input + (first - input) * mix;
+                rights[frame * L::N + channel] = input + (second - input) * mix;
+                at = (at + 1) % LINE;
+            }
+            for (cell, value) in [(AT, at), (LENGTH, length), (OLD_LENGTH, old_length)] {
+                *state.cell(cell, channel) = value as u32;
+            }
+            *state.cell(LEFT, channel) = left;
+            for (n, pole) in poles.into_iter().enumerate() {
+                state.set_number(FILTERS + n, channel, calm(pole));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Bench, step_max};
+
+    fn echoes(values: &[(&str, f32)], frames: usize) -> [Vec<(usize, f32)>; 2] {
+        let mut input = vec![0.0; frames];
+        input[0] = 1.0;
+        let all = [&[("mix", 1.0), ("feedback", 0.5)], values].concat();
+        let out = Bench::of::<Pingpong>(&all).run(frames, &[("in", input)]);
+        [0, 1].map(|side: usize| {
+            let samples = out[side].iter().copied().enumerate();
+            samples.filter(|(_, x)| *x != 0.0).collect()
+        })
+    }
+
+    #[test]
+    fn it_goes_from_side_to_side() {
+        let [left, right] = echoes(&[("time", 10.0)], 2_000);
+        assert_eq!(left, [(480, 1.0), (1_440, 0.25)]);
+        assert_eq!(right, [(960, 0.5), (1_920, 0.125)]);
+    }
+
+    #[test]
+    fn it_follows_the_beat_to_the_frame() {
+        let place = |division: &str| DIVISIONS.iter().position(|d| *d == division).unwrap() as f32;
+        // At 150 a minute a beat lasts 400 ms, 19 200 frames.
+        for (division, frames) in [
+            ("1/4", 19_200),
+            ("1/8", 9_600),
+            ("1/8.", 14_400),
+            ("1/8t", 6_400),
+            ("1/16", 4_800),
+            ("1/2", 38_400),
+            // Halved, as it is longer than the line.
+            ("1/1", 38_400),
+        ] {
+            let values = [("sync", 1.0), ("bpm", 150.0), ("division", place(division))];
+            let [left, _] = echoes(&values, 40_000);
+            assert_eq!(left[0].0, frames, "{division}");
+        }
+        assert_eq!(Pingpong::TYPE.params[7].default, place("1/8"));
+    }
+
+    #[test]
+    fn no_jump_of_a_parameter_clicks() {
+        let mut pingpong = Bench::of::<Pingpong>(&[("mix", 1.0)]);
+        let mut heard = Vec::new();
+        for (param, value) in [
+            ("time", 100.0),
+            ("sync", 1.0),
+            ("bpm", 150.0),
+            ("low", 300.0),
+            ("high", 500.0),
+            ("division", 10.0),
+        ] {
+            let tone = |n: usize| libm::sin(n as f64 * 0.01) as f32 * 0.3;
+            let input = (heard.len()..heard.len() + 24_000).map(tone).collect();
+            heard.extend(pingpong.run(24_000, &[("in", input)]).remove(1));
+            pingpong.set(param, value);
+        }
+        assert!(step_max(&heard) < 0.02, "{}", step_max(&heard));
+    }
+}
