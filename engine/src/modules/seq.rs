@@ -105,7 +105,7 @@ impl Module for Seq {
                     step = 0;
                 }
                 if before <= 0.0 && clock > 0.0 {
-                    let length = length.at(frame).lane(channel) as usize;
+                    let length = (length.at(frame).lane(channel) as usize).min(STEPS);
                     step = if step >= length { 1 } else { step + 1 };
                 }
                 (before, reset_before) = (clock, reset);
