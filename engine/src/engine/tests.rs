@@ -581,6 +581,25 @@ fn channels_that_a_cable_does_not_have_are_silent() {
 }
 
 #[test]
+fn of_a_cable_that_is_split_only_its_channels_are_heard() {
+    for channels in [1, 3, 9] {
+        let modules = format!(
+            r#"{},{{"id":"w","type":"spread","channels":{channels},"params":{{"step":0}}}},
+            {{"id":"p","type":"split"}}"#,
+            constant("c", 0.1)
+        );
+        let ports = [channels, channels + 1].map(|n| format!("p.out{n}"));
+        let cables = [
+            ("c", "w"),
+            ("w", "p"),
+            (&*ports[0], "o.left"),
+            (&*ports[1], "o.right"),
+        ];
+        assert_eq!(value(&patch(&modules, &cables)), [0.1, 0.0], "{channels}");
+    }
+}
+
+#[test]
 fn a_bypassed_split_still_splits() {
     let modules = format!(
         r#"{},{{"id":"w","type":"spread","channels":20,"params":{{"step":0.01}}}},
