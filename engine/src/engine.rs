@@ -18,7 +18,7 @@ use fearless_simd::Level;
 use crate::{
     gather,
     master::{MASTER_WORDS, Master},
-    module::{Buffer, Context, FRESH, GATE, OPENED, Plug, Turn},
+    module::{Buffer, Context, FRESH, GATE, OPENED, Plug, Shape, Turn, lanes_for},
     params,
     patch::{Patch, PatchError},
     plan::{self, Node, Plan},
@@ -425,15 +425,34 @@ fn bypassed(arena: &[u64], module: u16) -> bool {
     arena.get(word).is_some_and(|word| word & bit != 0)
 }
 
-/// What a bypassed module does: its first input, or silence, on all its outputs.
+/// What a bypassed module does: its first input, or silence, on all its outputs; what splits still
+/// splits.
 fn pass_through(node: &Node, buffers: &[Buffer], gathered: &[Buffer], outs: &mut [Buffer]) {
     let input = match node.plugs.first() {
         Some(Plug::Direct(at)) => buffers.get(usize::from(*at)),
         Some(Plug::Gathered(at)) => gathered.get(usize::from(*at)),
         Some(Plug::Nothing) | None => None,
     };
-    for out in outs {
+    let (lanes, _) = lanes_for(node.channels);
+    for (number, out) in outs.iter_mut().enumerate() {
+        let frames = out.samples.len();
         match input {
+            Some(input) if node.kind.shape == Shape::Split && number < node.channels => {
+                // Of the group that the channel is of.
+                let group = input
+                    .samples
+                    .chunks_exact(lanes * frames)
+                    .nth(number / lanes);
+                let from = group.unwrap_or_default().chunks_exact(lanes);
+                for (to, from) in out.samples.iter_mut().zip(from) {
+                    *to = from[number % lanes];
+                }
+                out.still = input.still;
+            }
+            _ if node.kind.shape == Shape::Split => {
+                out.samples.fill(0.0);
+                out.still = true;
+            }
             // A gathered block may be longer than what was gathered.
             Some(input) if input.samples.len() >= out.samples.len() => {
                 let len = out.samples.len();

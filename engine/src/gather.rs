@@ -57,7 +57,8 @@ fn add<S: Simd>(simd: S, push: &Push, from: &Buffer, into: &mut Buffer, frames: 
                 }
             }
         }
-    } else if n == m && n > 1 {
+    } else if n == m && n > 1 && push.from_channels >= push.channels {
+        // Lanes beyond the channels hold whatever was worked out there: there nobody listens.
         add_all::<f32x8<S>>(simd, to, &from.samples);
     } else {
         for channel in 0..push.from_channels.min(push.channels) {

@@ -60,7 +60,12 @@ struct Voice {
 impl Voice {
     fn enter(&mut self, stage: u32, ms: f32, rate_hz: f32) {
         self.stage = stage;
-        self.from = self.level;
+        // What is no number would never end.
+        self.from = if self.level.is_finite() {
+            self.level
+        } else {
+            0.0
+        };
         let frames = f64::from(ms) * f64::from(rate_hz) / 1000.0;
         self.frames = ((frames + 0.5) as u32).max(1);
         self.left = self.frames;

@@ -63,7 +63,7 @@ impl Lengths {
         let pulse = part * tempo::length(division);
         Self {
             cycle: part * CYCLE_PARTS,
-            frame: (bpm * STEPS) as u64 * tempo::PARTS,
+            frame: (bpm.clamp(0.0, 1_000.0) * STEPS) as u64 * tempo::PARTS,
             pulse,
             late: ((f64::from(swing) * pulse as f64) as u64).min(pulse - 1),
         }

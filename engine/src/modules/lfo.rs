@@ -114,8 +114,8 @@ impl Module for Lfo {
                 *state.cell(RANDOM, channel) = noise::start(seed, io.first_channel + channel);
             }
         }
-        let shape = io.param(SHAPE).first().lane(0) as u32;
-        let unipolar = io.param(POLARITY).first().lane(0) as u32;
+        let shape = (io.param(SHAPE).first().lane(0) as u32).min(RANDOM_SHAPE);
+        let unipolar = u32::from(io.param(POLARITY).first().lane(0) >= 0.5);
         let synced = io.param(SYNC).first().lane(0) >= 0.5;
         let length = tempo::length(io.param(DIVISION).first().lane(0));
         // Turns a second of each unit of the parameter that says how fast it is.

@@ -78,9 +78,9 @@ mod tests {
             let mut slew = Bench::poly::<Slew>(&[("rise", 10.0), ("fall", 20.0)], channels);
             let input = (0..2_000).map(|n| f32::from(u8::from(n < 1_000))).collect();
             for heard in slew.run(2_000, &[("in", input)]) {
-                for n in 0..480 {
+                for (n, heard) in heard[..480].iter().enumerate() {
                     let exact = (n + 1) as f32 / 480.0;
-                    assert!((heard[n] - exact).abs() < 1e-5, "{n}: {}", heard[n]);
+                    assert!((heard - exact).abs() < 1e-5, "{n}: {heard}");
                 }
                 assert_eq!(heard[480..1_000], [1.0; 520]);
                 assert!((heard[1_479] - 0.5).abs() < 1e-5);
