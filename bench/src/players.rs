@@ -17,6 +17,8 @@ pub enum Voice {
 pub const CUTOFF_HZ: f32 = 1_000.0;
 /// Resonance of the low-pass of [`Voice::Sine`].
 pub const Q: f32 = 3.0;
+/// Resonance of the low-pass of [`Voice::Saw`], as a share of that at which it oscillates.
+pub const RESONANCE: f32 = 0.5;
 /// The envelope: attack, decay in seconds, sustained level, release in seconds.
 pub const ADSR: [f32; 4] = [0.01, 0.1, 0.7, 0.2];
 
