@@ -8,7 +8,7 @@ use fundsp::prelude32::*;
 
 use crate::{
     BLOCK_FRAMES, RATE_HZ, clock,
-    players::{ADSR, CUTOFF_HZ, Player, Q, Voice, check, freq_hz},
+    players::{ADSR, CUTOFF_HZ, Player, Q, RESONANCE, Voice, check, freq_hz},
 };
 
 /// Which of its sawtooth oscillators.
@@ -33,11 +33,13 @@ fn unit(voice: Voice, source: Source, freq_hz: f32) -> Box<dyn AudioUnit> {
     let gate = shared(0.0);
     let mut unit: Box<dyn AudioUnit> = match (voice, source) {
         (Voice::Sine, _) => Box::new(
-            sine_hz(freq_hz) * (var(&gate) >> adsr_live(attack, decay, sustain, release))
+            (sine_hz(freq_hz) * (var(&gate) >> adsr_live(attack, decay, sustain, release)))
                 >> lowpass_hz(CUTOFF_HZ, Q),
         ),
-        (Voice::Saw, Source::Usual) => Box::new(saw_hz(freq_hz) >> moog_hz(CUTOFF_HZ, 0.5)),
-        (Voice::Saw, Source::Poly) => Box::new(poly_saw_hz(freq_hz) >> moog_hz(CUTOFF_HZ, 0.5)),
+        (Voice::Saw, Source::Usual) => Box::new(saw_hz(freq_hz) >> moog_hz(CUTOFF_HZ, RESONANCE)),
+        (Voice::Saw, Source::Poly) => {
+            Box::new(poly_saw_hz(freq_hz) >> moog_hz(CUTOFF_HZ, RESONANCE))
+        }
     };
     unit.set_sample_rate(RATE_HZ.into());
     unit.allocate();

@@ -36,8 +36,10 @@ const ROUNDS: usize = 7;
 /// The pitch of the one voice that is looked at.
 const LOOKED_AT_HZ: f32 = 440.0;
 
+/// Measures and prints.
+type Part = fn() -> Result<()>;
 /// What is measured, by the name that asks for it alone.
-const PARTS: [(&str, fn() -> Result<()>); 5] = [
+const PARTS: [(&str, Part); 5] = [
     ("sine", || {
         compare("sine, envelope, resonant low-pass", Voice::Sine)
     }),

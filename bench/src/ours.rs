@@ -9,7 +9,7 @@ use engine::{
 
 use crate::{
     BLOCK_FRAMES, RATE_HZ, clock,
-    players::{ADSR, CUTOFF_HZ, Player, Q, Voice, check, freq_hz},
+    players::{ADSR, CUTOFF_HZ, Player, Q, RESONANCE, Voice, check, freq_hz},
 };
 
 /// Where everything is played.
@@ -77,7 +77,12 @@ impl Draft {
             }
             Voice::Saw => {
                 self.module(&source, "saw", &freq, channels);
-                self.module(&filter, "ladder", &[("cutoff", CUTOFF_HZ)], 1);
+                self.module(
+                    &filter,
+                    "ladder",
+                    &[("cutoff", CUTOFF_HZ), ("resonance", RESONANCE)],
+                    1,
+                );
                 self.chain(&[&source, &filter, "out"]);
             }
         }

@@ -17,6 +17,8 @@ pub enum Voice {
 pub const CUTOFF_HZ: f32 = 1_000.0;
 /// Resonance of the low-pass of [`Voice::Sine`].
 pub const Q: f32 = 3.0;
+/// Resonance of the low-pass of [`Voice::Saw`], as a share of that at which it oscillates.
+pub const RESONANCE: f32 = 0.5;
 /// The envelope: attack, decay in seconds, sustained level, release in seconds.
 pub const ADSR: [f32; 4] = [0.01, 0.1, 0.7, 0.2];
 
@@ -87,6 +89,8 @@ pub fn level_and_pitch(signal: &[f32]) -> (f64, f64) {
         })
         .collect();
     let settled = &fundamental[signal.len() / 2..];
+    let mean = settled.iter().sum::<f64>() / settled.len() as f64;
+    let settled: Vec<f64> = settled.iter().map(|x| x - mean).collect();
     let mut crossings = settled.windows(2).enumerate().filter_map(|(at, pair)| {
         let rises = pair[0] < 0.0 && pair[1] >= 0.0;
         rises.then(|| at as f64 - pair[0] / (pair[1] - pair[0]))
@@ -102,11 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sine_has_its_level_and_pitch() {
-        let turn = std::f32::consts::TAU * 440.0 / RATE_HZ as f32;
-        let sine: Vec<f32> = (0..RATE_HZ).map(|n| (n as f32 * turn).sin()).collect();
-        let (level, pitch) = level_and_pitch(&sine);
-        assert!((level - 0.5_f64.sqrt()).abs() < 1e-3, "{level}");
-        assert!((pitch - 440.0).abs() < 0.01, "{pitch}");
+    fn a_sine_has_its_level_and_pitch_and_so_it_has_on_a_shifted_level() {
+        let turn = std::f64::consts::TAU * 440.0 / f64::from(RATE_HZ);
+        for (shift, expected) in [(0.0, 0.5_f64.sqrt()), (0.5, 0.75_f64.sqrt())] {
+            let sine = (0..RATE_HZ).map(|n| ((f64::from(n) * turn).sin() + shift) as f32);
+            let (level, pitch) = level_and_pitch(&sine.collect::<Vec<_>>());
+            assert!((level - expected).abs() < 1e-3, "{level}");
+            assert!((pitch - 440.0).abs() < 0.1, "{pitch}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::{
     BLOCK_FRAMES, RATE_HZ, clock,
-    players::{ADSR, CUTOFF_HZ, Player, Q, Voice, check, freq_hz},
+    players::{ADSR, CUTOFF_HZ, Player, Q, RESONANCE, Voice, check, freq_hz},
 };
 
 /// The program.
@@ -224,7 +224,8 @@ fn definition(voice: Voice, envelope: Envelope) -> Definition {
         }
         Voice::Saw => {
             let saw = def.add("Saw", AUDIO, 0, &[freq]);
-            let gain = Constant(2.0);
+            // It oscillates at 4.
+            let gain = Constant(4.0 * RESONANCE);
             def.add("MoogFF", AUDIO, 0, &[saw, cutoff, gain, zero])
         }
     };
