@@ -38,13 +38,16 @@ impl Bench {
 
     /// Any kind of module, one that is not in the palette too.
     pub fn with(kind: Kind, values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
-        let context = Context { rate_hz };
+        let context = Context {
+            rate_hz,
+            wide: crate::lanes::wide(Level::new()),
+        };
         let mut all: Vec<f32> = kind.describe.params.iter().map(|p| p.default).collect();
         for (name, value) in values {
             all[usize::from(kind.describe.param_index(name).unwrap())] = *value;
         }
         let mut cells = vec![0; kind.cells(context, channels)];
-        kind.begin(channels, &all, &mut cells);
+        kind.begin(context, channels, &all, &mut cells);
         Self {
             kind,
             channels,
@@ -104,7 +107,7 @@ impl Bench {
         for (at, (name, _)) in inputs.iter().enumerate() {
             plugs[place(name)] = Plug::Direct(at as u16);
         }
-        let (n, groups) = lanes_for(self.channels);
+        let (n, groups) = lanes_for(self.channels, self.context.wide);
         let out_lanes = if self.kind.shape == Shape::Split {
             1
         } else {

@@ -16,7 +16,7 @@ use common::{
 use fearless_simd::Level;
 
 use crate::{
-    gather,
+    gather, lanes,
     master::{MASTER_WORDS, Master},
     module::{Buffer, Context, FRESH, GATE, OPENED, Plug, Shape, Turn, lanes_for},
     params,
@@ -135,6 +135,7 @@ impl Engine {
         config.check()?;
         let context = Context {
             rate_hz: config.rate_hz as f32,
+            wide: lanes::wide(level),
         };
         let steps = patch.steps()?;
         let first_cell = 2 * (MASTER_WORDS + patch.modules.len().div_ceil(64));
@@ -178,11 +179,12 @@ impl Engine {
     }
 
     fn begin(&mut self) {
-        *Master::of(&mut self.arena) = Master::new(fingerprint(&self.patch, self.config));
+        *Master::of(&mut self.arena) =
+            Master::new(fingerprint(&self.patch, self.config, self.context));
         for (node, spec) in self.plan.nodes.iter().zip(&self.patch.modules) {
             let values = node.values(spec);
             let cells = cells_of(&mut self.arena, node);
-            node.kind.begin(node.channels, &values, cells);
+            node.kind.begin(self.context, node.channels, &values, cells);
         }
     }
 
@@ -220,7 +222,7 @@ impl Engine {
         let node = &self.plan.nodes[usize::from(module)];
         let outs = &mut self.outs[..self.plan.outs_of(module, self.heard.len())];
         if bypassed(&self.arena, module) {
-            pass_through(node, &self.buffers, &self.gathered, outs);
+            pass_through(node, self.context, &self.buffers, &self.gathered, outs);
         } else {
             trace(module);
             let mut turn = Turn {
@@ -427,13 +429,19 @@ fn bypassed(arena: &[u64], module: u16) -> bool {
 
 /// What a bypassed module does: its first input, or silence, on all its outputs; what splits still
 /// splits.
-fn pass_through(node: &Node, buffers: &[Buffer], gathered: &[Buffer], outs: &mut [Buffer]) {
+fn pass_through(
+    node: &Node,
+    context: Context,
+    buffers: &[Buffer],
+    gathered: &[Buffer],
+    outs: &mut [Buffer],
+) {
     let input = match node.plugs.first() {
         Some(Plug::Direct(at)) => buffers.get(usize::from(*at)),
         Some(Plug::Gathered(at)) => gathered.get(usize::from(*at)),
         Some(Plug::Nothing) | None => None,
     };
-    let (lanes, _) = lanes_for(node.channels);
+    let (lanes, _) = lanes_for(node.channels, context.wide);
     for (number, out) in outs.iter_mut().enumerate() {
         let frames = out.samples.len();
         match input {
@@ -468,12 +476,13 @@ fn pass_through(node: &Node, buffers: &[Buffer], gathered: &[Buffer], outs: &mut
 }
 
 /// A number that differs where an arena means something else: ids and types of the modules in their
-/// order, their channels, and the configuration.
+/// order, their channels, the configuration, and whether channels lie side by side.
 ///
 /// # Source
 /// The FNV-1a hash: Fowler, Noll, Vo, Eastlake, RFC 9923.
-fn fingerprint(patch: &Patch, config: Config) -> u64 {
-    let numbers = [config.rate_hz, config.block_frames, config.channels];
+fn fingerprint(patch: &Patch, config: Config, context: Context) -> u64 {
+    let wide = u32::from(context.wide);
+    let numbers = [config.rate_hz, config.block_frames, config.channels, wide];
     let numbers = numbers.into_iter().flat_map(u32::to_le_bytes);
     let names = patch.modules.iter().flat_map(|module| {
         module

@@ -3,10 +3,10 @@
 //! One channel goes to all; a channel that a cable does not have is silent; where a module takes only
 //! one, all are summed. The order of the sums is the order of work, which follows from the patch.
 
-use fearless_simd::{Level, Simd, f32x8, f32x16};
+use fearless_simd::{Level, Simd, f32x8};
 
 use crate::{
-    lanes::{Lanes, with_instructions},
+    lanes::{Lanes, with_lanes},
     module::{Buffer, lanes_for},
     plan::{Push, SUM_LANES},
 };
@@ -16,15 +16,29 @@ use crate::{
 /// # Real-time
 /// Yes; in proportion to the samples that come in.
 pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, frames: usize) {
-    with_instructions!(level, simd => add(simd, push, from, into, frames));
+    with_lanes!(
+        level,
+        simd => add(push, from, into, frames, true, #[inline(always)] |to, from| {
+            add_all(simd, to, from);
+        }),
+        else add(push, from, into, frames, false, |to, from| add_each(to, from))
+    );
 }
 
+/// Adds a block; `all` adds samples to as many others.
 #[inline(always)]
-fn add<S: Simd>(simd: S, push: &Push, from: &Buffer, into: &mut Buffer, frames: usize) {
-    let (m, from_groups) = lanes_for(push.from_channels);
+fn add(
+    push: &Push,
+    from: &Buffer,
+    into: &mut Buffer,
+    frames: usize,
+    wide: bool,
+    all: impl Fn(&mut [f32], &[f32]),
+) {
+    let (m, from_groups) = lanes_for(push.from_channels, wide);
     let (n, groups) = match push.summed {
         true => (SUM_LANES, 1),
-        false => lanes_for(push.channels),
+        false => lanes_for(push.channels, wide),
     };
     let to = &mut into.samples[..n * groups * frames];
     if push.first {
@@ -45,8 +59,8 @@ fn add<S: Simd>(simd: S, push: &Push, from: &Buffer, into: &mut Buffer, frames: 
             // Lanes beyond the channels hold whatever was worked out there.
             let there = (push.from_channels - group * m).min(m);
             match (m, there) {
-                (16, 16) => add_all::<f32x16<S>>(simd, to, block),
-                _ => side_by_side(to, block, m, there),
+                (SUM_LANES, SUM_LANES) => all(to, block),
+                _ => side_by_side(to, group * m % SUM_LANES, block, m, there),
             }
         }
     } else if push.from_channels == 1 {
@@ -57,9 +71,9 @@ fn add<S: Simd>(simd: S, push: &Push, from: &Buffer, into: &mut Buffer, frames: 
                 }
             }
         }
-    } else if n == m && n > 1 && push.from_channels >= push.channels {
+    } else if n == m && push.from_channels >= push.channels {
         // Lanes beyond the channels hold whatever was worked out there: there nobody listens.
-        add_all::<f32x8<S>>(simd, to, &from.samples);
+        all(to, &from.samples);
     } else {
         for channel in 0..push.from_channels.min(push.channels) {
             let to = &mut to[channel / n * n * frames..];
@@ -72,19 +86,26 @@ fn add<S: Simd>(simd: S, push: &Push, from: &Buffer, into: &mut Buffer, frames: 
     }
 }
 
-/// Adds all samples.
+/// Adds samples to as many others, whose number is a multiple of eight.
 #[inline(always)]
-fn add_all<L: Lanes>(token: L::Token, to: &mut [f32], from: &[f32]) {
-    for (to, from) in to.chunks_exact_mut(L::N).zip(from.chunks_exact(L::N)) {
-        (L::load(token, to) + L::load(token, from)).store(to);
+fn add_all<S: Simd>(simd: S, to: &mut [f32], from: &[f32]) {
+    for (to, from) in to.chunks_exact_mut(8).zip(from.chunks_exact(8)) {
+        (f32x8::load(simd, to) + f32x8::load(simd, from)).store(to);
     }
 }
 
-/// Adds the first `there` of `m` samples of each frame to those of a frame of [`SUM_LANES`].
+fn add_each(to: &mut [f32], from: &[f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from;
+    }
+}
+
+/// Adds the first `there` of `m` samples of each frame to those of a frame of [`SUM_LANES`], from
+/// `lane` on.
 #[inline(always)]
-fn side_by_side(to: &mut [f32], from: &[f32], m: usize, there: usize) {
+fn side_by_side(to: &mut [f32], lane: usize, from: &[f32], m: usize, there: usize) {
     for (to, from) in to.chunks_exact_mut(SUM_LANES).zip(from.chunks_exact(m)) {
-        for (to, from) in to.iter_mut().zip(&from[..there]) {
+        for (to, from) in to[lane..].iter_mut().zip(&from[..there]) {
             *to += from;
         }
     }

@@ -9,31 +9,36 @@
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 
 use fearless_simd::{
-    Select as _, Simd, SimdBase as _, SimdFloat as _, SimdInt as _, SimdMask as _, f32x8, f32x16,
-    i32x8, i32x16, mask32x8, mask32x16, u32x8, u32x16,
+    Level, Select as _, Simd, SimdBase as _, SimdFloat as _, SimdInt as _, SimdMask as _, f32x8,
+    f32x16, i32x8, i32x16, mask32x8, mask32x16, u32x8, u32x16,
 };
 
 /// The most channels that are computed side by side.
 pub const LANES_MAX: usize = 16;
 
-/// Does something with the best instructions that there are, given proof of them.
-macro_rules! with_instructions {
-    ($level:expr, $simd:ident => $does:expr) => {{
+/// Does something with channels side by side, given proof of the instructions for it; else, where the
+/// processor has none that make it worth while, one after the other.
+macro_rules! with_lanes {
+    ($level:expr, $simd:ident => $wide:expr, else $narrow:expr) => {{
         #[cfg(target_arch = "x86_64")]
         match $level.as_avx2() {
             Some($simd) => fearless_simd::Simd::vectorize(
                 $simd,
                 #[inline(always)]
-                || $does,
+                || $wide,
             ),
-            // What every such processor has; for the few that have no AVX2, one version is enough.
-            None => fearless_simd::dispatch!(fearless_simd::Level::baseline(), $simd => $does),
+            None => $narrow,
         }
         #[cfg(not(target_arch = "x86_64"))]
-        fearless_simd::dispatch!($level, $simd => $does)
+        fearless_simd::dispatch!($level, $simd => $wide)
     }};
 }
-pub(crate) use with_instructions;
+pub(crate) use with_lanes;
+
+/// Whether channels are computed side by side.
+pub fn wide(level: Level) -> bool {
+    with_lanes!(level, _simd => true, else false)
+}
 
 /// A closure as it is; on one that is marked `#[inline(always)]`. What computes with [`Lanes`] must be
 /// compiled into the function that has chosen the instructions: a call out of it is many times slower.

@@ -11,7 +11,7 @@ use fearless_simd::{Level, Simd, f32x8, f32x16};
 
 use crate::{
     catalog::ModuleType,
-    lanes::{Bits, Lanes, with_instructions},
+    lanes::{Bits, Lanes, with_lanes},
     params::{self, PARAMS_MAX, Signal},
     smooth::Smooth,
 };
@@ -21,6 +21,8 @@ use crate::{
 pub struct Context {
     /// Frames a second.
     pub rate_hz: f32,
+    /// Channels are computed side by side; else one after the other.
+    pub wide: bool,
 }
 
 /// What a type does with channels.
@@ -127,8 +129,9 @@ const HEAD: usize = 8;
 const GLIDE: usize = size_of::<Smooth>() / 4;
 
 /// Channels side by side, and how many times, for so many channels.
-pub const fn lanes_for(channels: usize) -> (usize, usize) {
+pub const fn lanes_for(channels: usize, wide: bool) -> (usize, usize) {
     match channels {
+        _ if !wide => (1, channels),
         0 | 1 => (1, 1),
         2..=8 => (8, 1),
         _ => (16, channels.div_ceil(16)),
@@ -153,15 +156,9 @@ impl Kind {
 
     /// Cells that a module with so many channels has; an even number.
     pub fn cells(&self, context: Context, channels: usize) -> usize {
-        let (n, groups) = lanes_for(channels);
+        let (n, groups) = lanes_for(channels, context.wide);
         let cells = self.state_at() + n * groups * (self.cells + (self.memory)(context));
         cells.next_multiple_of(2)
-    }
-
-    /// How many of them are the channels' state.
-    #[cfg(test)]
-    pub fn own_cells(&self, context: Context, channels: usize) -> usize {
-        self.cells(context, channels) - self.state_at()
     }
 
     /// First cell of the channels' state.
@@ -170,13 +167,13 @@ impl Kind {
     }
 
     /// Begins: every parameter at its value, gates closed.
-    pub fn begin(&self, channels: usize, values: &[f32], cells: &mut [u32]) {
+    pub fn begin(&self, context: Context, channels: usize, values: &[f32], cells: &mut [u32]) {
         cells.fill(0);
         cells[FRESH] = 1;
         for (glide, value) in self.glides(cells).iter_mut().zip(values) {
             *glide = Smooth::at(*value);
         }
-        let (n, groups) = lanes_for(channels);
+        let (n, groups) = lanes_for(channels, context.wide);
         let state = &mut cells[self.state_at()..];
         let mut own = [0; 64];
         for channel in 0..n * groups {
@@ -215,14 +212,16 @@ impl Kind {
     pub fn adopt(&self, context: Context, own: (&mut [u32], usize), other: (&[u32], usize)) {
         let (cells, channels) = own;
         let (old, old_channels) = other;
-        if cells.len() == old.len() && lanes_for(channels) == lanes_for(old_channels) {
+        if cells.len() == old.len()
+            && lanes_for(channels, context.wide) == lanes_for(old_channels, context.wide)
+        {
             cells.copy_from_slice(old);
             return;
         }
         let head = self.state_at();
         cells[..head].copy_from_slice(&old[..head]);
-        let (n, groups) = lanes_for(channels);
-        let (m, old_groups) = lanes_for(old_channels);
+        let (n, groups) = lanes_for(channels, context.wide);
+        let (m, old_groups) = lanes_for(old_channels, context.wide);
         let memory = (self.memory)(context);
         for channel in 0..channels.min(old_channels) {
             let cell = |cell: usize, n: usize| (channel / n * self.cells + cell) * n + channel % n;
@@ -241,7 +240,7 @@ impl Kind {
 
 /// Chooses the instructions, then how many channels go side by side.
 fn render<M: Module>(level: Level, turn: &mut Turn<'_>) {
-    with_instructions!(level, simd => groups::<M, _>(simd, turn));
+    with_lanes!(level, simd => groups::<M, _>(simd, turn), else each_group::<M, f32>((), turn));
 }
 
 #[inline(always)]
@@ -267,7 +266,7 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     };
     let plugs = &turn.plugs[M::TYPE.inputs.len()..];
     let modulated = params::modulated(plugs);
-    let (n, group_count) = lanes_for(turn.channels);
+    let (n, group_count) = lanes_for(turn.channels, turn.context.wide);
     let memory_each = M::memory(turn.context);
     let (cells, memory) = state.split_at_mut(n * group_count * M::CELLS);
     let memory: &mut [f32] = bytemuck::cast_slice_mut(memory);
@@ -395,15 +394,6 @@ impl<'a, L: Lanes> Io<'a, L> {
         &self.buffer(input).samples[group * len..][..len]
     }
 
-    /// The frames of an input.
-    #[inline(always)]
-    pub fn frames_of(&self, input: usize) -> impl ExactSizeIterator<Item = L> + use<'a, L> {
-        let token = self.token;
-        self.input(input)
-            .chunks_exact(L::N)
-            .map(move |frame| L::load(token, frame))
-    }
-
     /// One frame of an input.
     #[inline(always)]
     pub fn at(&self, input: usize, frame: usize) -> L {
@@ -451,6 +441,12 @@ impl<'a, L: Lanes> Io<'a, L> {
     #[inline(always)]
     pub(crate) fn modulation(&self, plug: usize) -> (&'a [f32], bool) {
         (self.input(plug), self.buffer(plug).still)
+    }
+
+    /// One frame of the first channel of a parameter's modulation.
+    #[inline(always)]
+    pub(crate) fn first_channel_of(&self, plug: usize, frame: usize) -> f32 {
+        self.buffer(plug).samples[frame * L::N]
     }
 
     /// Where the parameters' inputs begin.

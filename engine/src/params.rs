@@ -167,7 +167,12 @@ pub fn signals<L: Lanes>(
             .zip(modulation.chunks_exact(L::N));
         for (frame, (to, by)) in both.take(frames_needed).enumerate() {
             let (base, amount) = (io.splat(base(frame)), io.splat(amount(frame)));
-            let by = L::load(io.token, by) * amount;
+            let by = match param.scale {
+                // A choice is one for all channels: that of the first.
+                Scale::Stepped => io.splat(io.first_channel_of(first_plug + number, frame)),
+                Scale::Linear | Scale::Log => L::load(io.token, by),
+            };
+            let by = by * amount;
             let value = match param.scale {
                 Scale::Linear => base + by,
                 Scale::Log => base * math::exp2(io, by),

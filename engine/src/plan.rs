@@ -122,8 +122,8 @@ impl Pool {
 }
 
 /// Samples of a frame for so many channels.
-const fn lanes(channels: usize) -> usize {
-    let (n, groups) = lanes_for(channels);
+const fn lanes(channels: usize, wide: bool) -> usize {
+    let (n, groups) = lanes_for(channels, wide);
     n * groups
 }
 
@@ -198,7 +198,7 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
             }
         }
         let outputs = plan.nodes[module].kind.describe.outputs.len();
-        let each = out_lanes(&plan.nodes[module]);
+        let each = out_lanes(&plan.nodes[module], context.wide);
         plan.nodes[module].outs = (0..outputs).map(|_| pool.take(each)).collect();
         for output in 0..outputs {
             let source = (step.module, output as u16);
@@ -214,7 +214,11 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
                 let first = !into.contains_key(listener);
                 let node = &plan.nodes[usize::from(listener.0)];
                 let (channels, summed) = (node.channels, node.kind.shape == Shape::Summed);
-                let needed = if summed { SUM_LANES } else { lanes(channels) };
+                let needed = if summed {
+                    SUM_LANES
+                } else {
+                    lanes(channels, context.wide)
+                };
                 let into = *into
                     .entry(*listener)
                     .or_insert_with(|| gathers.take(needed));
@@ -258,8 +262,8 @@ const fn out_channels(node: &Node) -> usize {
     }
 }
 
-const fn out_lanes(node: &Node) -> usize {
-    lanes(out_channels(node))
+const fn out_lanes(node: &Node, wide: bool) -> usize {
+    lanes(out_channels(node), wide)
 }
 
 /// What is plugged into each input of a module: modules and their outputs, in the order of the patch.

@@ -374,7 +374,10 @@ mod tests {
 
     #[test]
     fn its_state_is_within_what_a_checkpoint_bears() {
-        let context = Context { rate_hz: 192_000.0 };
+        let context = Context {
+            rate_hz: 192_000.0,
+            wide: true,
+        };
         assert!((Reverb::memory(context) + Reverb::CELLS) * 4 < 400 * 1024);
     }
 }
