@@ -21,7 +21,7 @@ pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, frames:
         simd => add(push, from, into, frames, true, #[inline(always)] |to, from| {
             add_all(simd, to, from);
         }),
-        else add(push, from, into, frames, false, |to, from| add_each(to, from))
+        else add(push, from, into, frames, false, add_each)
     );
 }
 

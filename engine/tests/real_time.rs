@@ -9,7 +9,7 @@ static ALLOCATOR: AllocDisabler = AllocDisabler;
 
 #[test]
 fn nothing_on_the_render_thread_allocates() {
-    let patch = Patch::from_json(include_str!("../../patches/chord.json")).unwrap();
+    let patch = Patch::from_json(include_str!("../../patches/palette.json")).unwrap();
     let config = Config {
         rate_hz: 48_000,
         block_frames: 128,
