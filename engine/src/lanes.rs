@@ -99,12 +99,7 @@ pub trait Lanes:
     fn of_signed(bits: Self::Bits) -> Self;
 
     /// The number of one channel.
-    #[inline(always)]
-    fn lane(self, channel: usize) -> f32 {
-        let mut all = [0.0; LANES_MAX];
-        self.store(&mut all[..Self::N]);
-        all[channel]
-    }
+    fn lane(self, channel: usize) -> f32;
 }
 
 /// A whole number of 32 bits a channel; sums and products wrap.
@@ -213,6 +208,10 @@ impl Lanes for f32 {
     #[inline(always)]
     fn of_signed(bits: Whole) -> Self {
         bits.0 as i32 as f32
+    }
+    #[inline(always)]
+    fn lane(self, _channel: usize) -> f32 {
+        self
     }
 }
 
@@ -358,6 +357,12 @@ macro_rules! vectors {
             fn of_signed(bits: $whole<S>) -> Self {
                 let signed: $signed<S> = fearless_simd::Bytes::bitcast(bits);
                 signed.to_float()
+            }
+            #[inline(always)]
+            fn lane(self, channel: usize) -> f32 {
+                let mut all = [0.0; $n];
+                self.store_slice(&mut all);
+                all[channel]
             }
         }
 

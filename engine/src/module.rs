@@ -166,9 +166,9 @@ impl Kind {
         HEAD + 2 * self.params * GLIDE
     }
 
-    /// Begins: every parameter at its value, gates closed.
+    /// Begins: every parameter at its value, gates closed. The cells are 0, and most of them stay so: a
+    /// large state need not be touched before it is restored.
     pub fn begin(&self, context: Context, channels: usize, values: &[f32], cells: &mut [u32]) {
-        cells.fill(0);
         cells[FRESH] = 1;
         for (glide, value) in self.glides(cells).iter_mut().zip(values) {
             *glide = Smooth::at(*value);
