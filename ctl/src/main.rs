@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
+    // What is rendered here is to equal what a worker renders, to the bit.
+    platform::realtime::flush_denormals();
     understudy_ctl::run()
 }

@@ -466,6 +466,7 @@ impl Remains {
     /// # Errors
     /// When the log cannot be rendered.
     pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<Shape> {
+        platform::realtime::flush_denormals();
         let mut replay = Replay::new(&std::fs::read(&self.command_log)?)?;
         let shape = replay.shape();
         let mut block = vec![0.0; shape.block_samples()];

@@ -304,6 +304,7 @@ fn resume(logs: &[&Path]) -> Result<Option<(Patch, Vec<u8>)>> {
             continue;
         }
         log::tell_torn(bytes.len() as u64 - records.offset());
+        platform::realtime::flush_denormals();
         let mut replay = Replay::new(&bytes)
             .context("the last run cannot be resumed; start without --resume")?;
         let mut block = vec![0.0; replay.shape().block_samples()];
