@@ -181,10 +181,10 @@ impl Engine {
     fn begin(&mut self) {
         *Master::of(&mut self.arena) =
             Master::new(fingerprint(&self.patch, self.config, self.context));
-        for (node, spec) in self.plan.nodes.iter().zip(&self.patch.modules) {
-            let values = node.values(spec);
+        for node in &self.plan.nodes {
             let cells = cells_of(&mut self.arena, node);
-            node.kind.begin(self.context, node.channels, &values, cells);
+            node.kind
+                .begin(self.context, node.channels, &node.values, cells);
         }
     }
 

@@ -57,11 +57,6 @@ impl<L: Lanes> Signal<'_, L> {
     }
 }
 
-/// The name of a parameter's amount.
-pub fn amount_name(name: &str) -> String {
-    format!("{name}_amount")
-}
-
 /// The description of a parameter's amount.
 pub fn amount_of(param: &Param) -> Param {
     let (unit, span, default) = match param.scale {
@@ -73,7 +68,7 @@ pub fn amount_of(param: &Param) -> Param {
         Scale::Stepped => ("", param.max - param.min, 1.0),
     };
     Param {
-        name: Box::leak(amount_name(param.name).into_boxed_str()),
+        name: Box::leak(format!("{}_amount", param.name).into_boxed_str()),
         unit,
         min: -span,
         max: span,

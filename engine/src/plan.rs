@@ -13,7 +13,7 @@ use crate::{
     module::{Context, Kind, Plug, Shape, lanes_for},
     modules,
     patch::{ModuleSpec, Patch},
-    schedule::Step,
+    schedule::{Link, Step},
 };
 
 /// Channels of a cable, at the most.
@@ -85,13 +85,7 @@ impl Plan {
     }
 }
 
-impl Node {
-    /// The values of its parameters in a patch.
-    pub fn values(&self, spec: &ModuleSpec) -> Vec<f32> {
-        values(&self.kind, spec)
-    }
-}
-
+/// The values of a module's parameters in a patch.
 fn values(kind: &Kind, spec: &ModuleSpec) -> Vec<f32> {
     let params = kind.describe.params.iter();
     params
@@ -177,7 +171,7 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
         cells,
         nodes,
     };
-    let gathered = gathered(&plan, &steps, &channels);
+    let gathered = gathered(&plan, &steps);
     let (mut pool, mut gathers) = (Pool::default(), Pool::default());
     let mut into = BTreeMap::new();
     // Listeners of each block who have not had it yet.
@@ -198,7 +192,8 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
             }
         }
         let outputs = plan.nodes[module].kind.describe.outputs.len();
-        let each = out_lanes(&plan.nodes[module], context.wide);
+        let from_channels = out_channels(&kinds[module], channels[module]);
+        let each = lanes(from_channels, context.wide);
         plan.nodes[module].outs = (0..outputs).map(|_| pool.take(each)).collect();
         for output in 0..outputs {
             let source = (step.module, output as u16);
@@ -222,7 +217,6 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
                 let into = *into
                     .entry(*listener)
                     .or_insert_with(|| gathers.take(needed));
-                let from_channels = out_channels(&plan.nodes[module]);
                 plan.nodes[module].pushes.push(Push {
                     from: buffer,
                     from_channels,
@@ -254,16 +248,12 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
     plan
 }
 
-/// The channels of a module's outputs.
-const fn out_channels(node: &Node) -> usize {
-    match node.kind.shape {
+/// The channels of the outputs of a module that has so many.
+const fn out_channels(kind: &Kind, channels: usize) -> usize {
+    match kind.shape {
         Shape::Split => 1,
-        _ => node.channels,
+        _ => channels,
     }
-}
-
-const fn out_lanes(node: &Node, wide: bool) -> usize {
-    lanes(out_channels(node), wide)
 }
 
 /// What is plugged into each input of a module: modules and their outputs, in the order of the patch.
@@ -277,17 +267,16 @@ fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<(u16, u16)>> {
 }
 
 /// The inputs that cannot take the one block that is plugged into them as it is.
-fn gathered(plan: &Plan, steps: &[Step], channels: &[usize]) -> BTreeSet<(u16, u16)> {
+fn gathered(plan: &Plan, steps: &[Step]) -> BTreeSet<(u16, u16)> {
     let mut gathered = BTreeSet::new();
     for step in steps {
         let node = &plan.nodes[usize::from(step.module)];
         for (input, from) in inputs_of(step) {
-            let comes = |module: u16| match plan.nodes[usize::from(module)].kind.shape {
-                Shape::Split => 1,
-                _ => channels[usize::from(module)],
-            };
             let fits = match from.as_slice() {
-                [(module, _)] => comes(*module) == node.channels,
+                [(module, _)] => {
+                    let from = &plan.nodes[usize::from(*module)];
+                    out_channels(&from.kind, from.channels) == node.channels
+                }
                 _ => false,
             };
             if !fits {
@@ -304,9 +293,9 @@ fn channels(patch: &Patch, steps: &[Step], kinds: &[Kind]) -> Vec<usize> {
     for step in steps {
         let module = usize::from(step.module);
         let kind = &kinds[module];
-        let comes = |link: &crate::schedule::Link| match kinds[usize::from(link.module)].shape {
-            Shape::Split => 1,
-            _ => channels[usize::from(link.module)],
+        let comes = |link: &Link| {
+            let from = usize::from(link.module);
+            out_channels(&kinds[from], channels[from])
         };
         let widest = step.links.iter().map(comes).max().unwrap_or(1);
         let plugged = step.links.iter().map(|link| usize::from(link.input) + 1);

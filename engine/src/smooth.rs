@@ -8,6 +8,15 @@ use bytemuck::{Pod, Zeroable};
 /// How long a parameter glides, in milliseconds: below 5 a jump still clicks, above 10 it lags.
 pub const GLIDE_MS: f32 = 7.0;
 
+/// Frames of a glide.
+pub fn glide_frames(rate_hz: f32) -> u32 {
+    frames(GLIDE_MS, rate_hz)
+}
+
+fn frames(ms: f32, rate_hz: f32) -> u32 {
+    ((rate_hz * ms / 1000.0) as u32).max(1)
+}
+
 /// A value on its way to a target, in a straight line.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
@@ -40,7 +49,7 @@ impl Smooth {
             return;
         }
         self.target = target;
-        self.frames_left = ((rate_hz * ms / 1000.0) as u32).max(1);
+        self.frames_left = frames(ms, rate_hz);
         self.step = (target - self.value) / self.frames_left as f32;
     }
 

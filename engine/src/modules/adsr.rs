@@ -4,11 +4,13 @@
 //! middle of one does not click. The height of the gate is the velocity: the height of the attack. All
 //! channels are worked out side by side from one change of a segment to the next.
 
-use super::{choice, linear, log};
+use super::{
+    choice, linear, log,
+    segments::{self, GATE, Voice},
+};
 use crate::{
     catalog::ModuleType,
     lanes::{LANES_MAX, Lanes, Mask, inlined},
-    math,
     module::{Io, Module, Outs, State},
 };
 
@@ -21,46 +23,15 @@ const DECAY: u32 = 2;
 const SUSTAIN: u32 = 3;
 const RELEASE: u32 = 4;
 
-// Cells: the segment, its frames and how many of them are left, the level where it began and now, the
-// velocity, how far the gate was open in the frame before.
-const STAGE: usize = 0;
-const FRAMES: usize = 1;
-const LEFT: usize = 2;
-const FROM: usize = 3;
-const LEVEL: usize = 4;
-const VELOCITY: usize = 5;
-const GATE: usize = 6;
-
 const TIMES: [usize; 3] = [0, 1, 3];
 const SUSTAIN_LEVEL: usize = 2;
 const CURVE: usize = 4;
 
-/// One channel's envelope, while it is worked out.
-#[derive(Clone, Copy, Default)]
-struct Voice {
-    stage: u32,
-    frames: u32,
-    left: u32,
-    from: f32,
-    level: f32,
-    velocity: f32,
-}
-
-impl Voice {
-    fn enter(&mut self, stage: u32, ms: f32, rate_hz: f32) {
-        self.stage = stage;
-        let frames = f64::from(ms) * f64::from(rate_hz) / 1000.0;
-        self.frames = ((frames + 0.5) as u32).max(1);
-        self.left = self.frames;
-        self.from = self.level;
-    }
-
-    /// Frames until the segment ends.
-    fn until(&self) -> usize {
-        match self.stage {
-            ATTACK | DECAY | RELEASE => self.left.max(1) as usize,
-            _ => usize::MAX,
-        }
+/// Frames until the segment ends.
+fn until(voice: &Voice) -> usize {
+    match voice.stage {
+        ATTACK | DECAY | RELEASE => voice.left.max(1) as usize,
+        _ => usize::MAX,
     }
 }
 
@@ -98,22 +69,12 @@ impl Module for Adsr {
         ],
         takes_gate: true,
     };
-    const CELLS: usize = 7;
+    const CELLS: usize = segments::CELLS;
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let mut voices = [Voice::default(); LANES_MAX];
+        let mut voices = segments::load(state);
         let voices = &mut voices[..L::N];
-        for (channel, voice) in voices.iter_mut().enumerate() {
-            *voice = Voice {
-                stage: *state.cell(STAGE, channel),
-                frames: (*state.cell(FRAMES, channel)).max(1),
-                left: *state.cell(LEFT, channel),
-                from: state.number(FROM, channel),
-                level: state.number(LEVEL, channel),
-                velocity: state.number(VELOCITY, channel),
-            };
-        }
         let times = TIMES.map(|param| io.param(param));
         let exponential = io.param(CURVE).first().lane(0) >= 0.5;
         let sustain = io.param(SUSTAIN_LEVEL);
@@ -138,7 +99,7 @@ impl Module for Adsr {
                 for (channel, voice) in voices.iter_mut().enumerate() {
                     let time = |number: usize| times[number].at(frame).lane(channel);
                     if opens & 1 << channel != 0 {
-                        voice.velocity = gate.lane(channel).min(1.0);
+                        voice.height = gate.lane(channel).min(1.0);
                         voice.enter(ATTACK, time(0), io.context.rate_hz);
                     } else if closes & 1 << channel != 0
                         && voice.stage != IDLE
@@ -150,8 +111,8 @@ impl Module for Adsr {
             }
             before = gate;
             // Until a segment ends, or a gate moves.
-            let until = voices.iter().map(Voice::until).min();
-            let mut end = frame + until.unwrap_or(1).min(io.frames - frame);
+            let least = voices.iter().map(until).min();
+            let mut end = frame + least.unwrap_or(1).min(io.frames - frame);
             if still_gate.is_none() {
                 let moves = inlined(
                     #[inline(always)]
@@ -172,9 +133,9 @@ impl Module for Adsr {
             };
             let span = Span {
                 // What the level goes to: a part that stands and a part of the sustained level.
-                target: lanes(&|v| if v.stage == ATTACK { v.velocity } else { 0.0 }),
+                target: lanes(&|v| if v.stage == ATTACK { v.height } else { 0.0 }),
                 sustained: lanes(&|v| match v.stage {
-                    DECAY | SUSTAIN => v.velocity,
+                    DECAY | SUSTAIN => v.height,
                     _ => 0.0,
                 }),
                 from: lanes(&|v| match v.stage {
@@ -194,7 +155,7 @@ impl Module for Adsr {
             level.store(&mut levels[..L::N]);
             for (channel, voice) in voices.iter_mut().enumerate() {
                 voice.level = levels[channel];
-                if voice.until() == usize::MAX {
+                if until(voice) == usize::MAX {
                     continue;
                 }
                 voice.left = voice.left.saturating_sub(passed);
@@ -211,14 +172,7 @@ impl Module for Adsr {
             }
             frame = end;
         }
-        for (channel, voice) in voices.iter().enumerate() {
-            *state.cell(STAGE, channel) = voice.stage;
-            *state.cell(FRAMES, channel) = voice.frames;
-            *state.cell(LEFT, channel) = voice.left;
-            state.set_number(FROM, channel, voice.from);
-            state.set_number(LEVEL, channel, voice.level);
-            state.set_number(VELOCITY, channel, voice.velocity);
-        }
+        segments::keep(state, voices);
         state.set(GATE, before);
     }
 }
@@ -253,8 +207,6 @@ impl<L: Lanes> Span<L> {
         }
         let mut left = self.left;
         let mut last = zero;
-        let least = io.splat(1.0 / 256.0);
-        let all = io.splat(256.0 / 255.0);
         self.write(
             io,
             outs,
@@ -265,9 +217,7 @@ impl<L: Lanes> Span<L> {
                 left = (left - one).max(zero);
                 let mut rest = left * self.each;
                 if self.exponential {
-                    // From 1 to 2^-8 by equal ratios, and that taken off, so that it ends exactly at 0.
-                    let curve = math::exp2(io, (rest - one) * io.splat(8.0)) - least;
-                    rest = L::select(zero.lt(rest), curve * all, rest);
+                    rest = segments::exponential(io, rest);
                 }
                 last = target + (self.from - target) * rest;
                 last

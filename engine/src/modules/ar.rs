@@ -5,11 +5,13 @@
 //! gate is open. Each segment begins at the level where the last one was left: no gate clicks. The
 //! height of the gate is the height of the envelope.
 
-use super::{choice, log};
+use super::{
+    choice, log,
+    segments::{self, GATE, Voice},
+};
 use crate::{
     catalog::ModuleType,
     lanes::{LANES_MAX, Lanes, Mask, inlined},
-    math,
     module::{Io, Module, Outs, State},
 };
 
@@ -26,16 +28,6 @@ const MODE: usize = 2;
 const LOOP: usize = 3;
 const CURVE: usize = 4;
 
-// Cells: the segment, its frames and how many of them are left, the level where it began and now, the
-// height, how far the gate was open in the frame before.
-const STAGE: usize = 0;
-const FRAMES: usize = 1;
-const LEFT: usize = 2;
-const FROM: usize = 3;
-const LEVEL: usize = 4;
-const HEIGHT: usize = 5;
-const GATE: usize = 6;
-
 /// Where each channel is, from one change of a segment to the next.
 #[derive(Clone, Copy)]
 struct Span<L> {
@@ -46,40 +38,14 @@ struct Span<L> {
     left: L,
 }
 
-/// One channel's envelope.
-#[derive(Clone, Copy, Default)]
-struct Voice {
-    stage: u32,
-    frames: u32,
-    left: u32,
-    from: f32,
-    level: f32,
-    height: f32,
+const fn moves(voice: &Voice) -> bool {
+    matches!(voice.stage, ATTACK | RELEASE)
 }
 
-impl Voice {
-    fn enter(&mut self, stage: u32, ms: f32, rate_hz: f32) {
-        self.stage = stage;
-        // What is no number would never end.
-        self.from = if self.level.is_finite() {
-            self.level
-        } else {
-            0.0
-        };
-        let frames = f64::from(ms) * f64::from(rate_hz) / 1000.0;
-        self.frames = ((frames + 0.5) as u32).max(1);
-        self.left = self.frames;
-    }
-
-    const fn moves(&self) -> bool {
-        matches!(self.stage, ATTACK | RELEASE)
-    }
-
-    const fn target(&self) -> f32 {
-        match self.stage {
-            ATTACK | HOLD => self.height,
-            _ => 0.0,
-        }
+const fn target(voice: &Voice) -> f32 {
+    match voice.stage {
+        ATTACK | HOLD => voice.height,
+        _ => 0.0,
     }
 }
 
@@ -88,8 +54,8 @@ fn span<L: Lanes>(io: &Io<'_, L>, voices: &[Voice]) -> Span<L> {
     let mut all = [[0.0; LANES_MAX]; 4];
     for (channel, voice) in voices.iter().enumerate() {
         all[0][channel] = voice.from;
-        all[1][channel] = voice.target();
-        all[2][channel] = match voice.moves() {
+        all[1][channel] = target(voice);
+        all[2][channel] = match moves(voice) {
             true => 1.0 / voice.frames as f32,
             false => 0.0,
         };
@@ -130,22 +96,12 @@ impl Module for Ar {
         ],
         takes_gate: true,
     };
-    const CELLS: usize = 7;
+    const CELLS: usize = segments::CELLS;
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let mut voices = [Voice::default(); LANES_MAX];
+        let mut voices = segments::load(state);
         let voices = &mut voices[..L::N];
-        for (channel, voice) in voices.iter_mut().enumerate() {
-            *voice = Voice {
-                stage: *state.cell(STAGE, channel),
-                frames: (*state.cell(FRAMES, channel)).max(1),
-                left: *state.cell(LEFT, channel),
-                from: state.number(FROM, channel),
-                level: state.number(LEVEL, channel),
-                height: state.number(HEIGHT, channel),
-            };
-        }
         let times = [io.param(0), io.param(1)];
         let one_shot = io.param(MODE).first().lane(0) >= 0.5;
         let again = io.param(LOOP).first().lane(0) >= 0.5;
@@ -153,7 +109,6 @@ impl Module for Ar {
         let rate = io.context.rate_hz;
         let event = io.splat(io.gate.level);
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
-        let (least, all) = (io.splat(1.0 / 256.0), io.splat(256.0 / 255.0));
         let mut before = state.get(GATE);
         if io.gate.opened {
             // As if it had been closed before.
@@ -202,9 +157,7 @@ impl Module for Ar {
             passed += 1;
             let mut rest = now.left * now.each;
             if exponential {
-                // From 1 to 2^-8 by equal ratios, and that taken off, so that it ends exactly at 0.
-                let curve = math::exp2(io, (rest - one) * io.splat(8.0)) - least;
-                rest = L::select(zero.lt(rest), curve * all, rest);
+                rest = segments::exponential(io, rest);
             }
             level = now.target + (now.from - now.target) * rest;
             let to = frame * L::N..(frame + 1) * L::N;
@@ -217,7 +170,7 @@ impl Module for Ar {
                 let open = is.bits();
                 for (channel, voice) in voices.iter_mut().enumerate() {
                     let open = open & 1 << channel != 0;
-                    if voice.left > 0 || !voice.moves() {
+                    if voice.left > 0 || !moves(voice) {
                         continue;
                     }
                     let time = |number: usize| times[number].at(frame).lane(channel);
@@ -232,14 +185,7 @@ impl Module for Ar {
             }
         }
         catch_up(voices, level, passed);
-        for (channel, voice) in voices.iter().enumerate() {
-            *state.cell(STAGE, channel) = voice.stage;
-            *state.cell(FRAMES, channel) = voice.frames;
-            *state.cell(LEFT, channel) = voice.left;
-            state.set_number(FROM, channel, voice.from);
-            state.set_number(LEVEL, channel, voice.level);
-            state.set_number(HEIGHT, channel, voice.height);
-        }
+        segments::keep(state, voices);
         state.set(GATE, before);
     }
 }

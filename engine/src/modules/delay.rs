@@ -9,99 +9,23 @@
 //! Julius O. Smith, Physical Audio Signal Processing, "Delay Lines" and "Feedback Comb Filters",
 //! <https://ccrma.stanford.edu/~jos/pasp/>.
 
-use super::{linear, log};
+use super::{
+    echo::{self, Band, calm},
+    linear,
+};
 use crate::{
     catalog::ModuleType,
     lanes::{Lanes, Mask},
-    math,
     module::{Context, Io, Module, Outs, State},
-    smooth::GLIDE_MS,
 };
 
 pub struct Delay;
 
 /// Samples of the line: 426 ms at 48 kHz; less at higher rates.
 const LINE: usize = 20_480;
-/// Below this an echo is nothing to hear (-200 dB), and soon a denormal, which is slow.
-const NOTHING: f32 = 1e-10;
 
-/// Where the next sample goes.
-const AT: usize = 0;
-/// The delay in samples, and the one that is being left.
-const LENGTH: usize = 1;
-const OLD_LENGTH: usize = 2;
-/// Frames until the old one is left, of [`glide_frames`].
-const LEFT: usize = 3;
 /// The filters of what goes back: what they remember.
-const FILTERS: usize = 4;
-
-/// The ends of the filters' ranges, where they are not there.
-pub const LOW_HZ: [f32; 3] = [10.0, 10.0, 5_000.0];
-/// See [`LOW_HZ`].
-pub const HIGH_HZ: [f32; 3] = [100.0, 20_000.0, 20_000.0];
-
-/// The two filters of what goes back, at a frame: how far their one pole goes, and how much of what it
-/// changes is changed. They fade in over the outermost part of their ranges.
-#[derive(Clone, Copy, Default)]
-pub struct Band {
-    low: [f32; 2],
-    high: [f32; 2],
-}
-
-impl Band {
-    /// Of all channels: how far the poles go, and how much of it counts, low and high.
-    #[inline(always)]
-    pub fn of<L: Lanes>(io: &Io<'_, L>, low: L, high: L) -> [L; 4] {
-        let (zero, one) = (io.splat(0.0), io.splat(1.0));
-        [
-            math::one_pole(io, low),
-            ((low - io.splat(LOW_HZ[0])) * io.splat(0.1))
-                .max(zero)
-                .min(one),
-            math::one_pole(io, high),
-            ((io.splat(HIGH_HZ[2]) - high) * io.splat(0.000_25))
-                .max(zero)
-                .min(one),
-        ]
-    }
-
-    /// Of one channel.
-    #[inline(always)]
-    pub fn lane<L: Lanes>(all: [L; 4], channel: usize) -> Self {
-        let [low, low_part, high, high_part] = all;
-        Self {
-            low: [low.lane(channel), low_part.lane(channel)],
-            high: [high.lane(channel), high_part.lane(channel)],
-        }
-    }
-
-    /// A sample without its bass and treble.
-    #[inline(always)]
-    pub fn next(&self, state: &mut [f32; 2], x: f32) -> f32 {
-        let mut pole = |number: usize, go: f32, x: f32| {
-            let step = (x - state[number]) * go;
-            let low = state[number] + step;
-            state[number] = low + step;
-            low
-        };
-        let x = x - pole(0, self.low[0], x) * self.low[1];
-        x + (pole(1, self.high[0], x) - x) * self.high[1]
-    }
-}
-
-/// What a filter may remember.
-#[inline(always)]
-pub fn calm(x: f32) -> f32 {
-    if x.is_finite() && x.abs() > NOTHING {
-        x
-    } else {
-        0.0
-    }
-}
-
-fn glide_frames(context: Context) -> u32 {
-    ((context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1)
-}
+const FILTERS: usize = echo::CELLS;
 
 fn samples(ms: f32, context: Context) -> u32 {
     ((ms * context.rate_hz / 1000.0) as u32).clamp(1, LINE as u32 - 1)
@@ -127,27 +51,12 @@ impl Module for Delay {
                 [0.0, 0.4, 0.95],
                 "how much of an echo is in the next one",
             ),
-            linear(
-                "mix",
-                "",
-                [0.0, 0.35, 1.0],
-                "from dry (0) to echoes only (1)",
-            ),
-            log(
-                "low",
-                "Hz",
-                LOW_HZ,
-                "what is below it fades from echo to echo",
-            ),
-            log(
-                "high",
-                "Hz",
-                HIGH_HZ,
-                "what is above it fades from echo to echo",
-            ),
+            echo::MIX,
+            echo::LOW,
+            echo::HIGH,
         ],
     };
-    const CELLS: usize = 6;
+    const CELLS: usize = FILTERS + 2;
 
     fn memory(_: Context) -> usize {
         LINE
@@ -157,7 +66,6 @@ impl Module for Delay {
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let (time, feedback, mix) = (io.param(0), io.param(1), io.param(2));
         let (low, high) = (io.param(3), io.param(4));
-        let whole_glide = glide_frames(io.context);
         let still_band = low.still().is_some() && high.still().is_some();
         let first_band = Band::of(io, low.first(), high.first());
         let zero = io.splat(0.0);
@@ -166,30 +74,13 @@ impl Module for Delay {
         let out = outs.samples(0);
         for channel in 0..io.channels {
             let of = |value: L| value.lane(channel);
-            let mut at = *state.cell(AT, channel) as usize % LINE;
-            let mut length = (*state.cell(LENGTH, channel) as usize).min(LINE - 1);
-            let mut old_length = (*state.cell(OLD_LENGTH, channel) as usize).min(LINE - 1);
-            let mut left = (*state.cell(LEFT, channel)).min(whole_glide);
+            let mut tap = echo::Tap::load(io, state, channel, LINE);
             let mut poles = [0, 1].map(|n| calm(state.number(FILTERS + n, channel)));
             let mut band = Band::lane(first_band, channel);
             let line = &mut state.memory[channel * LINE..][..LINE];
             for frame in 0..io.frames {
-                if left == 0 {
-                    // Where the parameter is on its way, or modulated, to where it is now.
-                    let wanted = samples(of(time.at(frame)), io.context) as usize;
-                    if length == 0 {
-                        (length, old_length) = (wanted, wanted);
-                    } else if wanted != length {
-                        (old_length, length, left) = (length, wanted, whole_glide);
-                    }
-                }
-                let heard = |length: usize| line[(at + LINE - length.max(1)) % LINE];
-                let mut echo = heard(length);
-                if left > 0 {
-                    left -= 1;
-                    let rest = left as f32 / whole_glide as f32;
-                    echo += (heard(old_length) - echo) * rest;
-                }
+                tap.aim(|| samples(of(time.at(frame)), io.context) as usize);
+                let echo = tap.heard(line);
                 let input = io.input(0)[frame * L::N + channel];
                 out[frame * L::N + channel] = input + (echo - input) * of(mix.at(frame));
                 let mut back = echo;
@@ -200,13 +91,10 @@ impl Module for Delay {
                     }
                     back = band.next(&mut poles, echo);
                 }
-                line[at] = calm(input + back * of(feedback.at(frame)));
-                at = (at + 1) % LINE;
+                line[tap.at] = calm(input + back * of(feedback.at(frame)));
+                tap.next();
             }
-            for (cell, value) in [(AT, at), (LENGTH, length), (OLD_LENGTH, old_length)] {
-                *state.cell(cell, channel) = value as u32;
-            }
-            *state.cell(LEFT, channel) = left;
+            tap.keep(state, channel);
             for (n, pole) in poles.into_iter().enumerate() {
                 state.set_number(FILTERS + n, channel, pole);
             }

@@ -15,7 +15,7 @@ use crate::{
     lanes::{Bits, Lanes, inlined},
     math,
     module::{Io, Module, Outs, State},
-    smooth::GLIDE_MS,
+    smooth::{GLIDE_MS, glide_frames},
 };
 
 pub struct Distortion;
@@ -165,7 +165,7 @@ impl Module for Distortion {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let whole_glide = ((io.context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1);
+        let whole_glide = glide_frames(io.context.rate_hz);
         let wished = io.param(1).first().lane(0) as u32;
         let mut left = (*state.cell(LEFT, 0)).min(whole_glide);
         let mut mode = *state.cell(MODE, 0);

@@ -90,12 +90,8 @@ impl<L: Lanes> Drum<L> {
     /// White noise.
     #[inline(always)]
     pub fn white(&mut self, io: &Io<'_, L>) -> L {
-        let bits = self.white;
-        let bits = bits ^ bits.up(13);
-        let bits = bits ^ bits.down(17);
-        let bits = bits ^ bits.up(5);
-        self.white = bits;
-        L::of_signed(bits) * io.splat(1.0 / 2_147_483_648.0)
+        self.white = noise::next(self.white);
+        noise::white(io, self.white)
     }
 
     /// Keeps it in its cells.

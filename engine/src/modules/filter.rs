@@ -15,7 +15,7 @@ use crate::{
     catalog::ModuleType,
     lanes::{Lanes, inlined},
     module::{Io, Module, Outs, State},
-    smooth::GLIDE_MS,
+    smooth::glide_frames,
 };
 
 pub struct Filter;
@@ -66,7 +66,7 @@ impl Module for Filter {
         let (cutoff, q, gain) = (io.param(0), io.param(1), io.param(3));
         let mode = io.param(2).first().lane(0) as u32;
         if *state.cell(MODE, 0) != mode {
-            let frames = ((io.context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1);
+            let frames = glide_frames(io.context.rate_hz);
             state.set_bits(MODE, io.splat_bits(mode));
             state.set_bits(LEFT, io.splat_bits(frames));
         }

@@ -15,7 +15,7 @@ use crate::{
     lanes::{Bits, Lanes, Mask},
     math,
     module::{Io, Module, Outs, State},
-    smooth::GLIDE_MS,
+    smooth::glide_frames,
 };
 
 pub struct Fm;
@@ -147,7 +147,7 @@ impl Module for Fm {
         let feedback = io.param(FEEDBACK_PARAM);
         let algorithm = (io.param(ALGORITHM_PARAM).first().lane(0) as u32).min(7);
         let table = TABLE[algorithm as usize];
-        let glide = ((io.context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1);
+        let glide = glide_frames(io.context.rate_hz);
         let mut left = (*state.cell(LEFT, 0)).min(glide);
         let mut routes: Routes<f32> = std::array::from_fn(|route| state.number(ROUTE + route, 0));
         let before = *state.cell(ALGORITHM, 0);

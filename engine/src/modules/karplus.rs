@@ -167,10 +167,8 @@ impl Module for Karplus {
                     height = L::select(plucked, gate.min(one), height);
                     burst = L::select(plucked, now.turn, burst);
                 }
-                bits = bits ^ bits.up(13);
-                bits = bits ^ bits.down(17);
-                bits = bits ^ bits.up(5);
-                let white = L::of_signed(bits) * io.splat(1.0 / 2_147_483_648.0);
+                bits = noise::next(bits);
+                let white = noise::white(io, bits);
                 let pluck = L::select(zero.lt(burst), white * height, zero);
                 burst = (burst - one).max(zero);
 

@@ -55,14 +55,6 @@ fn moving_step<L: Lanes>(io: &Io<'_, L>, hz: L) -> [L::Bits; 2] {
     [rest.truncate().up(1), whole.truncate()]
 }
 
-/// The next random bits.
-#[inline(always)]
-fn shuffled<B: Bits>(bits: B) -> B {
-    let bits = bits ^ bits.up(13);
-    let bits = bits ^ bits.down(17);
-    bits ^ bits.up(5)
-}
-
 impl Module for Lfo {
     const TYPE: ModuleType = ModuleType {
         name: "lfo",
@@ -170,7 +162,7 @@ impl Module for Lfo {
                     if rises.any() {
                         low = L::Bits::select(rises, none, low);
                         high = L::Bits::select(rises, none, high);
-                        random = L::Bits::select(rises, shuffled(random), random);
+                        random = L::Bits::select(rises, noise::next(random), random);
                     }
                 }
                 let offset = (offset.at(frame) * io.splat(16_777_216.0)).truncate().up(8);
@@ -186,7 +178,7 @@ impl Module for Lfo {
                 low = next;
                 let next = high + step[1] + carry;
                 if shape == RANDOM_SHAPE {
-                    random = L::Bits::select(next.lt(high), shuffled(random), random);
+                    random = L::Bits::select(next.lt(high), noise::next(random), random);
                 }
                 high = next;
                 seam.next(io, level)

@@ -28,6 +28,20 @@ pub fn start(seed: u32, channel: usize) -> u32 {
     (x >> 32) as u32 | 1
 }
 
+/// The next bits.
+#[inline(always)]
+pub fn next<B: Bits>(bits: B) -> B {
+    let bits = bits ^ bits.up(13);
+    let bits = bits ^ bits.down(17);
+    bits ^ bits.up(5)
+}
+
+/// Bits as a number from -1 to below 1.
+#[inline(always)]
+pub fn white<L: Lanes>(io: &Io<'_, L>, bits: L::Bits) -> L {
+    L::of_signed(bits) * io.splat(1.0 / 2_147_483_648.0)
+}
+
 impl Module for Noise {
     const TYPE: ModuleType = ModuleType {
         name: "noise",
@@ -69,10 +83,8 @@ impl Module for Noise {
         let mut white = inlined(
             #[inline(always)]
             || {
-                bits = bits ^ bits.up(13);
-                bits = bits ^ bits.down(17);
-                bits = bits ^ bits.up(5);
-                L::of_signed(bits) * io.splat(1.0 / 2_147_483_648.0)
+                bits = next(bits);
+                white(io, bits)
             },
         );
         let mut poles: [L; 3] = std::array::from_fn(|pole| state.get(POLES + pole));

@@ -8,7 +8,7 @@
 
 use super::{linear, log};
 use crate::{
-    catalog::Param,
+    catalog::{ModuleType, Param},
     lanes::{Bits, Lanes, inlined},
     math,
     module::{Io, Outs, State},
@@ -27,6 +27,18 @@ pub const INDEX: Param = linear(
     [0.0, 1.0, 20.0],
     "how far a signal of 1 at the input \"fm\" moves the frequency, in frequencies, through zero",
 );
+
+/// The description of an oscillator that has no parameter of its own.
+pub const fn described(name: &'static str, help: &'static str) -> ModuleType {
+    ModuleType {
+        name,
+        help,
+        inputs: INPUTS,
+        outputs: &["out"],
+        params: &[FREQ, GAIN, INDEX],
+        takes_gate: false,
+    }
+}
 
 /// Cells of state.
 pub const CELLS: usize = 3;

@@ -9,14 +9,13 @@
 
 use super::{
     choice,
-    delay::{Band, HIGH_HZ, LOW_HZ, calm},
-    linear, log,
+    echo::{self, Band, calm},
+    linear,
 };
 use crate::{
     catalog::{ModuleType, Param},
     lanes::Lanes,
     module::{Context, Io, Module, Outs, Shape, State},
-    smooth::GLIDE_MS,
 };
 
 pub struct Pingpong;
@@ -44,13 +43,7 @@ const BEATS: [f32; 12] = [
 ];
 const EIGHTH: f32 = 8.0;
 
-// Cells: where the next sample goes; the delay in samples, the one that is being left and the frames
-// until then; the filters of either line.
-const AT: usize = 0;
-const LENGTH: usize = 1;
-const OLD_LENGTH: usize = 2;
-const LEFT: usize = 3;
-const FILTERS: usize = 4;
+const FILTERS: usize = echo::CELLS;
 
 /// The delay in samples, for a time in frames.
 fn fitting(frames: f32) -> usize {
@@ -81,24 +74,9 @@ impl Module for Pingpong {
                 [0.0, 0.5, 0.95],
                 "how much of an echo is in the next one",
             ),
-            linear(
-                "mix",
-                "",
-                [0.0, 0.35, 1.0],
-                "from dry (0) to echoes only (1)",
-            ),
-            log(
-                "low",
-                "Hz",
-                LOW_HZ,
-                "what is below it fades from echo to echo",
-            ),
-            log(
-                "high",
-                "Hz",
-                HIGH_HZ,
-                "what is above it fades from echo to echo",
-            ),
+            echo::MIX,
+            echo::LOW,
+            echo::HIGH,
             choice("sync", &["off", "on"], "whether it follows the beat"),
             linear("bpm", "", [20.0, 120.0, 300.0], "beats a minute"),
             Param {
@@ -113,7 +91,7 @@ impl Module for Pingpong {
         takes_gate: false,
     };
     const SHAPE: Shape = Shape::Summed;
-    const CELLS: usize = 8;
+    const CELLS: usize = FILTERS + 4;
 
     fn memory(_: Context) -> usize {
         2 * LINE
@@ -123,23 +101,19 @@ impl Module for Pingpong {
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let [time, feedback, mix, low, high, sync, bpm, division] = io.params();
         let each_ms = io.context.rate_hz / 1000.0;
-        let whole_glide = ((each_ms * GLIDE_MS) as u32).max(1);
         let still_band = low.still().is_some() && high.still().is_some();
         let first_band = Band::of(io, low.first(), high.first());
         let (lefts, rights) = outs.two();
         for channel in 0..io.channels {
             let of = |value: L| value.lane(channel);
-            let mut at = *state.cell(AT, channel) as usize % LINE;
-            let mut length = (*state.cell(LENGTH, channel) as usize).min(LINE - 1);
-            let mut old_length = (*state.cell(OLD_LENGTH, channel) as usize).min(LINE - 1);
-            let mut left = (*state.cell(LEFT, channel)).min(whole_glide);
+            let mut tap = echo::Tap::load(io, state, channel, LINE);
             let mut poles: [f32; 4] =
                 std::array::from_fn(|n| calm(state.number(FILTERS + n, channel)));
             let mut band = Band::lane(first_band, channel);
             let lines = &mut state.memory[channel * 2 * LINE..][..2 * LINE];
             let (near, far) = lines.split_at_mut(LINE);
             for frame in 0..io.frames {
-                if left == 0 {
+                tap.aim(|| {
                     let beats = of(division.at(frame)) as usize;
                     let beats = BEATS.get(beats).copied().unwrap_or(0.5);
                     let ms = if of(sync.at(frame)) >= 0.5 {
@@ -147,22 +121,9 @@ impl Module for Pingpong {
                     } else {
                         of(time.at(frame))
                     };
-                    let wanted = fitting(ms * each_ms + 0.5);
-                    if length == 0 {
-                        (length, old_length) = (wanted, wanted);
-                    } else if wanted != length {
-                        (old_length, length, left) = (length, wanted, whole_glide);
-                    }
-                }
-                let new_at = (at + LINE - length.max(1)) % LINE;
-                let old_at = (at + LINE - old_length.max(1)) % LINE;
-                left = left.saturating_sub(1);
-                let rest = left as f32 / whole_glide as f32;
-                let heard = |line: &[f32]| {
-                    let new = line[new_at];
-                    new + (line[old_at] - new) * rest
-                };
-                let (first, second) = (heard(near), heard(far));
+                    fitting(ms * each_ms + 0.5)
+                });
+                let (first, second) = (tap.heard(near), tap.heard(far));
                 if !still_band {
                     band = Band::lane(Band::of(io, low.at(frame), high.at(frame)), channel);
                 }
@@ -170,8 +131,8 @@ impl Module for Pingpong {
                 let (mut first_poles, mut second_poles) = ([a, b], [c, d]);
                 let feedback = of(feedback.at(frame));
                 let input = io.input(0)[frame * L::N + channel];
-                near[at] = calm(input + band.next(&mut second_poles, second) * feedback);
-                far[at] = calm(band.next(&mut first_poles, first) * feedback);
+                near[tap.at] = calm(input + band.next(&mut second_poles, second) * feedback);
+                far[tap.at] = calm(band.next(&mut first_poles, first) * feedback);
                 poles = [
                     first_poles[0],
                     first_poles[1],
@@ -181,12 +142,9 @@ impl Module for Pingpong {
                 let mix = of(mix.at(frame));
                 lefts[frame * L::N + channel] = input + (first - input) * mix;
                 rights[frame * L::N + channel] = input + (second - input) * mix;
-                at = (at + 1) % LINE;
+                tap.next();
             }
-            for (cell, value) in [(AT, at), (LENGTH, length), (OLD_LENGTH, old_length)] {
-                *state.cell(cell, channel) = value as u32;
-            }
-            *state.cell(LEFT, channel) = left;
+            tap.keep(state, channel);
             for (n, pole) in poles.into_iter().enumerate() {
                 state.set_number(FILTERS + n, channel, calm(pole));
             }

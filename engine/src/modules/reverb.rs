@@ -15,7 +15,7 @@ use crate::{
     catalog::ModuleType,
     lanes::Lanes,
     module::{Context, Io, Module, Outs, Shape, State},
-    smooth::GLIDE_MS,
+    smooth::glide_frames,
 };
 
 pub struct Reverb;
@@ -142,7 +142,7 @@ impl Module for Reverb {
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let [size, decay, damping, predelay, mix] = io.params();
-        let whole_glide = ((io.context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1);
+        let whole_glide = glide_frames(io.context.rate_hz);
         let each_ms = io.context.rate_hz / 1000.0;
         let diffusers =
             DIFFUSERS_MS.map(|ms| ((ms * each_ms + 0.5) as usize).clamp(1, DIFFUSER - 1));

@@ -11,14 +11,7 @@ use crate::{
 pub struct Saw;
 
 impl Module for Saw {
-    const TYPE: ModuleType = ModuleType {
-        name: "saw",
-        help: "sawtooth oscillator, band-limited",
-        inputs: oscillator::INPUTS,
-        outputs: &["out"],
-        params: &[oscillator::FREQ, oscillator::GAIN, oscillator::INDEX],
-        takes_gate: false,
-    };
+    const TYPE: ModuleType = oscillator::described("saw", "sawtooth oscillator, band-limited");
     const CELLS: usize = oscillator::CELLS;
 
     #[inline(always)]

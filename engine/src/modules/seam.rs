@@ -4,7 +4,7 @@
 use crate::{
     lanes::Lanes,
     module::{Io, State},
-    smooth::GLIDE_MS,
+    smooth::glide_frames,
 };
 
 /// Cells that it needs: the choice, the frames that are left, the step, and what came out last.
@@ -24,7 +24,7 @@ impl<L: Lanes> Seam<L> {
     /// Begins a block with that choice, which is the same for all channels; `at` is the first cell.
     #[inline(always)]
     pub fn begin(io: &Io<'_, L>, state: &mut State<'_, L>, at: usize, choice: u32) -> Self {
-        let frames = ((io.context.rate_hz * GLIDE_MS / 1000.0) as u32).max(1);
+        let frames = glide_frames(io.context.rate_hz);
         let begins = *state.cell(at, 0) != choice;
         let left = (*state.cell(at + 1, 0)).min(frames);
         Self {

@@ -11,14 +11,7 @@ use crate::{
 pub struct Sine;
 
 impl Module for Sine {
-    const TYPE: ModuleType = ModuleType {
-        name: "sine",
-        help: "sine oscillator",
-        inputs: oscillator::INPUTS,
-        outputs: &["out"],
-        params: &[oscillator::FREQ, oscillator::GAIN, oscillator::INDEX],
-        takes_gate: false,
-    };
+    const TYPE: ModuleType = oscillator::described("sine", "sine oscillator");
     const CELLS: usize = oscillator::CELLS;
 
     #[inline(always)]

@@ -17,14 +17,7 @@ use crate::{
 pub struct Triangle;
 
 impl Module for Triangle {
-    const TYPE: ModuleType = ModuleType {
-        name: "triangle",
-        help: "triangle oscillator, band-limited",
-        inputs: oscillator::INPUTS,
-        outputs: &["out"],
-        params: &[oscillator::FREQ, oscillator::GAIN, oscillator::INDEX],
-        takes_gate: false,
-    };
+    const TYPE: ModuleType = oscillator::described("triangle", "triangle oscillator, band-limited");
     const CELLS: usize = oscillator::CELLS;
 
     #[inline(always)]
