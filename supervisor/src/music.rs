@@ -67,7 +67,7 @@ impl Music {
             (None, false) => (Patch::default_patch(), None),
         };
         let config = Config::from(shape);
-        let arena_bytes = check(&patch, config)?;
+        let (json, arena_bytes) = check(&patch, config)?;
         let state = match arena {
             Some(arena) if Engine::new(&patch, config)?.restore(&arena).is_ok() => Some(arena),
             Some(_) => {
@@ -82,7 +82,7 @@ impl Music {
         // Complete before it takes the place of the old one: whoever is killed in between, or loses
         // its power, resumes from one of them.
         let unfinished = current.with_extension("new");
-        let log = CommandLog::create(&unfinished, shape, patch.to_json(), state)
+        let log = CommandLog::create(&unfinished, shape, json, state)
             .with_context(|| format!("cannot write {}", unfinished.display()))?;
         if log::is_one(&current) {
             fs::rename(&current, &previous)?;
@@ -201,11 +201,9 @@ impl Music {
     /// When it is not one, is too large or cannot be written down; then nothing changes.
     pub fn load(&mut self, json: &str) -> Result<Vec<Numbered>> {
         let patch = Patch::from_json(json)?;
-        let arena_bytes = check(&patch, self.config)?;
+        let (json, arena_bytes) = check(&patch, self.config)?;
         platform::shared::reserve_checkpoints(&self.instance, arena_bytes)?;
-        let numbered = self
-            .log
-            .accept(vec![(0, Command::Patch(patch.to_json()))])?;
+        let numbered = self.log.accept(vec![(0, Command::Patch(json))])?;
         self.patch = patch;
         self.generation += 1;
         Ok(numbered)
@@ -274,19 +272,20 @@ fn in_force(records: impl Iterator<Item = Record> + Clone) -> (Patch, u64) {
     (patch, generation)
 }
 
-/// Checks that a patch can be played; returns the bytes of its state.
-fn check(patch: &Patch, config: Config) -> Result<usize> {
-    let json = patch.to_json().len();
+/// Checks that a patch can be played; returns it as JSON, and the bytes of its state.
+fn check(patch: &Patch, config: Config) -> Result<(String, usize)> {
+    let json = patch.to_json();
     anyhow::ensure!(
-        json <= PATCH_BYTES_MAX,
-        "the patch has {json} bytes as JSON, the limit is {PATCH_BYTES_MAX}"
+        json.len() <= PATCH_BYTES_MAX,
+        "the patch has {} bytes as JSON, the limit is {PATCH_BYTES_MAX}",
+        json.len()
     );
     let arena = Engine::new(patch, config)?.arena_len_bytes() as u64;
     anyhow::ensure!(
         arena <= ARENA_BYTES_MAX,
         "the patch needs {arena} bytes of state, the limit is {ARENA_BYTES_MAX}"
     );
-    Ok(arena as usize)
+    Ok((json, arena as usize))
 }
 
 /// Where the run of the first of those logs that can be read has ended, newest first; `None`, with a
