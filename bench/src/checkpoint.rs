@@ -1,9 +1,8 @@
 //! What a checkpoint of much state costs, beside the block that is rendered in the same time.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::{
-    checkpoint::{CHECKPOINT_WORDS, Checkpoint, Mark},
-    limits::CHECKPOINT_BLOCKS,
+    checkpoint::{CHECKPOINT_WORDS, Checkpoint, Mark, Writer},
     sync,
     units::{BlockIndex, Seq},
 };
@@ -17,8 +16,8 @@ use crate::{
 
 /// Blocks in a round.
 const BLOCKS: usize = 500;
-/// Copies in a round.
-const COPIES: usize = 20;
+/// Times that a checkpoint is read.
+const READS: usize = 20;
 
 /// 200 delays in a row of parallel lines: 16 MiB of state.
 fn patch() -> Patch {
@@ -39,57 +38,91 @@ fn patch() -> Patch {
 pub fn measure() -> Result<()> {
     let mut engine = playing(&patch())?;
     let mut out = vec![0.0; CONFIG.block_samples()];
-    let words = sync::heap(CHECKPOINT_WORDS);
-    let checkpoint = Checkpoint::create(&words)?;
-    let mark = Mark {
-        block: BlockIndex(1),
-        seq: Seq(1),
-        patch_offset: 0,
-        next_offset: 0,
-    };
-    let mut copy = vec![0; engine.arena_len_bytes()];
-    let [mut rendering, mut copying, mut writing] = [f64::INFINITY; 3];
-    for _ in 0..ROUNDS {
+    let words = [sync::heap(CHECKPOINT_WORDS), sync::heap(CHECKPOINT_WORDS)];
+    let both = [
+        Checkpoint::create(&words[0])?,
+        Checkpoint::create(&words[1])?,
+    ];
+    let mut block = 0;
+    let mut rendering = Vec::new();
+    for _ in 0..ROUNDS * BLOCKS {
         let ((), seconds) = clock::of(|| {
-            for _ in 0..BLOCKS {
-                engine.render(&mut out, &mut |_| {});
-            }
+            engine.render(&mut out, &mut |_| {});
         });
-        rendering = rendering.min(seconds / BLOCKS as f64);
-        let ((), seconds) = clock::of(|| {
-            for _ in 0..COPIES {
-                copy.copy_from_slice(std::hint::black_box(engine.arena()));
-            }
-        });
-        copying = copying.min(seconds / COPIES as f64);
-        let ((), seconds) = clock::of(|| {
-            for _ in 0..COPIES {
-                checkpoint.write(mark, engine.arena());
-            }
-        });
-        writing = writing.min(seconds / COPIES as f64);
+        rendering.push(seconds);
     }
     check(&out)?;
-    let block = BLOCK_FRAMES as f64 / f64::from(RATE_HZ);
     println!(
         "200 delays: {:.1} MiB of state",
         engine.arena_len_bytes() as f64 / f64::from(1 << 20)
     );
-    for (what, seconds) in [
-        ("rendering a block", rendering),
-        ("copying the state plainly", copying),
-        ("writing a checkpoint (copy and checksum)", writing),
-    ] {
-        println!(
-            "FIGURE {what}: {:.3} ms, {:.0} % of the block, {:.2} times a rendered block",
-            1e3 * seconds,
-            100.0 * seconds / block,
-            seconds / rendering
-        );
+    let alone = mean(&rendering);
+    say("a block without checkpoints", &mut rendering, alone);
+    let mut writer = Writer::new();
+    writer.begin(engine.words().len());
+    let (mut first, mut steady) = (Vec::new(), Vec::new());
+    let mut finished = 0;
+    for _ in 0..ROUNDS * BLOCKS {
+        block += 1;
+        let mark = Mark {
+            block: BlockIndex(block),
+            seq: Seq(1),
+            patch_offset: 0,
+            next_offset: 0,
+        };
+        let (done, seconds) = clock::of(|| {
+            engine.render(&mut out, &mut |_| {});
+            writer.note(engine.written());
+            writer.go_on(&both, mark, engine.words(), engine.lively(), false)
+        });
+        match finished {
+            0 | 1 => first.push(seconds),
+            _ => steady.push(seconds),
+        }
+        finished += u64::from(done);
     }
-    println!(
-        "FIGURE a follower that writes one every {CHECKPOINT_BLOCKS} blocks spends {:.0} % more in all",
-        100.0 * writing / (rendering * CHECKPOINT_BLOCKS as f64)
+    let needed = first.len();
+    say(
+        "a block while both are filled for the first time",
+        &mut first,
+        alone,
     );
+    say(
+        "a block while checkpoints are kept up to date",
+        &mut steady,
+        alone,
+    );
+    println!(
+        "FIGURE both are filled after {needed} blocks, then one is finished every {:.1}",
+        steady.len() as f64 / (finished - 2) as f64
+    );
+    let mut copy = vec![0; engine.words().len()];
+    let newest = both.iter().max_by_key(|checkpoint| checkpoint.block());
+    let mut reading = Vec::new();
+    for _ in 0..READS {
+        let (whole, seconds) = clock::of(|| newest.and_then(|newest| newest.read(&mut copy)));
+        whole.context("the checkpoint cannot be read")?;
+        reading.push(seconds);
+    }
+    say("reading one, checksum included", &mut reading, alone);
     Ok(())
+}
+
+fn mean(seconds: &[f64]) -> f64 {
+    seconds.iter().sum::<f64>() / seconds.len() as f64
+}
+
+fn say(what: &str, seconds: &mut [f64], alone: f64) {
+    let block = BLOCK_FRAMES as f64 / f64::from(RATE_HZ);
+    let mean = mean(seconds);
+    seconds.sort_by(f64::total_cmp);
+    let at = |part: f64| 1e3 * seconds[((seconds.len() - 1) as f64 * part) as usize];
+    println!(
+        "FIGURE {what}: mean {:.3} ms, {:+.0} % of a block alone, {:.0} % of its time; p50 {:.3}, p99 {:.3} ms",
+        1e3 * mean,
+        100.0 * (mean / alone - 1.0),
+        100.0 * mean / block,
+        at(0.5),
+        at(0.99)
+    );
 }

@@ -15,6 +15,7 @@ pub struct Bench {
     kind: Kind,
     channels: usize,
     cells: Vec<u32>,
+    written: Vec<u64>,
     scratch: Vec<f32>,
     context: Context,
 }
@@ -51,6 +52,7 @@ impl Bench {
         Self {
             kind,
             channels,
+            written: vec![0; cells.len() / 1024 + 1],
             cells,
             scratch: vec![0.0; params::scratch_len(BLOCK)],
             context,
@@ -151,6 +153,8 @@ impl Bench {
                 frames: now,
                 channels: self.channels,
                 cells: &mut self.cells,
+                first_cell: 0,
+                written: &mut self.written,
                 plugs: &plugs,
                 buffers: &buffers,
                 gathered: &[],

@@ -16,6 +16,7 @@ use common::{
 use fearless_simd::Level;
 
 use crate::{
+    changes::Changes,
     gather, lanes,
     master::{MASTER_WORDS, Master},
     module::{Buffer, Context, FRESH, GATE, OPENED, Plug, Shape, Turn, lanes_for},
@@ -102,6 +103,7 @@ pub struct Engine {
     /// Places of the modules, sorted by id.
     by_id: Vec<u16>,
     arena: Vec<u64>,
+    changes: Changes,
     /// The blocks of the cables, and those of inputs that take more than one.
     buffers: Vec<Buffer>,
     gathered: Vec<Buffer>,
@@ -132,6 +134,27 @@ impl Engine {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_level(patch: &Patch, config: Config, level: Level) -> Result<Self, PatchError> {
+        Self::within(patch, config, level, |words| vec![0; words])
+    }
+
+    /// As [`Self::new`], with an arena from elsewhere: so many words, all 0.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn new_in(
+        patch: &Patch,
+        config: Config,
+        zeroed: impl FnOnce(usize) -> Vec<u64>,
+    ) -> Result<Self, PatchError> {
+        Self::within(patch, config, Level::new(), zeroed)
+    }
+
+    fn within(
+        patch: &Patch,
+        config: Config,
+        level: Level,
+        zeroed: impl FnOnce(usize) -> Vec<u64>,
+    ) -> Result<Self, PatchError> {
         config.check()?;
         let context = Context {
             rate_hz: config.rate_hz as f32,
@@ -149,6 +172,10 @@ impl Engine {
         }
         let mut by_id: Vec<u16> = (0..plan.nodes.len() as u16).collect();
         by_id.sort_by_key(|module| &patch.modules[usize::from(*module)].id);
+        let memories = plan.nodes.iter().map(|node| {
+            let memory = node.kind.memory(context, node.channels);
+            node.cells.start + memory.start..node.cells.start + memory.end
+        });
         let frames = config.block_frames as usize;
         let block = |lanes: usize| Buffer {
             samples: vec![0.0; lanes * frames],
@@ -160,7 +187,8 @@ impl Engine {
             context,
             level,
             by_id,
-            arena: vec![0; plan.cells.div_ceil(2)],
+            arena: zeroed(plan.cells.div_ceil(2)),
+            changes: Changes::new(plan.cells, memories),
             buffers: plan.buffers.iter().copied().map(block).collect(),
             gathered: plan.gathered.iter().copied().map(block).collect(),
             heard: (0..config.channels).map(|_| block(1)).collect(),
@@ -230,6 +258,8 @@ impl Engine {
                 frames,
                 channels: node.channels,
                 cells: cells_of(&mut self.arena, node),
+                first_cell: node.cells.start,
+                written: self.changes.written(),
                 plugs: &node.plugs,
                 buffers: &self.buffers,
                 gathered: &self.gathered,
@@ -369,6 +399,33 @@ impl Engine {
         bytemuck::cast_slice(&self.arena)
     }
 
+    /// The same, as words.
+    ///
+    /// # Real-time
+    /// Yes.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.arena
+    }
+
+    /// A bit for each 64 bytes of the arena that may change in any block.
+    ///
+    /// # Real-time
+    /// Yes.
+    #[must_use]
+    pub fn lively(&self) -> &[u64] {
+        self.changes.lively()
+    }
+
+    /// A bit for each 64 bytes of the rest of the arena that was written since the bit was cleared, by
+    /// whoever has taken note.
+    ///
+    /// # Real-time
+    /// Yes.
+    pub fn written(&mut self) -> &mut [u64] {
+        self.changes.written()
+    }
+
     /// Bytes of [`Engine::arena`]; a multiple of 8.
     #[must_use]
     pub fn arena_len_bytes(&self) -> usize {
@@ -395,6 +452,19 @@ impl Engine {
         }
         own.copy_from_slice(arena);
         Ok(())
+    }
+
+    /// As [`Self::restore`], by whoever fills all words and says whether it has; a large state is
+    /// copied but once.
+    ///
+    /// # Errors
+    /// When it has not, or it is the arena of another patch or configuration.
+    pub fn restored(mut self, fill: impl FnOnce(&mut [u64]) -> bool) -> Result<Self, RestoreError> {
+        let fingerprint = self.arena[0];
+        match fill(&mut self.arena) && self.arena[0] == fingerprint {
+            true => Ok(self),
+            false => Err(RestoreError::Layout),
+        }
     }
 
     /// The patch as it was at the start; events since then are not in it ([`Patch::apply`]).

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+mod changes;
 mod engine;
 mod gather;
 mod lanes;

@@ -5,12 +5,13 @@
 //! the [`Context`], so that a copy of the arena is a copy of the sound to come. The rest is done here
 //! for all of them: parameters that glide and are modulated, gates, channels side by side.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Range};
 
 use fearless_simd::{Level, Simd, f32x8, f32x16};
 
 use crate::{
     catalog::ModuleType,
+    changes,
     lanes::{Bits, Lanes, with_lanes},
     params::{self, PARAMS_MAX, Signal},
     smooth::Smooth,
@@ -88,6 +89,9 @@ pub struct Turn<'a> {
     pub channels: usize,
     /// Everything that it remembers.
     pub cells: &'a mut [u32],
+    /// Where that begins in the arena, and a bit for each piece of the arena that is written.
+    pub first_cell: usize,
+    pub written: &'a mut [u64],
     /// Of each of the type's own inputs, then of each parameter's.
     pub plugs: &'a [Plug],
     pub buffers: &'a [Buffer],
@@ -159,6 +163,13 @@ impl Kind {
         let (n, groups) = lanes_for(channels, context.wide);
         let cells = self.state_at() + n * groups * (self.cells + (self.memory)(context));
         cells.next_multiple_of(2)
+    }
+
+    /// Those of these cells that are memory: what changes but a little in a block.
+    pub fn memory(&self, context: Context, channels: usize) -> Range<usize> {
+        let (n, groups) = lanes_for(channels, context.wide);
+        let first = self.state_at() + n * groups * self.cells;
+        first..first + n * groups * (self.memory)(context)
     }
 
     /// First cell of the channels' state.
@@ -269,6 +280,7 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     let (n, group_count) = lanes_for(turn.channels, turn.context.wide);
     let memory_each = M::memory(turn.context);
     let (cells, memory) = state.split_at_mut(n * group_count * M::CELLS);
+    let first_memory = turn.first_cell + HEAD + 2 * params.len() * GLIDE + cells.len();
     let memory: &mut [f32] = bytemuck::cast_slice_mut(memory);
     let out_channels = if M::SHAPE == Shape::Split { 1 } else { n };
     turn.outs.iter_mut().for_each(|out| out.still = true);
@@ -301,6 +313,8 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
             token,
             cells: &mut cells[group * n * M::CELLS..][..n * M::CELLS],
             memory: &mut memory[group * n * memory_each..][..n * memory_each],
+            first_memory: first_memory + group * n * memory_each,
+            written: turn.written,
         };
         let mut outs = Outs {
             buffers: turn.outs,
@@ -466,11 +480,26 @@ impl<'a, L: Lanes> Io<'a, L> {
 pub struct State<'a, L: Lanes> {
     token: L::Token,
     cells: &'a mut [u32],
-    /// Samples, of each channel all that it has ([`Module::memory`]).
+    /// Samples, of each channel all that it has ([`Module::memory`]). What is written is to be said:
+    /// [`Self::writes`].
     pub memory: &'a mut [f32],
+    first_memory: usize,
+    written: &'a mut [u64],
 }
 
 impl<L: Lanes> State<'_, L> {
+    /// Says that in this block so many samples of a ring, which is that part of the memory, are
+    /// written, the first at `at`: a checkpoint copies no others.
+    #[inline(always)]
+    pub fn writes(&mut self, ring: Range<usize>, at: usize, samples: usize) {
+        let to_end = samples.min(ring.len() - at);
+        let from_start = (samples - to_end).min(at);
+        for (first, count) in [(ring.start + at, to_end), (ring.start, from_start)] {
+            let first = self.first_memory + first;
+            changes::mark(self.written, first..first + count);
+        }
+    }
+
     /// A cell of each channel, as whole numbers.
     #[inline(always)]
     pub fn bits(&self, cell: usize) -> L::Bits {

@@ -119,7 +119,7 @@ pub fn segments(bytes: &[u8]) {
         let _ = Checkpoint::create(&words);
         scribble(&words[..64], bytes);
         if let Ok(checkpoint) = Checkpoint::open(&words) {
-            let _ = (checkpoint.mark(), checkpoint.read());
+            let _ = (checkpoint.mark(), checkpoint.read(&mut [0; 8]));
         }
     }
     let _ = layout::check_header(&stage_words, layout::Kind::Ring, 8);

@@ -24,15 +24,14 @@ fn kill_both(status: &Value) -> Result<()> {
     Ok(())
 }
 
-/// In time, and without a clock.
-fn both_killed(options: &[&str], clocked: bool) -> Result<()> {
-    let kills = count_of("UNDERSTUDY_KILLS", 100);
+/// In time, and without a clock; each time one of its parameters is changed.
+fn both_killed(options: &[&str], parameter: &str, how: &str, kills: u64) -> Result<()> {
     let (stack, recording) = Stack::start_wav(options)?;
     let mut random = Random::seeded(41);
-    stack.osc_send("/test", None)?;
+    let _ = stack.osc_send("/test", None);
     for _ in 0..kills {
         stack.wait_protected()?;
-        stack.osc_send("/mod/sine/freq", Some(200.0 + random.below(500) as f32))?;
+        stack.osc_send(parameter, Some(200.0 + random.below(500) as f32))?;
         sleep(Duration::from_micros(random.below(9_000)));
         kill_both(&stack.status()?)?;
         stack.expect_replacements(2);
@@ -44,12 +43,7 @@ fn both_killed(options: &[&str], clocked: bool) -> Result<()> {
     assert_eq!(concealed, 0, "{status:#}\n{log}");
     let (compared, differing) = stack.down()?.compare(&recording.wav)?;
     println!(
-        "FIGURE both killed at once {kills} times{}: concealed {concealed}, samples that differ {differing} of {compared}",
-        if clocked {
-            ", lead 8"
-        } else {
-            " without a clock"
-        },
+        "FIGURE both killed at once {kills} times{how}: concealed {concealed}, samples that differ {differing} of {compared}",
     );
     assert_eq!(differing, 0);
     Ok(())
@@ -57,12 +51,15 @@ fn both_killed(options: &[&str], clocked: bool) -> Result<()> {
 
 #[test]
 fn both_workers_killed_at_once_in_time_cannot_be_heard() -> Result<()> {
-    both_killed(&["--lead", "8"], true)
+    let kills = count_of("UNDERSTUDY_KILLS", 100);
+    both_killed(&["--lead", "8"], "/mod/sine/freq", ", lead 8", kills)
 }
 
 #[test]
 fn both_workers_killed_at_once_without_a_clock_leave_every_sample_as_it_was() -> Result<()> {
-    both_killed(&["--freewheel", "--channels", "1"], false)
+    let kills = count_of("UNDERSTUDY_KILLS", 100);
+    let options = ["--freewheel", "--channels", "1"];
+    both_killed(&options, "/mod/sine/freq", " without a clock", kills)
 }
 
 /// 200 modules, 195 of them echoes: 16 MiB of state.
@@ -80,6 +77,19 @@ fn large_patch() -> Value {
     modules.push(json!({"id": "out", "type": "out"}));
     cables.push(json!({"from": before, "to": "out"}));
     json!({"version": 1, "modules": modules, "cables": cables})
+}
+
+/// The checkpoints of a large state are written a part in each block.
+#[test]
+fn both_workers_killed_at_once_with_a_large_state_leave_every_sample_as_it_was() -> Result<()> {
+    let kills = count_of("UNDERSTUDY_KILLS", 100).min(100);
+    let folder = TempDir::new()?;
+    let patch = folder.path().join("large.json");
+    std::fs::write(&patch, large_patch().to_string())?;
+    let patch = patch.display().to_string();
+    let options = ["--freewheel", "--channels", "1", "--patch", &patch];
+    let how = " without a clock, with 16 MiB of state";
+    both_killed(&options, "/mod/d7/time", how, kills)
 }
 
 /// The same with much to restore: how long it is silent, and that nothing is lost.

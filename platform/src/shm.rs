@@ -102,6 +102,28 @@ pub fn lock(words: &[AtomicU64]) -> bool {
     unsafe { libc::mlock(words.as_ptr().cast(), std::mem::size_of_val(words)) == 0 }
 }
 
+/// Maps the pages of those words at once, rather than one by one as they are touched; for writing, too,
+/// if so wanted. Where the system cannot, they come one by one.
+pub fn touch(words: &[AtomicU64], to_write: bool) {
+    let pages = pages(words);
+    let advice = match to_write {
+        true => libc::MADV_POPULATE_WRITE,
+        false => libc::MADV_POPULATE_READ,
+    };
+    // SAFETY: the pages lie within the mapping; to populate them changes no content.
+    unsafe {
+        libc::madvise(pages.start as *mut _, pages.len(), advice);
+    }
+}
+
+/// Addresses of the pages that lie wholly within those words; none if there are none.
+pub(crate) fn pages<T>(words: &[T]) -> std::ops::Range<usize> {
+    let page = rustix::param::page_size();
+    let start = (words.as_ptr() as usize).next_multiple_of(page);
+    let end = (words.as_ptr() as usize + std::mem::size_of_val(words)) / page * page;
+    start..end.max(start)
+}
+
 /// Removes a name; the memory goes when the last process lets go of it.
 pub fn unlink(name: &str) {
     let _ = fs::remove_file(path(name));

@@ -2,7 +2,8 @@
 //! the next, so that whatever goes wrong can come between any two steps.
 
 use common::{
-    limits::{CHECKPOINT_BLOCKS, LONE_CHECKPOINT_BLOCKS, PROOF_BLOCKS},
+    checkpoint::rank,
+    limits::CHECKPOINT_BLOCKS,
     ring::{Proof, checksum},
     stage::{Crumb, Phase},
     units::{BlockIndex, Incarnation, Seq, Slot},
@@ -10,6 +11,7 @@ use common::{
 use failover::{
     blame::Death,
     decide::{self, Step, Waiting},
+    keep::{Keep, keep},
 };
 
 use crate::{
@@ -45,6 +47,8 @@ pub struct Worker {
     wanted: Seq,
     samples: [f32; BLOCK_FRAMES as usize],
     next_checkpoint: usize,
+    /// Where the others were when it began.
+    caught_up_at: BlockIndex,
     pub stopped: bool,
     /// It had something to do when it was stopped.
     due: bool,
@@ -65,9 +69,8 @@ impl World<'_> {
         self.spawning[slot.index()] = None;
         let frontiers = Slot::ALL.map(|s| self.stage.slot(s).frontier());
         let frontier = frontiers.into_iter().max().unwrap_or_default();
-        let provable = |block: BlockIndex| block.0 + PROOF_BLOCKS <= frontier.0;
         let checkpoints = self.checkpoints.iter().flatten().flatten();
-        let newest = checkpoints.max_by_key(|(block, ..)| (provable(*block), *block));
+        let newest = checkpoints.max_by_key(|(block, ..)| rank(*block, frontier));
         let (block, seq, state) =
             newest
                 .copied()
@@ -98,6 +101,7 @@ impl World<'_> {
             wanted: seq,
             samples: [0.0; BLOCK_FRAMES as usize],
             next_checkpoint: 0,
+            caught_up_at: frontier,
             stopped: false,
             due: false,
             hang: false,
@@ -308,7 +312,7 @@ impl World<'_> {
                 worker.block = worker.block.next();
                 seat.advance(worker.block, worker.seq);
                 crumb(worker, Phase::Idle, 0);
-                worker.at = match self.keeps_checkpoint(slot, worker.block) {
+                worker.at = match self.keeps_checkpoint(slot, worker.block, worker.caught_up_at) {
                     true => At::Checkpoint,
                     false => At::Next,
                 };
@@ -396,19 +400,10 @@ impl World<'_> {
         }
     }
 
-    /// The follower keeps them; a leader only when nobody has kept one for long.
-    fn keeps_checkpoint(&self, slot: Slot, block: BlockIndex) -> bool {
-        if !block.0.is_multiple_of(CHECKPOINT_BLOCKS) || self.stage.checkpoints_kept() {
-            return false;
-        }
-        let newest = self
-            .checkpoints
-            .iter()
-            .flatten()
-            .flatten()
-            .map(|(block, ..)| block.0)
-            .max();
-        self.stage.preference().slot != slot
-            || newest.unwrap_or(0) + LONE_CHECKPOINT_BLOCKS <= block.0
+    fn keeps_checkpoint(&self, slot: Slot, block: BlockIndex, frontier: BlockIndex) -> bool {
+        let all = self.checkpoints.iter().flatten().flatten();
+        let newest = all.map(|(block, ..)| *block).max().unwrap_or_default();
+        block.0.is_multiple_of(CHECKPOINT_BLOCKS)
+            && keep(&self.stage, slot, block, frontier, newest) != Keep::Nothing
     }
 }

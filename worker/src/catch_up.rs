@@ -5,15 +5,14 @@
 
 use anyhow::{Context, Result, bail};
 use common::{
-    checkpoint::{Checkpoint, Mark},
+    checkpoint::{Checkpoint, Mark, rank},
     command::Command,
     command_log::Record,
-    limits::PROOF_BLOCKS,
     message::Numbered,
     units::{BlockIndex, Seq, Slot},
 };
 use engine::{Config, Engine, patch::Patch};
-use platform::shared::Shared;
+use platform::{heap, say, shared::Shared, shm};
 
 use crate::log_tail::LogTail;
 
@@ -23,6 +22,8 @@ pub struct Start {
     pub engine: Box<Engine>,
     /// Where that is.
     pub mark: Mark,
+    /// Up to where blocks had been rendered by then, by whomever.
+    pub frontier: BlockIndex,
     /// The commands after `mark.seq` that are in the log already.
     pub commands: Vec<Numbered>,
 }
@@ -32,14 +33,13 @@ pub struct Start {
 /// # Errors
 /// When the log does not hold what it must.
 pub fn start(shared: &Shared, log: &mut LogTail) -> Result<Start> {
-    // Far enough back that the blocks to prove itself by have been played already; a block is
-    // rendered again in microseconds, but the next one is to be waited for.
-    let frontier = Slot::ALL
-        .map(|slot| shared.stage.slot(slot).frontier())
-        .into_iter()
-        .max();
-    let provable = |mark: &Mark| mark.block.0 + PROOF_BLOCKS <= frontier.unwrap_or_default().0;
-    start_from(shared, log, |mark| Some((provable(mark), mark.block)))
+    let frontier = frontier(shared);
+    start_from(shared, log, |mark| Some(rank(mark.block, frontier)))
+}
+
+fn frontier(shared: &Shared) -> BlockIndex {
+    let frontiers = Slot::ALL.map(|slot| shared.stage.slot(slot).frontier());
+    frontiers.into_iter().max().unwrap_or_default()
 }
 
 /// Restores the valid checkpoint that ranks highest, or begins where the log begins.
@@ -60,12 +60,18 @@ pub fn start_from<Rank: Ord>(
         .filter_map(|checkpoint| Some((rank(&checkpoint.mark()?)?, checkpoint)))
         .collect();
     ranked.sort_by(|(a, _), (b, _)| b.cmp(a));
-    let best = ranked
-        .iter()
-        .filter_map(|(_, checkpoint)| checkpoint.read())
-        .find(|(mark, _)| rank(mark).is_some());
-    let (engine, mark) = match best {
-        Some((mark, arena)) => (from_checkpoint(log, config, mark, &arena)?, mark),
+    let restored = ranked.iter().find_map(|(_, checkpoint)| {
+        let restored = from_checkpoint(log, config, checkpoint);
+        let (engine, mark) = restored
+            .inspect_err(|why| {
+                say::line("worker", &format!("a checkpoint is passed over: {why:#}"))
+            })
+            .ok()?;
+        // It may have been written anew meanwhile.
+        rank(&mark).is_some().then_some((engine, mark))
+    });
+    let (engine, mark) = match restored {
+        Some(restored) => restored,
         None => from_log(log, config)?,
     };
     log.seek(mark.next_offset);
@@ -73,11 +79,17 @@ pub fn start_from<Rank: Ord>(
     Ok(Start {
         engine: Box::new(engine),
         mark,
+        frontier: frontier(shared),
         commands,
     })
 }
 
-fn from_checkpoint(log: &mut LogTail, config: Config, mark: Mark, arena: &[u8]) -> Result<Engine> {
+fn from_checkpoint(
+    log: &mut LogTail,
+    config: Config,
+    checkpoint: &Checkpoint<'_>,
+) -> Result<(Engine, Mark)> {
+    let mark = checkpoint.mark().context("it is being written")?;
     log.seek(mark.patch_offset);
     let Some((
         _,
@@ -92,11 +104,14 @@ fn from_checkpoint(log: &mut LogTail, config: Config, mark: Mark, arena: &[u8]) 
             mark.patch_offset
         );
     };
-    let mut engine = Engine::new(&Patch::from_json(&json)?, config)?;
-    engine
-        .restore(arena)
-        .context("the checkpoint does not fit its patch")?;
-    Ok(engine)
+    let engine = Engine::new_in(&Patch::from_json(&json)?, config, heap::zeroed)?;
+    shm::touch(checkpoint.filled(engine.arena_len_bytes()), false);
+    let mut found = None;
+    let engine = engine.restored(|arena| {
+        found = checkpoint.read(arena);
+        found.is_some_and(|found| found.patch_offset == mark.patch_offset)
+    })?;
+    Ok((engine, found.unwrap_or(mark)))
 }
 
 fn from_log(log: &mut LogTail, config: Config) -> Result<(Engine, Mark)> {

@@ -21,14 +21,14 @@ use common::{
 };
 use engine::{Engine, patch::Patch};
 use platform::{
-    futex,
+    futex, heap,
     link::{self, LinkReceiver, LinkSender},
     paths::Paths,
 };
 
 use crate::{
     log_tail::LogTail,
-    render_loop::{Change, Input, RenderHandle},
+    render_loop::{self, Change, Input, RenderHandle},
 };
 
 /// How often a missing command is looked for.
@@ -183,8 +183,8 @@ fn prepare(handle: &RenderHandle, numbered: Numbered) -> Input {
 
 fn build(handle: &RenderHandle, json: &str) -> Result<Box<Engine>> {
     let patch = Patch::from_json(json)?;
-    Ok(Box::new(Engine::new(
-        &patch,
-        handle.shared.stage.shape().into(),
-    )?))
+    let config = handle.shared.stage.shape().into();
+    let engine = Engine::new_in(&patch, config, heap::zeroed)?;
+    render_loop::touch_checkpoints(&handle.shared, handle.slot, engine.arena_len_bytes());
+    Ok(Box::new(engine))
 }

@@ -62,7 +62,9 @@ fn main() -> Result<()> {
         .slot(slot)
         .take_seat(incarnation, start.mark.block, start.mark.seq);
     shared.stage.slot(slot).begin(shared.stage.elapsed_blocks());
+    let arena_bytes = start.engine.arena_len_bytes();
     let (control, render) = render_loop::pair(&shared, slot, incarnation, start);
     render_loop::spawn(render, locked)?;
+    render_loop::touch_checkpoints(&shared, slot, arena_bytes);
     control::serve(control, &paths, slot, incarnation, log)
 }

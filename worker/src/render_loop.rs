@@ -13,9 +13,9 @@ use std::{
 };
 
 use common::{
-    checkpoint::Mark,
+    checkpoint::{self, Mark},
     command::Event,
-    limits::{CHECKPOINT_BLOCKS, COMMAND_QUEUE, LONE_CHECKPOINT_BLOCKS},
+    limits::COMMAND_QUEUE,
     message::{
         Numbered,
         exit::{OVERRULED, OVERTAKEN},
@@ -25,11 +25,15 @@ use common::{
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use engine::Engine;
-use failover::decide::{self, Step, Waiting};
+use failover::{
+    decide::{self, Step, Waiting},
+    keep::{Keep, keep},
+};
 use platform::{
     futex,
     realtime::{self, Granted},
     shared::Shared,
+    shm,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -72,6 +76,7 @@ pub struct Between {
 /// The control thread's half.
 pub struct RenderHandle {
     pub shared: Shared,
+    pub slot: Slot,
     pub between: Arc<Between>,
     pub inputs: Producer<Input>,
     pub retired: Consumer<Box<Engine>>,
@@ -90,8 +95,10 @@ pub struct RenderProcessor {
     retired: Producer<Box<Engine>>,
     engine: Box<Engine>,
     mark: Mark,
+    /// Where the others were when it began.
+    caught_up_at: BlockIndex,
     samples: Vec<f32>,
-    next_checkpoint: usize,
+    checkpoints: checkpoint::Writer,
     failpoints: Failpoints,
 }
 
@@ -108,12 +115,15 @@ pub fn pair(
     between.received.store(start.mark.seq.0, Ordering::Release);
     let handle = RenderHandle {
         shared: *shared,
+        slot,
         between: Arc::clone(&between),
         inputs,
         retired,
         backlog: start.commands,
         last: start.mark.seq,
     };
+    let mut checkpoints = checkpoint::Writer::new();
+    checkpoints.begin(start.engine.words().len());
     let processor = RenderProcessor {
         shared: *shared,
         slot,
@@ -123,11 +133,27 @@ pub fn pair(
         retired: retire,
         engine: start.engine,
         mark: start.mark,
+        caught_up_at: start.frontier,
         samples: vec![0.0; shared.stage.shape().block_samples()],
-        next_checkpoint: 0,
+        checkpoints,
         failpoints: Failpoints::from_environment(incarnation),
     };
     (handle, processor)
+}
+
+/// Maps the checkpoints that this worker writes, before they are first written to: page by page, in the
+/// render thread, that would take longer than the lead of a large state. In a thread of its own, since
+/// nothing waits for it.
+pub fn touch_checkpoints(shared: &Shared, slot: Slot, arena_bytes: usize) {
+    let Some(own) = shared.checkpoints.get(slot.index()).copied() else {
+        return;
+    };
+    let touch = move || {
+        own.iter()
+            .for_each(|c| shm::touch(c.filled(arena_bytes), true))
+    };
+    // Without a thread they come page by page.
+    let _ = thread::Builder::new().name("touch".into()).spawn(touch);
 }
 
 /// Starts the render thread.
@@ -230,7 +256,7 @@ impl RenderProcessor {
         if stage.shape().freewheel {
             futex::ring(stage.bell(Listener::AudioOut));
         }
-        self.checkpoint(leads);
+        self.checkpoint();
         self.crumb(Phase::Idle);
         true
     }
@@ -269,6 +295,7 @@ impl RenderProcessor {
                 Change::Patch(mut engine) => {
                     engine.adopt(&self.engine);
                     std::mem::swap(&mut engine, &mut self.engine);
+                    self.checkpoints.begin(self.engine.words().len());
                     self.mark.patch_offset = input.offset;
                     self.retire(engine);
                 }
@@ -304,30 +331,32 @@ impl RenderProcessor {
         }
     }
 
-    /// The follower keeps the checkpoints; a leader only when nobody has kept one for long.
-    fn checkpoint(&mut self, leads: bool) {
+    /// Goes on with the checkpoints, if they are this worker's to keep.
+    fn checkpoint(&mut self) {
+        self.checkpoints.note(self.engine.written());
+        let all = self.shared.checkpoints.iter().flatten();
+        let newest = all.filter_map(|c| c.block()).max().unwrap_or_default();
         let block = self.mark.block;
-        if !block.0.is_multiple_of(CHECKPOINT_BLOCKS) || self.shared.stage.checkpoints_kept() {
+        let keep = keep(
+            &self.shared.stage,
+            self.slot,
+            block,
+            self.caught_up_at,
+            newest,
+        );
+        let Some(own) = self.shared.checkpoints.get(self.slot.index()) else {
             return;
-        }
-        if leads {
-            let newest = self
-                .shared
+        };
+        if keep != Keep::Nothing {
+            self.crumb(Phase::Checkpointing);
+            let (arena, lively) = (self.engine.words(), self.engine.lively());
+            let at_once = keep == Keep::AtOnce;
+            if self
                 .checkpoints
-                .iter()
-                .flatten()
-                .filter_map(|c| c.block())
-                .max();
-            if newest.unwrap_or_default().0 + LONE_CHECKPOINT_BLOCKS > block.0 {
-                return;
+                .go_on(own, self.mark, arena, lively, at_once)
+            {
+                self.failpoints.pass(Point::Checkpointed);
             }
         }
-        self.crumb(Phase::Checkpointing);
-        let own = self.shared.checkpoints.get(self.slot.index());
-        if let Some(checkpoint) = own.and_then(|pair| pair.get(self.next_checkpoint)) {
-            checkpoint.write(self.mark, self.engine.arena());
-            self.failpoints.pass(Point::Checkpointed);
-        }
-        self.next_checkpoint ^= 1;
     }
 }

@@ -11,7 +11,7 @@ use common::{
     message::Numbered,
     ring::checksum,
     stage::{Crumb, Decision, Phase, SlotWords, Stage},
-    units::{BlockIndex, Incarnation, Seq, Slot},
+    units::{BlockIndex, Incarnation, Seq},
 };
 use engine::{Engine, patch::Patch};
 use platform::{paths::Paths, realtime, shared::Shared};
@@ -84,6 +84,7 @@ pub fn run(shared: &Shared, paths: &Paths, incarnation: Incarnation, task: Task)
         failpoints: Failpoints::from_environment(incarnation),
         engine: start.engine,
         mark: start.mark,
+        frontier: start.frontier,
         commands: start.commands.into_iter().peekable(),
         samples: vec![0.0; stage.shape().block_samples()],
     };
@@ -103,6 +104,7 @@ struct Trial {
     failpoints: Failpoints,
     engine: Box<Engine>,
     mark: Mark,
+    frontier: BlockIndex,
     commands: std::iter::Peekable<std::vec::IntoIter<Numbered>>,
     samples: Vec<f32>,
 }
@@ -127,9 +129,7 @@ impl Trial {
     }
 
     fn try_commands(&mut self, after: Seq, last: Seq, bypassing: &[u16]) -> Result<()> {
-        let frontiers = Slot::ALL.map(|slot| self.stage.slot(slot).frontier());
-        let frontier = frontiers.into_iter().max().unwrap_or_default();
-        while self.mark.block < frontier {
+        while self.mark.block < self.frontier {
             match self.stage.decision(self.mark.block, self.mark.seq) {
                 Decision::Made { seq, sealed: true } if seq <= after => self.apply(seq)?,
                 _ => break,

@@ -184,6 +184,48 @@ fn from_a_snapshot_on_everything_is_equal_to_the_bit() {
 }
 
 #[test]
+fn whatever_a_block_changes_is_lively_or_said_to_be_written() {
+    let palette = include_str!("../../../patches/palette.json");
+    let patch = Patch::from_json(palette).unwrap();
+    let piece = common::checkpoint::PIECE_WORDS;
+    for (block_frames, blocks) in [(16, 1_500), (64, 400), (2_048, 20)] {
+        let mut dice = Dice(u64::from(block_frames));
+        let config = Config {
+            block_frames,
+            ..CONFIG
+        };
+        let mut engine = Engine::new(&patch, config).unwrap();
+        let mut out = vec![0.0; config.block_samples()];
+        let (mut changed, mut said) = (0, 0);
+        for block in 0..blocks {
+            if dice.roll(3) == 0 {
+                engine.apply(&dice.event(&patch));
+            }
+            let before = engine.words().to_vec();
+            engine.written().fill(0);
+            engine.render(&mut out, &mut |_| {});
+            let written = engine.written().to_vec();
+            let pieces = engine.words().chunks(piece).zip(before.chunks(piece));
+            for (number, (now, before)) in pieces.enumerate() {
+                let is_in = |bits: &[u64]| bits[number / 64] & 1 << (number % 64) != 0;
+                let calm = !is_in(engine.lively());
+                changed += usize::from(calm && now != before);
+                said += usize::from(is_in(&written));
+                let known = is_in(&written) || !calm || now == before;
+                assert!(known, "piece {number}, block {block} of {block_frames}");
+            }
+        }
+        // Not all and everything, either.
+        let pieces = engine.words().len() / piece;
+        assert!(changed > 0, "no line was written");
+        assert!(
+            said < blocks * pieces * block_frames as usize / 2_048,
+            "{said} of {pieces} in {blocks} blocks of {block_frames}"
+        );
+    }
+}
+
+#[test]
 fn an_arena_of_something_else_is_refused() {
     let mut engine = engine(&all());
     let expected = engine.arena_len_bytes();

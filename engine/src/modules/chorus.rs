@@ -74,6 +74,9 @@ impl Module for Chorus {
         let (nearest, furthest) = (io.splat(2.0), io.splat((len - 4) as f32));
         let mut phase = state.bits(PHASE);
         let mut at = *state.cell(AT, 0) as usize % len;
+        for channel in 0..io.channels {
+            state.writes(channel * len..(channel + 1) * len, at, io.frames);
+        }
         let out = outs.samples(0);
         let mut away = [[0.0; LANES_MAX]; VOICES];
         for frame in 0..io.frames {

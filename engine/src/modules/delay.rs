@@ -77,6 +77,7 @@ impl Module for Delay {
             let mut tap = echo::Tap::load(io, state, channel, LINE);
             let mut poles = [0, 1].map(|n| calm(state.number(FILTERS + n, channel)));
             let mut band = Band::lane(first_band, channel);
+            state.writes(channel * LINE..(channel + 1) * LINE, tap.at, io.frames);
             let line = &mut state.memory[channel * LINE..][..LINE];
             for frame in 0..io.frames {
                 tap.aim(|| samples(of(time.at(frame)), io.context) as usize);

@@ -146,6 +146,9 @@ impl Module for Karplus {
                 sides: L::select(mask, yes.sides, no.sides),
             },
         );
+        for channel in 0..L::N {
+            state.writes(channel * len..(channel + 1) * len, at, io.frames);
+        }
         let memory = &mut *state.memory;
         outs.write(
             0,

@@ -114,6 +114,17 @@ impl Module for Limiter {
             let mut taken = state.number(TAKEN, channel);
             let mut sum = *state.cell(SUM, channel);
             let keep = keep.lane(channel).clamp(0.0, 1.0);
+            // The last of the three rings is looked through as a whole when it is full.
+            for ring in [3 * channel, 3 * channel + 1] {
+                state.writes(ring * len..(ring + 1) * len, at, io.frames);
+            }
+            let whole = at + io.frames >= len;
+            let (first, count) = if whole { (0, len) } else { (at, io.frames) };
+            state.writes(
+                (3 * channel + 2) * len..(3 * channel + 3) * len,
+                first,
+                count,
+            );
             let memory = &mut state.memory[channel * 3 * len..][..3 * len];
             let (sound, rest) = memory.split_at_mut(len);
             let (window, most_after) = rest.split_at_mut(len);

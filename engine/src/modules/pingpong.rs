@@ -110,6 +110,9 @@ impl Module for Pingpong {
             let mut poles: [f32; 4] =
                 std::array::from_fn(|n| calm(state.number(FILTERS + n, channel)));
             let mut band = Band::lane(first_band, channel);
+            for line in [2 * channel, 2 * channel + 1] {
+                state.writes(line * LINE..(line + 1) * LINE, tap.at, io.frames);
+            }
             let lines = &mut state.memory[channel * 2 * LINE..][..2 * LINE];
             let (near, far) = lines.split_at_mut(LINE);
             for frame in 0..io.frames {

@@ -186,6 +186,15 @@ impl Module for Reverb {
                     go_step[line] = (found.1 - go[line]) / io.frames as f32;
                 }
             }
+            let mut begin = channel * memory;
+            for len in [LINE; LINES]
+                .into_iter()
+                .chain([PREDELAY])
+                .chain([DIFFUSER; 4])
+            {
+                state.writes(begin..begin + len, at % len, io.frames);
+                begin += len;
+            }
             let (lines, rest) =
                 state.memory[channel * memory..][..memory].split_at_mut(LINES * LINE);
             let (pre_line, diffuser_lines) = rest.split_at_mut(PREDELAY);
