@@ -29,6 +29,7 @@ impl Draft {
             version: engine::patch::VERSION,
             modules: vec![],
             cables: vec![],
+            samples: Default::default(),
         });
         draft.module("out", "out", &[("gain", gain)], 1);
         draft
@@ -41,6 +42,7 @@ impl Draft {
             id: id.into(),
             kind: kind.into(),
             params: params.collect(),
+            sample: None,
             channels,
         });
     }

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod message;
 pub mod options;
 pub mod ring;
+pub mod sample;
 pub mod stage;
 pub mod sync;
 pub mod units;

@@ -39,6 +39,9 @@ pub const COMMAND_QUEUE: usize = 4_096;
 pub const COMMANDS_PER_MESSAGE: usize = 512;
 /// Bytes of a patch's JSON text, so that it fits a question at the control socket.
 pub const PATCH_BYTES_MAX: usize = 192 * 1024;
+/// Bytes of a recording's samples, 32 bits each: 5.8 minutes of stereo at 48 kHz. A replacement reads
+/// all of a patch's before it can begin.
+pub const SAMPLE_BYTES_MAX: usize = 128 << 20;
 /// Bytes of text in one ipc-channel message: keeps it below the 64 KiB at which it is fragmented.
 pub const TEXT_BYTES_PER_MESSAGE: usize = 32 * 1024;
 /// Bytes of a datagram that the gateway will look at.

@@ -11,6 +11,7 @@ mod failure;
 mod launcher;
 mod osc;
 mod output;
+mod patch_file;
 mod script;
 mod verbs;
 

@@ -1,5 +1,6 @@
 //! For tests: one module on the bench, with any signal at its inputs.
 
+use common::sample::{NO_SAMPLE, Sample};
 use fearless_simd::Level;
 
 use crate::{
@@ -16,6 +17,7 @@ pub struct Bench {
     channels: usize,
     cells: Vec<u32>,
     written: Vec<u64>,
+    sample: Option<Sample>,
     scratch: Vec<f32>,
     context: Context,
 }
@@ -54,9 +56,16 @@ impl Bench {
             channels,
             written: vec![0; cells.len() / 1024 + 1],
             cells,
+            sample: None,
             scratch: vec![0.0; params::scratch_len(BLOCK)],
             context,
         }
+    }
+
+    /// It plays from that recording.
+    pub fn playing(mut self, sample: Sample) -> Self {
+        self.sample = Some(sample);
+        self
     }
 
     /// Sets a parameter.
@@ -155,6 +164,7 @@ impl Bench {
                 cells: &mut self.cells,
                 first_cell: 0,
                 written: &mut self.written,
+                sample: self.sample.as_ref().unwrap_or(&NO_SAMPLE),
                 plugs: &plugs,
                 buffers: &buffers,
                 gathered: &[],

@@ -11,6 +11,7 @@ use common::{
         ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX,
         RATE_HZ_MIN, sane,
     },
+    sample::NO_SAMPLE,
     stage::Shape as StageShape,
 };
 use fearless_simd::Level;
@@ -260,6 +261,7 @@ impl Engine {
                 cells: cells_of(&mut self.arena, node),
                 first_cell: node.cells.start,
                 written: self.changes.written(),
+                sample: node.sample.as_deref().unwrap_or(&NO_SAMPLE),
                 plugs: &node.plugs,
                 buffers: &self.buffers,
                 gathered: &self.gathered,

@@ -199,6 +199,7 @@ mod tests {
             outputs: &["sine", "exp2", "tan", "tanh", "log2", "amplitude"],
             params: &[],
             takes_gate: false,
+            takes_sample: false,
         };
 
         #[inline(always)]

@@ -5,6 +5,7 @@
 //! the [`Context`], so that a copy of the arena is a copy of the sound to come. The rest is done here
 //! for all of them: parameters that glide and are modulated, gates, channels side by side.
 
+use common::sample::Sample;
 use std::{marker::PhantomData, ops::Range};
 
 use fearless_simd::{Level, Simd, f32x8, f32x16};
@@ -100,6 +101,8 @@ pub struct Turn<'a> {
     pub outs: &'a mut [Buffer],
     /// A bit for each output that somebody listens to.
     pub wanted: u32,
+    /// What it plays from.
+    pub sample: &'a Sample,
     /// Room for parameters that move: [`params::scratch_len`].
     pub scratch: &'a mut [f32],
 }
@@ -130,6 +133,8 @@ pub const GATE: usize = 3;
 /// Not 0: its gate has been opened since the block before.
 pub const OPENED: usize = 4;
 const HEAD: usize = 8;
+/// Cells of a channel's state, at the most.
+const CELLS_MAX: usize = 128;
 const GLIDE: usize = size_of::<Smooth>() / 4;
 
 /// Channels side by side, and how many times, for so many channels.
@@ -145,7 +150,7 @@ pub const fn lanes_for(channels: usize, wide: bool) -> (usize, usize) {
 impl Kind {
     /// The kind of a module type.
     pub const fn of<M: Module>(describe: &'static ModuleType) -> Self {
-        assert!(M::TYPE.params.len() <= PARAMS_MAX);
+        assert!(M::TYPE.params.len() <= PARAMS_MAX && M::CELLS <= CELLS_MAX);
         Self {
             describe,
             inputs: M::TYPE.inputs.len(),
@@ -186,7 +191,7 @@ impl Kind {
         }
         let (n, groups) = lanes_for(channels, context.wide);
         let state = &mut cells[self.state_at()..];
-        let mut own = [0; 64];
+        let mut own = [0; CELLS_MAX];
         for channel in 0..n * groups {
             let own = &mut own[..self.cells];
             own.fill(0);
@@ -297,6 +302,7 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
                 opened: head[OPENED] != 0,
             },
             group,
+            sample: turn.sample,
             plugs: turn.plugs,
             buffers: turn.buffers,
             gathered: turn.gathered,
@@ -350,6 +356,8 @@ pub struct Io<'a, L: Lanes> {
     /// parameters then still holds.
     pub fresh: bool,
     pub gate: Gate,
+    /// The recording that it plays from, which may be an empty one.
+    pub sample: &'a Sample,
     group: usize,
     plugs: &'a [Plug],
     buffers: &'a [Buffer],

@@ -7,9 +7,12 @@
 mod check;
 mod error;
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
-use common::command::Event;
+use common::{
+    command::Event,
+    sample::{self, Find, Sample},
+};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use check::End;
@@ -37,6 +40,10 @@ pub struct Patch {
     /// The cables; several into one input are summed.
     #[serde(default)]
     pub cables: Vec<Cable>,
+    /// The recordings that its modules play from, by their ids, as far as they have been fetched: what
+    /// is missing is silent.
+    #[serde(skip)]
+    pub samples: BTreeMap<String, Arc<Sample>>,
 }
 
 /// One module of a patch.
@@ -51,6 +58,9 @@ pub struct ModuleSpec {
     /// Values that are not the type's defaults, by name, each in its unit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, f32>,
+    /// The recording that it plays from, as `NAME@ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<String>,
     /// How many channels it has, at the least: 1 to 32. It has as many as what is plugged into it.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub channels: u8,
@@ -87,6 +97,29 @@ impl Patch {
         let patch: Self = serde_json::from_str(text).map_err(PatchError::from_json)?;
         patch.steps()?;
         Ok(patch)
+    }
+
+    /// Fetches the recordings that its modules play from.
+    #[must_use]
+    pub fn fetched(mut self, find: &Find<'_>) -> Self {
+        let ids = self
+            .modules
+            .iter()
+            .filter_map(|module| module.sample.as_deref());
+        for id in ids.filter_map(sample::id_in) {
+            if !self.samples.contains_key(id)
+                && let Some(sample) = find(id)
+            {
+                self.samples.insert(id.to_owned(), sample);
+            }
+        }
+        self
+    }
+
+    /// The recording that a module plays from, if it has been fetched.
+    pub(crate) fn sample_of(&self, module: &ModuleSpec) -> Option<Arc<Sample>> {
+        let id = sample::id_in(module.sample.as_deref()?)?;
+        self.samples.get(id).cloned()
     }
 
     /// The patch as JSON, a line for each module and cable; [`Patch::from_json`] reads it back.

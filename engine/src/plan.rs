@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    sync::Arc,
 };
+
+use common::sample::Sample;
 
 use crate::{
     module::{Context, Kind, Plug, Shape, lanes_for},
@@ -27,6 +30,8 @@ pub struct Node {
     pub channels: usize,
     /// Its part of the arena.
     pub cells: Range<usize>,
+    /// What it plays from.
+    pub sample: Option<Arc<Sample>>,
     /// The values of its parameters at the start.
     pub values: Vec<f32>,
     pub plugs: Vec<Plug>,
@@ -149,6 +154,7 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
             kind: *kind,
             channels: channels[module],
             cells: begin..cells,
+            sample: patch.sample_of(spec),
             values: values(kind, spec),
             plugs: vec![Plug::Nothing; kind.describe.inputs.len()],
             summed: Vec::new(),

@@ -3,6 +3,7 @@
 use common::{
     command::Command,
     command_log::{self, LogError, Record},
+    sample::Find,
     stage::Shape,
     units::{BlockIndex, Seq},
 };
@@ -34,6 +35,7 @@ pub enum ReplayError {
 
 /// A log on its way through the engine.
 pub struct Replay {
+    find: Box<Find<'static>>,
     engine: Engine,
     shape: Shape,
     commands: std::vec::IntoIter<(Seq, Command)>,
@@ -50,11 +52,11 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Reads a log; rendering begins at block 0.
+    /// Reads a log, whose recordings are found there; rendering begins at block 0.
     ///
     /// # Errors
     /// When it is no log, or does not begin with a patch that can be played.
-    pub fn new(bytes: &[u8]) -> Result<Self, ReplayError> {
+    pub fn new(bytes: &[u8], find: Box<Find<'static>>) -> Result<Self, ReplayError> {
         let shape = command_log::head(bytes)?;
         let (mut commands, mut decisions) = (Vec::new(), Vec::new());
         let (mut state, mut end) = (None, BlockIndex(0));
@@ -77,7 +79,7 @@ impl Replay {
         let Some((seq, Command::Patch(json))) = commands.next() else {
             return Err(ReplayError::NoPatch);
         };
-        let patch = Patch::from_json(&json)?;
+        let patch = Patch::from_json(&json)?.fetched(&find);
         let mut engine = Engine::new(&patch, shape.into())?;
         if let Some(arena) = state {
             engine.restore(&arena)?;
@@ -85,6 +87,7 @@ impl Replay {
         let decisions = decisions.into_iter().peekable();
         let block = BlockIndex(0);
         Ok(Self {
+            find,
             engine,
             shape,
             commands,
@@ -150,7 +153,7 @@ impl Replay {
                     self.patch.apply(&event);
                 }
                 Command::Patch(json) => {
-                    self.patch = Patch::from_json(&json)?;
+                    self.patch = Patch::from_json(&json)?.fetched(&self.find);
                     let mut engine = Engine::new(&self.patch, self.shape.into())?;
                     engine.adopt(&self.engine);
                     self.engine = engine;
@@ -192,7 +195,7 @@ mod tests {
 
     /// Renders a whole log; returns the blocks and the commands.
     fn replay(bytes: &[u8], mut each: impl FnMut(&[f32])) -> Result<(u64, u64), ReplayError> {
-        let mut replay = Replay::new(bytes)?;
+        let mut replay = Replay::new(bytes, Box::new(|_| None))?;
         let mut block = vec![0.0; replay.shape().block_samples()];
         while replay.next(&mut block)? {
             each(&block);

@@ -45,7 +45,7 @@ pub fn command_log(bytes: &[u8]) {
     let count = command_log::records(bytes).count();
     assert!(count <= bytes.len() / 8);
     let _ = command_log::head(bytes);
-    let Ok(mut replay) = Replay::new(bytes) else {
+    let Ok(mut replay) = Replay::new(bytes, Box::new(|_| None)) else {
         return;
     };
     let mut block = vec![0.0; replay.shape().block_samples()];

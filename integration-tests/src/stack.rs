@@ -17,7 +17,12 @@ use common::{
     stage::Shape,
 };
 use engine::replay::Replay;
-use platform::{control, paths::Paths, shared::Shared};
+use platform::{
+    control,
+    paths::Paths,
+    samples::{FOLDER, Samples},
+    shared::Shared,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -395,6 +400,12 @@ impl Stack {
             _folder: folder,
         };
         std::fs::copy(command_log, &remains.command_log)?;
+        let kept = self.paths.samples();
+        for file in kept.read_dir().into_iter().flatten().flatten() {
+            let copy = remains._folder.path().join(FOLDER);
+            std::fs::create_dir_all(&copy)?;
+            std::fs::copy(file.path(), copy.join(file.file_name()))?;
+        }
         Ok(remains)
     }
 }
@@ -467,7 +478,9 @@ impl Remains {
     /// When the log cannot be rendered.
     pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<Shape> {
         platform::realtime::flush_denormals();
-        let mut replay = Replay::new(&std::fs::read(&self.command_log)?)?;
+        let samples = Samples::beside(&self.command_log);
+        let bytes = std::fs::read(&self.command_log)?;
+        let mut replay = Replay::new(&bytes, Box::new(move |id| samples.find(id)))?;
         let shape = replay.shape();
         let mut block = vec![0.0; shape.block_samples()];
         while replay.next(&mut block)? {

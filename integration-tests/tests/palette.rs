@@ -1,7 +1,10 @@
 //! Every module type keeps the promise: workers are killed while `patches/palette.json`, which has one of
 //! each, plays, and the log renders to what was heard, bit for bit.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use common::message::{Request, Target};
@@ -27,7 +30,10 @@ fn every_module_type_survives_kills_to_the_bit() -> Result<()> {
             kind.name
         );
     }
-    let (stack, recording) = Stack::start_wav(&["--freewheel", "--patch", PALETTE])?;
+    let folder = tempfile::tempdir()?;
+    let file = with_recordings(&patch, folder.path())?;
+    let file = file.display().to_string();
+    let (stack, recording) = Stack::start_wav(&["--freewheel", "--patch", &file])?;
     let mut random = Random::seeded(61);
     for kill in 0..kills {
         stack.wait_protected()?;
@@ -55,6 +61,34 @@ fn every_module_type_survives_kills_to_the_bit() -> Result<()> {
     assert_eq!(differing, 0);
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
     Ok(())
+}
+
+/// The patch in that folder, with a recording for its sampler, and one more cloud that has one.
+fn with_recordings(patch: &Patch, folder: &Path) -> Result<PathBuf> {
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: 44_100,
+        bits_per_sample: 32,
+        sample_format: hound::SampleFormat::Float,
+    };
+    let mut wav = hound::WavWriter::create(folder.join("tone.wav"), spec)?;
+    for n in 0..60_000 {
+        wav.write_sample((f64::from(n) * 0.02).sin() as f32 * 0.5)?;
+    }
+    wav.finalize()?;
+    let mut patch = serde_json::to_value(patch)?;
+    if let Some(modules) = patch["modules"].as_array_mut() {
+        for module in modules.iter_mut().filter(|m| m["type"] == "sampler") {
+            module["sample"] = "tone.wav".into();
+        }
+        modules.push(json!({"id": "cloud", "type": "granular", "sample": "tone.wav"}));
+    }
+    if let Some(cables) = patch["cables"].as_array_mut() {
+        cables.push(json!({"from": "cloud", "to": "out"}));
+    }
+    let path = folder.join("palette.json");
+    std::fs::write(&path, patch.to_string())?;
+    Ok(path)
 }
 
 /// A parameter of any module to any value, or a gate.

@@ -17,6 +17,7 @@ pub mod paths;
 pub mod pidfd;
 pub mod reach;
 pub mod realtime;
+pub mod samples;
 pub mod say;
 pub mod shared;
 pub mod shm;

@@ -110,6 +110,12 @@ impl Paths {
         self.state.join("commands.previous.log")
     }
 
+    /// The recordings that its patches play from.
+    #[must_use]
+    pub fn samples(&self) -> PathBuf {
+        self.state.join(crate::samples::FOLDER)
+    }
+
     /// What the processes have to tell.
     #[must_use]
     pub fn text_log(&self) -> PathBuf {

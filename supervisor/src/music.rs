@@ -17,7 +17,7 @@ use common::{
     units::Seq,
 };
 use engine::{Config, Engine, patch::Patch, replay::Replay};
-use platform::paths::Paths;
+use platform::{paths::Paths, samples::Samples};
 
 use crate::log::{self, CommandLog};
 
@@ -51,8 +51,9 @@ impl Music {
     /// When the patch or the last run's log cannot be used.
     pub fn begin(options: &Options, paths: &Paths, shape: Shape) -> Result<(Self, usize)> {
         let (current, previous) = (paths.command_log(), paths.previous_command_log());
+        let samples = Samples::within(paths.samples());
         let resumed = if options.resume {
-            resume(&[&current, &previous])?
+            resume(&[&current, &previous], paths)?
         } else {
             None
         };
@@ -68,6 +69,12 @@ impl Music {
         };
         let config = Config::from(shape);
         let (json, arena_bytes) = check(&patch, config)?;
+        if samples.any() {
+            // What the run before plays from stays, so that it can be rendered again.
+            let last = fs::read(&current).unwrap_or_default();
+            let in_last = |id: &str| last.windows(id.len()).any(|w| w == id.as_bytes());
+            samples.sweep(|id| json.contains(id) || in_last(id));
+        }
         let state = match arena {
             Some(arena) if Engine::new(&patch, config)?.restore(&arena).is_ok() => Some(arena),
             Some(_) => {
@@ -290,7 +297,7 @@ fn check(patch: &Patch, config: Config) -> Result<(String, usize)> {
 
 /// Where the run of the first of those logs that can be read has ended, newest first; `None`, with a
 /// line for the log, where there is none.
-fn resume(logs: &[&Path]) -> Result<Option<(Patch, Vec<u8>)>> {
+fn resume(logs: &[&Path], paths: &Paths) -> Result<Option<(Patch, Vec<u8>)>> {
     let say = |text: &str| platform::say::line("supervisor", text);
     for path in logs {
         let Ok(bytes) = fs::read(path) else {
@@ -304,7 +311,8 @@ fn resume(logs: &[&Path]) -> Result<Option<(Patch, Vec<u8>)>> {
         }
         log::tell_torn(bytes.len() as u64 - records.offset());
         platform::realtime::flush_denormals();
-        let mut replay = Replay::new(&bytes)
+        let samples = Samples::within(paths.samples());
+        let mut replay = Replay::new(&bytes, Box::new(move |id| samples.find(id)))
             .context("the last run cannot be resumed; start without --resume")?;
         let mut block = vec![0.0; replay.shape().block_samples()];
         while replay.next(&mut block)? {}

@@ -12,7 +12,7 @@ use common::{
     units::{BlockIndex, Seq, Slot},
 };
 use engine::{Config, Engine, patch::Patch};
-use platform::{heap, say, shared::Shared, shm};
+use platform::{heap, samples::Samples, say, shared::Shared, shm};
 
 use crate::log_tail::LogTail;
 
@@ -32,9 +32,11 @@ pub struct Start {
 ///
 /// # Errors
 /// When the log does not hold what it must.
-pub fn start(shared: &Shared, log: &mut LogTail) -> Result<Start> {
+pub fn start(shared: &Shared, log: &mut LogTail, samples: &Samples) -> Result<Start> {
     let frontier = frontier(shared);
-    start_from(shared, log, |mark| Some(rank(mark.block, frontier)))
+    start_from(shared, log, samples, |mark| {
+        Some(rank(mark.block, frontier))
+    })
 }
 
 fn frontier(shared: &Shared) -> BlockIndex {
@@ -49,6 +51,7 @@ fn frontier(shared: &Shared) -> BlockIndex {
 pub fn start_from<Rank: Ord>(
     shared: &Shared,
     log: &mut LogTail,
+    samples: &Samples,
     rank: impl Fn(&Mark) -> Option<Rank>,
 ) -> Result<Start> {
     let config = shared.stage.shape().into();
@@ -61,7 +64,7 @@ pub fn start_from<Rank: Ord>(
         .collect();
     ranked.sort_by(|(a, _), (b, _)| b.cmp(a));
     let restored = ranked.iter().find_map(|(_, checkpoint)| {
-        let restored = from_checkpoint(log, config, checkpoint);
+        let restored = from_checkpoint(log, samples, config, checkpoint);
         let (engine, mark) = restored
             .inspect_err(|why| {
                 say::line("worker", &format!("a checkpoint is passed over: {why:#}"))
@@ -72,7 +75,7 @@ pub fn start_from<Rank: Ord>(
     });
     let (engine, mark) = match restored {
         Some(restored) => restored,
-        None => from_log(log, config)?,
+        None => from_log(log, samples, config)?,
     };
     log.seek(mark.next_offset);
     let commands = log.commands()?;
@@ -86,6 +89,7 @@ pub fn start_from<Rank: Ord>(
 
 fn from_checkpoint(
     log: &mut LogTail,
+    samples: &Samples,
     config: Config,
     checkpoint: &Checkpoint<'_>,
 ) -> Result<(Engine, Mark)> {
@@ -104,7 +108,8 @@ fn from_checkpoint(
             mark.patch_offset
         );
     };
-    let engine = Engine::new_in(&Patch::from_json(&json)?, config, heap::zeroed)?;
+    let patch = Patch::from_json(&json)?.fetched(&|id| samples.find(id));
+    let engine = Engine::new_in(&patch, config, heap::zeroed)?;
     shm::touch(checkpoint.filled(engine.arena_len_bytes()), false);
     let mut found = None;
     let engine = engine.restored(|arena| {
@@ -114,7 +119,7 @@ fn from_checkpoint(
     Ok((engine, found.unwrap_or(mark)))
 }
 
-fn from_log(log: &mut LogTail, config: Config) -> Result<(Engine, Mark)> {
+fn from_log(log: &mut LogTail, samples: &Samples, config: Config) -> Result<(Engine, Mark)> {
     log.seek(0);
     let mut first = None;
     while let Some((offset, record)) = log.next()? {
@@ -124,7 +129,8 @@ fn from_log(log: &mut LogTail, config: Config) -> Result<(Engine, Mark)> {
                 command: Command::Patch(json),
                 ..
             } => {
-                let engine = Engine::new(&Patch::from_json(&json)?, config)?;
+                let patch = Patch::from_json(&json)?.fetched(&|id| samples.find(id));
+                let engine = Engine::new_in(&patch, config, heap::zeroed)?;
                 first = Some((engine, offset, log.offset()));
             }
             Record::State {

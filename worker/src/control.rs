@@ -17,13 +17,14 @@ use common::{
     command::Command,
     message::{Fault, FromPeer, Introduction, Numbered, Service, ToWorker},
     stage::Listener,
-    units::{Incarnation, Seq, Slot},
+    units::{Incarnation, Seq},
 };
 use engine::{Engine, patch::Patch};
 use platform::{
     futex, heap,
     link::{self, LinkReceiver, LinkSender},
     paths::Paths,
+    samples::Samples,
 };
 
 use crate::{
@@ -41,10 +42,11 @@ const LOOK: Duration = Duration::from_millis(10);
 pub fn serve(
     mut handle: RenderHandle,
     paths: &Paths,
-    slot: Slot,
+    samples: &Samples,
     incarnation: Incarnation,
     mut log: LogTail,
 ) -> Result<()> {
+    let slot = handle.slot;
     let mut waiting: VecDeque<Numbered> = std::mem::take(&mut handle.backlog).into();
     let seeker = Seeker {
         paths: paths.clone(),
@@ -58,7 +60,7 @@ pub fn serve(
     let mut link: Option<Link> = None;
     let mut mute = false;
     loop {
-        hand_on(&mut handle, &mut waiting, slot);
+        hand_on(&mut handle, &mut waiting, samples);
         if handle.between.wanted.load(Ordering::Acquire) > handle.last.0 && waiting.is_empty() {
             waiting.extend(log.commands()?.into_iter().filter(|n| n.seq > handle.last));
             if !waiting.is_empty() {
@@ -124,7 +126,7 @@ impl Seeker {
 }
 
 /// Puts commands into the render thread's queue, in order, none twice, none left out.
-fn hand_on(handle: &mut RenderHandle, waiting: &mut VecDeque<Numbered>, slot: Slot) {
+fn hand_on(handle: &mut RenderHandle, waiting: &mut VecDeque<Numbered>, samples: &Samples) {
     let before = handle.last;
     while let Some(next) = waiting.front() {
         if next.seq <= handle.last {
@@ -147,18 +149,18 @@ fn hand_on(handle: &mut RenderHandle, waiting: &mut VecDeque<Numbered>, slot: Sl
             break;
         };
         handle.last = numbered.seq;
-        let _ = handle.inputs.push(prepare(handle, numbered));
+        let _ = handle.inputs.push(prepare(handle, numbered, samples));
         handle
             .between
             .received
             .store(handle.last.0, Ordering::Release);
     }
     if handle.last != before {
-        futex::ring(handle.shared.stage.bell(Listener::Worker(slot)));
+        futex::ring(handle.shared.stage.bell(Listener::Worker(handle.slot)));
     }
 }
 
-fn prepare(handle: &RenderHandle, numbered: Numbered) -> Input {
+fn prepare(handle: &RenderHandle, numbered: Numbered, samples: &Samples) -> Input {
     let Numbered {
         seq: Seq(seq),
         offset,
@@ -167,7 +169,7 @@ fn prepare(handle: &RenderHandle, numbered: Numbered) -> Input {
     } = numbered;
     let change = match command {
         Command::Event(event) => Change::Event(event),
-        Command::Patch(json) => match build(handle, &json) {
+        Command::Patch(json) => match build(handle, &json, samples) {
             Ok(engine) => Change::Patch(engine),
             // The supervisor has checked it; if this build disagrees, both replicas do.
             Err(_) => Change::Nothing,
@@ -181,8 +183,8 @@ fn prepare(handle: &RenderHandle, numbered: Numbered) -> Input {
     }
 }
 
-fn build(handle: &RenderHandle, json: &str) -> Result<Box<Engine>> {
-    let patch = Patch::from_json(json)?;
+fn build(handle: &RenderHandle, json: &str, samples: &Samples) -> Result<Box<Engine>> {
+    let patch = Patch::from_json(json)?.fetched(&|id| samples.find(id));
     let config = handle.shared.stage.shape().into();
     let engine = Engine::new_in(&patch, config, heap::zeroed)?;
     render_loop::touch_checkpoints(&handle.shared, handle.slot, engine.arena_len_bytes());

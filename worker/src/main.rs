@@ -16,7 +16,7 @@ mod trial;
 use anyhow::{Context, Result};
 use clap::Parser;
 use common::units::{Incarnation, Slot};
-use platform::{confine, paths::Paths, say, shared::Shared};
+use platform::{confine, paths::Paths, samples::Samples, say, shared::Shared};
 
 #[cfg(debug_assertions)]
 #[global_allocator]
@@ -48,15 +48,16 @@ fn main() -> Result<()> {
     let shared = Shared::open(&arguments.instance)?;
     let confined = confine::worker(&[&paths.state]);
     confined.skipped().for_each(|net| say::line("worker", &net));
+    let samples = Samples::within(paths.samples());
     if let Some(task) = arguments.task {
-        return trial::run(&shared, &paths, incarnation, task);
+        return trial::run(&shared, &paths, &samples, incarnation, task);
     }
     let locked = shared.lock();
     std::panic::set_hook(Box::new(move |info| {
         shared.stage.slot(slot).write_epitaph(&info.to_string());
     }));
     let mut log = log_tail::LogTail::open(&paths.command_log())?;
-    let start = catch_up::start(&shared, &mut log)?;
+    let start = catch_up::start(&shared, &mut log, &samples)?;
     shared
         .stage
         .slot(slot)
@@ -66,5 +67,5 @@ fn main() -> Result<()> {
     let (control, render) = render_loop::pair(&shared, slot, incarnation, start);
     render_loop::spawn(render, locked)?;
     render_loop::touch_checkpoints(&shared, slot, arena_bytes);
-    control::serve(control, &paths, slot, incarnation, log)
+    control::serve(control, &paths, &samples, incarnation, log)
 }

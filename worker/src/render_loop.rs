@@ -347,7 +347,7 @@ impl RenderProcessor {
         let Some(own) = self.shared.checkpoints.get(self.slot.index()) else {
             return;
         };
-        if keep != Keep::Nothing {
+        if keep != Keep::Nothing && self.checkpoints.has_work(block) {
             self.crumb(Phase::Checkpointing);
             let (arena, lively) = (self.engine.words(), self.engine.lively());
             let at_once = keep == Keep::AtOnce;

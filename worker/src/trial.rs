@@ -14,7 +14,7 @@ use common::{
     units::{BlockIndex, Incarnation, Seq},
 };
 use engine::{Engine, patch::Patch};
-use platform::{paths::Paths, realtime, shared::Shared};
+use platform::{paths::Paths, realtime, samples::Samples, shared::Shared};
 
 use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
 
@@ -62,7 +62,13 @@ impl std::str::FromStr for Task {
 ///
 /// # Errors
 /// When it cannot be done: no checkpoint or log to start from.
-pub fn run(shared: &Shared, paths: &Paths, incarnation: Incarnation, task: Task) -> Result<()> {
+pub fn run(
+    shared: &Shared,
+    paths: &Paths,
+    samples: &Samples,
+    incarnation: Incarnation,
+    task: Task,
+) -> Result<()> {
     let stage = shared.stage;
     let seat = stage.trial();
     seat.take_seat(incarnation, BlockIndex(0), Seq(0));
@@ -70,15 +76,16 @@ pub fn run(shared: &Shared, paths: &Paths, incarnation: Incarnation, task: Task)
     realtime::flush_denormals();
     let mut log = LogTail::open(&paths.command_log())?;
     let start = match task {
-        Task::Commands { after, .. } => catch_up::start_from(shared, &mut log, |mark| {
+        Task::Commands { after, .. } => catch_up::start_from(shared, &mut log, samples, |mark| {
             (mark.seq <= after).then_some(mark.block)
         })?,
         // The oldest: the least likely to hold what is being looked for.
-        Task::Referee(block) => catch_up::start_from(shared, &mut log, |mark| {
+        Task::Referee(block) => catch_up::start_from(shared, &mut log, samples, |mark| {
             (mark.block <= block).then_some(std::cmp::Reverse(mark.block))
         })?,
     };
     let mut trial = Trial {
+        recordings: samples,
         stage,
         seat,
         failpoints: Failpoints::from_environment(incarnation),
@@ -98,7 +105,8 @@ pub fn run(shared: &Shared, paths: &Paths, incarnation: Incarnation, task: Task)
     }
 }
 
-struct Trial {
+struct Trial<'a> {
+    recordings: &'a Samples,
     stage: Stage<'static>,
     seat: SlotWords<'static>,
     failpoints: Failpoints,
@@ -109,7 +117,7 @@ struct Trial {
     samples: Vec<f32>,
 }
 
-impl Trial {
+impl Trial<'_> {
     fn referee(&mut self, block: BlockIndex) -> Result<()> {
         ensure!(self.mark.block <= block, "no checkpoint is old enough");
         loop {
@@ -173,7 +181,7 @@ impl Trial {
                     self.engine.apply(&event);
                 }
                 Command::Patch(json) => {
-                    let patch = Patch::from_json(&json)?;
+                    let patch = Patch::from_json(&json)?.fetched(&|id| self.recordings.find(id));
                     let mut engine = Box::new(Engine::new(&patch, self.engine.config())?);
                     engine.adopt(&self.engine);
                     self.engine = engine;

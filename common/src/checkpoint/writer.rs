@@ -12,6 +12,7 @@ use super::{ARENA, Checkpoint, Mark, PIECE_WORDS, SEQ, STAMP, sum, weighed};
 use crate::{
     limits::{ARENA_BYTES_MAX, CHECKPOINT_BLOCKS},
     sync::{Ordering, fence},
+    units::BlockIndex,
 };
 
 /// Pieces in a group: a bit of a word each.
@@ -112,6 +113,17 @@ impl Writer {
         }
     }
 
+    /// Whether there is something to do before that block.
+    ///
+    /// # Real-time
+    /// Yes.
+    #[must_use]
+    pub fn has_work(&self, block: BlockIndex) -> bool {
+        let half = &self.both[self.next];
+        let left = CHECKPOINT_BLOCKS - block.0 % CHECKPOINT_BLOCKS;
+        left == CHECKPOINT_BLOCKS || half.count > FEW && (left <= BLOCKS || half.broken)
+    }
+
     /// Goes on with the checkpoint that is next, after the block before the mark; `lively` are the
     /// pieces that may change in every block. `at_once` finishes it when it is due, whatever it takes.
     /// Tells whether a checkpoint was finished.
@@ -126,7 +138,7 @@ impl Writer {
         lively: &[u64],
         at_once: bool,
     ) -> bool {
-        if arena.len() as u64 * 8 > ARENA_BYTES_MAX {
+        if arena.len() as u64 * 8 > ARENA_BYTES_MAX || !self.has_work(mark.block) {
             return false;
         }
         let (half, checkpoint) = (&mut self.both[self.next], &checkpoints[self.next]);
@@ -141,10 +153,8 @@ impl Writer {
             0 => 1,
             past => CHECKPOINT_BLOCKS - past,
         };
-        if half.count > FEW && (left <= BLOCKS || half.broken) {
-            let share = half.count / left as usize + 1;
-            half.copy_some(checkpoint, arena, share.min(MANY.max(4 * self.written)));
-        }
+        let share = half.count / left as usize + 1;
+        half.copy_some(checkpoint, arena, share.min(MANY.max(4 * self.written)));
         false
     }
 }
@@ -256,7 +266,7 @@ mod tests {
     use crate::{
         checkpoint::CHECKPOINT_WORDS,
         sync::{AtomicU64, heap},
-        units::{BlockIndex, Seq},
+        units::Seq,
     };
 
     const fn mark(block: u64) -> Mark {

@@ -7,7 +7,12 @@ use common::message::Request;
 use engine::{Config, patch::Patch};
 use serde_json::{Value, json};
 
-use crate::{Context, asking, failure::Failure, output, verbs::up::read_patch};
+use crate::{
+    Context, asking,
+    failure::Failure,
+    output,
+    patch_file::{self, Shelf},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -75,7 +80,8 @@ fn load(context: &Context, file: &Path) -> Result<(), Failure> {
         block_frames: number("block", 128),
         channels: number("channels", 2),
     };
-    let text = read_patch(file, config)?;
+    let shelf = Shelf::of_instance(context.paths.samples());
+    let (text, _) = patch_file::read(file, config, &shelf)?;
     asking::ask(&context.paths, &Request::PatchLoad(text), asking::USUAL)?;
     told(context, "loaded", file);
     Ok(())

@@ -14,7 +14,12 @@ use engine::{
 };
 use serde_json::json;
 
-use crate::{Context, failure::Failure, output};
+use crate::{
+    Context,
+    failure::Failure,
+    output,
+    patch_file::{self, Shelf},
+};
 
 /// Longer files have no room in a WAV's 32-bit length; ten hours at 48 kHz are out of it already.
 const WAV_BYTES_MAX: f64 = 4_294_000_000.0;
@@ -61,8 +66,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         )));
     }
     let named = |path: &PathBuf, what: String| Failure::no(format!("{}: {what}", path.display()));
-    let patch = Patch::from_json(&output::read_text(&args.patch)?)
-        .map_err(|e| named(&args.patch, e.to_string()))?;
+    let shelf = Shelf::of_process(context.paths.samples());
+    let (_, patch) = patch_file::read(&args.patch, config, &shelf)?;
     let mut engine = Engine::new(&patch, config).map_err(|e| named(&args.patch, e.to_string()))?;
     let lines = score::parse(&output::read_text(&args.score)?)
         .map_err(|e| named(&args.score, e.to_string()))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use engine::replay::Replay;
-use platform::paths::Paths;
+use platform::{paths::Paths, samples::Samples};
 use serde_json::json;
 
 use crate::{Context, failure::Failure, output};
@@ -27,8 +27,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             .command_log(),
     };
     let wrong = |what: String| Failure::no(format!("{}: {what}", path.display()));
+    let samples = Samples::beside(&path);
     let bytes = std::fs::read(&path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    let mut replay = Replay::new(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let mut replay = Replay::new(&bytes, Box::new(move |id| samples.find(id)))
+        .map_err(|e| wrong(e.to_string()))?;
     let shape = replay.shape();
     let mut wav = output::Wav::create(&args.output, shape.rate_hz, shape.channels)?;
     let mut block = vec![0.0; shape.block_samples()];

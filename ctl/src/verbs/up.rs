@@ -19,12 +19,11 @@ use std::{
 use clap::builder::FalseyValueParser;
 use common::{
     limits::{
-        BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, LEAD_BLOCKS_MAX, PATCH_BYTES_MAX,
-        RATE_HZ_MAX, RATE_HZ_MIN,
+        BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, LEAD_BLOCKS_MAX, RATE_HZ_MAX, RATE_HZ_MIN,
     },
     options::Options,
 };
-use engine::{Config, Engine, patch::Patch};
+use engine::Config;
 use platform::living;
 use rustix::{fs::Access, process::Pid};
 use serde_json::{Value, json};
@@ -33,6 +32,7 @@ use crate::{
     Context, asking,
     failure::Failure,
     launcher, output,
+    patch_file::{self, Shelf},
     verbs::{
         down,
         status::{minutes, played_seconds},
@@ -139,7 +139,8 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
             block_frames: args.block,
             channels: args.channels,
         };
-        read_patch(path, config)
+        let shelf = Shelf::of_instance(context.paths.samples());
+        Ok(patch_file::read(path, config, &shelf)?.0)
     });
     let patch = read.transpose()?;
     let options = Options {
@@ -155,22 +156,6 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
         resume: args.resume,
     };
     Ok((options, patch))
-}
-
-/// A patch file's text, found good.
-pub(crate) fn read_patch(path: &Path, config: Config) -> Result<String, Failure> {
-    let text = output::read_text(path)?;
-    let wrong = |what: String| Failure::no(format!("{}: {what}", path.display()));
-    if text.len() > PATCH_BYTES_MAX {
-        return Err(wrong(format!(
-            "a patch has at most {PATCH_BYTES_MAX} bytes, this one {}",
-            text.len()
-        )));
-    }
-    Patch::from_json(&text)
-        .and_then(|patch| Engine::new(&patch, config))
-        .map_err(|e| wrong(e.to_string()))?;
-    Ok(text)
 }
 
 /// The sink with its path made absolute, its folder found good.

@@ -436,12 +436,14 @@ fn a_patch_with_more_state_than_a_checkpoint_holds_is_refused() {
             id: format!("m{n}"),
             kind: if n == 0 { "out".into() } else { "delay".into() },
             params: std::collections::BTreeMap::new(),
+            sample: None,
             channels: 1,
         };
         let patch = Patch {
             version: 1,
             modules: (0..=count).map(spec).collect(),
             cables: vec![],
+            samples: Default::default(),
         };
         Engine::new(&patch, CONFIG).map(|engine| engine.arena_len_bytes() as u64)
     };

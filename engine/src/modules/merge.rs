@@ -25,6 +25,7 @@ impl Module for Merge {
         outputs: &["out"],
         params: &[],
         takes_gate: false,
+        takes_sample: false,
     };
     const SHAPE: Shape = Shape::Merge;
 

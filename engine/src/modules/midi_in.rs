@@ -30,6 +30,7 @@ impl Module for MidiIn {
             ..linear("note", "", [0.0, 60.0, 127.0], "note number; 60 is C4")
         }],
         takes_gate: true,
+        takes_sample: false,
     };
     const CELLS: usize = 2;
 

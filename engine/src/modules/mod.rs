@@ -16,6 +16,7 @@ mod eq;
 mod filter;
 mod fm;
 mod follower;
+mod granular;
 mod hat;
 mod karplus;
 mod kick;
@@ -35,6 +36,7 @@ mod pingpong;
 mod quantizer;
 mod reverb;
 mod sample_hold;
+mod sampler;
 mod saw;
 mod seam;
 mod segments;
@@ -120,6 +122,8 @@ palette![
     fm::Fm,
     karplus::Karplus,
     wavetable::Wavetable,
+    sampler::Sampler,
+    granular::Granular,
     out::Out,
 ];
 

@@ -179,6 +179,17 @@ fn check_module(at: &str, module: &ModuleSpec) -> Result<(), PatchError> {
             max: CABLE_CHANNELS_MAX.to_string(),
         });
     }
+    if let Some(sample) = &module.sample {
+        let at = format!("{at}.sample");
+        if !kind.takes_sample {
+            let kind = kind.name;
+            return Err(PatchError::NoSample { at, kind });
+        }
+        if common::sample::id_in(sample).is_none() {
+            let sample = sample.chars().take(200).collect();
+            return Err(PatchError::UnknownSample { at, sample });
+        }
+    }
     for (name, value) in &module.params {
         let Some(index) = kind.param_index(name) else {
             return Err(PatchError::UnknownParam {

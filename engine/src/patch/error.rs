@@ -47,6 +47,14 @@ pub enum PatchError {
         name: String,
         hint: String,
     },
+    /// A recording for a type that plays none.
+    #[error("{at}: {kind} plays from no recording; sampler and granular do")]
+    NoSample { at: String, kind: &'static str },
+    /// A recording that was not taken in.
+    #[error(
+        "{at}: \"{sample}\" was not taken in; `understudy patch load FILE`, `up --patch FILE` and `render` read the recordings that a patch file names"
+    )]
+    UnknownSample { at: String, sample: String },
     /// A value that the parameter cannot take.
     #[error("{at}: {value} is out of range; from {min} to {max} is right")]
     OutOfRange {
