@@ -162,15 +162,8 @@ impl Engine {
             wide: lanes::wide(level),
         };
         let steps = patch.steps()?;
-        let first_cell = 2 * (MASTER_WORDS + patch.modules.len().div_ceil(64));
-        let plan = plan::plan(patch, steps, context, first_cell);
-        let bytes = 4 * plan.cells as u64;
-        if bytes > ARENA_BYTES_MAX {
-            return Err(PatchError::TooMuchState {
-                bytes,
-                max: ARENA_BYTES_MAX,
-            });
-        }
+        let plan = plan::plan(patch, steps, context, first_cell(patch));
+        small_enough(plan.cells)?;
         let mut by_id: Vec<u16> = (0..plan.nodes.len() as u16).collect();
         by_id.sort_by_key(|module| &patch.modules[usize::from(*module)].id);
         let memories = plan.nodes.iter().map(|node| {
@@ -205,6 +198,21 @@ impl Engine {
         };
         engine.begin();
         Ok(engine)
+    }
+
+    /// Bytes of the arena that such an engine would have ([`Self::arena_len_bytes`]).
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn arena_bytes_of(patch: &Patch, config: Config) -> Result<usize, PatchError> {
+        config.check()?;
+        let context = Context {
+            rate_hz: config.rate_hz as f32,
+            wide: lanes::wide(Level::new()),
+        };
+        let cells = plan::cells(patch, &patch.steps()?, context, first_cell(patch));
+        small_enough(cells)?;
+        Ok(8 * cells.div_ceil(2))
     }
 
     fn begin(&mut self) {
@@ -479,6 +487,19 @@ impl Engine {
     #[must_use]
     pub const fn config(&self) -> Config {
         self.config
+    }
+}
+
+/// The first cell of the arena that is a module's.
+const fn first_cell(patch: &Patch) -> usize {
+    2 * (MASTER_WORDS + patch.modules.len().div_ceil(64))
+}
+
+fn small_enough(cells: usize) -> Result<(), PatchError> {
+    let (bytes, max) = (4 * cells as u64, ARENA_BYTES_MAX);
+    match bytes > max {
+        true => Err(PatchError::TooMuchState { bytes, max }),
+        false => Ok(()),
     }
 }
 

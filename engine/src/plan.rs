@@ -126,14 +126,29 @@ const fn lanes(channels: usize, wide: bool) -> usize {
     n * groups
 }
 
+/// The kinds of a checked patch's modules.
+fn kinds(patch: &Patch) -> Vec<Kind> {
+    let modules = patch.modules.iter();
+    // The check of the patch has found the type.
+    modules
+        .filter_map(|spec| modules::kind(&spec.kind))
+        .collect()
+}
+
+/// Cells of the arena of such a patch.
+pub fn cells(patch: &Patch, steps: &[Step], context: Context, first_cell: usize) -> usize {
+    let kinds = kinds(patch);
+    let channels = channels(patch, steps, &kinds);
+    let each = kinds.iter().zip(channels);
+    first_cell
+        + each
+            .map(|(kind, channels)| kind.cells(context, channels))
+            .sum::<usize>()
+}
+
 /// Plans a patch that has been checked; its modules' cells begin at `first_cell`.
 pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize) -> Plan {
-    let kinds: Vec<Kind> = patch
-        .modules
-        .iter()
-        // The check of the patch has found the type.
-        .filter_map(|spec| modules::kind(&spec.kind))
-        .collect();
+    let kinds = kinds(patch);
     let channels = channels(patch, &steps, &kinds);
     // The inputs that listen, by output.
     let mut listeners: BTreeMap<(u16, u16), Vec<(u16, u16)>> = BTreeMap::new();

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use common::{
     command::{Command, Event},
     command_log::{self, Record},
-    limits::{ARENA_BYTES_MAX, PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
+    limits::{PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
     message::{Numbered, ToGateway},
     options::Options,
     stage::Shape,
@@ -287,12 +287,7 @@ fn check(patch: &Patch, config: Config) -> Result<(String, usize)> {
         "the patch has {} bytes as JSON, the limit is {PATCH_BYTES_MAX}",
         json.len()
     );
-    let arena = Engine::new(patch, config)?.arena_len_bytes() as u64;
-    anyhow::ensure!(
-        arena <= ARENA_BYTES_MAX,
-        "the patch needs {arena} bytes of state, the limit is {ARENA_BYTES_MAX}"
-    );
-    Ok((json, arena as usize))
+    Ok((json, Engine::arena_bytes_of(patch, config)?))
 }
 
 /// Where the run of the first of those logs that can be read has ended, newest first; `None`, with a

@@ -448,6 +448,8 @@ fn a_patch_with_more_state_than_a_checkpoint_holds_is_refused() {
         Engine::new(&patch, CONFIG).map(|engine| engine.arena_len_bytes() as u64)
     };
     assert!(echoes(200).unwrap() <= ARENA_BYTES_MAX);
+    let known = Engine::arena_bytes_of(&all(), CONFIG).unwrap();
+    assert_eq!(known, engine(&all()).arena_len_bytes());
     let error = echoes(999).err().unwrap().to_string();
     assert!(error.contains("a checkpoint holds"), "{error}");
 }

@@ -22,8 +22,33 @@ pub struct End {
     pub port: u16,
 }
 
-/// Modules by id, with their places.
-type Places<'a> = BTreeMap<&'a str, usize>;
+/// Modules by id, with their places and types.
+type Places<'a> = BTreeMap<&'a str, (usize, &'static ModuleType)>;
+
+/// Which end of a cable.
+#[derive(Clone, Copy)]
+enum Side {
+    From,
+    To,
+}
+
+impl Side {
+    /// The field of a cable that says it.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::From => "from",
+            Self::To => "to",
+        }
+    }
+
+    /// What is plugged into there.
+    const fn port(self) -> &'static str {
+        match self {
+            Self::From => "output",
+            Self::To => "input",
+        }
+    }
+}
 
 impl Patch {
     /// The ends of all cables.
@@ -40,11 +65,12 @@ impl Patch {
         for (index, module) in self.modules.iter().enumerate() {
             let at = format!("modules[{index}]");
             check_id(&at, &module.id)?;
-            if let Some(by) = places.insert(&module.id, index) {
+            if let Some((by, _)) = places.get(module.id.as_str()) {
                 let (id, by) = (module.id.clone(), format!("modules[{by}]"));
                 return Err(PatchError::DuplicateId { at, id, by });
             }
-            check_module(&format!("{at} \"{}\"", module.id), module)?;
+            let kind = check_module(&format!("{at} \"{}\"", module.id), module)?;
+            places.insert(&module.id, (index, kind));
             if module.kind == "out"
                 && let Some(by) = out.replace(&module.id)
             {
@@ -65,12 +91,11 @@ impl Patch {
         let mut seen = BTreeMap::new();
         let mut ends = Vec::with_capacity(self.cables.len());
         for (index, Cable { from, to }) in self.cables.iter().enumerate() {
-            let at = format!("cables[{index}]");
-            let from = self.end(&format!("{at}.from"), from, "output", places)?;
-            let to = self.end(&format!("{at}.to"), to, "input", places)?;
+            let from = end(index, from, Side::From, places)?;
+            let to = end(index, to, Side::To, places)?;
             if let Some(by) = seen.insert((from, to), index) {
                 return Err(PatchError::DuplicateCable {
-                    at,
+                    at: format!("cables[{index}]"),
                     by: format!("cables[{by}]"),
                 });
             }
@@ -78,58 +103,54 @@ impl Patch {
         }
         Ok(ends)
     }
+}
 
-    /// What `id` or `id.port` means.
-    fn end(
-        &self,
-        at: &str,
-        text: &str,
-        side: &'static str,
-        places: &Places<'_>,
-    ) -> Result<End, PatchError> {
-        let at = at.to_owned();
-        let (id, port) = match text.split_once('.') {
-            Some((id, port)) => (id, Some(port)),
-            None => (text, None),
-        };
-        let Some(module) = places.get(id).copied() else {
-            let hint = hint(id, places.keys().copied());
-            return Err(PatchError::UnknownModule {
-                at,
-                name: id.to_owned(),
-                hint,
+/// What `id` or `id.port` means, in the cable of that number.
+fn end(cable: usize, text: &str, side: Side, places: &Places<'_>) -> Result<End, PatchError> {
+    let at = || format!("cables[{cable}].{}", side.field());
+    let (id, port) = match text.split_once('.') {
+        Some((id, port)) => (id, Some(port)),
+        None => (text, None),
+    };
+    let Some((module, kind)) = places.get(id).copied() else {
+        let hint = hint(id, places.keys().copied());
+        return Err(PatchError::UnknownModule {
+            at: at(),
+            name: id.to_owned(),
+            hint,
+        });
+    };
+    let ports = match side {
+        Side::From => kind.outputs,
+        Side::To => kind.inputs,
+    };
+    let named = || format!("\"{id}\" ({})", kind.name);
+    let found = match port {
+        _ if ports.is_empty() => {
+            let module = named();
+            return Err(PatchError::NoPorts {
+                at: at(),
+                module,
+                side: side.port(),
             });
-        };
-        let kind = find_type(&at, &self.modules[module].kind)?;
-        let ports = if side == "input" {
-            kind.inputs
-        } else {
-            kind.outputs
-        };
-        let named = || format!("\"{id}\" ({})", kind.name);
-        let found = match port {
-            _ if ports.is_empty() => {
-                let module = named();
-                return Err(PatchError::NoPorts { at, module, side });
-            }
-            None => Some(0),
-            Some(port) => ports.iter().position(|known| *known == port),
-        };
-        match found {
-            Some(port) => Ok(End {
-                module: module as u16,
-                port: port as u16,
-            }),
-            None => {
-                let port = port.unwrap_or_default().to_owned();
-                Err(PatchError::UnknownPort {
-                    at,
-                    module: named(),
-                    side,
-                    hint: hint(&port, ports.iter().copied()),
-                    port,
-                })
-            }
+        }
+        None => Some(0),
+        Some(port) => ports.iter().position(|known| *known == port),
+    };
+    match found {
+        Some(port) => Ok(End {
+            module: module as u16,
+            port: port as u16,
+        }),
+        None => {
+            let port = port.unwrap_or_default().to_owned();
+            Err(PatchError::UnknownPort {
+                at: at(),
+                module: named(),
+                side: side.port(),
+                hint: hint(&port, ports.iter().copied()),
+                port,
+            })
         }
     }
 }
@@ -169,7 +190,7 @@ fn find_type(at: &str, name: &str) -> Result<&'static ModuleType, PatchError> {
     })
 }
 
-fn check_module(at: &str, module: &ModuleSpec) -> Result<(), PatchError> {
+fn check_module(at: &str, module: &ModuleSpec) -> Result<&'static ModuleType, PatchError> {
     let kind = find_type(at, &module.kind)?;
     if !(1..=CABLE_CHANNELS_MAX).contains(&usize::from(module.channels)) {
         return Err(PatchError::OutOfRange {
@@ -205,7 +226,7 @@ fn check_module(at: &str, module: &ModuleSpec) -> Result<(), PatchError> {
             *value,
         )?;
     }
-    Ok(())
+    Ok(kind)
 }
 
 fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
