@@ -51,6 +51,8 @@ mutant checksum-before-ready failover/src/audit.rs \
     'self.equal_in_a_row >= PROOF_BLOCKS && caught_up' 'caught_up' rules
 mutant decision-without-cas common/src/stage/decisions.rs \
     'decided => return decided,' 'Decision::Gone => return Decision::Gone, _ => {}' cargo test --quiet -p understudy-common
+mutant forgotten-piece common/src/checkpoint/writer.rs \
+    'half.waiting[group] |= *written;' 'half.waiting[group] |= *written & 0xffff_ffff;' cargo test --quiet -p understudy-common
 mutant write-ahead supervisor/src/log.rs \
     'self.write(&bytes)?;
         self.seq = seq;' 'if self.offset == 0 { self.write(&bytes)?; }

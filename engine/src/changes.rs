@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 /// Cells in a piece.
-const PIECE: usize = common::checkpoint::PIECE_WORDS * 2;
+pub const PIECE: usize = common::checkpoint::PIECE_WORDS * 2;
 
 /// The bits of an arena.
 pub struct Changes {

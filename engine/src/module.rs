@@ -137,6 +137,14 @@ const HEAD: usize = 8;
 const CELLS_MAX: usize = 128;
 const GLIDE: usize = size_of::<Smooth>() / 4;
 
+/// Where the memory begins among a module's cells, after so many others: at the start of a piece.
+const fn memory_at(cells: usize, memory: usize) -> usize {
+    match memory {
+        0 => cells,
+        _ => cells.next_multiple_of(changes::PIECE),
+    }
+}
+
 /// Channels side by side, and how many times, for so many channels.
 pub const fn lanes_for(channels: usize, wide: bool) -> (usize, usize) {
     match channels {
@@ -165,16 +173,25 @@ impl Kind {
 
     /// Cells that a module with so many channels has; an even number.
     pub fn cells(&self, context: Context, channels: usize) -> usize {
-        let (n, groups) = lanes_for(channels, context.wide);
-        let cells = self.state_at() + n * groups * (self.cells + (self.memory)(context));
-        cells.next_multiple_of(2)
+        self.memory(context, channels).end.next_multiple_of(2)
+    }
+
+    /// What its first cell's place in the arena must be a multiple of: so that a block's part of a line
+    /// lies in as few pieces of the arena as it can.
+    pub fn align(&self, context: Context) -> usize {
+        if (self.memory)(context) > 0 {
+            changes::PIECE
+        } else {
+            2
+        }
     }
 
     /// Those of these cells that are memory: what changes but a little in a block.
     pub fn memory(&self, context: Context, channels: usize) -> Range<usize> {
         let (n, groups) = lanes_for(channels, context.wide);
-        let first = self.state_at() + n * groups * self.cells;
-        first..first + n * groups * (self.memory)(context)
+        let memory = (self.memory)(context);
+        let first = memory_at(self.state_at() + n * groups * self.cells, memory);
+        first..first + n * groups * memory
     }
 
     /// First cell of the channels' state.
@@ -245,8 +262,8 @@ impl Kind {
                 cells[head + cell(number, n)] = old[head + cell(number, m)];
             }
             let (to, from) = (
-                head + n * groups * self.cells,
-                head + m * old_groups * self.cells,
+                memory_at(head + n * groups * self.cells, memory),
+                memory_at(head + m * old_groups * self.cells, memory),
             );
             cells[to + channel * memory..][..memory]
                 .copy_from_slice(&old[from + channel * memory..][..memory]);
@@ -284,8 +301,13 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     let modulated = params::modulated(plugs);
     let (n, group_count) = lanes_for(turn.channels, turn.context.wide);
     let memory_each = M::memory(turn.context);
-    let (cells, memory) = state.split_at_mut(n * group_count * M::CELLS);
-    let first_memory = turn.first_cell + HEAD + 2 * params.len() * GLIDE + cells.len();
+    let head_len = HEAD + 2 * params.len() * GLIDE;
+    let (cells, rest) = state.split_at_mut(n * group_count * M::CELLS);
+    let memory_at = memory_at(head_len + cells.len(), memory_each);
+    let memory = rest
+        .get_mut(memory_at - head_len - cells.len()..)
+        .unwrap_or_default();
+    let first_memory = turn.first_cell + memory_at;
     let memory: &mut [f32] = bytemuck::cast_slice_mut(memory);
     let out_channels = if M::SHAPE == Shape::Split { 1 } else { n };
     turn.outs.iter_mut().for_each(|out| out.still = true);

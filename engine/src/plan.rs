@@ -140,10 +140,9 @@ pub fn cells(patch: &Patch, steps: &[Step], context: Context, first_cell: usize)
     let kinds = kinds(patch);
     let channels = channels(patch, steps, &kinds);
     let each = kinds.iter().zip(channels);
-    first_cell
-        + each
-            .map(|(kind, channels)| kind.cells(context, channels))
-            .sum::<usize>()
+    each.fold(first_cell, |cells, (kind, channels)| {
+        cells.next_multiple_of(kind.align(context)) + kind.cells(context, channels)
+    })
 }
 
 /// Plans a patch that has been checked; its modules' cells begin at `first_cell`.
@@ -163,8 +162,8 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
     let mut nodes: Vec<Node> = Vec::with_capacity(kinds.len());
     for (module, kind) in kinds.iter().enumerate() {
         let spec = &patch.modules[module];
-        let begin = cells;
-        cells += kind.cells(context, channels[module]);
+        let begin = cells.next_multiple_of(kind.align(context));
+        cells = begin + kind.cells(context, channels[module]);
         nodes.push(Node {
             kind: *kind,
             channels: channels[module],

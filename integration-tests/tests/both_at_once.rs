@@ -11,9 +11,9 @@ use anyhow::{Result, ensure};
 use integration_tests::{
     ear::{self, percentile},
     random::Random,
-    stack::{Recording, Stack, count_of, number, workers},
+    stack::{Recording, Stack, count_of, large_patch, number, workers},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// SIGKILL to both, by one call; false where one has just left by itself: too slow with a block without
@@ -63,23 +63,6 @@ fn both_workers_killed_at_once_without_a_clock_leave_every_sample_as_it_was() ->
     let kills = count_of("UNDERSTUDY_KILLS", 100);
     let options = ["--freewheel", "--channels", "1"];
     both_killed(&options, "/mod/sine/freq", " without a clock", kills)
-}
-
-/// 200 modules, 195 of them echoes: 16 MiB of state.
-fn large_patch() -> Value {
-    let mut modules = vec![json!({"id": "sine", "type": "sine"})];
-    let mut cables = Vec::new();
-    let mut before = "sine".to_owned();
-    for number in 0..198 {
-        let id = format!("d{number}");
-        let params = json!({"time": 20.0 + f64::from(number), "feedback": 0.3, "mix": 0.05});
-        modules.push(json!({"id": id, "type": "delay", "params": params}));
-        cables.push(json!({"from": before, "to": id}));
-        before = id;
-    }
-    modules.push(json!({"id": "out", "type": "out"}));
-    cables.push(json!({"from": before, "to": "out"}));
-    json!({"version": 1, "modules": modules, "cables": cables})
 }
 
 /// The checkpoints of a large state are written a part in each block.

@@ -8,7 +8,14 @@ use std::{
 };
 
 use anyhow::Result;
-use integration_tests::stack::{Stack, number, workers};
+use common::{message::SIGKILL, stage::Stage, units::Slot};
+use engine::patch::Patch;
+use integration_tests::{
+    ear::percentile,
+    stack::{Stack, large_patch, number, workers},
+    surgeon::Stopped,
+};
+use platform::pidfd;
 
 #[test]
 fn start_processor_time_and_memory() -> Result<()> {
@@ -53,14 +60,111 @@ fn start_processor_time_and_memory() -> Result<()> {
     Ok(())
 }
 
+/// Rounds of the cost of protection, each with and without a follower.
+const ROUNDS: usize = 8;
+
+/// What the second copy costs: with the default patch, and with one whose checkpoints are large.
+#[test]
+#[ignore = "a benchmark of the machine: ./bench.sh"]
+fn the_cost_of_protection() -> Result<()> {
+    cost_of_protection("the default patch", &Patch::default_patch().to_json())?;
+    cost_of_protection("16 MiB of state", &large_patch().to_string())
+}
+
+/// Processor time for each block, in microseconds: of the leader's render thread, of the follower's, and
+/// of all threads of both workers.
+struct Cost {
+    leader: f64,
+    follower: f64,
+    both: f64,
+}
+
+fn cost_of_protection(what: &str, patch: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("patch.json");
+    std::fs::write(&file, patch)?;
+    let file = file.display().to_string();
+    let options = [
+        "--sink", "null", "--block", "64", "--lead", "24", "--patch", &file,
+    ];
+    let stack = Stack::start(&options)?;
+    stack.wait_protected()?;
+    let _ = stack.osc_send("/test", None);
+    let stage = stack.shared()?.stage;
+    let (mut alone, mut protected) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        stack.wait_protected()?;
+        // Until both checkpoints have been filled for the first time.
+        std::thread::sleep(Duration::from_millis(500));
+        let leader = stage.preference().slot;
+        let pid = |slot: Slot| stack.pid(&format!("worker:{slot}"));
+        let (follower_pid, pids) = (pid(leader.other())?, [pid(leader)?, pid(leader.other())?]);
+        protected.push(cost(&stage, leader, pids));
+        // Nobody is to start another for a while.
+        let watchers = [stack.pid("supervisor")?, stack.launcher()?].map(Stopped::stop);
+        pidfd::signal(&pidfd::open(follower_pid)?, SIGKILL)?;
+        std::thread::sleep(Duration::from_millis(100));
+        alone.push(cost(&stage, leader, pids));
+        drop(watchers);
+        stack.expect_replacements(1);
+    }
+    stack.wait_protected()?;
+    let middle = |costs: &[Cost], of: fn(&Cost) -> f64| {
+        let mut all: Vec<f64> = costs.iter().map(of).collect();
+        percentile(&mut all, 0.5)
+    };
+    let (leader_alone, all_alone) = (middle(&alone, |c| c.leader), middle(&alone, |c| c.both));
+    let (leader, follower) = (
+        middle(&protected, |c| c.leader),
+        middle(&protected, |c| c.follower),
+    );
+    let both = middle(&protected, |c| c.both);
+    println!(
+        "FIGURE cost of protection, {what}: two workers take {:.2} times the processor time of one; the leader's block {leader_alone:.1} µs without a follower, {leader:.1} µs with one ({:+.1} %); the follower's, which keeps the checkpoints, {follower:.1} µs ({:+.1} %); underruns {}",
+        both / all_alone,
+        100.0 * (leader / leader_alone - 1.0),
+        100.0 * (follower / leader - 1.0),
+        number(&stack.status()?, "/audio/underruns")?
+    );
+    Ok(())
+}
+
+/// Over a second and a bit: a lone leader writes no checkpoint in that time.
+fn cost(stage: &Stage<'_>, leader: Slot, pids: [u32; 2]) -> Cost {
+    let [leader_pid, follower_pid] = pids.map(u64::from);
+    let look = || {
+        let block = stage.slot(leader).frontier().0 as f64;
+        let render = |pid| thread_seconds(pid, |name| name == "render");
+        let all = cpu_seconds(leader_pid) + cpu_seconds(follower_pid);
+        [block, render(leader_pid), render(follower_pid), all]
+    };
+    let before = look();
+    std::thread::sleep(Duration::from_millis(1_100));
+    let after = look();
+    let each = |n: usize| 1e6 * (after[n] - before[n]) / (after[0] - before[0]);
+    Cost {
+        leader: each(1),
+        follower: each(2),
+        both: each(3),
+    }
+}
+
 /// Processor time of a process, all threads, in seconds.
 fn cpu_seconds(pid: u64) -> f64 {
+    thread_seconds(pid, |_| true)
+}
+
+/// Processor time of the threads of those names, in seconds.
+fn thread_seconds(pid: u64, wanted: impl Fn(&str) -> bool) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
         .flatten()
         .flatten();
-    let read =
-        |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok();
+    let read = |task: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let text = || std::fs::read_to_string(task.path().join("schedstat")).ok();
+        wanted(name.trim()).then(text)?
+    };
     let ns: u64 = tasks
         .filter_map(read)
         .filter_map(|t| t.split(' ').next()?.parse::<u64>().ok())
