@@ -28,6 +28,7 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     // By then what is kept for `status` has its full length.
     let warm = (kills * 6 / 10).min(2_000);
     let mut before = Census::default();
+    let mut memory_kib = Vec::new();
     for kill in 0..kills {
         if kill == warm {
             before = settled(&stack)?;
@@ -45,6 +46,9 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
         stack.change_something(&mut random)?;
         if kill % 100 == 0 {
             println!("{kill} kills");
+        }
+        if kill % 1_000 == 999 {
+            memory_kib.push(settled(&stack)?.memory_kib["supervisor"]);
         }
     }
     let after = settled(&stack)?;
@@ -65,7 +69,7 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     );
     let grown = after.grown_since(&before);
     println!(
-        "FIGURE after {} failovers: descriptors {:?}, segments {}, zombies {}, memory of the supervisor {} then {} KiB; grown: {}",
+        "FIGURE after {} failovers: descriptors {:?}, segments {}, zombies {}, memory of the supervisor {} then {} KiB (after each thousand: {memory_kib:?}); grown: {}",
         kills - warm,
         after.descriptors,
         after.segments,
