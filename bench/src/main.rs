@@ -140,20 +140,28 @@ fn compare(what: &str, voice: Voice) -> Result<()> {
 
 /// The cost of a voice, from few of them to many.
 fn flatness() -> Result<()> {
-    const COUNTS: [usize; 6] = [10, 32, 100, 320, 1_000, 10_000];
-    /// Voices times seconds in a round: some tenths of a second of work.
+    flat(32, &[10, 32, 100, 320, 1_000, 10_000])?;
+    // More modules than these a patch does not have.
+    flat(1, &[10, 32, 100, 320, 1_000])
+}
+
+/// The cost of a voice, from few voices to many, in modules of up to so many channels.
+fn flat(channels: u8, counts: &[usize]) -> Result<()> {
+    /// Voices times seconds in a round, 32 channels a module: some tenths of a second of work.
     const VOICE_SECONDS: f64 = 4_000.0;
-    println!("cost of a voice (sine, envelope, resonant low-pass), modules of up to 32 channels");
+    println!(
+        "cost of a voice (sine, envelope, resonant low-pass), modules of up to {channels} channels"
+    );
     let mut players: Vec<Box<dyn Player>> = Vec::new();
-    for voices in COUNTS {
-        let seconds = VOICE_SECONDS / voices as f64;
-        if let Some(ours) = Ours::new(Voice::Sine, voices, 32, seconds)? {
+    for voices in counts {
+        let seconds = VOICE_SECONDS * f64::from(channels) / 32.0 / *voices as f64;
+        if let Some(ours) = Ours::new(Voice::Sine, *voices, channels, seconds.max(0.25))? {
             players.push(Box::new(ours));
         }
     }
     let costs = players::best(&mut players, ROUNDS)?;
-    for (voices, cost) in COUNTS.into_iter().zip(&costs) {
-        let real_time = voices as f64 / players::voices_per_core(*cost);
+    for (voices, cost) in counts.iter().zip(&costs) {
+        let real_time = *voices as f64 / players::voices_per_core(*cost);
         println!(
             "FIGURE {voices} voices: {cost:.2} ns a voice and frame, {:.1} % of real time",
             100.0 * real_time
