@@ -79,7 +79,10 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
         "FIGURE kills {kills}, commands {commands}, samples compared {compared}, differing {differing}, concealed {}; gone before they were killed {left}",
         status["audio"]["concealed_blocks"]
     );
-    assert!(100 * left <= kills + 400, "too many have left by themselves");
+    assert!(
+        100 * left <= kills + 400,
+        "too many have left by themselves"
+    );
     let grown = after.grown_since(&before);
     println!(
         "FIGURE after {} failovers: descriptors {:?}, segments {}, zombies {}, memory of the supervisor {} then {} KiB (after each thousand: {memory_kib:?}); grown: {}",
