@@ -54,6 +54,13 @@ impl Config {
         self.block_frames as usize * self.channels as usize
     }
 
+    fn context(&self, level: Level) -> Context {
+        Context {
+            rate_hz: self.rate_hz as f32,
+            wide: lanes::wide(level),
+        }
+    }
+
     fn check(&self) -> Result<(), PatchError> {
         for (what, value, min, max) in [
             ("rate", self.rate_hz, RATE_HZ_MIN, RATE_HZ_MAX),
@@ -157,10 +164,7 @@ impl Engine {
         zeroed: impl FnOnce(usize) -> Vec<u64>,
     ) -> Result<Self, PatchError> {
         config.check()?;
-        let context = Context {
-            rate_hz: config.rate_hz as f32,
-            wide: lanes::wide(level),
-        };
+        let context = config.context(level);
         let steps = patch.steps()?;
         let plan = plan::plan(patch, steps, context, first_cell(patch));
         small_enough(plan.cells)?;
@@ -206,10 +210,7 @@ impl Engine {
     /// As [`Self::new`].
     pub fn arena_bytes_of(patch: &Patch, config: Config) -> Result<usize, PatchError> {
         config.check()?;
-        let context = Context {
-            rate_hz: config.rate_hz as f32,
-            wide: lanes::wide(Level::new()),
-        };
+        let context = config.context(Level::new());
         let cells = plan::cells(patch, &patch.steps()?, context, first_cell(patch));
         small_enough(cells)?;
         Ok(8 * cells.div_ceil(2))

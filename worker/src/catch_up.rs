@@ -87,6 +87,15 @@ pub fn start_from<Rank: Ord>(
     })
 }
 
+/// The engine of a patch, with its recordings, its arena in large pages.
+///
+/// # Errors
+/// When it is no patch that can be played.
+pub fn build(json: &str, config: Config, samples: &Samples) -> Result<Engine> {
+    let patch = Patch::from_json(json)?.fetched(&|id| samples.find(id));
+    Ok(Engine::new_in(&patch, config, heap::zeroed)?)
+}
+
 fn from_checkpoint(
     log: &mut LogTail,
     samples: &Samples,
@@ -108,8 +117,7 @@ fn from_checkpoint(
             mark.patch_offset
         );
     };
-    let patch = Patch::from_json(&json)?.fetched(&|id| samples.find(id));
-    let engine = Engine::new_in(&patch, config, heap::zeroed)?;
+    let engine = build(&json, config, samples)?;
     shm::touch(checkpoint.filled(engine.arena_len_bytes()), false);
     let mut found = None;
     let engine = engine.restored(|arena| {
@@ -129,8 +137,7 @@ fn from_log(log: &mut LogTail, samples: &Samples, config: Config) -> Result<(Eng
                 command: Command::Patch(json),
                 ..
             } => {
-                let patch = Patch::from_json(&json)?.fetched(&|id| samples.find(id));
-                let engine = Engine::new_in(&patch, config, heap::zeroed)?;
+                let engine = build(&json, config, samples)?;
                 first = Some((engine, offset, log.offset()));
             }
             Record::State {

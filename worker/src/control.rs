@@ -17,19 +17,22 @@ use common::{
     command::Command,
     message::{Fault, FromPeer, Introduction, Numbered, Service, ToWorker},
     stage::Listener,
-    units::{Incarnation, Seq},
+    units::{Incarnation, Seq, Slot},
 };
-use engine::{Engine, patch::Patch};
+use engine::Engine;
 use platform::{
-    futex, heap,
+    futex,
     link::{self, LinkReceiver, LinkSender},
     paths::Paths,
     samples::Samples,
+    shared::Shared,
+    shm,
 };
 
 use crate::{
+    catch_up,
     log_tail::LogTail,
-    render_loop::{self, Change, Input, RenderHandle},
+    render_loop::{Change, Input, RenderHandle},
 };
 
 /// How often a missing command is looked for.
@@ -184,9 +187,22 @@ fn prepare(handle: &RenderHandle, numbered: Numbered, samples: &Samples) -> Inpu
 }
 
 fn build(handle: &RenderHandle, json: &str, samples: &Samples) -> Result<Box<Engine>> {
-    let patch = Patch::from_json(json)?.fetched(&|id| samples.find(id));
-    let config = handle.shared.stage.shape().into();
-    let engine = Engine::new_in(&patch, config, heap::zeroed)?;
-    render_loop::touch_checkpoints(&handle.shared, handle.slot, engine.arena_len_bytes());
+    let engine = catch_up::build(json, handle.shared.stage.shape().into(), samples)?;
+    touch_checkpoints(&handle.shared, handle.slot, engine.arena_len_bytes());
     Ok(Box::new(engine))
+}
+
+/// Maps the checkpoints that this worker writes, before they are first written to: page by page, in the
+/// render thread, that would take longer than the lead of a large state. In a thread of its own, since
+/// nothing waits for it.
+pub fn touch_checkpoints(shared: &Shared, slot: Slot, arena_bytes: usize) {
+    let Some(own) = shared.checkpoints.get(slot.index()).copied() else {
+        return;
+    };
+    let touch = move || {
+        own.iter()
+            .for_each(|c| shm::touch(c.filled(arena_bytes), true))
+    };
+    // Without a thread they come page by page.
+    let _ = thread::Builder::new().name("touch".into()).spawn(touch);
 }

@@ -66,6 +66,6 @@ fn main() -> Result<()> {
     let arena_bytes = start.engine.arena_len_bytes();
     let (control, render) = render_loop::pair(&shared, slot, incarnation, start);
     render_loop::spawn(render, locked)?;
-    render_loop::touch_checkpoints(&shared, slot, arena_bytes);
+    control::touch_checkpoints(&shared, slot, arena_bytes);
     control::serve(control, &paths, &samples, incarnation, log)
 }

@@ -33,7 +33,6 @@ use platform::{
     futex,
     realtime::{self, Granted},
     shared::Shared,
-    shm,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -139,21 +138,6 @@ pub fn pair(
         failpoints: Failpoints::from_environment(incarnation),
     };
     (handle, processor)
-}
-
-/// Maps the checkpoints that this worker writes, before they are first written to: page by page, in the
-/// render thread, that would take longer than the lead of a large state. In a thread of its own, since
-/// nothing waits for it.
-pub fn touch_checkpoints(shared: &Shared, slot: Slot, arena_bytes: usize) {
-    let Some(own) = shared.checkpoints.get(slot.index()).copied() else {
-        return;
-    };
-    let touch = move || {
-        own.iter()
-            .for_each(|c| shm::touch(c.filled(arena_bytes), true))
-    };
-    // Without a thread they come page by page.
-    let _ = thread::Builder::new().name("touch".into()).spawn(touch);
 }
 
 /// Starts the render thread.
@@ -334,29 +318,28 @@ impl RenderProcessor {
     /// Goes on with the checkpoints, if they are this worker's to keep.
     fn checkpoint(&mut self) {
         self.checkpoints.note(self.engine.written());
+        let block = self.mark.block;
+        if !self.checkpoints.has_work(block) {
+            return;
+        }
         let all = self.shared.checkpoints.iter().flatten();
         let newest = all.filter_map(|c| c.block()).max().unwrap_or_default();
-        let block = self.mark.block;
-        let keep = keep(
-            &self.shared.stage,
-            self.slot,
-            block,
-            self.caught_up_at,
-            newest,
-        );
+        let (stage, frontier) = (&self.shared.stage, self.caught_up_at);
+        let at_once = match keep(stage, self.slot, block, frontier, newest) {
+            Keep::Nothing => return,
+            Keep::GoOn => false,
+            Keep::AtOnce => true,
+        };
         let Some(own) = self.shared.checkpoints.get(self.slot.index()) else {
             return;
         };
-        if keep != Keep::Nothing && self.checkpoints.has_work(block) {
-            self.crumb(Phase::Checkpointing);
-            let (arena, lively) = (self.engine.words(), self.engine.lively());
-            let at_once = keep == Keep::AtOnce;
-            if self
-                .checkpoints
-                .go_on(own, self.mark, arena, lively, at_once)
-            {
-                self.failpoints.pass(Point::Checkpointed);
-            }
+        self.crumb(Phase::Checkpointing);
+        let (arena, lively) = (self.engine.words(), self.engine.lively());
+        if self
+            .checkpoints
+            .go_on(own, self.mark, arena, lively, at_once)
+        {
+            self.failpoints.pass(Point::Checkpointed);
         }
     }
 }

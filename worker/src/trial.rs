@@ -13,7 +13,7 @@ use common::{
     stage::{Crumb, Decision, Phase, SlotWords, Stage},
     units::{BlockIndex, Incarnation, Seq},
 };
-use engine::{Engine, patch::Patch};
+use engine::Engine;
 use platform::{paths::Paths, realtime, samples::Samples, shared::Shared};
 
 use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
@@ -181,8 +181,8 @@ impl Trial<'_> {
                     self.engine.apply(&event);
                 }
                 Command::Patch(json) => {
-                    let patch = Patch::from_json(&json)?.fetched(&|id| self.recordings.find(id));
-                    let mut engine = Box::new(Engine::new(&patch, self.engine.config())?);
+                    let config = self.engine.config();
+                    let mut engine = Box::new(catch_up::build(&json, config, self.recordings)?);
                     engine.adopt(&self.engine);
                     self.engine = engine;
                 }

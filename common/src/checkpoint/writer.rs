@@ -120,8 +120,8 @@ impl Writer {
     #[must_use]
     pub fn has_work(&self, block: BlockIndex) -> bool {
         let half = &self.both[self.next];
-        let left = CHECKPOINT_BLOCKS - block.0 % CHECKPOINT_BLOCKS;
-        left == CHECKPOINT_BLOCKS || half.count > FEW && (left <= BLOCKS || half.broken)
+        let left = blocks_left(block);
+        left == 0 || half.count > FEW && (left <= BLOCKS || half.broken)
     }
 
     /// Goes on with the checkpoint that is next, after the block before the mark; `lively` are the
@@ -142,18 +142,14 @@ impl Writer {
             return false;
         }
         let (half, checkpoint) = (&mut self.both[self.next], &checkpoints[self.next]);
-        let past = mark.block.0 % CHECKPOINT_BLOCKS;
-        if past == 0 && (at_once || half.count <= 4 * FEW.max(self.written)) {
+        let left = blocks_left(mark.block);
+        if left == 0 && (at_once || half.count <= 4 * FEW.max(self.written)) {
             half.finish(checkpoint, mark, arena, lively, self.renewed);
             self.renewed = (self.renewed + 1) % arena.len().div_ceil(GROUP_WORDS).max(1);
             self.next ^= 1;
             return true;
         }
-        let left = match past {
-            0 => 1,
-            past => CHECKPOINT_BLOCKS - past,
-        };
-        let share = half.count / left as usize + 1;
+        let share = half.count / left.max(1) as usize + 1;
         half.copy_some(checkpoint, arena, share.min(MANY.max(4 * self.written)));
         false
     }
@@ -249,6 +245,11 @@ fn copy_piece(checkpoint: &Checkpoint<'_>, arena: &[u64], piece: usize, known: b
         sum = sum.wrapping_add(weighed(first + number, from.wrapping_sub(old)));
     }
     sum
+}
+
+/// Blocks from that one to the next before which a checkpoint is due; 0 if that is one.
+const fn blocks_left(block: BlockIndex) -> u64 {
+    (CHECKPOINT_BLOCKS - block.0 % CHECKPOINT_BLOCKS) % CHECKPOINT_BLOCKS
 }
 
 /// The pieces of a group that are there, of so many in all.
