@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{edit::Drafted, units::FrameIndex};
+
 /// One change to the running graph, applied at the start of a block.
 ///
 /// Modules and parameters are numbered by the patch in force: a module by its place in the patch,
@@ -32,6 +34,77 @@ pub enum Event {
     /// Leave a module out from now on, since a worker has died of it: its first input goes straight
     /// to its outputs. The next patch tries it again.
     Bypass(u16),
+    /// Let a parameter glide to a value in a time of its own.
+    Ramp {
+        /// Place of the module in the patch.
+        module: u16,
+        /// Place of the parameter in the module's type.
+        param: u16,
+        /// Where it goes, finite and in the parameter's range, in its unit.
+        value: f32,
+        /// How long it takes, in milliseconds, from 0 up to [`RAMP_MS_MAX`].
+        ms: f32,
+    },
+    /// Play a note, or end one.
+    Note {
+        /// Place in the patch of the module that gives it a voice.
+        module: u16,
+        /// A note number, not always a whole one: 60 is C4, 61 a semitone above.
+        pitch: f32,
+        /// 0 ends the note of that pitch; above 0, up to 1, begins one.
+        velocity: f32,
+        /// After so many frames it ends by itself; 0 is never.
+        frames: u32,
+    },
+    /// Change a note that sounds, or all of a module's.
+    Express {
+        /// Place of the module in the patch.
+        module: u16,
+        /// The pitch that the note was begun with; below 0 is all of them.
+        pitch: f32,
+        /// What of it.
+        what: Expression,
+        /// Semitones of bend; else 0 to 1.
+        value: f32,
+    },
+    /// Start, stop or set a sequence of the patch.
+    Sequence {
+        /// Place of the sequence in the patch.
+        sequence: u16,
+        /// What to do.
+        control: SequenceControl,
+    },
+    /// Every sequence begins anew, all at the same frame.
+    ResetSequences,
+}
+
+/// How long a ramp takes, at the most: an hour.
+pub const RAMP_MS_MAX: f32 = 3_600_000.0;
+
+/// What can be changed of a note that sounds: the three dimensions of MIDI Polyphonic Expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expression {
+    /// Its pitch, in semitones beside the one that it was begun with.
+    Bend,
+    /// How hard its key is held, 0 to 1.
+    Pressure,
+    /// MIDI's controller 74, 0 to 1.
+    Timbre,
+}
+
+/// What can be done to a sequence at any frame.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SequenceControl {
+    /// Go on, from the step where it stands.
+    Start,
+    /// Stand still; the note that sounds is ended.
+    Stop,
+    /// Begin anew with the first step.
+    Reset,
+    /// Beats a minute, from its next step on.
+    Bpm(f32),
+    /// How long a gate is open, as a part of its step, above 0 up to 1.
+    GateLength(f32),
 }
 
 /// One accepted command: what the log keeps, what every worker receives.
@@ -41,4 +114,27 @@ pub enum Command {
     Event(Event),
     /// Play this patch from now on: a patch file's JSON text, already found good.
     Patch(String),
+    /// A small change at that very frame; if it has passed, at once.
+    At {
+        /// The frame, from 0 for the life of the instance.
+        frame: FrameIndex,
+        /// What to do.
+        event: Event,
+    },
+    /// A change of the patch's structure that waits for its commit; it changes no sound.
+    Draft(Drafted),
+    /// As [`Command::Patch`], but modules that stay keep the values of their parameters: what has
+    /// become of the patch in force by edits.
+    Edited(String),
+}
+
+impl Command {
+    /// The text of the patch that it puts in force, if it does.
+    #[must_use]
+    pub fn patch(&self) -> Option<&str> {
+        match self {
+            Self::Patch(json) | Self::Edited(json) => Some(json),
+            Self::Event(_) | Self::At { .. } | Self::Draft(_) => None,
+        }
+    }
 }

@@ -12,8 +12,10 @@ use crate::{
     units::{BlockIndex, Seq},
 };
 
-/// The version of the format; a reader refuses another one.
-pub const VERSION: u32 = 2;
+/// The version of the format that is written.
+pub const VERSION: u32 = 3;
+/// The oldest version that is read: later ones have only added kinds of events and commands.
+const OLDEST: u32 = 2;
 /// A record longer than this is damage, not data.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 
@@ -77,7 +79,7 @@ pub enum LogError {
     NoHead,
     /// Written by another version of this program.
     #[error(
-        "the command log has version {0}, this program reads version {VERSION}; use the one that wrote it"
+        "the command log has version {0}, this program reads versions {OLDEST} to {VERSION}; use the one that wrote it"
     )]
     OtherVersion(u32),
 }
@@ -148,10 +150,12 @@ impl Iterator for Records<'_> {
 /// Checks the head of a log.
 ///
 /// # Errors
-/// When there is none, or it is of a newer version.
+/// When there is none, or it is of a version that is not read.
 pub fn head(bytes: &[u8]) -> Result<Shape, LogError> {
     match decode(bytes) {
-        Some((Record::Head { version, shape }, _)) if version == VERSION => Ok(shape),
+        Some((Record::Head { version, shape }, _)) if (OLDEST..=VERSION).contains(&version) => {
+            Ok(shape)
+        }
         Some((Record::Head { version, .. }, _)) => Err(LogError::OtherVersion(version)),
         _ => Err(LogError::NoHead),
     }

@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod command;
 pub mod command_log;
+pub mod edit;
 pub mod inbox;
 pub mod layout;
 pub mod limits;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::{Command, Event},
-    units::{Incarnation, Seq, Slot},
+    edit::{Drafted, Edit},
+    units::{FrameIndex, Incarnation, Seq, Slot},
 };
 
 /// A process of the stack, by the name that people type.
@@ -243,7 +244,15 @@ pub enum Submission {
         generation: u64,
         /// What to do.
         event: Event,
+        /// At which frame; as soon as can be, if none is given.
+        at: Option<FrameIndex>,
     },
+    /// A change of the patch, by itself.
+    Edit(Edit),
+    /// A change of the patch that waits for [`Submission::Commit`], or an end to all that wait.
+    Draft(Drafted),
+    /// The changes that wait, all at once.
+    Commit,
     /// Say when everything submitted before this has been applied.
     Sync,
     /// The same as `understudy status --json`.

@@ -35,6 +35,10 @@ counter!(
     BlockIndex
 );
 counter!(
+    /// The number of a frame of sound, from 0 for the life of the instance.
+    FrameIndex
+);
+counter!(
     /// The sequence number of an accepted command; 0 means "none yet", the first command is 1.
     Seq
 );

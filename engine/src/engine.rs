@@ -13,6 +13,7 @@ use common::{
     },
     sample::NO_SAMPLE,
     stage::Shape as StageShape,
+    units::FrameIndex,
 };
 use fearless_simd::Level;
 
@@ -356,7 +357,20 @@ impl Engine {
                 }
             }
             Event::Run(on) => Master::of(&mut self.arena).run(on, self.context.rate_hz),
+            Event::Ramp { .. }
+            | Event::Note { .. }
+            | Event::Express { .. }
+            | Event::Sequence { .. }
+            | Event::ResetSequences => {}
         }
+    }
+
+    /// As [`Self::apply`], at that very frame; if it has passed, at once.
+    ///
+    /// # Real-time
+    /// Yes; time in proportion to the events that wait for their frame.
+    pub fn apply_at(&mut self, _frame: FrameIndex, event: &Event) {
+        self.apply(event);
     }
 
     /// Goes on where another engine was: modules of the same id and type keep their state, and
@@ -366,6 +380,18 @@ impl Engine {
     /// # Real-time
     /// Yes: no allocation; time in proportion to the modules of both.
     pub fn adopt(&mut self, old: &Self) {
+        self.go_on_from(old, true);
+    }
+
+    /// As [`Self::adopt`], but modules that go on keep the values of their parameters too.
+    ///
+    /// # Real-time
+    /// Yes; as [`Self::adopt`].
+    pub fn adopt_edited(&mut self, old: &Self) {
+        self.go_on_from(old, false);
+    }
+
+    fn go_on_from(&mut self, old: &Self, with_values: bool) {
         let old_master = bytemuck::from_bytes(&old.arena()[..size_of::<Master>()]);
         Master::of(&mut self.arena).adopt(old_master);
         let mut others = old.by_id.iter().copied().peekable();
@@ -390,7 +416,7 @@ impl Engine {
                     (old_cells, other.channels),
                 );
                 cells[FRESH] = 1;
-                for (param, value) in node.values.iter().enumerate() {
+                for (param, value) in node.values.iter().enumerate().filter(|_| with_values) {
                     node.kind.set(cells, self.context, param, *value);
                 }
             }

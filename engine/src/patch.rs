@@ -5,6 +5,7 @@
 //! are the numbers that events use.
 
 mod check;
+mod edit;
 mod error;
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
@@ -47,7 +48,7 @@ pub struct Patch {
 }
 
 /// One module of a patch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleSpec {
     /// Its name, 1 to 32 of `a-z A-Z 0-9 _ -`.

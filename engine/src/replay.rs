@@ -152,12 +152,20 @@ impl Replay {
                     self.engine.apply(&event);
                     self.patch.apply(&event);
                 }
-                Command::Patch(json) => {
-                    self.patch = Patch::from_json(&json)?.fetched(&self.find);
+                Command::Patch(ref json) | Command::Edited(ref json) => {
+                    self.patch = Patch::from_json(json)?.fetched(&self.find);
                     let mut engine = Engine::new(&self.patch, self.shape.into())?;
-                    engine.adopt(&self.engine);
+                    match command {
+                        Command::Edited(_) => engine.adopt_edited(&self.engine),
+                        _ => engine.adopt(&self.engine),
+                    }
                     self.engine = engine;
                 }
+                Command::At { frame, event } => {
+                    self.engine.apply_at(frame, &event);
+                    self.patch.apply(&event);
+                }
+                Command::Draft(_) => {}
             }
         }
         Ok(())

@@ -180,6 +180,7 @@ impl Gateway {
         for action in actions {
             match action {
                 Action::Event(resolved) => events.push(Work::Event(resolved)),
+                Action::Edit(edit) => events.push(Work::Edit(edit)),
                 Action::Sync(number) => alone.push(Work::Sync(number)),
                 Action::Status => alone.push(Work::Status),
                 Action::Notify(wanted) => {

@@ -5,7 +5,9 @@
 //! with a text that says what would be right. Work per datagram is charged to a `Budget`, for a
 //! short pattern can mean a lot.
 
-use common::{command::Event, limits::COMMANDS_PER_MESSAGE};
+mod edit;
+
+use common::{command::Event, limits::COMMANDS_PER_MESSAGE, message::Submission};
 
 use crate::{
     decode::{Message, Value},
@@ -100,6 +102,8 @@ impl Budget {
 pub enum Action {
     /// A change of the sound.
     Event(Resolved),
+    /// A change of the patch.
+    Edit(Submission),
     /// `/sync N`
     Sync(i32),
     /// `/engine/status`
@@ -124,7 +128,13 @@ pub struct Resolved {
 }
 
 /// Addresses that have no module in them.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 14] = [
+    "/patch/abort",
+    "/patch/commit",
+    "/patch/connect",
+    "/patch/create",
+    "/patch/disconnect",
+    "/patch/remove",
     "/engine/list",
     "/engine/schema",
     "/engine/start",
@@ -135,11 +145,7 @@ const FIXED: [&str; 8] = [
     "/test",
 ];
 /// Promised addresses that nothing stands behind yet.
-const NOT_BUILT: [(&str, &str); 5] = [
-    (
-        "/patch",
-        "not built yet: load a whole patch with `understudy patch load FILE`",
-    ),
+const NOT_BUILT: [(&str, &str); 4] = [
     (
         "/record",
         "not built yet: start the stack with `--sink wav:PATH` to record",
@@ -307,6 +313,7 @@ impl Namespace {
                         .ok_or("too many listings asked for in one datagram")?;
                 }
             }
+            ["patch", verb] => actions.push(Action::Edit(edit::understand(verb, &message.args)?)),
             ["sync"] => match message.args.as_slice() {
                 [Value::Int(number)] => {
                     let number = i32::try_from(*number)
@@ -493,7 +500,8 @@ impl Namespace {
             return (*why).to_owned();
         }
         let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
-            "there are /mod/ID/PARAM, /gate/ID, /test, /sync, /notify and /engine/…".to_owned()
+            "there are /mod/ID/PARAM, /gate/ID, /test, /sync, /notify, /patch/… and /engine/…"
+                .to_owned()
         });
         format!("no address \"{}\"; {meant}", shorten(address, 60))
     }

@@ -41,6 +41,8 @@ pub const LISTENERS_MAX: usize = 256;
 pub enum Work {
     /// A change of the sound.
     Event(Resolved),
+    /// A change of the patch: names, which mean the same in any patch.
+    Edit(Submission),
     /// Say when all before it is applied; the sender's number.
     Sync(i32),
     /// The status as JSON.
@@ -68,6 +70,7 @@ enum Kept {
         event: Event,
         generation: u64,
     },
+    Edit(Submission),
     Sync(i32),
     Status,
 }
@@ -163,7 +166,7 @@ impl Sessions {
     /// answer only is not counted: it is lost with this process, and asked again by who misses it.
     #[must_use]
     pub fn oldest(&self) -> Option<u64> {
-        let event = |p: &Pending| matches!(p.work, Kept::Event { .. });
+        let event = |p: &Pending| matches!(p.work, Kept::Event { .. } | Kept::Edit(_));
         let mut events = self.pending.iter().filter(|(_, pending)| event(pending));
         events.next().map(|(token, _)| ticket_of(*token))
     }
@@ -219,6 +222,7 @@ impl Sessions {
                         generation,
                     }
                 }
+                Work::Edit(edit) => Kept::Edit(edit),
                 Work::Sync(number) => Kept::Sync(number),
                 Work::Status => Kept::Status,
             };
@@ -259,7 +263,9 @@ impl Sessions {
                 } => Submission::Event {
                     generation: *generation,
                     event: *event,
+                    at: None,
                 },
+                Kept::Edit(edit) => edit.clone(),
                 Kept::Sync(_) => Submission::Sync,
                 Kept::Status => Submission::Status,
             };
@@ -331,8 +337,9 @@ impl Sessions {
         }
         let reply = match (outcome, &pending.work) {
             (Outcome::Synced, Kept::Sync(number)) => {
-                let event =
-                    |p: &Pending| p.sender == sender && matches!(p.work, Kept::Event { .. });
+                let event = |p: &Pending| {
+                    p.sender == sender && matches!(p.work, Kept::Event { .. } | Kept::Edit(_))
+                };
                 if self
                     .pending
                     .range(..token)

@@ -91,7 +91,8 @@ fn stale_events_are_resolved_again_before_newer_ones() {
         second[0].1,
         Submission::Event {
             generation: 2,
-            event: Event::Param { module: 3, .. }
+            event: Event::Param { module: 3, .. },
+            ..
         }
     ));
     let done = |token| (token, Outcome::Accepted(Seq(token)));

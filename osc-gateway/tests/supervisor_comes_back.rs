@@ -115,6 +115,7 @@ fn what_had_no_outcome_is_submitted_again_in_order() {
     let stop = Submission::Event {
         generation: 5,
         event: Event::Run(false),
+        at: None,
     };
     assert_eq!(again[0].1, stop);
     let outcomes = vec![

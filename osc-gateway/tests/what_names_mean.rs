@@ -227,6 +227,7 @@ fn test_start_stop_and_bundles_keep_their_order() {
     let run = |on| Submission::Event {
         generation: 1,
         event: Event::Run(on),
+        at: None,
     };
     assert_eq!(events, [run(true), run(false)]);
     assert_eq!(gateway.take_rejected(), 1);

@@ -10,11 +10,12 @@ use anyhow::{Context, Result};
 use common::{
     command::{Command, Event},
     command_log::{self, Record},
+    edit::{Drafted, Edit},
     limits::{PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
     message::{Numbered, ToGateway},
     options::Options,
     stage::Shape,
-    units::Seq,
+    units::{FrameIndex, Seq},
 };
 use engine::{Config, Engine, patch::Patch, replay::Replay};
 use platform::{paths::Paths, samples::Samples};
@@ -28,10 +29,28 @@ pub struct Music {
     path: PathBuf,
     instance: String,
     patch: Patch,
+    /// The edits that wait for their commit.
+    draft: Vec<Edit>,
     config: Config,
     /// Grows with each patch: events are resolved against one.
     pub generation: u64,
 }
+
+/// An event that was resolved against the patch in force.
+pub struct Timed {
+    /// What it was submitted under.
+    pub token: u64,
+    /// What to do.
+    pub event: Event,
+    /// When; as soon as can be, if no frame is given.
+    pub at: Option<FrameIndex>,
+}
+
+/// A token, and that its edit was made, or why not.
+pub type EditOutcome = (u64, Result<(), String>);
+
+/// Edits that may wait for a commit: as many as make the largest patch.
+const DRAFT_EDITS_MAX: usize = 20_000;
 
 /// A command that was looked up.
 pub struct Found {
@@ -100,6 +119,7 @@ impl Music {
             path: current,
             instance: options.instance.clone(),
             patch,
+            draft: Vec::new(),
             config,
             generation: 1,
         };
@@ -114,12 +134,17 @@ impl Music {
         let path = paths.command_log();
         let mut records = Vec::new();
         let log = CommandLog::adopt(&path, |record| records.push(record.clone()))?;
-        let (patch, generation) = in_force(records.iter().cloned());
+        let Standing {
+            patch,
+            draft,
+            generation,
+        } = Standing::after(records.iter().cloned());
         let music = Self {
             log,
             path,
             instance: paths.instance.clone(),
             patch,
+            draft,
             config: shape.into(),
             generation,
         };
@@ -150,11 +175,109 @@ impl Music {
     ///
     /// # Errors
     /// When they cannot be written down; then they are not accepted.
-    pub fn accept(&mut self, events: &[(u64, Event)]) -> Result<Vec<Numbered>> {
-        let commands = events.iter();
-        let commands = commands.map(|(token, event)| (*token, Command::Event(*event)));
-        let numbered = self.log.accept(commands.collect())?;
-        events.iter().for_each(|(_, event)| self.patch.apply(event));
+    pub fn accept(&mut self, events: &[Timed]) -> Result<Vec<Numbered>> {
+        let command = |timed: &Timed| match (timed.at, timed.event) {
+            (None, event) => (timed.token, Command::Event(event)),
+            (Some(frame), event) => (timed.token, Command::At { frame, event }),
+        };
+        let numbered = self.log.accept(events.iter().map(command).collect())?;
+        for timed in events {
+            self.patch.apply(&timed.event);
+        }
+        Ok(numbered)
+    }
+
+    /// Accepts edits, each with its token, in one go: one patch comes of all that are good. Returns it
+    /// and what became of each.
+    ///
+    /// # Errors
+    /// When they cannot be written down; then none is accepted.
+    pub fn edit(&mut self, edits: &[(u64, Edit)]) -> Result<(Vec<Numbered>, Vec<EditOutcome>)> {
+        let mut patch = self.patch.clone();
+        let mut outcomes = Vec::with_capacity(edits.len());
+        let mut last = None;
+        for (token, edit) in edits {
+            let mut next = patch.clone();
+            let checked = next.edit(edit).and_then(|()| next.check_whole());
+            if checked.is_ok() {
+                patch = next;
+                last = Some(*token);
+            }
+            outcomes.push((*token, checked.map_err(|why| why.to_string())));
+        }
+        let numbered = match last {
+            Some(token) => self.take_in(patch, Command::Edited, token, &[])?,
+            None => Vec::new(),
+        };
+        Ok((numbered, outcomes))
+    }
+
+    /// Keeps an edit until the commit, or forgets all that wait.
+    ///
+    /// # Errors
+    /// When it is no good after those that wait already, or cannot be written down.
+    pub fn draft(&mut self, token: u64, drafted: Drafted) -> Result<Vec<Numbered>> {
+        if let Drafted::Edit(edit) = &drafted {
+            anyhow::ensure!(
+                self.draft.len() < DRAFT_EDITS_MAX,
+                "{DRAFT_EDITS_MAX} edits wait already; /patch/commit takes them in, /patch/abort forgets them"
+            );
+            self.drafted()?.edit(edit)?;
+        }
+        let command = Command::Draft(drafted.clone());
+        let numbered = self.log.accept(vec![(token, command)])?;
+        match drafted {
+            Drafted::Edit(edit) => self.draft.push(edit),
+            Drafted::Abort => self.draft.clear(),
+        }
+        Ok(numbered)
+    }
+
+    /// Takes in all edits that wait.
+    ///
+    /// # Errors
+    /// When what comes of them is no patch; then they still wait.
+    pub fn commit(&mut self, token: u64) -> Result<Vec<Numbered>> {
+        anyhow::ensure!(
+            !self.draft.is_empty(),
+            "no edit waits; /patch/create, /patch/remove, /patch/connect and /patch/disconnect make some"
+        );
+        let numbered = self
+            .drafted()
+            .and_then(|patch| {
+                patch.check_whole()?;
+                let emptied = [Command::Draft(Drafted::Abort)];
+                self.take_in(patch, Command::Edited, token, &emptied)
+            })
+            .context("nothing is changed (mend it with another edit, or /patch/abort)")?;
+        self.draft.clear();
+        Ok(numbered)
+    }
+
+    /// The patch in force with the edits that wait.
+    fn drafted(&self) -> Result<Patch> {
+        let mut patch = self.patch.clone();
+        for edit in &self.draft {
+            patch.edit(edit)?;
+        }
+        Ok(patch)
+    }
+
+    /// A checked patch takes the place of the one in force; those commands come with it.
+    fn take_in(
+        &mut self,
+        patch: Patch,
+        how: fn(String) -> Command,
+        token: u64,
+        with: &[Command],
+    ) -> Result<Vec<Numbered>> {
+        let (json, arena_bytes) = check(&patch, self.config)?;
+        platform::shared::reserve_checkpoints(&self.instance, arena_bytes)?;
+        let commands = std::iter::once(how(json)).chain(with.iter().cloned());
+        let commands = commands.map(|command| (token, command)).collect();
+        let numbered = self.log.accept(commands)?;
+        self.patch = patch;
+        self.generation += 1;
         Ok(numbered)
     }
 
@@ -181,7 +304,7 @@ impl Music {
                 command,
             } if found == seq => Some(Found {
                 token,
-                is_patch: matches!(command, Command::Patch(_)),
+                is_patch: command.patch().is_some(),
                 text: describe(&self.patch, &command),
             }),
             _ => None,
@@ -198,7 +321,9 @@ impl Music {
             .collect();
         self.log.append(&records)?;
         let bytes = fs::read(&self.path)?;
-        (self.patch, self.generation) = in_force(command_log::records(&bytes).map(|(_, r)| r));
+        let standing = Standing::after(command_log::records(&bytes).map(|(_, r)| r));
+        (self.patch, self.draft) = (standing.patch, standing.draft);
+        self.generation = standing.generation;
         Ok(())
     }
 
@@ -207,13 +332,7 @@ impl Music {
     /// # Errors
     /// When it is not one, is too large or cannot be written down; then nothing changes.
     pub fn load(&mut self, json: &str) -> Result<Vec<Numbered>> {
-        let patch = Patch::from_json(json)?;
-        let (json, arena_bytes) = check(&patch, self.config)?;
-        platform::shared::reserve_checkpoints(&self.instance, arena_bytes)?;
-        let numbered = self.log.accept(vec![(0, Command::Patch(json))])?;
-        self.patch = patch;
-        self.generation += 1;
-        Ok(numbered)
+        self.take_in(Patch::from_json(json)?, Command::Patch, 0, &[])
     }
 }
 
@@ -226,7 +345,7 @@ pub fn module_name(patch: &Patch, module: u16) -> String {
 /// What a command does, in a few words.
 pub fn describe(patch: &Patch, command: &Command) -> String {
     match *command {
-        Command::Patch(_) => "a patch".into(),
+        Command::Patch(_) | Command::Edited(_) => "a patch".into(),
         Command::Event(Event::Param {
             module,
             param,
@@ -243,40 +362,59 @@ pub fn describe(patch: &Patch, command: &Command) -> String {
             format!("gate of {} to {level}", module_name(patch, module))
         }
         Command::Event(event) => format!("{event:?}"),
+        Command::At { event, .. } => describe(patch, &Command::Event(event)),
+        Command::Draft(_) => "an edit of the patch".into(),
     }
 }
 
-/// The patch in force after those records, with the values last set, and its generation: the number
-/// of patches so far, and of those taken back.
-fn in_force(records: impl Iterator<Item = Record> + Clone) -> (Patch, u64) {
-    let left_out: BTreeSet<Seq> = records
-        .clone()
-        .filter_map(|record| match record {
-            Record::Quarantine { seq } => Some(seq),
-            _ => None,
-        })
-        .collect();
-    let (mut patch, mut generation) = (Patch::default_patch(), 0);
-    for record in records {
-        let Record::Command { seq, command, .. } = record else {
-            continue;
+/// What is in force after the records of a log.
+struct Standing {
+    /// The patch, with the values last set.
+    patch: Patch,
+    draft: Vec<Edit>,
+    /// The number of patches so far, and of those taken back.
+    generation: u64,
+}
+
+impl Standing {
+    fn after(records: impl Iterator<Item = Record> + Clone) -> Self {
+        let left_out: BTreeSet<Seq> = records
+            .clone()
+            .filter_map(|record| match record {
+                Record::Quarantine { seq } => Some(seq),
+                _ => None,
+            })
+            .collect();
+        let mut standing = Self {
+            patch: Patch::default_patch(),
+            draft: Vec::new(),
+            generation: 0,
         };
-        let good = !left_out.contains(&seq);
+        for record in records {
+            if let Record::Command { seq, command, .. } = record {
+                standing.add(command, !left_out.contains(&seq));
+            }
+        }
+        standing
+    }
+
+    fn add(&mut self, command: Command, good: bool) {
         match command {
-            Command::Patch(json) => {
+            Command::Patch(json) | Command::Edited(json) => {
                 // A patch that was taken back counts twice: the gateway has resolved against it.
-                generation += if good { 1 } else { 2 };
+                self.generation += if good { 1 } else { 2 };
                 if let Ok(read) = Patch::from_json(&json)
                     && good
                 {
-                    patch = read;
+                    self.patch = read;
                 }
             }
-            Command::Event(event) if good => patch.apply(&event),
-            Command::Event(_) => {}
+            Command::Event(event) | Command::At { event, .. } if good => self.patch.apply(&event),
+            Command::Event(_) | Command::At { .. } => {}
+            Command::Draft(Drafted::Edit(edit)) => self.draft.push(edit),
+            Command::Draft(Drafted::Abort) => self.draft.clear(),
         }
     }
-    (patch, generation)
 }
 
 /// Checks that a patch can be played; returns it as JSON, and the bytes of its state.

@@ -107,7 +107,7 @@ fn from_checkpoint(
     let Some((
         _,
         Record::Command {
-            command: Command::Patch(json),
+            command: Command::Patch(json) | Command::Edited(json),
             ..
         },
     )) = log.next()?

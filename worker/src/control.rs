@@ -172,11 +172,16 @@ fn prepare(handle: &RenderHandle, numbered: Numbered, samples: &Samples) -> Inpu
     } = numbered;
     let change = match command {
         Command::Event(event) => Change::Event(event),
-        Command::Patch(json) => match build(handle, &json, samples) {
-            Ok(engine) => Change::Patch(engine),
-            // The supervisor has checked it; if this build disagrees, both replicas do.
-            Err(_) => Change::Nothing,
-        },
+        Command::At { frame, event } => Change::At(frame, event),
+        Command::Draft(_) => Change::Nothing,
+        Command::Patch(ref json) | Command::Edited(ref json) => {
+            match (build(handle, json, samples), &command) {
+                (Ok(engine), Command::Edited(_)) => Change::Edited(engine),
+                (Ok(engine), _) => Change::Patch(engine),
+                // The supervisor has checked it; if this build disagrees, both replicas do.
+                (Err(_), _) => Change::Nothing,
+            }
+        }
     };
     Input {
         seq: Seq(seq),

@@ -22,7 +22,7 @@ use common::{
     },
     ring::{Proof, checksum},
     stage::{Crumb, Listener, Phase},
-    units::{BlockIndex, Incarnation, Seq, Slot},
+    units::{BlockIndex, FrameIndex, Incarnation, Seq, Slot},
 };
 use engine::Engine;
 use failover::{
@@ -56,8 +56,12 @@ pub struct Input {
 /// What a command changes.
 pub enum Change {
     Event(Event),
+    /// At that very frame.
+    At(FrameIndex, Event),
     /// A whole engine, built by the control thread.
     Patch(Box<Engine>),
+    /// The same, whose modules keep the values of their parameters.
+    Edited(Box<Engine>),
     /// Nothing, but it has its number.
     Nothing,
 }
@@ -265,7 +269,7 @@ impl RenderProcessor {
             self.crumb(Phase::Applying);
             if self.shared.stage.quarantined(input.seq) {
                 // A patch in quarantine leaves an engine to be dropped elsewhere.
-                if let Change::Patch(engine) = input.change {
+                if let Change::Patch(engine) | Change::Edited(engine) = input.change {
                     self.retire(engine);
                 }
                 continue;
@@ -276,17 +280,30 @@ impl RenderProcessor {
                     self.failpoints.apply(&event);
                     self.engine.apply(&event);
                 }
+                Change::At(frame, event) => {
+                    self.failpoints.apply(&event);
+                    self.engine.apply_at(frame, &event);
+                }
                 Change::Patch(mut engine) => {
                     engine.adopt(&self.engine);
-                    std::mem::swap(&mut engine, &mut self.engine);
-                    self.checkpoints.begin(self.engine.words().len());
-                    self.mark.patch_offset = input.offset;
-                    self.retire(engine);
+                    self.change_over(engine, input.offset);
+                }
+                Change::Edited(mut engine) => {
+                    engine.adopt_edited(&self.engine);
+                    self.change_over(engine, input.offset);
                 }
             }
         }
         self.mark.seq = seq;
         self.failpoints.pass(Point::Applied);
+    }
+
+    /// The engine of the patch at that place of the log takes over.
+    fn change_over(&mut self, mut engine: Box<Engine>, offset: u64) {
+        std::mem::swap(&mut engine, &mut self.engine);
+        self.checkpoints.begin(self.engine.words().len());
+        self.mark.patch_offset = offset;
+        self.retire(engine);
     }
 
     fn retire(&mut self, engine: Box<Engine>) {

@@ -180,10 +180,18 @@ impl Trial<'_> {
                     self.failpoints.apply(&event);
                     self.engine.apply(&event);
                 }
-                Command::Patch(json) => {
+                Command::At { frame, event } => {
+                    self.failpoints.apply(&event);
+                    self.engine.apply_at(frame, &event);
+                }
+                Command::Draft(_) => {}
+                Command::Patch(ref json) | Command::Edited(ref json) => {
                     let config = self.engine.config();
-                    let mut engine = Box::new(catch_up::build(&json, config, self.recordings)?);
-                    engine.adopt(&self.engine);
+                    let mut engine = Box::new(catch_up::build(json, config, self.recordings)?);
+                    match next.command {
+                        Command::Edited(_) => engine.adopt_edited(&self.engine),
+                        _ => engine.adopt(&self.engine),
+                    }
                     self.engine = engine;
                 }
             }

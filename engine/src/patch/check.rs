@@ -51,6 +51,19 @@ impl Side {
 }
 
 impl Patch {
+    /// What a cable's ends mean.
+    pub(super) fn ends(&self, from: &str, to: &str) -> Result<(End, End), PatchError> {
+        let modules = self.modules.iter().enumerate();
+        let places: Places<'_> = modules
+            .filter_map(|(at, spec)| Some((spec.id.as_str(), (at, catalog::find(&spec.kind)?))))
+            .collect();
+        let at = self.cables.len();
+        Ok((
+            end(at, from, Side::From, &places)?,
+            end(at, to, Side::To, &places)?,
+        ))
+    }
+
     /// The ends of all cables.
     pub(super) fn check(&self) -> Result<Vec<(End, End)>, PatchError> {
         if self.version != VERSION {
@@ -163,7 +176,7 @@ fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), PatchErro
     }
 }
 
-fn check_id(at: &str, id: &str) -> Result<(), PatchError> {
+pub(super) fn check_id(at: &str, id: &str) -> Result<(), PatchError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(allowed) {
         Ok(())
@@ -176,7 +189,7 @@ fn check_id(at: &str, id: &str) -> Result<(), PatchError> {
     }
 }
 
-fn find_type(at: &str, name: &str) -> Result<&'static ModuleType, PatchError> {
+pub(super) fn find_type(at: &str, name: &str) -> Result<&'static ModuleType, PatchError> {
     catalog::find(name).ok_or_else(|| {
         let mut hint = hint(name, catalog::all().iter().map(|kind| kind.name));
         if hint.is_empty() {

@@ -96,6 +96,11 @@ pub enum PatchError {
     /// The same cable twice.
     #[error("{at}: {by} is the same cable; remove one")]
     DuplicateCable { at: String, by: String },
+    /// A cable to take out that is not there.
+    #[error(
+        "no cable goes from \"{from}\" to \"{to}\"; `understudy patch show` shows all there are"
+    )]
+    NoCable { from: String, to: String },
     /// Sound would have to be there before it is made.
     #[error("cables: {path} is a cycle; remove one of its cables")]
     Cycle { path: String },

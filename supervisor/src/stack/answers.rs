@@ -26,8 +26,7 @@ impl Stack {
             }
             Request::PatchLoad(json) => match self.music.load(&json) {
                 Ok(numbered) => {
-                    self.broadcast(&numbered);
-                    self.announce_patch();
+                    self.broadcast_patch(&numbered);
                     Answer::Ok("loaded".into())
                 }
                 Err(why) => Answer::No(format!("{why:#}")),

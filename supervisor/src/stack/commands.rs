@@ -1,7 +1,7 @@
 //! Commands: numbered and written down, then broadcast to every worker; outcomes to the gateway.
 
 use common::{
-    command::Command,
+    edit::Edit,
     limits::{COMMANDS_PER_MESSAGE, TEXT_BYTES_PER_MESSAGE},
     message::{Introduction, Numbered, Outcome, Service, Submission, ToGateway, ToWorker},
     units::{Seq, Slot},
@@ -9,7 +9,7 @@ use common::{
 use failover::switch::Seat;
 
 use super::Stack;
-use crate::event::PeerLink;
+use crate::{event::PeerLink, music::Timed};
 
 /// A sync that waits: for every ready worker to have applied the commands up to `seq`, and for the disk
 /// to hold the log up to `length`, so that what is acknowledged outlives the machine's power too.
@@ -19,53 +19,145 @@ pub struct Syncing {
     length: u64,
 }
 
+/// Submissions on their way: what can be taken in together waits in one of the two lists.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Timed>,
+    edits: Vec<(u64, Edit)>,
+    outcomes: Vec<(u64, Outcome)>,
+}
+
 impl Stack {
     pub(super) fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
-        let mut outcomes = Vec::with_capacity(submissions.len());
-        let (mut events, mut syncs) = (Vec::new(), Vec::new());
+        let mut batch = Batch::default();
         for (token, submission) in submissions {
+            let known = token <= self.music.log.token();
             match submission {
                 // Handed in again by a gateway that did not live to hear the outcome, or that heard
                 // of a supervisor's end before it heard the outcome.
-                Submission::Event { .. } if token <= self.music.log.token() => {
-                    outcomes.push((token, Outcome::Accepted(self.music.log.seq())));
+                Submission::Event { .. }
+                | Submission::Edit(_)
+                | Submission::Draft(_)
+                | Submission::Commit
+                    if known =>
+                {
+                    let accepted = Outcome::Accepted(self.music.log.seq());
+                    batch.outcomes.push((token, accepted));
                 }
-                Submission::Event { generation, event } if generation == self.music.generation => {
-                    events.push((token, event));
+                Submission::Event {
+                    generation,
+                    event,
+                    at,
+                } => {
+                    self.take_edits(&mut batch);
+                    match generation == self.music.generation {
+                        true => batch.events.push(Timed { token, event, at }),
+                        false => batch.outcomes.push((token, Outcome::Stale)),
+                    }
                 }
-                Submission::Event { .. } => outcomes.push((token, Outcome::Stale)),
+                Submission::Edit(edit) => {
+                    self.take_events(&mut batch);
+                    batch.edits.push((token, edit));
+                }
+                Submission::Draft(drafted) => {
+                    self.take_all(&mut batch);
+                    let numbered = self.music.draft(token, drafted);
+                    self.taken(&mut batch, token, numbered);
+                }
+                Submission::Commit => {
+                    self.take_all(&mut batch);
+                    let numbered = self.music.commit(token);
+                    self.taken(&mut batch, token, numbered);
+                }
                 Submission::Sync => {
-                    let seq = Seq(self.music.log.seq().0 + events.len() as u64);
-                    syncs.push((token, seq));
+                    self.take_all(&mut batch);
+                    let (seq, length) = (self.music.log.seq(), self.music.log.length());
+                    self.syncs.push(Syncing { token, seq, length });
                 }
                 Submission::Status => {
-                    outcomes.push((token, Outcome::Text(self.status().to_string())))
+                    let status = Outcome::Text(self.status().to_string());
+                    batch.outcomes.push((token, status));
                 }
             }
         }
-        if !events.is_empty() {
-            let tokens = events.iter().map(|(token, _)| *token);
-            match self.music.accept(&events) {
-                Ok(numbered) => {
-                    let accepted = numbered.iter().map(|n| Outcome::Accepted(n.seq));
-                    outcomes.extend(tokens.zip(accepted));
-                    self.broadcast(&numbered);
-                }
-                Err(why) => {
-                    self.refused += events.len() as u64;
-                    let refused = format!("not accepted: {why}");
-                    outcomes.extend(tokens.map(|t| (t, Outcome::Refused(refused.clone()))));
-                }
-            }
-        }
-        let length = self.music.log.length();
-        let syncs = syncs
-            .into_iter()
-            .map(|(token, seq)| Syncing { token, seq, length });
-        self.syncs.extend(syncs);
+        self.take_all(&mut batch);
+        let mut outcomes = batch.outcomes;
         outcomes.sort_by_key(|(token, _)| *token);
         if !outcomes.is_empty() {
             self.tell_gateway(who.pid, outcomes);
+        }
+    }
+
+    fn take_all(&mut self, batch: &mut Batch) {
+        self.take_events(batch);
+        self.take_edits(batch);
+    }
+
+    fn take_events(&mut self, batch: &mut Batch) {
+        let events = std::mem::take(&mut batch.events);
+        if events.is_empty() {
+            return;
+        }
+        let tokens = events.iter().map(|timed| timed.token);
+        match self.music.accept(&events) {
+            Ok(numbered) => {
+                let accepted = numbered.iter().map(|n| Outcome::Accepted(n.seq));
+                batch.outcomes.extend(tokens.zip(accepted));
+                self.broadcast(&numbered);
+            }
+            Err(why) => {
+                self.refused += events.len() as u64;
+                let refused = Outcome::Refused(format!("not accepted: {why}"));
+                batch.outcomes.extend(tokens.map(|t| (t, refused.clone())));
+            }
+        }
+    }
+
+    fn take_edits(&mut self, batch: &mut Batch) {
+        let edits = std::mem::take(&mut batch.edits);
+        if edits.is_empty() {
+            return;
+        }
+        match self.music.edit(&edits) {
+            Ok((numbered, outcomes)) => {
+                let seq = self.music.log.seq();
+                for (token, outcome) in outcomes {
+                    self.refused += u64::from(outcome.is_err());
+                    let outcome =
+                        outcome.map_or_else(Outcome::Refused, |()| Outcome::Accepted(seq));
+                    batch.outcomes.push((token, outcome));
+                }
+                self.broadcast_patch(&numbered);
+            }
+            Err(why) => {
+                self.refused += edits.len() as u64;
+                let refused = Outcome::Refused(format!("not accepted: {why:#}"));
+                let tokens = edits.iter().map(|(token, _)| *token);
+                batch.outcomes.extend(tokens.map(|t| (t, refused.clone())));
+            }
+        }
+    }
+
+    /// Sends what became of one submission on its way.
+    fn taken(&mut self, batch: &mut Batch, token: u64, numbered: anyhow::Result<Vec<Numbered>>) {
+        let outcome = match numbered {
+            Ok(numbered) => {
+                self.broadcast_patch(&numbered);
+                Outcome::Accepted(self.music.log.seq())
+            }
+            Err(why) => {
+                self.refused += 1;
+                Outcome::Refused(format!("{why:#}"))
+            }
+        };
+        batch.outcomes.push((token, outcome));
+    }
+
+    /// Sends commands to every worker, and the patch among them, if there is one, to the gateway.
+    pub(super) fn broadcast_patch(&mut self, numbered: &[Numbered]) {
+        self.broadcast(numbered);
+        if numbered.iter().any(|n| n.command.patch().is_some()) {
+            self.announce_patch();
         }
     }
 
@@ -103,7 +195,7 @@ impl Stack {
             let sent = numbered.chunks(COMMANDS_PER_MESSAGE).try_for_each(|chunk| {
                 // What is too long for a message is read from the log.
                 let long = |n: &Numbered| {
-                    matches!(&n.command, Command::Patch(json) if json.len() > TEXT_BYTES_PER_MESSAGE)
+                    (n.command.patch()).is_some_and(|json| json.len() > TEXT_BYTES_PER_MESSAGE)
                 };
                 link.send(match chunk {
                     [.., last] if chunk.iter().any(long) => ToWorker::Newest(last.seq),

@@ -43,12 +43,12 @@ impl Findings {
                 Record::Command { seq, command, .. } => {
                     newest = *seq;
                     match command {
-                        Command::Patch(json) => patches.push((*seq, json)),
+                        Command::Patch(json) | Command::Edited(json) => patches.push((*seq, json)),
                         Command::Event(Event::Bypass(module)) => {
                             let name = module_name(&in_force(&patches), *module);
                             findings.bypass(*seq, &name, first_block(*seq, &records[place..]));
                         }
-                        Command::Event(_) => {}
+                        Command::Event(_) | Command::At { .. } | Command::Draft(_) => {}
                     }
                 }
                 Record::Quarantine { seq: first } => {
@@ -56,7 +56,7 @@ impl Findings {
                         continue;
                     };
                     findings.quarantine(*first, &describe(&in_force(&patches), command));
-                    if matches!(command, Command::Patch(_)) {
+                    if command.patch().is_some() {
                         patches.retain(|(seq, _)| seq < first);
                         // What was meant for it was left out with it.
                         for seq in (first.0 + 1..=newest.0).map(Seq) {

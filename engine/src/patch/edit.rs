@@ -1,0 +1,179 @@
+//! Editing a patch by names, one change at a time.
+//!
+//! Made to a copy of the patch in force; whoever has made all changes checks the copy whole
+//! ([`Patch::check_whole`]) before it takes its place.
+
+use common::edit::Edit;
+
+use super::{Cable, ModuleSpec, Patch, PatchError, check, error::hint};
+
+impl Patch {
+    /// Makes one change.
+    ///
+    /// # Errors
+    /// When there is nothing to change, or it is there already: what was wrong and what would be right.
+    /// Then nothing has changed.
+    pub fn edit(&mut self, edit: &Edit) -> Result<(), PatchError> {
+        match edit {
+            Edit::Create { id, kind } => self.create(id, kind),
+            Edit::Remove { id } => self.remove(id),
+            Edit::Connect { from, to } => self.connect(from, to),
+            Edit::Disconnect { from, to } => self.disconnect(from, to),
+        }
+    }
+
+    /// Checks all of the patch.
+    ///
+    /// # Errors
+    /// As [`Patch::from_json`].
+    pub fn check_whole(&self) -> Result<(), PatchError> {
+        self.steps().map(drop)
+    }
+
+    fn create(&mut self, id: &str, kind: &str) -> Result<(), PatchError> {
+        let at = format!("module \"{id}\"");
+        check::check_id(&at, id)?;
+        let kind = check::find_type(&at, kind)?.name;
+        if let Some(by) = self.modules.iter().find(|module| module.id == id) {
+            let by = format!("a module of type {}", by.kind);
+            let id = id.to_owned();
+            return Err(PatchError::DuplicateId { at, id, by });
+        }
+        self.modules.push(ModuleSpec {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            channels: 1,
+            ..ModuleSpec::default()
+        });
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &str) -> Result<(), PatchError> {
+        let Some(place) = self.modules.iter().position(|module| module.id == id) else {
+            let hint = hint(id, self.modules.iter().map(|module| module.id.as_str()));
+            return Err(PatchError::UnknownModule {
+                at: "remove".into(),
+                name: id.to_owned(),
+                hint,
+            });
+        };
+        self.modules.remove(place);
+        let is_of = |end: &str| end.split('.').next() == Some(id);
+        self.cables
+            .retain(|cable| !is_of(&cable.from) && !is_of(&cable.to));
+        Ok(())
+    }
+
+    fn connect(&mut self, from: &str, to: &str) -> Result<(), PatchError> {
+        if self.cable(from, to)?.is_some() {
+            let (at, by) = ("connect".into(), format!("\"{from}\" to \"{to}\""));
+            return Err(PatchError::DuplicateCable { at, by });
+        }
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.cables.push(Cable { from, to });
+        Ok(())
+    }
+
+    fn disconnect(&mut self, from: &str, to: &str) -> Result<(), PatchError> {
+        match self.cable(from, to)? {
+            Some(place) => {
+                self.cables.remove(place);
+                Ok(())
+            }
+            None => Err(PatchError::NoCable {
+                from: from.to_owned(),
+                to: to.to_owned(),
+            }),
+        }
+    }
+
+    /// Where the cable between those ends stands, however its ends are written.
+    fn cable(&self, from: &str, to: &str) -> Result<Option<usize>, PatchError> {
+        let wanted = self.ends(from, to)?;
+        let same = |cable: &Cable| {
+            self.ends(&cable.from, &cable.to)
+                .is_ok_and(|ends| ends == wanted)
+        };
+        Ok(self.cables.iter().position(same))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(edits: &[Edit]) -> Result<Patch, String> {
+        let mut patch = Patch::default_patch();
+        for edit in edits {
+            patch.edit(edit).map_err(|why| why.to_string())?;
+        }
+        patch.check_whole().map_err(|why| why.to_string())?;
+        Ok(patch)
+    }
+
+    fn create(id: &str, kind: &str) -> Edit {
+        Edit::Create {
+            id: id.into(),
+            kind: kind.into(),
+        }
+    }
+
+    fn cable(new: bool, from: &str, to: &str) -> Edit {
+        let (from, to) = (from.into(), to.into());
+        match new {
+            true => Edit::Connect { from, to },
+            false => Edit::Disconnect { from, to },
+        }
+    }
+
+    fn remove(id: &str) -> Edit {
+        Edit::Remove { id: id.into() }
+    }
+
+    #[test]
+    fn modules_and_cables_come_and_go() {
+        let patch = edited(&[
+            create("verb", "reverb"),
+            cable(true, "filter", "verb"),
+            cable(false, "filter.out", "out"),
+            cable(true, "verb.left", "out"),
+            remove("sine"),
+        ])
+        .unwrap();
+        let cables: Vec<_> = patch.cables.iter().map(|c| (&*c.from, &*c.to)).collect();
+        assert_eq!(
+            cables,
+            [("adsr", "filter"), ("filter", "verb"), ("verb.left", "out")]
+        );
+        assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (edits, what) in [
+            (vec![create("a b", "sine")], "the id \"a b\" must be"),
+            (vec![create("s", "sin")], "did you mean \"sine\"?"),
+            (
+                vec![create("sine", "saw")],
+                "taken by a module of type sine",
+            ),
+            (
+                vec![remove("sin")],
+                "no module \"sin\"; did you mean \"sine\"?",
+            ),
+            (
+                vec![cable(true, "sine", "fliter")],
+                "did you mean \"filter\"?",
+            ),
+            (vec![cable(true, "sine", "adsr.in")], "the same cable"),
+            (
+                vec![cable(false, "sine", "out")],
+                "no cable goes from \"sine\" to \"out\"",
+            ),
+            (vec![remove("out")], "none is of type \"out\""),
+        ] {
+            let why = edited(&edits).unwrap_err();
+            assert!(why.contains(what), "{edits:?}: {why}");
+        }
+    }
+}
