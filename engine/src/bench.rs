@@ -1,11 +1,17 @@
 //! For tests: one module on the bench, with any signal at its inputs.
 
-use common::sample::{NO_SAMPLE, Sample};
+use common::{
+    command::Expression,
+    sample::{NO_SAMPLE, Sample},
+};
 use fearless_simd::Level;
 
 use crate::{
-    module::{Buffer, Context, GATE, Kind, Module, OPENED, Plug, Shape, Turn, lanes_for},
+    module::{
+        Buffer, Context, Expressed, GATE, Kind, Module, Note, OPENED, Plug, Shape, Turn, lanes_for,
+    },
     modules, params,
+    smooth::GLIDE_MS,
 };
 
 /// Frames that are rendered at once.
@@ -72,13 +78,33 @@ impl Bench {
     pub fn set(&mut self, name: &str, value: f32) {
         let param = self.kind.describe.param_index(name).unwrap();
         self.kind
-            .set(&mut self.cells, self.context, param.into(), value);
+            .set(&mut self.cells, self.context, param.into(), value, GLIDE_MS);
     }
 
     /// Opens or closes its gate.
     pub fn gate(&mut self, level: f32) {
         self.cells[GATE] = level.to_bits();
         self.cells[OPENED] |= u32::from(level > 0.0);
+    }
+
+    /// Plays or ends a note.
+    pub fn note(&mut self, pitch: f32, velocity: f32, frames: u32) {
+        let note = Note {
+            pitch,
+            velocity,
+            frames,
+        };
+        let played = self
+            .kind
+            .note(&mut self.cells, self.context, self.channels, note);
+        assert!(played);
+    }
+
+    /// Changes notes that sound.
+    pub fn express(&mut self, pitch: f32, what: Expression, value: f32) {
+        let expressed = Expressed { pitch, what, value };
+        self.kind
+            .express(&mut self.cells, self.context, self.channels, expressed);
     }
 
     /// Fills what the channels remember with numbers of any kind, as a torn copy would.

@@ -73,6 +73,8 @@ pub struct ModuleType {
     pub params: &'static [Param],
     /// It answers to `/gate/ID`.
     pub takes_gate: bool,
+    /// Whether it gives notes voices of its own. `/note/ID` reaches others too: those that take a gate.
+    pub takes_notes: bool,
     /// It plays from the recording that a patch names as its `sample`.
     pub takes_sample: bool,
 }

@@ -1,12 +1,13 @@
 //! The engine: a patch's modules, their state, and a block at a time of their sound.
 //!
 //! Made on the control thread, run on the render thread. All that outlives a block lies in one
-//! arena: the last stage's state first, then which modules are bypassed, then each module's cells in the
-//! order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from
+//! arena: the last stage's state first, then which modules are bypassed, then what waits for its frame, then
+//! each module's cells in the order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from
 //! the patch or is written anew in each block; so to copy the arena is to copy the sound to come.
 
 use common::{
-    command::Event,
+    checkpoint::PIECE_WORDS,
+    command::{Event, RAMP_MS_MAX},
     limits::{
         ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX,
         RATE_HZ_MIN, sane,
@@ -18,13 +19,15 @@ use common::{
 use fearless_simd::Level;
 
 use crate::{
+    agenda::{AGENDA_WORDS, Agenda, CALM},
     changes::Changes,
     gather, lanes,
     master::{MASTER_WORDS, Master},
-    module::{Buffer, Context, FRESH, GATE, OPENED, Plug, Shape, Turn, lanes_for},
+    module::{Buffer, Context, Expressed, FRESH, GATE, Note, OPENED, Plug, Shape, Turn, lanes_for},
     params,
     patch::{Patch, PatchError},
     plan::{self, Node, Plan},
+    smooth::GLIDE_MS,
 };
 
 /// What an engine needs to know of where it plays.
@@ -102,6 +105,10 @@ pub enum RestoreError {
     Layout,
 }
 
+/// Times that a block is cut at the most, so that events come in at their very frame; what else is due in
+/// the block waits for its end. A cut costs a large patch as much as some frames do.
+const CUTS_MAX: usize = 32;
+
 /// A patch that plays.
 pub struct Engine {
     patch: Patch,
@@ -171,10 +178,13 @@ impl Engine {
         small_enough(plan.cells)?;
         let mut by_id: Vec<u16> = (0..plan.nodes.len() as u16).collect();
         by_id.sort_by_key(|module| &patch.modules[usize::from(*module)].id);
+        let agenda = agenda_at(patch.modules.len());
+        let calm = 2 * (agenda + CALM.start)..2 * (agenda + CALM.end);
         let memories = plan.nodes.iter().map(|node| {
             let memory = node.kind.memory(context, node.channels);
             node.cells.start + memory.start..node.cells.start + memory.end
         });
+        let memories = std::iter::once(calm).chain(memories);
         let frames = config.block_frames as usize;
         let block = |lanes: usize| Buffer {
             samples: vec![0.0; lanes * frames],
@@ -233,17 +243,54 @@ impl Engine {
     /// # Real-time
     /// Yes: no allocation, no lock; time in proportion to modules and cables.
     pub fn render(&mut self, out: &mut [f32], trace: &mut impl FnMut(u16)) {
+        let channels = self.heard.len();
+        let (mut begin, frames) = (0, self.config.block_frames as usize);
+        for cut in 0.. {
+            if begin >= frames {
+                return;
+            }
+            self.come_in();
+            let end = match self.agenda().next() {
+                Some(next) if cut < CUTS_MAX => {
+                    let ahead = next.0 - self.agenda().clock().0;
+                    frames.min(begin + usize::try_from(ahead).unwrap_or(frames))
+                }
+                _ => frames,
+            };
+            self.segment(
+                &mut out[begin * channels..end * channels],
+                end - begin,
+                trace,
+            );
+            self.agenda().pass((end - begin) as u64);
+            begin = end;
+        }
+    }
+
+    /// Lets come in what is due at the next frame.
+    fn come_in(&mut self) {
+        let now = self.agenda().clock();
+        while let Some(event) = self.agenda().take(now) {
+            self.apply(&event);
+        }
+    }
+
+    /// Renders so many frames of a block, in the middle of which nothing comes in.
+    fn segment(&mut self, out: &mut [f32], frames: usize, trace: &mut impl FnMut(u16)) {
         // What is no sound is looked for only once some has been heard.
         let hunted = Master::of(&mut self.arena).muted().is_some();
         let mut culprit = None;
         for place in 0..self.plan.order.len() {
             let module = self.plan.order[place];
-            self.turn(module, trace);
-            if hunted && culprit.is_none() && !self.is_sane(module) {
+            self.turn(module, frames, trace);
+            if hunted && culprit.is_none() && !self.is_sane(module, frames) {
                 culprit = Some(module);
             }
         }
-        let insane = self.heard.iter().any(|block| !sane(&block.samples));
+        let insane = self
+            .heard
+            .iter()
+            .any(|block| !sane(&block.samples[..frames]));
         let muted = insane.then(|| culprit.unwrap_or(self.plan.out));
         let master = Master::of(&mut self.arena);
         master.set_muted(muted);
@@ -251,9 +298,8 @@ impl Engine {
     }
 
     /// One module's turn.
-    fn turn(&mut self, module: u16, trace: &mut impl FnMut(u16)) {
+    fn turn(&mut self, module: u16, frames: usize, trace: &mut impl FnMut(u16)) {
         let node = &self.plan.nodes[usize::from(module)];
-        let frames = self.config.block_frames as usize;
         for gathered in &node.summed {
             gather::across(&mut self.gathered[usize::from(*gathered)], frames);
         }
@@ -261,7 +307,8 @@ impl Engine {
         let node = &self.plan.nodes[usize::from(module)];
         let outs = &mut self.outs[..self.plan.outs_of(module, self.heard.len())];
         if bypassed(&self.arena, module) {
-            pass_through(node, self.context, &self.buffers, &self.gathered, outs);
+            let inputs = (&self.buffers[..], &self.gathered[..]);
+            pass_through(node, self.context, frames, inputs, outs);
         } else {
             trace(module);
             let mut turn = Turn {
@@ -283,6 +330,8 @@ impl Engine {
             (node.kind.render)(self.level, &mut turn);
         }
         self.exchange(module);
+        #[cfg(test)]
+        self.overhear(module, frames);
         let node = &self.plan.nodes[usize::from(module)];
         for push in &node.pushes {
             let from = &self.buffers[usize::from(push.from)];
@@ -303,10 +352,13 @@ impl Engine {
         }
     }
 
-    /// Whether all that a module has just put out can be sound.
-    fn is_sane(&self, module: u16) -> bool {
+    /// Whether all that a module has just put out, in so many frames, can be sound.
+    fn is_sane(&self, module: u16, frames: usize) -> bool {
         let node = &self.plan.nodes[usize::from(module)];
-        let block = |buffer: &u16| sane(&self.buffers[usize::from(*buffer)].samples);
+        let channels = plan::out_channels(&node.kind, node.channels);
+        let (lanes, groups) = lanes_for(channels, self.context.wide);
+        let samples = lanes * groups * frames;
+        let block = |buffer: &u16| sane(&self.buffers[usize::from(*buffer)].samples[..samples]);
         node.outs.iter().all(block)
     }
 
@@ -328,18 +380,7 @@ impl Engine {
                 module,
                 param,
                 value,
-            } => {
-                let Some(node) = self.plan.nodes.get(usize::from(module)) else {
-                    return;
-                };
-                let Some(known) = node.kind.describe.params.get(usize::from(param)) else {
-                    return;
-                };
-                if let Some(value) = known.accept(value) {
-                    let cells = cells_of(&mut self.arena, node);
-                    node.kind.set(cells, self.context, param.into(), value);
-                }
-            }
+            } => self.set(module, param, value, GLIDE_MS),
             Event::Gate { module, level } => {
                 let Some(node) = self.plan.nodes.get(usize::from(module)) else {
                     return;
@@ -357,11 +398,34 @@ impl Engine {
                 }
             }
             Event::Run(on) => Master::of(&mut self.arena).run(on, self.context.rate_hz),
-            Event::Ramp { .. }
-            | Event::Note { .. }
-            | Event::Express { .. }
-            | Event::Sequence { .. }
-            | Event::ResetSequences => {}
+            Event::Ramp {
+                module,
+                param,
+                value,
+                ms,
+            } => self.set(module, param, value, ms),
+            Event::Note {
+                module,
+                pitch,
+                velocity,
+                frames,
+            } => self.note(module, pitch, velocity, frames),
+            Event::Express {
+                module,
+                pitch,
+                what,
+                value,
+            } => {
+                if let Some(node) = self.plan.nodes.get(usize::from(module))
+                    && value.is_finite()
+                {
+                    let cells = cells_of(&mut self.arena, node);
+                    let expressed = Expressed { pitch, what, value };
+                    node.kind
+                        .express(cells, self.context, node.channels, expressed);
+                }
+            }
+            Event::Sequence { .. } | Event::ResetSequences => {}
         }
     }
 
@@ -369,8 +433,88 @@ impl Engine {
     ///
     /// # Real-time
     /// Yes; time in proportion to the events that wait for their frame.
-    pub fn apply_at(&mut self, _frame: FrameIndex, event: &Event) {
-        self.apply(event);
+    pub fn apply_at(&mut self, frame: FrameIndex, event: &Event) {
+        let first = self.agenda_at();
+        let mut agenda = Agenda(&mut self.arena[first..first + AGENDA_WORDS]);
+        let waits =
+            agenda.clock() < frame && agenda.add(frame, event, first, self.changes.written());
+        if !waits {
+            self.apply(event);
+        }
+    }
+
+    /// Lets a parameter glide.
+    fn set(&mut self, module: u16, param: u16, value: f32, ms: f32) {
+        let Some(node) = self.plan.nodes.get(usize::from(module)) else {
+            return;
+        };
+        let Some(known) = node.kind.describe.params.get(usize::from(param)) else {
+            return;
+        };
+        let ms = if ms.is_finite() {
+            ms.clamp(0.0, RAMP_MS_MAX)
+        } else {
+            GLIDE_MS
+        };
+        if let Some(value) = known.accept(value) {
+            let cells = cells_of(&mut self.arena, node);
+            node.kind.set(cells, self.context, param.into(), value, ms);
+        }
+    }
+
+    /// What waits for its frame.
+    fn agenda(&mut self) -> Agenda<'_> {
+        let first = self.agenda_at();
+        Agenda(&mut self.arena[first..first + AGENDA_WORDS])
+    }
+
+    const fn agenda_at(&self) -> usize {
+        agenda_at(self.patch.modules.len())
+    }
+
+    /// Lets the count of frames begin anew, for an instance that goes on where another ended.
+    pub fn rebase(&mut self) {
+        self.agenda().rebase();
+    }
+
+    /// Plays a note, or ends one: by the module's own voices, or by tuning it and opening its gate.
+    fn note(&mut self, module: u16, pitch: f32, velocity: f32, frames: u32) {
+        let Some(node) = self.plan.nodes.get(usize::from(module)) else {
+            return;
+        };
+        if !(pitch.is_finite() && velocity.is_finite()) {
+            return;
+        }
+        let velocity = velocity.clamp(0.0, 1.0);
+        let cells = cells_of(&mut self.arena, node);
+        let note = Note {
+            pitch,
+            velocity,
+            frames,
+        };
+        if node.kind.note(cells, self.context, node.channels, note) {
+            return;
+        }
+        let off = Event::Gate { module, level: 0.0 };
+        if velocity == 0.0 {
+            // The end of a note that another one has taken the place of ends nothing.
+            if node.kind.is_tuned(cells, pitch) {
+                self.apply(&off);
+            }
+            return;
+        }
+        node.kind.tune(cells, pitch);
+        self.apply(&Event::Gate {
+            module,
+            level: velocity,
+        });
+        let first = self.agenda_at();
+        let mut agenda = Agenda(&mut self.arena[first..first + AGENDA_WORDS]);
+        agenda.forget(|event| *event == off, first, self.changes.written());
+        if frames > 0 {
+            let at = FrameIndex(agenda.clock().0 + u64::from(frames));
+            agenda.add(at, &off, first, self.changes.written());
+        }
     }
 
     /// Goes on where another engine was: modules of the same id and type keep their state, and
@@ -394,6 +538,13 @@ impl Engine {
     fn go_on_from(&mut self, old: &Self, with_values: bool) {
         let old_master = bytemuck::from_bytes(&old.arena()[..size_of::<Master>()]);
         Master::of(&mut self.arena).adopt(old_master);
+        let (first, there) = (self.agenda_at(), old.agenda_at());
+        let mut agenda = std::mem::take(&mut self.arena);
+        Agenda(&mut agenda[first..first + AGENDA_WORDS])
+            .adopt(&old.arena[there..there + AGENDA_WORDS], |event| {
+                self.renumbered(old, event)
+            });
+        self.arena = agenda;
         let mut others = old.by_id.iter().copied().peekable();
         for module in self.by_id.iter().copied() {
             let spec = &self.patch.modules[usize::from(module)];
@@ -417,10 +568,25 @@ impl Engine {
                 );
                 cells[FRESH] = 1;
                 for (param, value) in node.values.iter().enumerate().filter(|_| with_values) {
-                    node.kind.set(cells, self.context, param, *value);
+                    node.kind.set(cells, self.context, param, *value, GLIDE_MS);
                 }
             }
         }
+    }
+
+    /// What an event of another engine is in this one: its module goes by another number, or is gone.
+    fn renumbered(&self, old: &Self, event: Event) -> Option<Event> {
+        let Some(module) = event.module() else {
+            return Some(event);
+        };
+        let spec = old.patch.modules.get(usize::from(module))?;
+        let here = |module: &u16| &self.patch.modules[usize::from(*module)];
+        let found = self
+            .by_id
+            .binary_search_by(|module| here(module).id.cmp(&spec.id))
+            .ok()?;
+        let number = self.by_id[found];
+        (here(&number).kind == spec.kind).then(|| event.of_module(number))
     }
 
     fn cells(&self) -> &[u32] {
@@ -517,9 +683,14 @@ impl Engine {
     }
 }
 
+/// Where in the arena of so many modules stands what waits for its frame: at the start of a piece.
+const fn agenda_at(modules: usize) -> usize {
+    (MASTER_WORDS + modules.div_ceil(64)).next_multiple_of(PIECE_WORDS)
+}
+
 /// The first cell of the arena that is a module's.
 const fn first_cell(patch: &Patch) -> usize {
-    2 * (MASTER_WORDS + patch.modules.len().div_ceil(64))
+    2 * (agenda_at(patch.modules.len()) + AGENDA_WORDS)
 }
 
 fn small_enough(cells: usize) -> Result<(), PatchError> {
@@ -552,8 +723,8 @@ fn bypassed(arena: &[u64], module: u16) -> bool {
 fn pass_through(
     node: &Node,
     context: Context,
-    buffers: &[Buffer],
-    gathered: &[Buffer],
+    frames: usize,
+    (buffers, gathered): (&[Buffer], &[Buffer]),
     outs: &mut [Buffer],
 ) {
     let input = match node.plugs.first() {
@@ -563,7 +734,6 @@ fn pass_through(
     };
     let (lanes, _) = lanes_for(node.channels, context.wide);
     for (number, out) in outs.iter_mut().enumerate() {
-        let frames = out.samples.len();
         match input {
             Some(input) if node.kind.shape == Shape::Split && number < node.channels => {
                 // Of the group that the channel is of.

@@ -5,6 +5,7 @@
 //! from it goes on to the very bit.
 #![forbid(unsafe_code)]
 
+mod agenda;
 pub mod catalog;
 mod changes;
 mod engine;

@@ -8,6 +8,11 @@ use crate::{
 /// Steps of a phase in a turn.
 pub const TURN: f32 = 4_294_967_296.0;
 
+/// The frequency of a note, in hertz: equal temperament, 440 Hz for note 69.
+pub fn note_hz(pitch: f32) -> f32 {
+    440.0 * libm::exp2f((pitch - 69.0) / 12.0)
+}
+
 /// The sine of a phase, where `u32::MAX + 1` is a whole turn; right to 2e-7.
 ///
 /// # Source
@@ -199,6 +204,7 @@ mod tests {
             outputs: &["sine", "exp2", "tan", "tanh", "log2", "amplitude"],
             params: &[],
             takes_gate: false,
+            takes_notes: false,
             takes_sample: false,
         };
 

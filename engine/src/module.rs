@@ -5,7 +5,7 @@
 //! the [`Context`], so that a copy of the arena is a copy of the sound to come. The rest is done here
 //! for all of them: parameters that glide and are modulated, gates, channels side by side.
 
-use common::sample::Sample;
+use common::{command::Expression, sample::Sample};
 use std::{marker::PhantomData, ops::Range};
 
 use fearless_simd::{Level, Simd, f32x8, f32x16};
@@ -14,6 +14,7 @@ use crate::{
     catalog::ModuleType,
     changes,
     lanes::{Bits, Lanes, with_lanes},
+    math,
     params::{self, PARAMS_MAX, Signal},
     smooth::Smooth,
 };
@@ -52,6 +53,11 @@ pub trait Module {
     /// Cells of state, 32 bits each, that a channel has; at the start all are 0.
     const CELLS: usize = 0;
 
+    /// What it does with a note, if it gives notes their voices.
+    const PLAY: Option<fn(&mut Voices<'_>, Note)> = None;
+    /// How it changes notes that sound.
+    const EXPRESS: Option<fn(&mut Voices<'_>, Expressed)> = None;
+
     /// Samples that a channel remembers besides, for lines of delay; at the start all are 0.
     fn memory(_context: Context) -> usize {
         0
@@ -81,6 +87,61 @@ pub enum Plug {
     Direct(u16),
     /// Anything else: summed into one of the gathered blocks.
     Gathered(u16),
+}
+
+/// A note that begins, or ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Note {
+    /// Its number, not always a whole one; 60 is C4.
+    pub pitch: f32,
+    /// 0 ends it; above 0, up to 1, begins it.
+    pub velocity: f32,
+    /// After so many frames it ends by itself; 0 is never.
+    pub frames: u32,
+}
+
+/// A change of notes that sound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expressed {
+    /// The pitch that the note was begun with; below 0 is all of them.
+    pub pitch: f32,
+    /// What of it.
+    pub what: Expression,
+    /// Semitones of bend; else 0 to 1.
+    pub value: f32,
+}
+
+/// What a module remembers, seen between two blocks by what gives notes their voices.
+pub struct Voices<'a> {
+    /// How many there are.
+    pub channels: usize,
+    pub rate_hz: f32,
+    glides: &'a [Smooth],
+    cells: &'a mut [u32],
+    cells_each: usize,
+    n: usize,
+}
+
+impl Voices<'_> {
+    /// The value of a parameter.
+    pub fn param(&self, param: usize) -> f32 {
+        self.glides[param].value()
+    }
+
+    /// A cell of a channel.
+    pub fn cell(&mut self, channel: usize, cell: usize) -> &mut u32 {
+        &mut self.cells[(channel / self.n * self.cells_each + cell) * self.n + channel % self.n]
+    }
+
+    /// A cell of a channel, as a number.
+    pub fn get(&mut self, channel: usize, cell: usize) -> f32 {
+        f32::from_bits(*self.cell(channel, cell))
+    }
+
+    /// Sets a cell of a channel.
+    pub fn set(&mut self, channel: usize, cell: usize, value: f32) {
+        *self.cell(channel, cell) = value.to_bits();
+    }
 }
 
 /// A module's turn: what the engine hands over.
@@ -117,6 +178,8 @@ pub struct Kind {
     pub params: usize,
     pub shape: Shape,
     cells: usize,
+    play: Option<fn(&mut Voices<'_>, Note)>,
+    express: Option<fn(&mut Voices<'_>, Expressed)>,
     memory: fn(Context) -> usize,
     start: fn(usize, &[f32], &mut [u32]),
     /// Renders a block.
@@ -165,6 +228,8 @@ impl Kind {
             params: M::TYPE.params.len(),
             shape: M::SHAPE,
             cells: M::CELLS,
+            play: M::PLAY,
+            express: M::EXPRESS,
             memory: M::memory,
             start: M::start,
             render: render::<M>,
@@ -219,8 +284,8 @@ impl Kind {
         }
     }
 
-    /// A parameter's value changes; setting what is set already changes nothing.
-    pub fn set(&self, cells: &mut [u32], context: Context, param: usize, value: f32) {
+    /// A parameter's value changes, in so many milliseconds; setting what is set already changes nothing.
+    pub fn set(&self, cells: &mut [u32], context: Context, param: usize, value: f32, ms: f32) {
         let stepped = self.describe.params[param].scale == crate::catalog::Scale::Stepped;
         let glide = &mut self.glides(cells)[param];
         if glide.target().to_bits() == value.to_bits() {
@@ -229,12 +294,76 @@ impl Kind {
         if stepped {
             *glide = Smooth::at(value);
         } else {
-            glide.glide(value, context.rate_hz);
+            glide.glide_over(value, ms, context.rate_hz);
         }
         let moves = u32::from(glide.at_rest().is_none());
         let (word, bit) = (MOVING + param / 32, param % 32);
         cells[word] = cells[word] & !(1 << bit) | moves << bit;
         cells[FRESH] = 1;
+    }
+
+    /// Plays a note by the module's own voices; false if it has none.
+    pub fn note(&self, cells: &mut [u32], context: Context, channels: usize, note: Note) -> bool {
+        let Some(play) = self.play else {
+            return false;
+        };
+        play(&mut self.voices(cells, context, channels), note);
+        true
+    }
+
+    /// Changes notes that its own voices play.
+    pub fn express(
+        &self,
+        cells: &mut [u32],
+        context: Context,
+        channels: usize,
+        expressed: Expressed,
+    ) {
+        if let Some(express) = self.express {
+            express(&mut self.voices(cells, context, channels), expressed);
+        }
+    }
+
+    fn voices<'a>(&self, cells: &'a mut [u32], context: Context, channels: usize) -> Voices<'a> {
+        let (n, groups) = lanes_for(channels, context.wide);
+        let (head, state) = cells.split_at_mut(self.state_at());
+        head[FRESH] = 1;
+        Voices {
+            channels,
+            rate_hz: context.rate_hz,
+            glides: bytemuck::cast_slice(&head[HEAD..]),
+            cells: &mut state[..n * groups * self.cells],
+            cells_each: self.cells,
+            n,
+        }
+    }
+
+    /// The parameter that says how high it sounds.
+    fn freq(&self) -> Option<usize> {
+        let params = self.describe.params;
+        params[..self.params]
+            .iter()
+            .position(|p| p.name == "freq" && p.unit == "Hz")
+    }
+
+    /// Sets its frequency to a note's, at once.
+    pub fn tune(&self, cells: &mut [u32], pitch: f32) {
+        let Some(freq) = self.freq() else {
+            return;
+        };
+        if let Some(hz) = self.describe.params[freq].accept(math::note_hz(pitch)) {
+            self.glides(cells)[freq] = Smooth::at(hz);
+            cells[MOVING + freq / 32] &= !(1 << (freq % 32));
+            cells[FRESH] = 1;
+        }
+    }
+
+    /// Whether it has no frequency, or that of the note.
+    pub fn is_tuned(&self, cells: &mut [u32], pitch: f32) -> bool {
+        self.freq().is_none_or(|freq| {
+            let hz = self.describe.params[freq].accept(math::note_hz(pitch));
+            hz == Some(self.glides(cells)[freq].target())
+        })
     }
 
     fn glides<'a>(&self, cells: &'a mut [u32]) -> &'a mut [Smooth] {
@@ -487,7 +616,7 @@ impl<'a, L: Lanes> Io<'a, L> {
         (self.input(plug), self.buffer(plug).still)
     }
 
-    /// One frame of the first channel of a parameter's modulation.
+    /// One frame of the first channel of an input, or of a parameter's modulation.
     #[inline(always)]
     pub(crate) fn first_channel_of(&self, plug: usize, frame: usize) -> f32 {
         self.buffer(plug).samples[frame * L::N]

@@ -189,6 +189,12 @@ impl Patch {
             module,
             param,
             value,
+        }
+        | Event::Ramp {
+            module,
+            param,
+            value,
+            ..
         } = *event
         {
             self.set_param(module, param, value);

@@ -269,7 +269,7 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
 }
 
 /// The channels of the outputs of a module that has so many.
-const fn out_channels(kind: &Kind, channels: usize) -> usize {
+pub const fn out_channels(kind: &Kind, channels: usize) -> usize {
     match kind.shape {
         Shape::Split => 1,
         _ => channels,

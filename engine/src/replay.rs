@@ -189,10 +189,12 @@ impl Replay {
         &self.patch
     }
 
-    /// The engine as it stands.
+    /// The patch as it stands and the state of the sound, for an instance that goes on from here: what
+    /// waits for its frame is as far ahead as it was, while frames are counted anew.
     #[must_use]
-    pub const fn engine(&self) -> &Engine {
-        &self.engine
+    pub fn into_state(mut self) -> (Patch, Vec<u8>) {
+        self.engine.rebase();
+        (self.patch, self.engine.arena().to_vec())
     }
 }
 

@@ -13,7 +13,8 @@ pub fn glide_frames(rate_hz: f32) -> u32 {
     frames(GLIDE_MS, rate_hz)
 }
 
-fn frames(ms: f32, rate_hz: f32) -> u32 {
+/// Frames of so many milliseconds, at least one.
+pub fn frames(ms: f32, rate_hz: f32) -> u32 {
     ((rate_hz * ms / 1000.0) as u32).max(1)
 }
 
@@ -38,12 +39,8 @@ impl Smooth {
         }
     }
 
-    /// Starts to glide to `target`; from where it is, if it was gliding.
-    pub fn glide(&mut self, target: f32, rate_hz: f32) {
-        self.glide_over(target, GLIDE_MS, rate_hz);
-    }
-
-    /// Starts to glide to `target` in that many milliseconds, unless it is on its way there.
+    /// Starts to glide to `target` in that many milliseconds, unless it is on its way there; from where it
+    /// is, if it was gliding.
     pub fn glide_over(&mut self, target: f32, ms: f32, rate_hz: f32) {
         if self.target.to_bits() == target.to_bits() {
             return;
@@ -58,10 +55,11 @@ impl Smooth {
     pub fn next(&mut self) -> f32 {
         if self.frames_left > 0 {
             self.frames_left -= 1;
+            // Counted from the end: steps added up would stand still in a ramp of many minutes.
             self.value = if self.frames_left == 0 {
                 self.target
             } else {
-                self.value + self.step
+                self.target - self.step * self.frames_left as f32
             };
         }
         self.value
@@ -93,7 +91,7 @@ mod tests {
     #[test]
     fn it_goes_in_a_straight_line_and_settles_exactly() {
         let mut smooth = Smooth::at(0.1);
-        smooth.glide(0.7, 48_000.0);
+        smooth.glide_over(0.7, GLIDE_MS, 48_000.0);
         let mut last = 0.1;
         for _ in 0..336 {
             assert!(smooth.at_rest().is_none());
@@ -105,11 +103,22 @@ mod tests {
     }
 
     #[test]
+    fn a_ramp_of_an_hour_goes_all_the_way() {
+        let mut smooth = Smooth::at(1_000.0);
+        smooth.glide_over(1_010.0, 3_600_000.0, 48_000.0);
+        let frames = 3600 * 48_000_u32;
+        smooth.frames_left = frames / 2 + 1;
+        assert!((smooth.next() - 1_005.0).abs() < 0.001);
+        smooth.frames_left = 1;
+        assert_eq!((smooth.next(), smooth.at_rest()), (1_010.0, Some(1_010.0)));
+    }
+
+    #[test]
     fn a_new_target_in_the_middle_does_not_jump() {
         let mut smooth = Smooth::at(0.0);
-        smooth.glide(1.0, 48_000.0);
+        smooth.glide_over(1.0, GLIDE_MS, 48_000.0);
         let before = (0..100).map(|_| smooth.next()).last().unwrap();
-        smooth.glide(0.0, 48_000.0);
+        smooth.glide_over(0.0, GLIDE_MS, 48_000.0);
         assert!((smooth.next() - before).abs() < 0.003);
     }
 }

@@ -358,6 +358,28 @@ pub fn describe(patch: &Patch, command: &Command) -> String {
             let param = known.map_or_else(|| param.to_string(), |p| p.name.to_owned());
             format!("{param} of {name} to {value}")
         }
+        Command::Event(Event::Ramp {
+            module,
+            param,
+            value,
+            ms,
+        }) => {
+            let set = Event::Param {
+                module,
+                param,
+                value,
+            };
+            format!("{} in {ms} ms", describe(patch, &Command::Event(set)))
+        }
+        Command::Event(Event::Note {
+            module,
+            pitch,
+            velocity,
+            ..
+        }) => {
+            let name = module_name(patch, module);
+            format!("note {pitch} of {name} at {velocity}")
+        }
         Command::Event(Event::Gate { module, level }) => {
             format!("gate of {} to {level}", module_name(patch, module))
         }
@@ -450,10 +472,7 @@ fn resume(logs: &[&Path], paths: &Paths) -> Result<Option<(Patch, Vec<u8>)>> {
         let mut block = vec![0.0; replay.shape().block_samples()];
         while replay.next(&mut block)? {}
         replay.apply_rest()?;
-        return Ok(Some((
-            replay.patch().clone(),
-            replay.engine().arena().to_vec(),
-        )));
+        return Ok(Some(replay.into_state()));
     }
     say("nothing to resume: this instance has not run before");
     Ok(None)

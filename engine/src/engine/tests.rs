@@ -1,6 +1,8 @@
 //! What the engine promises as a whole; what a module promises is tested beside the module.
 
 use super::*;
+use std::cell::RefCell;
+
 use crate::catalog::Scale;
 
 const CONFIG: Config = Config {
@@ -29,6 +31,36 @@ fn heard(engine: &mut Engine, blocks: usize) -> Vec<f32> {
         left.extend(block.chunks(2).map(|frame| frame[0]));
     }
     left
+}
+
+thread_local! {
+    /// What each module has put out, channel by channel, if somebody listens.
+    static OVERHEARD: RefCell<Option<Vec<Overheard>>> = const { RefCell::new(None) };
+}
+
+/// Of which module, output and channel; the bits of its samples, of what is no number the same.
+type Overheard = (u16, usize, usize, Vec<u32>);
+
+impl Engine {
+    pub(super) fn overhear(&self, module: u16, frames: usize) {
+        OVERHEARD.with_borrow_mut(|overheard| {
+            let Some(overheard) = overheard else { return };
+            let node = &self.plan.nodes[usize::from(module)];
+            let channels = plan::out_channels(&node.kind, node.channels);
+            let (n, _) = lanes_for(channels, self.context.wide);
+            for (output, buffer) in node.outs.iter().enumerate() {
+                let block = &self.buffers[usize::from(*buffer)];
+                let heard = if block.still { 1 } else { frames };
+                for channel in 0..channels {
+                    let sample =
+                        |frame| block.samples[(channel / n * frames + frame) * n + channel % n];
+                    let bits = |x: f32| if x.is_nan() { f32::NAN } else { x }.to_bits();
+                    let samples = (0..heard).map(sample).map(bits).collect();
+                    overheard.push((module, output, channel, samples));
+                }
+            }
+        });
+    }
 }
 
 fn bits(samples: &[f32]) -> Vec<u32> {
@@ -73,8 +105,26 @@ impl Dice {
     /// Any event, some of them senseless.
     fn event(&mut self, patch: &Patch) -> Event {
         let module = self.roll(patch.modules.len() as u64 + 1) as u16;
-        match self.roll(8) {
+        match self.roll(12) {
             0 => Event::Run(self.roll(4) > 0),
+            8 => Event::Ramp {
+                module,
+                param: self.roll(5) as u16,
+                value: self.roll(2_000) as f32 / 100.0,
+                ms: self.roll(300) as f32,
+            },
+            9 | 10 => Event::Note {
+                module,
+                pitch: 40.0 + self.roll(12) as f32,
+                velocity: self.roll(3) as f32 / 2.0,
+                frames: self.roll(3) as u32 * 777,
+            },
+            11 => Event::Express {
+                module,
+                pitch: 39.0 + self.roll(12) as f32,
+                what: common::command::Expression::Bend,
+                value: self.roll(5) as f32 - 2.0,
+            },
             1..4 => Event::Gate {
                 module,
                 level: self.roll(3) as f32 / 2.0,
@@ -93,6 +143,146 @@ impl Dice {
             }
         }
     }
+}
+
+/// A keyboard that is heard: its gate on the left, its velocity on the right.
+fn keyboard() -> Patch {
+    let text = r#"{"version":1,"modules":[{"id":"other","type":"noise"},{"id":"keys","type":"midi_in"},
+        {"id":"out","type":"out"}],"cables":[{"from":"keys.gate","to":"out"},
+        {"from":"keys.velocity","to":"out.right"}]}"#;
+    Patch::from_json(text).unwrap()
+}
+
+fn note(module: u16, pitch: f32, velocity: f32, frames: u32) -> Event {
+    Event::Note {
+        module,
+        pitch,
+        velocity,
+        frames,
+    }
+}
+
+#[test]
+fn events_come_in_at_their_very_frame() {
+    let mut engine = engine(&keyboard());
+    for (at, velocity, frames) in [
+        (300, 0.5, 17),
+        (100, 0.25, 64),
+        (301, 0.75, 0),
+        (300, 1.0, 1),
+    ] {
+        engine.apply_at(FrameIndex(at), &note(1, at as f32 / 10.0, velocity, frames));
+    }
+    let out = heard(&mut engine, 6);
+    let gate = |frame: usize| match frame {
+        100..164 => 0.25,
+        // A note that takes the channel of another closes its gate for a frame.
+        300 => 0.0,
+        301.. => 0.75,
+        _ => 0.0,
+    };
+    for (frame, sample) in out.iter().enumerate() {
+        assert_eq!(*sample, gate(frame), "frame {frame}");
+    }
+    // What is late comes in with the next frame.
+    engine.apply_at(FrameIndex(7), &note(1, 30.1, 0.0, 0));
+    assert_eq!(heard(&mut engine, 1)[0], 0.0);
+}
+
+#[test]
+fn a_note_tunes_and_gates_what_has_no_voices() {
+    let text = r#"{"version":1,"modules":[{"id":"string","type":"karplus"},{"id":"out","type":"out"}],
+        "cables":[{"from":"string","to":"out"}]}"#;
+    let mut engine = engine(&Patch::from_json(text).unwrap());
+    engine.apply_at(FrameIndex(100), &note(0, 69.0, 1.0, 3_000));
+    let out = heard(&mut engine, 40);
+    assert!(out[..100].iter().all(|sample| *sample == 0.0));
+    assert!(out[100..140].iter().any(|sample| *sample != 0.0));
+    let period = |lag: usize| {
+        let pairs = out[400..2_000].iter().zip(&out[400 + lag..]);
+        pairs.map(|(a, b)| a * b).sum::<f32>()
+    };
+    // 440 Hz: 109.1 frames.
+    let best = (60..160).max_by(|a, b| period(*a).total_cmp(&period(*b)));
+    assert_eq!(best, Some(109));
+}
+
+#[test]
+fn what_waits_survives_a_copy_and_another_patch() {
+    let mut first = engine(&keyboard());
+    for at in 0..50 {
+        first.apply_at(
+            FrameIndex(10 + 13 * at),
+            &note(1, 60.0, 0.1 + at as f32 / 100.0, 5),
+        );
+    }
+    heard(&mut first, 3);
+    let mut copy = engine(&keyboard());
+    copy.restore(first.arena()).unwrap();
+    // The same modules by other numbers.
+    let mut other = keyboard();
+    other.modules.remove(0);
+    let mut edited = engine(&other);
+    edited.adopt_edited(&first);
+    let future = bits(&heard(&mut first, 12));
+    assert_eq!(bits(&heard(&mut copy, 12)), future);
+    // The last stage bridges the step at an edit in the first milliseconds.
+    assert_eq!(bits(&heard(&mut edited, 12))[400..], future[400..]);
+    let notes = |from: usize| {
+        future[from..]
+            .windows(2)
+            .filter(|w| w[0] == 0 && w[1] != 0)
+            .count()
+    };
+    assert!(notes(0) > 30 && notes(400) > 2);
+}
+
+#[test]
+fn a_count_of_frames_that_begins_anew_keeps_the_distance() {
+    let mut engine = engine(&keyboard());
+    heard(&mut engine, 2);
+    engine.apply_at(FrameIndex(200), &note(1, 60.0, 1.0, 0));
+    engine.rebase();
+    let out = heard(&mut engine, 2);
+    assert_eq!(out.iter().position(|sample| *sample > 0.0), Some(200 - 128));
+    engine.apply_at(FrameIndex(130), &note(1, 60.0, 0.0, 0));
+    assert_eq!(heard(&mut engine, 1)[1..3], [1.0, 0.0]);
+}
+
+#[test]
+fn a_block_is_cut_so_often_and_no_more() {
+    let mut engine = engine(&keyboard());
+    for at in 0..CONFIG.block_frames {
+        engine.apply_at(FrameIndex(at.into()), &note(1, 60.0, 1.0, 1));
+    }
+    let mut turns = 0;
+    let mut block = [0.0; CONFIG.block_samples()];
+    engine.render(&mut block, &mut |_| turns += 1);
+    assert_eq!(turns, 3 * (CUTS_MAX + 1));
+}
+
+#[test]
+fn a_ramp_takes_its_time() {
+    let mut engine = tone();
+    let sine = Patch::default_patch().module_index("sine").unwrap();
+    let ramp = |value, ms| Event::Ramp {
+        module: sine,
+        param: 1,
+        value,
+        ms,
+    };
+    engine.apply(&ramp(0.0, 100.0));
+    let out = heard(&mut engine, 100);
+    let level = |from: usize| {
+        out[from..from + 400]
+            .iter()
+            .fold(0.0, |most: f32, x| most.max(x.abs()))
+    };
+    // From 0.35 down in 4,800 frames; the filter is a little late.
+    for (from, most) in [(0, 0.35), (1_200, 0.262), (2_400, 0.175), (3_600, 0.088)] {
+        assert!((level(from) - most).abs() < 0.02, "{from}: {}", level(from));
+    }
+    assert!(level(5_200) < 1e-4);
 }
 
 #[test]
@@ -735,7 +925,16 @@ fn no_instruction_set_changes_a_bit() {
                 best.apply(&event);
                 least.apply(&event);
             }
-            let (one, two) = (heard(&mut best, 1), heard(&mut least, 1));
+            let [(one, of_one), (two, of_two)] = [&mut best, &mut least].map(|engine| {
+                OVERHEARD.set(Some(Vec::new()));
+                let heard = heard(engine, 1);
+                (heard, OVERHEARD.take().unwrap_or_default())
+            });
+            assert!(!of_one.is_empty());
+            for (one, two) in of_one.iter().zip(&of_two) {
+                let kind = &patch.modules[usize::from(one.0)].kind;
+                assert_eq!(one, two, "seed {seed}, block {block}: {kind}");
+            }
             assert_eq!(bits(&one), bits(&two), "seed {seed}, block {block}");
             let one = blocks(&best);
             let sound = |bits: &u32| f32::from_bits(*bits).abs() > 1e-3;

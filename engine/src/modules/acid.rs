@@ -153,6 +153,7 @@ impl Module for Acid {
             linear("drive", "dB", [-24.0, 0.0, 36.0], "how hard it is driven"),
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 9;

@@ -68,6 +68,7 @@ impl Module for Adsr {
             ),
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = segments::CELLS;

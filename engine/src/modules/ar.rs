@@ -95,6 +95,7 @@ impl Module for Ar {
             ),
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = segments::CELLS;

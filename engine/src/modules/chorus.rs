@@ -58,6 +58,7 @@ impl Module for Chorus {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 2;

@@ -57,6 +57,7 @@ impl Module for Clap {
             drum::GAIN,
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = Z + 2;

@@ -136,6 +136,7 @@ impl Module for Clock {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 4;

@@ -56,6 +56,7 @@ impl Module for Compressor {
             linear("makeup", "dB", [-12.0, 0.0, 40.0], "gain behind it"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 2;

@@ -30,6 +30,7 @@ impl Module for Crossfade {
             choice("law", &["power", "linear"], "what stays the same half-way"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 1;

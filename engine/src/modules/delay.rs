@@ -38,6 +38,7 @@ impl Module for Delay {
         inputs: &["in"],
         outputs: &["out"],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
         params: &[
             linear(

@@ -155,6 +155,7 @@ impl Module for Distortion {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = LEFT + 1;

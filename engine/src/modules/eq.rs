@@ -84,6 +84,7 @@ impl Module for Eq {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = DESIGN + 5 * BANDS;

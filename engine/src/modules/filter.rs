@@ -54,6 +54,7 @@ impl Module for Filter {
             linear("gain", "dB", [-24.0, 0.0, 24.0], "of the peak or the shelf"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 9;

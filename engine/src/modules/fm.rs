@@ -132,6 +132,7 @@ impl Module for Fm {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = ROUTE + ROUTES;

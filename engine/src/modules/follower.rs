@@ -50,6 +50,7 @@ impl Module for Follower {
             linear("gain", "", [0.0, 1.0, 10.0], "level of what comes out"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 1;

@@ -121,6 +121,7 @@ impl Module for Granular {
             linear("gain", "", [0.0, 1.0, 2.0], "level"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: true,
     };
     const SHAPE: Shape = Shape::Summed;

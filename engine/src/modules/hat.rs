@@ -66,6 +66,7 @@ impl Module for Hat {
             drum::GAIN,
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = Z + 4;

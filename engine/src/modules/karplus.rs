@@ -99,6 +99,7 @@ impl Module for Karplus {
             linear("gain", "", [0.0, 0.5, 1.0], "level at a gate of 1"),
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 9;

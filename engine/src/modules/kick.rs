@@ -60,6 +60,7 @@ impl Module for Kick {
             drum::GAIN,
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = drum::CELLS + 4;

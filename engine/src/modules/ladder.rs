@@ -110,6 +110,7 @@ impl Module for Ladder {
             linear("drive", "dB", [-24.0, 0.0, 36.0], "how hard it is driven"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 8;

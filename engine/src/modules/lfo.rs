@@ -88,6 +88,7 @@ impl Module for Lfo {
             },
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = SEAM + seam::CELLS;

@@ -60,6 +60,7 @@ impl Module for Limiter {
             linear("drive", "dB", [0.0, 0.0, 40.0], "gain before the limiter"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 4;

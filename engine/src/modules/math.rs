@@ -36,6 +36,7 @@ impl Module for Math {
             linear("offset_b", "", [-100.0, 0.0, 100.0], "is added to b"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = seam::CELLS;

@@ -25,6 +25,7 @@ impl Module for Merge {
         outputs: &["out"],
         params: &[],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Merge;
@@ -40,9 +41,8 @@ impl Module for Merge {
                 }
                 continue;
             }
-            let from = io.input(input).chunks_exact(L::N);
-            for (to, from) in out.chunks_exact_mut(L::N).zip(from) {
-                to[channel] = from[0];
+            for (frame, to) in out.chunks_exact_mut(L::N).enumerate() {
+                to[channel] = io.first_channel_of(input, frame);
             }
         }
     }

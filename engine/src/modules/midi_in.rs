@@ -1,67 +1,395 @@
-//! `midi_in`: where a keyboard will come in: pitch, gate and velocity, a channel a voice.
+//! `midi_in`: where notes come in: pitch, gate, velocity, pressure and timbre, a channel a voice.
 //!
 //! A pitch of 0 is C4, note 60, 261.626 Hz; 1 is an octave. An oscillator whose `freq` is 261.626 Hz
-//! plays it at its input of that name. There are no events of notes yet: until then all channels play
-//! the parameter `note`, and `/gate/ID` opens the gates of all of them; its height is the velocity.
-//! A gate that is opened again while it is open is closed for one frame, so that whoever listens
-//! begins anew.
+//! plays it at its input of that name. A note takes a channel that is free, the one whose note began
+//! longest ago; if none is, it takes one from another note, as `voices` says. Before its first note a
+//! channel plays the parameter `note`; `/gate/ID` opens the gates of all, its height is the velocity.
+//! A gate that is opened again while it is open is closed for one frame, so that whoever listens begins
+//! anew.
 
 use super::linear;
 use crate::{
     catalog::{ModuleType, Param, Scale},
     lanes::Lanes,
-    module::{Io, Module, Outs, State},
+    module::{Expressed, Io, Module, Note, Outs, State, Voices},
+    smooth::{GLIDE_MS, frames},
 };
+use common::command::Expression;
 
 pub struct MidiIn;
 
-/// How far the gate was open before.
+/// How far the gate of `/gate` was open before.
 const GATE: usize = 0;
 const VELOCITY: usize = 1;
+/// Whether a note has this channel: [`NEVER`] had one, [`HELD`], or [`ENDED`].
+const LIFE: usize = 2;
+/// The note's number; when it began, counted in notes; frames until it ends by itself, 0 for never.
+const KEY: usize = 3;
+const BEGAN: usize = 4;
+const LEFT: usize = 5;
+/// Not 0: it has begun in the middle of another.
+const AGAIN: usize = 6;
+/// Lines: where it is, where it goes, by how much a frame, in how many frames.
+const PITCH: usize = 8;
+const BEND: usize = 12;
+const PRESSURE: usize = 16;
+const TIMBRE: usize = 20;
+/// Of the first channel alone: notes so far; of one voice, the keys that are held besides, and which.
+const NOTES: usize = 24;
+const KEYS: usize = 25;
+const KEY_FIRST: usize = 26;
+const KEYS_MAX: usize = 8;
+const CELLS: usize = KEY_FIRST + KEYS_MAX;
+
+const NEVER: u32 = 0;
+const HELD: u32 = 1;
+const ENDED: u32 = 2;
+
+const NOTE: usize = 0;
+const VOICES: usize = 1;
+const GLIDE: usize = 2;
+const QUIETEST: f32 = 1.0;
+const MONO: f32 = 2.0;
+
+/// Cells of channels, between blocks and in them.
+trait Cells {
+    fn cell(&mut self, channel: usize, cell: usize) -> &mut u32;
+
+    fn get(&mut self, channel: usize, cell: usize) -> f32 {
+        f32::from_bits(*self.cell(channel, cell))
+    }
+
+    fn set(&mut self, channel: usize, cell: usize, value: f32) {
+        *self.cell(channel, cell) = value.to_bits();
+    }
+
+    /// Lets a line go to a value in so many frames.
+    fn go(&mut self, channel: usize, line: usize, to: f32, frames: u32) {
+        let from = self.get(channel, line);
+        self.set(channel, line + 1, to);
+        self.set(channel, line + 2, (to - from) / frames.max(1) as f32);
+        *self.cell(channel, line + 3) = frames;
+        if frames == 0 {
+            self.set(channel, line, to);
+        }
+    }
+
+    /// The next value of a line.
+    fn next(&mut self, channel: usize, line: usize) -> f32 {
+        let left = *self.cell(channel, line + 3);
+        if left > 0 {
+            let to = self.get(channel, line + 1);
+            let rest = self.get(channel, line + 2) * (left - 1) as f32;
+            *self.cell(channel, line + 3) = left - 1;
+            self.set(channel, line, if left == 1 { to } else { to - rest });
+        }
+        self.get(channel, line)
+    }
+
+    /// Whether a line stands.
+    fn stands(&mut self, channel: usize, line: usize) -> bool {
+        *self.cell(channel, line + 3) == 0
+    }
+
+    /// The keys that are held besides the one that sounds, in the one voice.
+    fn keys(&mut self) -> usize {
+        (*self.cell(0, KEYS) as usize).min(KEYS_MAX)
+    }
+
+    /// Forgets a key.
+    fn let_go(&mut self, key: f32) {
+        let mut kept = 0;
+        for number in 0..self.keys() {
+            let other = self.get(0, KEY_FIRST + number);
+            if other != key {
+                self.set(0, KEY_FIRST + kept, other);
+                kept += 1;
+            }
+        }
+        *self.cell(0, KEYS) = kept as u32;
+    }
+
+    /// Remembers a key, as the last; the first is forgotten where there are too many.
+    fn hold(&mut self, key: f32) {
+        self.let_go(key);
+        if self.keys() == KEYS_MAX {
+            let first = self.get(0, KEY_FIRST);
+            self.let_go(first);
+        }
+        let keys = self.keys();
+        self.set(0, KEY_FIRST + keys, key);
+        *self.cell(0, KEYS) = keys as u32 + 1;
+    }
+
+    /// Ends the note of a channel.
+    fn end(&mut self, channel: usize) {
+        *self.cell(channel, LIFE) = ENDED;
+        *self.cell(channel, LEFT) = 0;
+    }
+}
+
+impl Cells for Voices<'_> {
+    fn cell(&mut self, channel: usize, cell: usize) -> &mut u32 {
+        self.cell(channel, cell)
+    }
+}
+
+impl<L: Lanes> Cells for State<'_, L> {
+    fn cell(&mut self, channel: usize, cell: usize) -> &mut u32 {
+        self.cell(cell, channel)
+    }
+}
+
+/// A note's pitch as it comes out.
+fn octaves(key: f32) -> f32 {
+    (key - 60.0) / 12.0
+}
+
+/// Begins or ends a note.
+fn play(voices: &mut Voices<'_>, note: Note) {
+    let mono = voices.param(VOICES) == MONO;
+    let holds = |voices: &mut Voices<'_>, channel: &usize| {
+        *voices.cell(*channel, LIFE) == HELD && voices.get(*channel, KEY) == note.pitch
+    };
+    let same = (0..voices.channels).find(|channel| holds(voices, channel));
+    if note.velocity > 0.0 {
+        let channel = match same {
+            _ if mono => 0,
+            Some(channel) => channel,
+            None => free(voices),
+        };
+        if mono && *voices.cell(0, LIFE) == HELD && *voices.cell(0, LEFT) == 0 {
+            let key = voices.get(0, KEY);
+            voices.hold(key);
+        }
+        if mono {
+            voices.let_go(note.pitch);
+        }
+        begin(voices, channel, note);
+        return;
+    }
+    voices.let_go(note.pitch);
+    let Some(channel) = same else {
+        return;
+    };
+    match voices.keys() {
+        last @ 1.. if mono => {
+            let key = voices.get(0, KEY_FIRST + last - 1);
+            voices.let_go(key);
+            slide(voices, 0, key);
+        }
+        _ => voices.end(channel),
+    }
+}
+
+/// The channel that a new note takes.
+fn free(voices: &mut Voices<'_>) -> usize {
+    let quietest = voices.param(VOICES) == QUIETEST;
+    let now = *voices.cell(0, NOTES);
+    let rank = |voices: &mut Voices<'_>, channel: usize| {
+        let held = *voices.cell(channel, LIFE) == HELD;
+        let loud = if held && quietest {
+            voices.get(channel, VELOCITY).to_bits()
+        } else {
+            0
+        };
+        let age = now.wrapping_sub(*voices.cell(channel, BEGAN));
+        let age = if *voices.cell(channel, LIFE) == NEVER {
+            u32::MAX
+        } else {
+            age
+        };
+        (held, loud, u32::MAX - age)
+    };
+    let channels = 0..voices.channels;
+    channels
+        .min_by_key(|channel| rank(voices, *channel))
+        .unwrap_or(0)
+}
+
+fn begin(voices: &mut Voices<'_>, channel: usize, note: Note) {
+    let life = *voices.cell(channel, LIFE);
+    if life == NEVER {
+        voices.go(channel, PITCH, octaves(note.pitch), 0);
+        *voices.cell(channel, LIFE) = HELD;
+    }
+    slide(voices, channel, note.pitch);
+    let notes = voices.cell(0, NOTES).wrapping_add(1);
+    *voices.cell(0, NOTES) = notes;
+    *voices.cell(channel, BEGAN) = notes;
+    *voices.cell(channel, LIFE) = HELD;
+    *voices.cell(channel, LEFT) = note.frames;
+    *voices.cell(channel, AGAIN) = u32::from(life == HELD);
+    voices.set(channel, VELOCITY, note.velocity);
+    for line in [BEND, PRESSURE, TIMBRE] {
+        voices.go(channel, line, 0.0, 0);
+    }
+}
+
+/// Goes to another pitch.
+fn slide(voices: &mut Voices<'_>, channel: usize, key: f32) {
+    let (ms, rate_hz) = (voices.param(GLIDE), voices.rate_hz);
+    let time = if ms > 0.0 { frames(ms, rate_hz) } else { 0 };
+    voices.set(channel, KEY, key);
+    voices.go(channel, PITCH, octaves(key), time);
+}
+
+/// Changes what sounds.
+fn express(voices: &mut Voices<'_>, expressed: Expressed) {
+    let (line, value) = match expressed.what {
+        Expression::Bend => (BEND, expressed.value / 12.0),
+        Expression::Pressure => (PRESSURE, expressed.value),
+        Expression::Timbre => (TIMBRE, expressed.value),
+    };
+    let time = frames(GLIDE_MS, voices.rate_hz);
+    for channel in 0..voices.channels {
+        let all = expressed.pitch < 0.0;
+        let own =
+            *voices.cell(channel, LIFE) == HELD && voices.get(channel, KEY) == expressed.pitch;
+        if all || own {
+            voices.go(channel, line, value, time);
+        }
+    }
+}
 
 impl Module for MidiIn {
     const TYPE: ModuleType = ModuleType {
         name: "midi_in",
         help: "pitch, gate and velocity of the voices of a keyboard",
         inputs: &[],
-        outputs: &["pitch", "gate", "velocity"],
-        params: &[Param {
-            scale: Scale::Stepped,
-            ..linear("note", "", [0.0, 60.0, 127.0], "note number; 60 is C4")
-        }],
+        outputs: &["pitch", "gate", "velocity", "pressure", "timbre"],
+        params: &[
+            Param {
+                scale: Scale::Stepped,
+                ..linear(
+                    "note",
+                    "",
+                    [0.0, 60.0, 127.0],
+                    "note number before the first note; 60 is C4",
+                )
+            },
+            Param {
+                scale: Scale::Stepped,
+                choices: &["oldest", "quietest", "mono"],
+                ..linear(
+                    "voices",
+                    "",
+                    [0.0, 0.0, 2.0],
+                    "whose channel a note takes when none is free, or one voice for all",
+                )
+            },
+            linear(
+                "glide",
+                "ms",
+                [0.0, 0.0, 5_000.0],
+                "how long a channel takes to the pitch of its next note",
+            ),
+        ],
         takes_gate: true,
+        takes_notes: true,
         takes_sample: false,
     };
-    const CELLS: usize = 2;
+    const CELLS: usize = CELLS;
+    const PLAY: Option<fn(&mut Voices<'_>, Note)> = Some(play);
+    const EXPRESS: Option<fn(&mut Voices<'_>, Expressed)> = Some(express);
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let note = io.param(0);
-        let (middle, octave) = (io.splat(60.0), io.splat(12.0));
-        match note.still() {
-            Some(note) => outs.hold(0, (note - middle) / octave),
-            None => outs.write(
-                0,
-                #[inline(always)]
-                |frame| (note.at(frame) - middle) / octave,
-            ),
+        let reopened = io.gate.opened && state.number(GATE, 0) > 0.0;
+        let note = io.param(NOTE);
+        let frames = io.frames as u32;
+        let mut moves = reopened || note.still().is_none();
+        for channel in 0..io.channels {
+            let left = *state.cell(LEFT, channel);
+            moves |= *state.cell(AGAIN, channel) != 0 || left > 0 && left <= frames;
+            for line in [PITCH, BEND, PRESSURE, TIMBRE] {
+                moves |= !state.stands(channel, line);
+            }
         }
-        let zero = io.splat(0.0);
-        let level = io.splat(io.gate.level);
-        let again = io.gate.opened && state.number(GATE, 0) > 0.0;
-        if again {
-            outs.write(
-                1,
-                #[inline(always)]
-                |frame| if frame == 0 { zero } else { level },
-            );
-        } else {
-            outs.hold(1, level);
+        let needed = if moves { io.frames } else { 1 };
+        let mut heard = [0.0; 5];
+        for channel in 0..io.channels {
+            for frame in 0..needed {
+                let note = note.at(frame).lane(0);
+                voice(io, state, channel, note, frame == 0 && reopened, &mut heard);
+                for (number, value) in heard.iter().enumerate() {
+                    outs.samples(number)[frame * L::N + channel] = *value;
+                }
+            }
+            if !moves {
+                // One frame has been counted.
+                let left = state.cell(LEFT, channel);
+                *left = left.saturating_sub(frames - 1);
+            }
+            state.set_number(GATE, channel, io.gate.level);
         }
-        let velocity = L::select(zero.lt(level), level, state.get(VELOCITY));
-        outs.hold(2, velocity);
-        state.set(GATE, level);
-        state.set_calm(VELOCITY, velocity);
+        if !moves {
+            for number in 0..heard.len() {
+                let held = L::load(io.token, &outs.samples(number)[..L::N]);
+                outs.hold(number, held);
+            }
+        }
+    }
+}
+
+/// A frame of a channel.
+#[inline(always)]
+fn voice<L: Lanes>(
+    io: &Io<'_, L>,
+    state: &mut State<'_, L>,
+    channel: usize,
+    note: f32,
+    reopened: bool,
+    heard: &mut [f32; 5],
+) {
+    let again = std::mem::take(state.cell(AGAIN, channel)) != 0;
+    let held = *state.cell(LIFE, channel) == HELD;
+    let own = if held {
+        state.number(VELOCITY, channel)
+    } else {
+        0.0
+    };
+    let pitch = match *state.cell(LIFE, channel) {
+        NEVER => octaves(note),
+        _ => Cells::next(state, channel, PITCH) + Cells::next(state, channel, BEND),
+    };
+    let open = io.gate.level.max(own);
+    if io.gate.level > 0.0 && !held {
+        state.set_number(VELOCITY, channel, io.gate.level);
+    }
+    *heard = [
+        pitch,
+        if again || reopened { 0.0 } else { open },
+        state.number(VELOCITY, channel),
+        Cells::next(state, channel, PRESSURE),
+        Cells::next(state, channel, TIMBRE),
+    ];
+    let left = state.cell(LEFT, channel);
+    if *left > 0 {
+        *left -= 1;
+        if *left == 0 {
+            finish(io, state, channel);
+        }
+    }
+}
+
+/// A note's time is over: the one voice goes back to a key that is held.
+fn finish<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, channel: usize) {
+    let mono = io.value(VOICES) == MONO && io.first_channel == 0 && channel == 0;
+    match state.keys() {
+        last @ 1.. if mono => {
+            let key = Cells::get(state, 0, KEY_FIRST + last - 1);
+            state.let_go(key);
+            Cells::set(state, 0, KEY, key);
+            let ms = io.value(GLIDE);
+            let time = if ms > 0.0 {
+                frames(ms, io.context.rate_hz)
+            } else {
+                0
+            };
+            state.go(0, PITCH, octaves(key), time);
+        }
+        _ => state.end(channel),
     }
 }
 
@@ -70,11 +398,21 @@ mod tests {
     use super::*;
     use crate::bench::Bench;
 
+    fn keys(values: &[(&str, f32)], channels: usize) -> Bench {
+        Bench::poly::<MidiIn>(values, channels)
+    }
+
+    /// Pitches in semitones from C4 and gates of all channels at a frame.
+    fn at(heard: &[Vec<f32>], channels: usize, frame: usize) -> Vec<(f32, f32)> {
+        let both = heard[..channels].iter().zip(&heard[channels..2 * channels]);
+        both.map(|(pitch, gate)| (pitch[frame] * 12.0, gate[frame]))
+            .collect()
+    }
+
     #[test]
     fn a_note_is_its_pitch_in_octaves_from_c4() {
         for (note, pitch) in [(60.0, 0.0), (69.0, 0.75), (48.0, -1.0), (0.0, -5.0)] {
-            let mut keys = Bench::poly::<MidiIn>(&[("note", note)], 4);
-            let heard = keys.run(10, &[]);
+            let heard = keys(&[("note", note)], 4).run(10, &[]);
             assert!(heard[..4].iter().all(|voice| *voice == [pitch; 10]));
         }
         // A4 is 440 Hz.
@@ -83,10 +421,10 @@ mod tests {
 
     #[test]
     fn its_gate_opens_all_voices_and_its_height_is_the_velocity() {
-        let mut keys = Bench::poly::<MidiIn>(&[], 2);
-        assert!(keys.run(5, &[])[2..].iter().all(|x| *x == [0.0; 5]));
+        let mut keys = keys(&[], 2);
+        assert!(keys.run(5, &[])[2..4].iter().all(|x| *x == [0.0; 5]));
         keys.gate(0.5);
-        assert!(keys.run(5, &[])[2..].iter().all(|x| *x == [0.5; 5]));
+        assert!(keys.run(5, &[])[2..6].iter().all(|x| *x == [0.5; 5]));
         // Again while it is open.
         keys.gate(0.75);
         let heard = keys.run(3, &[]);
@@ -94,6 +432,78 @@ mod tests {
         keys.gate(0.0);
         let heard = keys.run(3, &[]);
         assert!(heard[2..4].iter().all(|x| *x == [0.0; 3]));
-        assert!(heard[4..].iter().all(|x| *x == [0.75; 3]));
+        assert!(heard[4..6].iter().all(|x| *x == [0.75; 3]));
+    }
+
+    #[test]
+    fn notes_take_free_channels_and_give_them_back() {
+        let mut keys = keys(&[], 3);
+        keys.note(60.0, 0.5, 0);
+        keys.note(64.0, 0.6, 0);
+        let heard = keys.run(4, &[]);
+        assert_eq!(at(&heard, 3, 0), [(0.0, 0.5), (4.0, 0.6), (0.0, 0.0)]);
+        keys.note(60.0, 0.0, 0);
+        keys.note(67.0, 0.7, 0);
+        keys.note(72.0, 0.8, 0);
+        // The one that has never sounded comes first, then the one that has ended.
+        let heard = keys.run(4, &[]);
+        assert_eq!(at(&heard, 3, 3), [(12.0, 0.8), (4.0, 0.6), (7.0, 0.7)]);
+    }
+
+    #[test]
+    fn when_none_is_free_the_oldest_or_the_quietest_is_taken_with_a_gap_of_a_frame() {
+        for (voices, taken) in [(0.0, 0), (1.0, 1)] {
+            let mut keys = keys(&[("voices", voices)], 2);
+            keys.note(60.0, 0.9, 0);
+            keys.note(62.0, 0.3, 0);
+            keys.run(3, &[]);
+            keys.note(70.0, 0.5, 0);
+            let heard = keys.run(3, &[]);
+            assert_eq!(at(&heard, 2, 0)[taken], (10.0, 0.0));
+            assert_eq!(at(&heard, 2, 1)[taken], (10.0, 0.5));
+            assert!(at(&heard, 2, 0)[1 - taken].1 > 0.0);
+        }
+    }
+
+    #[test]
+    fn a_note_ends_at_its_very_frame() {
+        let mut keys = keys(&[], 1);
+        keys.note(60.0, 1.0, 150);
+        let gates: Vec<f32> = (0..4).flat_map(|_| keys.run(64, &[])[1].clone()).collect();
+        assert_eq!(gates.iter().position(|gate| *gate == 0.0), Some(150));
+        assert!(gates[150..].iter().all(|gate| *gate == 0.0));
+    }
+
+    #[test]
+    fn one_voice_goes_back_to_the_key_that_is_held_and_glides() {
+        let mut keys = keys(&[("voices", 2.0), ("glide", 1.0)], 2);
+        keys.note(60.0, 0.5, 0);
+        keys.run(8, &[]);
+        keys.note(72.0, 0.5, 0);
+        let pitch = keys.run(48, &[])[0].clone();
+        for (frame, value) in pitch.iter().enumerate() {
+            let line = (frame + 1) as f32 / 48.0;
+            assert!((value - line).abs() < 1e-5, "{frame}: {value}");
+        }
+        keys.note(72.0, 0.0, 0);
+        let heard = keys.run(60, &[]);
+        assert_eq!(at(&heard, 2, 59), [(0.0, 0.5), (0.0, 0.0)]);
+        keys.note(60.0, 0.0, 0);
+        assert_eq!(at(&keys.run(1, &[]), 2, 0)[0], (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_note_that_sounds_is_bent_and_pressed() {
+        let mut keys = keys(&[], 2);
+        keys.note(60.0, 0.5, 0);
+        keys.note(64.0, 0.5, 0);
+        keys.express(64.0, Expression::Bend, 2.0);
+        keys.express(-1.0, Expression::Pressure, 0.25);
+        let heard = keys.run(400, &[]);
+        assert_eq!(at(&heard, 2, 399)[0].0, 0.0);
+        assert!((at(&heard, 2, 399)[1].0 - 6.0).abs() < 1e-5);
+        assert_eq!((heard[6][399], heard[7][399]), (0.25, 0.25));
+        // In a line, not in a step.
+        assert!(heard[6].windows(2).all(|w| (w[1] - w[0]).abs() < 0.001));
     }
 }

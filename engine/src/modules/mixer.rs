@@ -22,6 +22,7 @@ impl Module for Mixer {
             linear("level4", "", [0.0, 1.0, 1.0], "level of in4"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
 

@@ -61,6 +61,7 @@ impl Module for Noise {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 5;

@@ -37,6 +37,7 @@ pub const fn described(name: &'static str, help: &'static str) -> ModuleType {
         outputs: &["out"],
         params: &[FREQ, GAIN, INDEX],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     }
 }

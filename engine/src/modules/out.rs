@@ -24,6 +24,7 @@ impl Module for Out {
         outputs: &[],
         params: &[linear("gain", "", [0.0, 1.0, 1.0], "level")],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Summed;

@@ -36,6 +36,7 @@ impl Module for Pan {
             "from left (-1) to right (1); -3 dB on both sides in the middle",
         )],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
 

@@ -50,6 +50,7 @@ impl Module for Phaser {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = STAGES + 1;

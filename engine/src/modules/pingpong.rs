@@ -89,6 +89,7 @@ impl Module for Pingpong {
             },
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Summed;

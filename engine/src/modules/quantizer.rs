@@ -77,6 +77,7 @@ impl Module for Quantizer {
             choice("root", ROOTS, "the note that the scale begins with"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 1;

@@ -131,6 +131,7 @@ impl Module for Reverb {
             linear("mix", "", [0.0, 0.3, 1.0], "from dry (0) to room only (1)"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Summed;

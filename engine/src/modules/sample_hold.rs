@@ -26,6 +26,7 @@ impl Module for SampleHold {
             "whether it takes one sample when the gate opens, or follows while it is open",
         )],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 2;

@@ -162,6 +162,7 @@ impl Module for Sampler {
             linear("gain", "", [0.0, 1.0, 2.0], "level"),
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: true,
     };
     const CELLS: usize = 2 * VOICE + 3;

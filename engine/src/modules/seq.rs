@@ -72,6 +72,7 @@ impl Module for Seq {
             ),
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 3;

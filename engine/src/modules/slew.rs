@@ -30,6 +30,7 @@ impl Module for Slew {
             log("fall", "ms", [0.0, 100.0, 60_000.0], "time to fall by 1"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 2;

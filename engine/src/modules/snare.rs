@@ -56,6 +56,7 @@ impl Module for Snare {
             drum::GAIN,
         ],
         takes_gate: true,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = drum::CELLS + 5;

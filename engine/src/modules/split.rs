@@ -21,6 +21,7 @@ impl Module for Split {
         ],
         params: &[],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Split;

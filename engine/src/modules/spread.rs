@@ -23,6 +23,7 @@ impl Module for Spread {
             "from one channel to the next; of a pitch, in octaves",
         )],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
 

@@ -36,6 +36,7 @@ impl Module for Square {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = oscillator::CELLS;

@@ -17,6 +17,7 @@ impl Module for Sum {
         outputs: &["out"],
         params: &[linear("gain", "", [0.0, 1.0, 1.0], "level")],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Summed;

@@ -110,6 +110,7 @@ impl Module for Supersaw {
             },
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = PHASES + SAWS;

@@ -39,6 +39,7 @@ impl Module for Svf {
             log("q", "", [0.1, 0.707, 40.0], "resonance, or narrowness"),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = 4;

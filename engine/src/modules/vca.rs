@@ -17,6 +17,7 @@ impl Module for Vca {
         outputs: &["out"],
         params: &[linear("level", "", [0.0, 0.0, 1.0], "level without cv")],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
 

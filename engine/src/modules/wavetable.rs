@@ -107,6 +107,7 @@ impl Module for Wavetable {
             ),
         ],
         takes_gate: false,
+        takes_notes: false,
         takes_sample: false,
     };
     const CELLS: usize = oscillator::CELLS;

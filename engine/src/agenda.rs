@@ -1,0 +1,344 @@
+//! What waits for its frame: events that are to come in later, in the middle of a block if need be.
+//!
+//! It lies in the arena, so that a replica restored from a checkpoint still has them to come. The next one
+//! stands last, so that taking it is to forget it; those of the same frame come in the order in which they
+//! were asked for. The engine counts frames here, too: from 0 for the life of the instance.
+
+use common::{
+    command::{Event, Expression, SequenceControl},
+    units::FrameIndex,
+};
+
+use crate::changes;
+
+/// Events that may wait, at the most; what comes when they are so many comes in at once. A sender that
+/// plans 200 ms ahead may send 5,000 a second.
+pub const WAITING_MAX: usize = 1_024;
+/// Words of an event that waits: its frame, what it is, its numbers.
+const ENTRY: usize = 3;
+/// The frame that comes next; how many wait.
+const CLOCK: usize = 0;
+const COUNT: usize = 1;
+/// Words before the events: a piece, so that it alone changes in every block.
+const HEAD: usize = common::checkpoint::PIECE_WORDS;
+/// Words of the arena.
+pub const AGENDA_WORDS: usize = HEAD + WAITING_MAX * ENTRY;
+/// Words of them that change only when something is asked for.
+pub const CALM: std::ops::Range<usize> = HEAD..AGENDA_WORDS;
+
+/// The part of the arena that holds them, [`AGENDA_WORDS`] long.
+pub struct Agenda<'a>(pub &'a mut [u64]);
+
+impl Agenda<'_> {
+    /// The frame that comes next.
+    pub fn clock(&self) -> FrameIndex {
+        FrameIndex(self.0[CLOCK])
+    }
+
+    /// So many frames have been rendered.
+    pub fn pass(&mut self, frames: u64) {
+        self.0[CLOCK] += frames;
+    }
+
+    /// Lets the count of frames begin anew; what waits keeps its distance.
+    pub fn rebase(&mut self) {
+        let clock = std::mem::take(&mut self.0[CLOCK]);
+        for entry in 0..self.count() {
+            let frame = &mut self.0[HEAD + entry * ENTRY];
+            *frame = frame.saturating_sub(clock);
+        }
+    }
+
+    fn count(&self) -> usize {
+        // Whatever bits the arena holds.
+        (self.0[COUNT] as usize).min(WAITING_MAX)
+    }
+
+    /// Keeps an event until its frame; false when there is no room. `written` has a bit for each piece of
+    /// the arena, in which these words begin at `first`.
+    pub fn add(
+        &mut self,
+        at: FrameIndex,
+        event: &Event,
+        first: usize,
+        written: &mut [u64],
+    ) -> bool {
+        let count = self.count();
+        if count == WAITING_MAX {
+            return false;
+        }
+        let entries = &self.0[HEAD..HEAD + count * ENTRY];
+        // Those of its own frame come before it: they stand behind.
+        let place = entries
+            .chunks_exact(ENTRY)
+            .position(|entry| entry[0] <= at.0)
+            .unwrap_or(count);
+        let (from, end) = (HEAD + place * ENTRY, HEAD + count * ENTRY);
+        self.0.copy_within(from..end, from + ENTRY);
+        let [what, numbers] = encode(event);
+        self.0[from..from + ENTRY].copy_from_slice(&[at.0, what, numbers]);
+        self.0[COUNT] = count as u64 + 1;
+        // A word is two cells.
+        changes::mark(written, 2 * (first + from)..2 * (first + end + ENTRY));
+        true
+    }
+
+    /// Forgets those for which `gone` is true.
+    pub fn forget(&mut self, gone: impl Fn(&Event) -> bool, first: usize, written: &mut [u64]) {
+        let count = self.count();
+        let mut kept = 0;
+        for entry in 0..count {
+            let from = HEAD + entry * ENTRY;
+            let event = decode([self.0[from + 1], self.0[from + 2]]);
+            if !event.is_some_and(|event| gone(&event)) {
+                self.0.copy_within(from..from + ENTRY, HEAD + kept * ENTRY);
+                kept += 1;
+            }
+        }
+        if kept < count {
+            self.0[COUNT] = kept as u64;
+            changes::mark(
+                written,
+                2 * (first + HEAD)..2 * (first + HEAD + count * ENTRY),
+            );
+        }
+    }
+
+    /// The frame of the next one.
+    pub fn next(&self) -> Option<FrameIndex> {
+        let last = self.count().checked_sub(1)?;
+        Some(FrameIndex(self.0[HEAD + last * ENTRY]))
+    }
+
+    /// Takes the next one, if its frame has come.
+    pub fn take(&mut self, now: FrameIndex) -> Option<Event> {
+        while self.next()? <= now {
+            let last = self.count() - 1;
+            self.0[COUNT] = last as u64;
+            let from = HEAD + last * ENTRY;
+            let event = decode([self.0[from + 1], self.0[from + 2]]);
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    /// Takes over what waits elsewhere, and the count of frames; `renumber` says what an event is here.
+    /// Meant for an arena that no checkpoint holds a part of yet.
+    pub fn adopt(&mut self, old: &[u64], renumber: impl Fn(Event) -> Option<Event>) {
+        self.0[CLOCK] = old[CLOCK];
+        let count = (old[COUNT] as usize).min(WAITING_MAX);
+        let mut kept = 0;
+        for entry in old[HEAD..].chunks_exact(ENTRY).take(count) {
+            let Some(event) = decode([entry[1], entry[2]]).and_then(&renumber) else {
+                continue;
+            };
+            let [what, numbers] = encode(&event);
+            self.0[HEAD + kept * ENTRY..][..ENTRY].copy_from_slice(&[entry[0], what, numbers]);
+            kept += 1;
+        }
+        self.0[COUNT] = kept as u64;
+    }
+}
+
+/// Two words: kind, a small number, places of module and parameter; two numbers' bits.
+fn encode(event: &Event) -> [u64; 2] {
+    let word = |kind: u64, small: u64, module: u16, param: u16| {
+        kind | small << 8 | u64::from(module) << 16 | u64::from(param) << 32
+    };
+    let numbers = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+    match *event {
+        Event::Param {
+            module,
+            param,
+            value,
+        } => [word(1, 0, module, param), numbers(value.to_bits(), 0)],
+        Event::Gate { module, level } => [word(2, 0, module, 0), numbers(level.to_bits(), 0)],
+        Event::Run(on) => [word(3, on.into(), 0, 0), 0],
+        Event::Bypass(module) => [word(4, 0, module, 0), 0],
+        Event::Ramp {
+            module,
+            param,
+            value,
+            ms,
+        } => [
+            word(5, 0, module, param),
+            numbers(value.to_bits(), ms.to_bits()),
+        ],
+        Event::Note {
+            module,
+            pitch,
+            velocity,
+            frames,
+        } => [
+            word(6, 0, module, 0) | u64::from(frames) << 32,
+            numbers(pitch.to_bits(), velocity.to_bits()),
+        ],
+        Event::Express {
+            module,
+            pitch,
+            what,
+            value,
+        } => [
+            word(7, what as u64, module, 0),
+            numbers(pitch.to_bits(), value.to_bits()),
+        ],
+        Event::Sequence { sequence, control } => {
+            let (small, value) = match control {
+                SequenceControl::Start => (0, 0.0),
+                SequenceControl::Stop => (1, 0.0),
+                SequenceControl::Reset => (2, 0.0),
+                SequenceControl::Bpm(value) => (3, value),
+                SequenceControl::GateLength(value) => (4, value),
+            };
+            [word(8, small, sequence, 0), numbers(value.to_bits(), 0)]
+        }
+        Event::ResetSequences => [word(9, 0, 0, 0), 0],
+    }
+}
+
+/// What [`encode`] has written; `None` for other bits.
+fn decode([what, numbers]: [u64; 2]) -> Option<Event> {
+    let (small, module, param) = ((what >> 8) as u8, (what >> 16) as u16, (what >> 32) as u16);
+    let (a, b) = (
+        f32::from_bits(numbers as u32),
+        f32::from_bits((numbers >> 32) as u32),
+    );
+    Some(match what & 0xff {
+        1 => Event::Param {
+            module,
+            param,
+            value: a,
+        },
+        2 => Event::Gate { module, level: a },
+        3 => Event::Run(small != 0),
+        4 => Event::Bypass(module),
+        5 => Event::Ramp {
+            module,
+            param,
+            value: a,
+            ms: b,
+        },
+        6 => Event::Note {
+            module,
+            pitch: a,
+            velocity: b,
+            frames: (what >> 32) as u32,
+        },
+        7 => Event::Express {
+            module,
+            pitch: a,
+            what: match small {
+                0 => Expression::Bend,
+                1 => Expression::Pressure,
+                _ => Expression::Timbre,
+            },
+            value: b,
+        },
+        8 => Event::Sequence {
+            sequence: module,
+            control: match small {
+                0 => SequenceControl::Start,
+                1 => SequenceControl::Stop,
+                2 => SequenceControl::Reset,
+                3 => SequenceControl::Bpm(a),
+                _ => SequenceControl::GateLength(a),
+            },
+        },
+        9 => Event::ResetSequences,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(module: u16) -> Event {
+        Event::Gate { module, level: 1.0 }
+    }
+
+    #[test]
+    fn what_waits_comes_in_order_of_frames_then_of_asking() {
+        let mut words = vec![0; AGENDA_WORDS];
+        let mut written = vec![0; 64];
+        let mut agenda = Agenda(&mut words);
+        for (at, module) in [(30, 0), (10, 1), (20, 2), (10, 3), (30, 4)] {
+            assert!(agenda.add(FrameIndex(at), &gate(module), 0, &mut written));
+        }
+        assert_eq!(agenda.take(FrameIndex(9)), None);
+        assert_eq!(agenda.next(), Some(FrameIndex(10)));
+        let rest: Vec<_> = std::iter::from_fn(|| agenda.take(FrameIndex(30))).collect();
+        assert_eq!(rest, [1, 3, 2, 0, 4].map(gate));
+        assert!(written.iter().any(|bits| *bits != 0));
+    }
+
+    #[test]
+    fn when_it_is_full_it_says_so_and_keeps_what_it_has() {
+        let mut words = vec![0; AGENDA_WORDS];
+        let mut written = vec![0; 64];
+        let mut agenda = Agenda(&mut words);
+        for at in 0..WAITING_MAX as u64 {
+            assert!(agenda.add(FrameIndex(at), &gate(at as u16), 0, &mut written));
+        }
+        assert!(!agenda.add(FrameIndex(0), &gate(0), 0, &mut written));
+        for at in 0..WAITING_MAX as u64 {
+            assert_eq!(agenda.take(FrameIndex(at)), Some(gate(at as u16)));
+        }
+        assert_eq!(agenda.next(), None);
+    }
+
+    #[test]
+    fn every_event_is_kept_as_it_is() {
+        let (module, param) = (65_535, 31);
+        let control = |control| Event::Sequence {
+            sequence: module,
+            control,
+        };
+        for event in [
+            Event::Param {
+                module,
+                param,
+                value: -0.1,
+            },
+            gate(module),
+            Event::Run(true),
+            Event::Run(false),
+            Event::Bypass(module),
+            Event::Ramp {
+                module,
+                param,
+                value: 2.5,
+                ms: 1e6,
+            },
+            Event::Note {
+                module,
+                pitch: 60.5,
+                velocity: 0.3,
+                frames: u32::MAX,
+            },
+            Event::Express {
+                module,
+                pitch: -1.0,
+                what: Expression::Timbre,
+                value: 0.7,
+            },
+            Event::Express {
+                module,
+                pitch: 61.0,
+                what: Expression::Bend,
+                value: -2.0,
+            },
+            control(SequenceControl::Start),
+            control(SequenceControl::Stop),
+            control(SequenceControl::Reset),
+            control(SequenceControl::Bpm(174.0)),
+            control(SequenceControl::GateLength(0.5)),
+            Event::ResetSequences,
+        ] {
+            assert_eq!(decode(encode(&event)), Some(event));
+        }
+        assert_eq!(decode([0, 0]), None);
+    }
+}
