@@ -1,11 +1,15 @@
 //! What a sink's thread calls: frames of any number, cut from blocks.
 //!
 //! REAL-TIME: no allocation, lock, log or file; the one system call is the futex that wakes the
-//! workers when the play cursor has moved.
+//! workers when the play cursor has moved; the clock is read without one.
 
 use std::sync::atomic::Ordering;
 
-use common::{stage::Listener, units::BlockIndex};
+use common::{
+    stage::Listener,
+    time_tag::Anchoring,
+    units::{BlockIndex, FrameIndex},
+};
 use failover::merge::{Merger, Taken};
 use platform::{futex, realtime, shared::Shared};
 
@@ -18,6 +22,7 @@ pub struct Player {
     block: Vec<f32>,
     /// Samples of `block` that are out already.
     used: usize,
+    anchoring: Anchoring,
 }
 
 impl Player {
@@ -37,12 +42,14 @@ impl Player {
     }
 
     fn with(shared: &Shared, merger: Merger) -> Self {
-        let samples = shared.stage.shape().block_samples();
+        let shape = shared.stage.shape();
+        let samples = shape.block_samples();
         Self {
             shared: *shared,
             merger,
             block: vec![0.0; samples],
             used: samples,
+            anchoring: Anchoring::new(shape.rate_hz, shape.rate_hz / shape.block_frames),
         }
     }
 
@@ -66,6 +73,7 @@ impl Player {
                         &mut self.block,
                     );
                     self.used = 0;
+                    self.tell_time();
                     self.shared.wake_workers();
                 }
                 let count = out.len().min(self.block.len() - self.used);
@@ -89,11 +97,26 @@ impl Player {
                 self.merger
                     .take(&self.shared.stage, &self.shared.rings, due, &mut self.block);
             if taken != Taken::Missing {
+                self.tell_time();
                 self.shared.wake_workers();
             }
             taken
         });
         (taken != Taken::Missing).then_some((&self.block, self.merger.block()))
+    }
+
+    /// Says when frames come in: the first that cannot be rendered now, where a clock plays.
+    fn tell_time(&mut self) {
+        let stage = &self.shared.stage;
+        let shape = stage.shape();
+        if shape.freewheel {
+            return;
+        }
+        let coming_in = FrameIndex(stage.horizon().0 * u64::from(shape.block_frames));
+        let now = realtime::ntp_now();
+        if let Some(anchor) = self.anchoring.note(now, coming_in, stage.anchor()) {
+            stage.set_anchor(anchor);
+        }
     }
 
     /// Start-up grace: nothing is due before the workers have filled the lead for the first time.

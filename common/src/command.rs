@@ -78,6 +78,37 @@ pub enum Event {
     ResetSequences,
 }
 
+impl Event {
+    /// The module that it is meant for, if it is meant for one.
+    #[must_use]
+    pub const fn module(&self) -> Option<u16> {
+        match *self {
+            Self::Param { module, .. }
+            | Self::Gate { module, .. }
+            | Self::Bypass(module)
+            | Self::Ramp { module, .. }
+            | Self::Note { module, .. }
+            | Self::Express { module, .. } => Some(module),
+            Self::Run(_) | Self::Sequence { .. } | Self::ResetSequences => None,
+        }
+    }
+
+    /// The same, meant for another module.
+    #[must_use]
+    pub const fn of_module(mut self, number: u16) -> Self {
+        match &mut self {
+            Self::Param { module, .. }
+            | Self::Gate { module, .. }
+            | Self::Bypass(module)
+            | Self::Ramp { module, .. }
+            | Self::Note { module, .. }
+            | Self::Express { module, .. } => *module = number,
+            Self::Run(_) | Self::Sequence { .. } | Self::ResetSequences => {}
+        }
+        self
+    }
+}
+
 /// How long a ramp takes, at the most: an hour.
 pub const RAMP_MS_MAX: f32 = 3_600_000.0;
 

@@ -17,4 +17,5 @@ pub mod ring;
 pub mod sample;
 pub mod stage;
 pub mod sync;
+pub mod time_tag;
 pub mod units;

@@ -76,6 +76,8 @@ const QUARANTINE_WORDS: usize = 64;
 const FILE: usize = QUARANTINE + QUARANTINE_WORDS;
 const FILE_TURN: usize = FILE;
 const AUDIO_STATE: usize = FILE + 5;
+/// Written by audio-out: when frame 0 would have come in, as an NTP timestamp; 0 while nobody knows.
+const ANCHOR: usize = FILE + 6;
 /// Written by the supervisor, for each slot: the last lives that were wrong, and from which block on.
 const DISTRUSTED: usize = FILE + 8;
 const DISTRUSTED_EACH: usize = 4;

@@ -3,7 +3,7 @@
 //! Every size, depth and bracket is checked here before rosc sees a byte: rosc 0.11 recurses
 //! without bound on nested bundles and arrays and drops what follows a zero-length element.
 //! rosc is only ever given one message at a time, and must leave nothing over. A datagram is
-//! good as a whole or refused as a whole. Time tags are kept but not obeyed.
+//! good as a whole or refused as a whole.
 
 use common::limits::{DATAGRAM_BYTES_MAX, OSC_DEPTH_MAX};
 use rosc::{OscPacket, OscType};

@@ -6,7 +6,12 @@
 
 use std::net::SocketAddr;
 
-use common::message::{Outcome, Submission};
+use common::{
+    message::{Outcome, Submission},
+    time_tag,
+    units::FrameIndex,
+};
+use platform::realtime;
 
 use crate::{
     decode::{self, Message},
@@ -15,6 +20,8 @@ use crate::{
     sessions::{Sessions, Work},
 };
 
+/// Seconds that a time tag may be ahead, at the most: more is a clock that is wrong.
+const AHEAD_S_MAX: u64 = 3_600;
 /// Bytes of a list reply's names, so that it fits one unfragmented packet.
 const LIST_BYTES: usize = 1_000;
 
@@ -25,6 +32,9 @@ pub struct Gateway {
     namespace: Option<Namespace>,
     /// The supervisor at the other end has told its patch.
     current: bool,
+    /// When frame 0 would have come in, and frames a second; see [`common::time_tag`].
+    anchor: u64,
+    rate_hz: u32,
     outbox: Vec<Addressed>,
     rejected: u64,
     complaint: Option<String>,
@@ -35,6 +45,31 @@ impl Gateway {
     #[must_use]
     pub const fn ready(&self) -> bool {
         self.namespace.is_some()
+    }
+
+    /// Time tags mean these frames from now on: frame 0 would have come in at that NTP timestamp, 0 if
+    /// nobody knows; then everything comes in at once.
+    pub const fn keep_time(&mut self, anchor: u64, rate_hz: u32) {
+        (self.anchor, self.rate_hz) = (anchor, rate_hz);
+    }
+
+    /// The frame of a message's time tag, if it has one that waits.
+    fn frame(&self, message: &Message) -> Result<Option<FrameIndex>, String> {
+        let tag = match message.time {
+            // 1 is "immediately".
+            None | Some(0 | 1) => return Ok(None),
+            Some(_) if self.anchor == 0 => return Ok(None),
+            Some(tag) => tag,
+        };
+        let frame = time_tag::frame_at(self.anchor, tag, self.rate_hz);
+        let now = time_tag::frame_at(self.anchor, realtime::ntp_now(), self.rate_hz);
+        let ahead_s = frame.0.saturating_sub(now.0) / u64::from(self.rate_hz.max(1));
+        if ahead_s > AHEAD_S_MAX {
+            return Err(format!(
+                "its time tag is {ahead_s} s ahead; at most {AHEAD_S_MAX} s are right, by this machine's clock"
+            ));
+        }
+        Ok(Some(frame))
     }
 
     /// The datagram of that ticket, higher than all before it, from that sender. Returns how many
@@ -174,12 +209,13 @@ impl Gateway {
         }
         let mut listening = self.sessions.heard(sender);
         let actions = namespace.understand(message, budget)?;
+        let at = self.frame(message)?;
         let generation = namespace.generation;
         let mut events = Vec::new();
         let mut alone = Vec::new();
         for action in actions {
             match action {
-                Action::Event(resolved) => events.push(Work::Event(resolved)),
+                Action::Event(resolved) => events.push(Work::Event(resolved, at)),
                 Action::Edit(edit) => events.push(Work::Edit(edit)),
                 Action::Sync(number) => alone.push(Work::Sync(number)),
                 Action::Status => alone.push(Work::Status),

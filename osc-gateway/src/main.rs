@@ -25,8 +25,9 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
         let inbox = platform::shared::inbox(&options.instance)?;
+        let stage = platform::shared::stage(&options.instance)?;
         let news = osc_gateway::supervisor::follow(paths);
-        osc_gateway::receive::serve(socket, inbox, news).await?;
+        osc_gateway::receive::serve(socket, inbox, stage, news).await?;
         Ok(())
     })
 }

@@ -18,6 +18,7 @@ use std::{
 use common::{
     inbox::Inbox,
     message::{Fault, FromPeer, ToGateway},
+    stage::Stage,
 };
 use platform::{
     inbox,
@@ -71,6 +72,7 @@ pub enum ServeError {
 pub async fn serve(
     socket: UdpSocket,
     inbox: Inbox<'static>,
+    stage: Stage<'static>,
     mut news: mpsc::Receiver<News>,
 ) -> Result<(), ServeError> {
     inbox::count_drops(&socket)?;
@@ -79,6 +81,7 @@ pub async fn serve(
     let mut server = Server {
         gateway: Gateway::default(),
         inbox,
+        stage,
         next: inbox.head(),
         link: None,
         patch_parts: String::new(),
@@ -119,6 +122,7 @@ pub async fn serve(
 struct Server {
     gateway: Gateway,
     inbox: Inbox<'static>,
+    stage: Stage<'static>,
     /// The next ticket to be worked on.
     next: u64,
     link: Option<(LinkSender<FromPeer>, Arc<AtomicBool>)>,
@@ -175,6 +179,8 @@ impl Server {
     fn work(&mut self) {
         let end = self.inbox.tail().min(self.next + TURN);
         let now = self.start.elapsed();
+        self.gateway
+            .keep_time(self.stage.anchor(), self.stage.shape().rate_hz);
         while self.gateway.ready() && self.next < end {
             if self.inbox.settled(self.next) {
                 self.next += 1;

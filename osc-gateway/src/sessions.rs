@@ -17,6 +17,7 @@ use common::{
     command::Event,
     limits::COMMANDS_PER_MESSAGE,
     message::{Outcome, Submission},
+    units::FrameIndex,
 };
 
 use crate::{
@@ -39,8 +40,8 @@ pub const LISTENERS_MAX: usize = 256;
 /// What is asked of the supervisor.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// A change of the sound.
-    Event(Resolved),
+    /// A change of the sound, perhaps at a frame.
+    Event(Resolved, Option<FrameIndex>),
     /// A change of the patch: names, which mean the same in any patch.
     Edit(Submission),
     /// Say when all before it is applied; the sender's number.
@@ -68,6 +69,7 @@ enum Kept {
     Event {
         message: Message,
         event: Event,
+        at: Option<FrameIndex>,
         generation: u64,
     },
     Edit(Submission),
@@ -210,15 +212,19 @@ impl Sessions {
             let token = self.next;
             self.next += 1;
             let work = match work {
-                Work::Event(Resolved {
-                    message,
-                    event,
-                    note,
-                }) => {
+                Work::Event(
+                    Resolved {
+                        message,
+                        event,
+                        note,
+                    },
+                    at,
+                ) => {
                     notes.extend(note.map(|note| (message.address.clone(), note)));
                     Kept::Event {
                         message,
                         event,
+                        at,
                         generation,
                     }
                 }
@@ -259,11 +265,14 @@ impl Sessions {
         let submission = |token: &u64| {
             let submission = match &self.pending.get(token)?.work {
                 Kept::Event {
-                    event, generation, ..
+                    event,
+                    at,
+                    generation,
+                    ..
                 } => Submission::Event {
                     generation: *generation,
                     event: *event,
-                    at: None,
+                    at: *at,
                 },
                 Kept::Edit(edit) => edit.clone(),
                 Kept::Sync(_) => Submission::Sync,
@@ -370,6 +379,7 @@ impl Sessions {
             message,
             event,
             generation,
+            ..
         } = &mut pending.work
         else {
             return None;

@@ -27,7 +27,12 @@ async fn it_answers_whatever_comes_and_goes_on() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (news, from) = tokio::sync::mpsc::channel(4);
-    let server = tokio::spawn(receive::serve(socket, common::inbox(), from));
+    let server = tokio::spawn(receive::serve(
+        socket,
+        common::inbox(),
+        common::stage(),
+        from,
+    ));
     let patch = ToGateway::Patch {
         generation: 1,
         json: "{".into(),

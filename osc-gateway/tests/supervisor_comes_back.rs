@@ -89,7 +89,13 @@ fn what_had_no_outcome_is_submitted_again_in_order() {
             .unwrap();
         runtime.block_on(async {
             let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
-            receive::serve(socket, common::inbox(), supervisor::follow(paths)).await
+            receive::serve(
+                socket,
+                common::inbox(),
+                common::stage(),
+                supervisor::follow(paths),
+            )
+            .await
         })
     });
     let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -49,6 +49,17 @@ pub fn priority_available() -> bool {
         .unwrap_or(false)
 }
 
+/// The clock on the wall, as an NTP timestamp.
+///
+/// # Real-time
+/// Yes: it is read without a system call.
+#[must_use]
+pub fn ntp_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    common::time_tag::ntp(since.as_secs(), since.subsec_nanos())
+}
+
 /// Sets flush-to-zero and denormals-are-zero for the calling thread. Threads inherit the mode of
 /// their creator, so each thread that renders sets its own.
 pub fn flush_denormals() {

@@ -55,6 +55,15 @@ pub fn inbox(instance: &str) -> Result<Inbox<'static>, SharedError> {
     Inbox::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
 }
 
+/// The stage of an instance, for who needs nothing else.
+///
+/// # Errors
+/// When it is missing, unfinished or of another build.
+pub fn stage(instance: &str) -> Result<Stage<'static>, SharedError> {
+    let name = Names::of(instance)?.name("stage");
+    Stage::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
+}
+
 /// Why the shared memory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {

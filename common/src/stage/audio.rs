@@ -1,7 +1,8 @@
 //! What audio-out tells of itself: what it does, what it had to do, how far its file has come.
 
 use super::{
-    AUDIO_STATE, CONCEALED, DIFFERING, FILE, FILE_TURN, PLAYING, Stage, TAKEN_ACROSS, UNDERRUNS,
+    ANCHOR, AUDIO_STATE, CONCEALED, DIFFERING, FILE, FILE_TURN, PLAYING, Stage, TAKEN_ACROSS,
+    UNDERRUNS,
 };
 use crate::{sync::Ordering, units::BlockIndex};
 
@@ -94,6 +95,17 @@ impl Stage<'_> {
             2 => AudioState::Waiting,
             _ => AudioState::Opening,
         }
+    }
+
+    /// Says when frame 0 would have come in ([`crate::time_tag`]). Written by audio-out.
+    pub fn set_anchor(&self, ntp: u64) {
+        self.words[ANCHOR].store(ntp, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_anchor`]; 0 while nobody knows, for ever where there is no clock.
+    #[must_use]
+    pub fn anchor(&self) -> u64 {
+        self.get(ANCHOR)
     }
 
     /// Says that the first block has been played. Written by audio-out.

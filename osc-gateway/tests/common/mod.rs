@@ -8,6 +8,7 @@ use std::{
 
 use ::common::{
     inbox::{INBOX_WORDS, Inbox},
+    stage::{STAGE_WORDS, Shape, Stage},
     sync::heap,
 };
 use osc_gateway::namespace::{Module, Namespace, Param};
@@ -75,6 +76,18 @@ pub fn ticket() -> u64 {
 /// An inbox of its own, on the heap, for as long as the test runs.
 pub fn inbox() -> Inbox<'static> {
     Inbox::create(Vec::leak(heap(INBOX_WORDS))).unwrap()
+}
+
+/// A stage on which nobody plays: nobody knows what time tags mean.
+pub fn stage() -> Stage<'static> {
+    let shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 128,
+        channels: 2,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+    Stage::create(Vec::leak(heap(STAGE_WORDS)), &shape).unwrap()
 }
 
 pub fn sender(port: u16) -> SocketAddr {
