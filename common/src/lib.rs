@@ -13,6 +13,7 @@ pub mod layout;
 pub mod limits;
 pub mod message;
 pub mod options;
+pub mod pitch;
 pub mod ring;
 pub mod sample;
 pub mod stage;

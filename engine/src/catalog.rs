@@ -73,7 +73,7 @@ pub struct ModuleType {
     pub params: &'static [Param],
     /// It answers to `/gate/ID`.
     pub takes_gate: bool,
-    /// Whether it gives notes voices of its own. `/note/ID` reaches others too: those that take a gate.
+    /// It gives notes voices of its own; see [`Self::plays`].
     pub takes_notes: bool,
     /// It plays from the recording that a patch names as its `sample`.
     pub takes_sample: bool,
@@ -90,6 +90,19 @@ impl ModuleType {
     #[must_use]
     pub fn own_inputs(&self) -> &'static [&'static str] {
         &self.inputs[..self.inputs.len() - self.own_params().len()]
+    }
+
+    /// Whether a note means something to it: it has voices, or a gate to open, or a frequency to set.
+    #[must_use]
+    pub fn plays(&self) -> bool {
+        self.takes_notes || self.takes_gate || self.freq().is_some()
+    }
+
+    /// The parameter that says how high it sounds.
+    #[must_use]
+    pub fn freq(&self) -> Option<usize> {
+        let is_freq = |param: &Param| param.name == "freq" && param.unit == "Hz";
+        self.own_params().iter().position(is_freq)
     }
 
     /// The number of the parameter of that name.

@@ -338,17 +338,9 @@ impl Kind {
         }
     }
 
-    /// The parameter that says how high it sounds.
-    fn freq(&self) -> Option<usize> {
-        let params = self.describe.params;
-        params[..self.params]
-            .iter()
-            .position(|p| p.name == "freq" && p.unit == "Hz")
-    }
-
     /// Sets its frequency to a note's, at once.
     pub fn tune(&self, cells: &mut [u32], pitch: f32) {
-        let Some(freq) = self.freq() else {
+        let Some(freq) = self.describe.freq() else {
             return;
         };
         if let Some(hz) = self.describe.params[freq].accept(math::note_hz(pitch)) {
@@ -360,7 +352,7 @@ impl Kind {
 
     /// Whether it has no frequency, or that of the note.
     pub fn is_tuned(&self, cells: &mut [u32], pitch: f32) -> bool {
-        self.freq().is_none_or(|freq| {
+        self.describe.freq().is_none_or(|freq| {
             let hz = self.describe.params[freq].accept(math::note_hz(pitch));
             hz == Some(self.glides(cells)[freq].target())
         })

@@ -24,7 +24,7 @@ const CONFIG: Config = Config {
 /// OSC bytes → commands.
 pub fn osc(bytes: &[u8]) {
     let json = Patch::default_patch().to_json();
-    let Ok(names) = Namespace::of_patch(1, &json) else {
+    let Ok(names) = Namespace::of_patch(1, CONFIG.rate_hz, &json) else {
         panic!("the default patch has names");
     };
     let mut gateway = Gateway::default();

@@ -262,7 +262,7 @@ impl Gateway {
     }
 
     fn schema(&mut self, to: SocketAddr, namespace: &Namespace) {
-        for module in &namespace.modules {
+        for module in namespace.modules() {
             for param in &module.params {
                 let reply = Reply::Schema {
                     module: module.id.clone(),
@@ -281,7 +281,7 @@ impl Gateway {
     fn list(&mut self, to: SocketAddr, namespace: &Namespace) {
         let mut page = Vec::new();
         let mut bytes = 0;
-        for module in &namespace.modules {
+        for module in namespace.modules() {
             page.push((module.id.clone(), module.kind.clone()));
             bytes += module.id.len() + module.kind.len() + 10;
             if bytes >= LIST_BYTES {
@@ -290,7 +290,7 @@ impl Gateway {
                 bytes = 0;
             }
         }
-        if !page.is_empty() || namespace.modules.is_empty() {
+        if !page.is_empty() || namespace.modules().is_empty() {
             self.outbox.push(Addressed {
                 to,
                 reply: Reply::List(page),

@@ -6,6 +6,9 @@
 //! short pattern can mean a lot.
 
 mod edit;
+mod sound;
+
+use std::collections::HashMap;
 
 use common::{command::Event, limits::COMMANDS_PER_MESSAGE, message::Submission};
 
@@ -14,6 +17,7 @@ use crate::{
     pattern::{self, Pattern},
     reply::shorten,
 };
+use sound::{EXPRESS, NOTE};
 
 /// A parameter of a module.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +65,8 @@ pub struct Module {
     pub kind: String,
     /// Whether `/gate/ID` means something to it.
     pub takes_gate: bool,
+    /// Whether `/note/ID` means something to it.
+    pub plays: bool,
     /// Its parameters; their numbers are their places.
     pub params: Vec<Param>,
 }
@@ -70,8 +76,11 @@ pub struct Module {
 pub struct Namespace {
     /// The patch's generation.
     pub generation: u64,
-    /// Its modules, in order.
-    pub modules: Vec<Module>,
+    /// Frames a second: notes that end by themselves are counted in frames.
+    pub rate_hz: u32,
+    /// Its modules, in order, and the place of each by its name.
+    modules: Vec<Module>,
+    places: HashMap<String, u16>,
 }
 
 /// How much one datagram may set off.
@@ -145,7 +154,7 @@ const FIXED: [&str; 14] = [
     "/test",
 ];
 /// Promised addresses that nothing stands behind yet.
-const NOT_BUILT: [(&str, &str); 4] = [
+const NOT_BUILT: [(&str, &str); 3] = [
     (
         "/record",
         "not built yet: start the stack with `--sink wav:PATH` to record",
@@ -155,7 +164,6 @@ const NOT_BUILT: [(&str, &str); 4] = [
         "not built yet: the sequencer; send /gate/ID and /mod/ID/PARAM in time",
     ),
     ("/pattern", "not built yet: the sequencer's patterns"),
-    ("/note", "not built yet: set /mod/ID/freq and open /gate/ID"),
 ];
 /// Modules that are looked through for what might have been meant.
 const SUGGESTED_FROM: usize = 512;
@@ -165,7 +173,7 @@ impl Namespace {
     ///
     /// # Errors
     /// When the text is no patch; the supervisor has checked it, so this is a bug to be told.
-    pub fn of_patch(generation: u64, json: &str) -> Result<Self, String> {
+    pub fn of_patch(generation: u64, rate_hz: u32, json: &str) -> Result<Self, String> {
         let patch = engine::patch::Patch::from_json(json).map_err(|error| error.to_string())?;
         let module = |spec: &engine::patch::ModuleSpec| {
             let kind = engine::catalog::find(&spec.kind)
@@ -174,14 +182,32 @@ impl Namespace {
                 id: spec.id.clone(),
                 kind: kind.name.to_owned(),
                 takes_gate: kind.takes_gate,
+                plays: kind.plays(),
                 params: kind.params.iter().map(Param::of_type).collect(),
             })
         };
         let modules: Result<Vec<Module>, String> = patch.modules.iter().map(module).collect();
-        modules.map(|modules| Self {
+        modules.map(|modules| Self::new(generation, rate_hz, modules))
+    }
+
+    /// What can be addressed where there are these modules.
+    #[must_use]
+    pub fn new(generation: u64, rate_hz: u32, modules: Vec<Module>) -> Self {
+        let numbered = modules.iter().zip(0..);
+        Self {
             generation,
+            rate_hz,
+            places: numbered
+                .map(|(module, at)| (module.id.clone(), at))
+                .collect(),
             modules,
-        })
+        }
+    }
+
+    /// Its modules, in order.
+    #[must_use]
+    pub fn modules(&self) -> &[Module] {
+        &self.modules
     }
 
     /// What a message asks for, patterns expanded.
@@ -259,8 +285,11 @@ impl Namespace {
             .iter()
             .filter(|m| m.takes_gate)
             .map(|m| format!("/gate/{}", m.id));
+        let notes = self.modules.iter().filter(|m| m.plays);
+        let notes = notes.flat_map(|m| ["note", "express"].map(|verb| format!("/{verb}/{}", m.id)));
         params
             .chain(gates)
+            .chain(notes)
             .chain(FIXED.iter().map(|&fixed| fixed.to_owned()))
     }
 
@@ -277,12 +306,26 @@ impl Namespace {
                 let event = self.param(id, param, message, budget)?;
                 push_event(event, budget, actions)?;
             }
-            ["mod", ..] => return Err("the address is /mod/ID/PARAM with one number".into()),
+            ["mod", ..] => {
+                return Err(
+                    "the address is /mod/ID/PARAM with a number and perhaps milliseconds".into(),
+                );
+            }
             ["gate", id] => {
                 let event = self.gate(id, message, budget)?;
                 push_event(event, budget, actions)?;
             }
             ["gate", ..] => return Err("the address is /gate/ID with 0 or 1".into()),
+            ["note", id] => {
+                let event = self.note(id, message, budget)?;
+                push_event(event, budget, actions)?;
+            }
+            ["note", ..] => return Err(format!("the address is {NOTE}")),
+            ["express", id] => {
+                let event = self.express(id, message, budget)?;
+                push_event(event, budget, actions)?;
+            }
+            ["express", ..] => return Err(format!("the address is {EXPRESS}")),
             ["test"] => {
                 no_arguments(message)?;
                 for message in self.test_tone(message)? {
@@ -332,163 +375,6 @@ impl Namespace {
         Ok(())
     }
 
-    fn param(
-        &self,
-        id: &str,
-        name: &str,
-        message: &Message,
-        budget: &mut Budget,
-    ) -> Result<Resolved, String> {
-        let (number, module) = self.module(id, budget)?;
-        let Some(place) = module.params.iter().position(|p| p.name == name) else {
-            let names = module.params.iter().map(|p| p.name.as_str());
-            let meant = suggestion(name, names.clone(), budget).unwrap_or_else(|| {
-                let names: Vec<&str> = names.collect();
-                match names.as_slice() {
-                    [] => "it has none".to_owned(),
-                    names => format!("it has {}", names.join(", ")),
-                }
-            });
-            return Err(format!(
-                "module \"{id}\" has no parameter \"{}\"; {meant}",
-                shorten(name, 40)
-            ));
-        };
-        let param = module.params.get(place).ok_or("no such parameter")?;
-        let wanted = match message.args.as_slice() {
-            [Value::Int(number)] => *number as f64,
-            [Value::Float(number)] => *number,
-            [Value::Text(text)] if !param.choices.is_empty() => {
-                let place = param.choices.iter().position(|choice| choice == text);
-                let known = || {
-                    format!(
-                        "it takes {}, got \"{}\"",
-                        param.choices.join(", "),
-                        shorten(text, 40)
-                    )
-                };
-                place.ok_or_else(known)? as f64
-            }
-            other => return Err(format!("it takes one number, got {}", listed(other))),
-        };
-        if !wanted.is_finite() {
-            return Err(format!(
-                "{wanted} is refused; it takes a number {}",
-                range(param)
-            ));
-        }
-        // Not `clamp`, which panics should a range ever be the wrong way round.
-        let value = wanted.max(param.min.into()).min(param.max.into()) as f32;
-        let value = if param.stepped { value.round() } else { value };
-        let clamped = wanted < f64::from(param.min) || wanted > f64::from(param.max);
-        let unit = if param.unit.is_empty() {
-            String::new()
-        } else {
-            format!(" {}", param.unit)
-        };
-        Ok(Resolved {
-            message: message.clone(),
-            event: Event::Param {
-                module: number,
-                param: short(place)?,
-                value,
-            },
-            note: clamped.then(|| {
-                format!(
-                    "clamped to {value}{unit} (range {} to {})",
-                    param.min, param.max
-                )
-            }),
-        })
-    }
-
-    fn gate(&self, id: &str, message: &Message, budget: &mut Budget) -> Result<Resolved, String> {
-        let (number, module) = self.module(id, budget)?;
-        if !module.takes_gate {
-            let able: Vec<&str> = self
-                .modules
-                .iter()
-                .filter(|m| m.takes_gate)
-                .map(|m| m.id.as_str())
-                .take(8)
-                .collect();
-            return Err(match able.as_slice() {
-                [] => "no module of this patch takes a gate".into(),
-                able => format!(
-                    "module \"{id}\" takes no gate; these do: {}",
-                    able.join(", ")
-                ),
-            });
-        }
-        let wanted = match message.args.as_slice() {
-            [Value::Int(number)] => *number as f64,
-            [Value::Float(number)] => *number,
-            [Value::Bool(truth)] => f64::from(u8::from(*truth)),
-            [Value::Text(text)] if text.eq_ignore_ascii_case("on") => 1.0,
-            [Value::Text(text)] if text.eq_ignore_ascii_case("off") => 0.0,
-            other => {
-                return Err(format!(
-                    "a gate takes 0 or 1, a number between, T, F, \"on\" or \"off\", got {}",
-                    listed(other)
-                ));
-            }
-        };
-        if !wanted.is_finite() {
-            return Err(format!("{wanted} is refused; a gate takes 0 to 1"));
-        }
-        let level = wanted.clamp(0.0, 1.0) as f32;
-        // -0.0 and what is too small for f32 are off too; neither is out of range.
-        let level = if level > 0.0 { level } else { 0.0 };
-        Ok(Resolved {
-            message: message.clone(),
-            event: Event::Gate {
-                module: number,
-                level,
-            },
-            note: (!(0.0..=1.0).contains(&wanted))
-                .then(|| format!("clamped to {level} (range 0 to 1)")),
-        })
-    }
-
-    /// What `/test` stands for.
-    fn test_tone(&self, message: &Message) -> Result<Vec<Message>, String> {
-        let find = |kind: &str, fit: &dyn Fn(&Module) -> bool| {
-            let by_id = self.modules.iter().find(|m| m.id == kind && fit(m));
-            by_id.or_else(|| self.modules.iter().find(|m| m.kind == kind && fit(m)))
-        };
-        let sine = find("sine", &|m| m.params.iter().any(|p| p.name == "freq"));
-        let adsr = find("adsr", &|m| m.takes_gate);
-        let mut messages = Vec::new();
-        if let Some(sine) = sine {
-            messages.push((format!("/mod/{}/freq", sine.id), Value::Float(440.0)));
-        }
-        if let Some(adsr) = adsr {
-            messages.push((format!("/gate/{}", adsr.id), Value::Int(1)));
-        }
-        if messages.is_empty() {
-            return Err(
-                "this patch has neither a sine nor an adsr; /engine/list tells what it has".into(),
-            );
-        }
-        let full = |(address, value)| Message {
-            address,
-            args: vec![value],
-            time: message.time,
-        };
-        Ok(messages.into_iter().map(full).collect())
-    }
-
-    fn module(&self, id: &str, budget: &mut Budget) -> Result<(u16, &Module), String> {
-        if let Some(place) = self.modules.iter().position(|m| m.id == id) {
-            let module = self.modules.get(place).ok_or("no such module")?;
-            return Ok((short(place)?, module));
-        }
-        let ids = self.modules.iter().map(|m| m.id.as_str());
-        let meant = suggestion(id, ids, budget)
-            .unwrap_or_else(|| "/engine/list tells what there is".to_owned());
-        Err(format!("no module \"{}\"; {meant}", shorten(id, 40)))
-    }
-
     fn unknown(&self, address: &str, budget: &mut Budget) -> String {
         let head = |prefix: &str| {
             address == prefix
@@ -500,7 +386,7 @@ impl Namespace {
             return (*why).to_owned();
         }
         let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
-            "there are /mod/ID/PARAM, /gate/ID, /test, /sync, /notify, /patch/… and /engine/…"
+            "there are /mod/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /patch/… and /engine/…"
                 .to_owned()
         });
         format!("no address \"{}\"; {meant}", shorten(address, 60))
@@ -539,16 +425,6 @@ fn listed(args: &[Value]) -> String {
         [one] => one.to_string(),
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
     }
-}
-
-fn range(param: &Param) -> String {
-    format!("from {} to {} {}", param.min, param.max, param.unit)
-        .trim_end()
-        .to_owned()
-}
-
-fn short(place: usize) -> Result<u16, String> {
-    u16::try_from(place).map_err(|_| format!("the patch has more than {} of them", u16::MAX))
 }
 
 /// `did you mean "…"?`, if one of the names is near.

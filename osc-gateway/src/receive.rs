@@ -238,16 +238,15 @@ impl Server {
             News::Said(ToGateway::PatchPart(part)) => self.patch_parts.push_str(&part),
             News::Said(ToGateway::Patch { generation, json }) => {
                 let json = std::mem::take(&mut self.patch_parts) + &json;
-                match Namespace::of_patch(generation, &json) {
+                let rate_hz = self.stage.shape().rate_hz;
+                match Namespace::of_patch(generation, rate_hz, &json) {
                     Ok(namespace) => self.gateway.patch(namespace),
                     Err(why) => {
                         let line =
                             format!("patch {generation} has no names for the gateway: {why}");
                         self.log(line);
-                        self.gateway.patch(Namespace {
-                            generation,
-                            modules: Vec::new(),
-                        });
+                        self.gateway
+                            .patch(Namespace::new(generation, rate_hz, Vec::new()));
                     }
                 }
             }

@@ -14,6 +14,7 @@ use common::{Random, bundle, bytes, default_names, message, osc, sender};
 use osc_gateway::{
     decode::{self, Malformed},
     gateway::Gateway,
+    namespace::Namespace,
     reply::{self, Reply},
 };
 use rosc::{OscArray, OscType};
@@ -221,7 +222,7 @@ fn not_a_number_and_wrong_types_are_refused() {
     only_fail(&mut gateway, &osc("/mod/sine/freq", vec![]));
     only_fail(
         &mut gateway,
-        &osc("/mod/sine/freq", vec![1.into(), 2.into()]),
+        &osc("/mod/sine/freq", vec![1.into(), 2.into(), 3.into()]),
     );
     only_fail(&mut gateway, &osc("/gate/adsr", vec![f32::NAN.into()]));
     only_fail(&mut gateway, &osc("/gate/adsr", vec!["loud".into()]));
@@ -246,15 +247,15 @@ fn replies_are_never_answered() {
 
 #[test]
 fn one_datagram_sets_off_a_bounded_amount_of_work() {
-    let mut names = default_names(1);
-    let voice = names.modules[0].clone();
+    let mut modules = default_names(1).modules().to_vec();
+    let voice = modules[0].clone();
     for number in 0..400 {
         let mut voice = voice.clone();
         voice.id = format!("voice{number}");
-        names.modules.push(voice);
+        modules.push(voice);
     }
     let mut gateway = Gateway::default();
-    gateway.patch(names);
+    gateway.patch(Namespace::new(1, 48_000, modules));
     let many = |address: &str, count| {
         bytes(&bundle(
             (0..count)

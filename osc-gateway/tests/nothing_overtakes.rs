@@ -58,9 +58,9 @@ fn replies(gateway: &mut Gateway) -> Vec<Reply> {
 
 /// The default patch with its modules the other way round.
 fn reversed(generation: u64) -> Namespace {
-    let mut names = default_names(generation);
-    names.modules.reverse();
-    names
+    let names = default_names(generation);
+    let reversed = names.modules().iter().rev().cloned();
+    Namespace::new(generation, 48_000, reversed.collect())
 }
 
 #[test]
@@ -121,10 +121,7 @@ fn what_the_new_patch_does_not_have_is_refused() {
     let mut gateway = ready();
     freq(&mut gateway, 100.0);
     let first = send(&mut gateway);
-    gateway.patch(Namespace {
-        generation: 2,
-        modules: Vec::new(),
-    });
+    gateway.patch(Namespace::new(2, 48_000, Vec::new()));
     gateway.outcomes(vec![(first[0].0, Outcome::Stale)]);
     assert!(
         matches!(replies(&mut gateway).as_slice(), [Reply::Fail(_, why)] if why.contains("changed"))

@@ -4,7 +4,7 @@
 mod common;
 
 use ::common::{
-    command::Event,
+    command::{Event, Expression},
     message::{Outcome, Submission},
     units::Seq,
 };
@@ -132,6 +132,84 @@ fn a_gate_knows_every_way_to_say_off() {
         assert_eq!(level(on), 1.0);
     }
     assert_eq!(level(0.25_f32.into()), 0.25);
+}
+
+#[test]
+fn a_parameter_can_take_its_time() {
+    let ramp = |value, ms| {
+        let module = 2;
+        let param = 0;
+        vec![Event::Ramp {
+            module,
+            param,
+            value,
+            ms,
+        }]
+    };
+    let args = vec![1_000.into(), 250.into()];
+    assert_eq!(
+        play(&mut ready(), "/mod/filter/cutoff", args),
+        (ramp(1_000.0, 250.0), vec![])
+    );
+    let args = vec![1.0_f32.into(), 0.5_f32.into()];
+    let (events, replies) = play(&mut ready(), "/mod/filter/cutoff", args);
+    assert_eq!((events, replies.len()), (ramp(20.0, 0.5), 1));
+    for ms in [OscType::Float(-1.0), f32::NAN.into(), 1e9_f32.into()] {
+        assert!(fail("/mod/filter/cutoff", vec![100.into(), ms]).contains("0 to 3600000 ms"));
+    }
+    assert!(fail("/mod/filter/cutoff", vec![]).contains("got none"));
+}
+
+#[test]
+fn a_note_is_a_name_or_a_number() {
+    let note = |pitch, velocity, frames| {
+        vec![Event::Note {
+            module: 1,
+            pitch,
+            velocity,
+            frames,
+        }]
+    };
+    let played = |args| play(&mut ready(), "/note/adsr", args);
+    assert_eq!(
+        played(vec!["A4".into(), 127.into()]),
+        (note(69.0, 1.0, 0), vec![])
+    );
+    let args = vec![60.5_f32.into(), 0.into(), 250.into()];
+    assert_eq!(played(args), (note(60.5, 0.0, 12_000), vec![]));
+    let (events, replies) = played(vec![60.into(), 300.into()]);
+    assert_eq!((events, replies.len()), (note(60.0, 1.0, 0), 1));
+    for (args, why) in [
+        (vec![], "right is /note/ID PITCH VELOCITY"),
+        (vec!["H9".into(), 1.into()], "no note; right is C4"),
+        (vec![128.into(), 1.into()], "no note; right is C4"),
+        (vec![60.into(), f32::NAN.into()], "velocity of NaN"),
+        (vec![60.into(), 1.into(), 0.into()], "a note of 0 ms"),
+        (vec![60.into(), "loud".into()], "right is /note/ID"),
+    ] {
+        let text = fail("/note/adsr", args);
+        assert!(text.contains(why), "{text}");
+    }
+    assert!(fail("/note/out", vec![60.into(), 1.into()]).contains("these do: sine, adsr"));
+}
+
+#[test]
+fn a_note_that_sounds_can_be_changed() {
+    let change = |what, value, pitch| {
+        vec![Event::Express {
+            module: 1,
+            pitch,
+            what,
+            value,
+        }]
+    };
+    let played = |args| play(&mut ready(), "/express/adsr", args).0;
+    let args = vec!["bend".into(), (-0.5_f32).into(), "C4".into()];
+    assert_eq!(played(args), change(Expression::Bend, -0.5, 60.0));
+    let args = vec!["pressure".into(), 2.into()];
+    assert_eq!(played(args), change(Expression::Pressure, 1.0, -1.0));
+    let why = fail("/express/adsr", vec!["slide".into(), 1.into()]);
+    assert!(why.contains("bend|pressure|timbre"), "{why}");
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub struct Stack {
     inbox: Inbox<'static>,
     /// Commands that could not be written down.
     refused: u64,
+    /// Events accepted after the frame that they were meant for might have been rendered.
+    late: u64,
     divergences: u64,
     /// The last block whose difference was counted: both watches may come upon it.
     differing_at: BlockIndex,
@@ -146,6 +148,7 @@ impl Stack {
             sink: options.sink.clone(),
             inbox,
             refused: 0,
+            late: 0,
             divergences: 0,
             differing_at: BlockIndex(0),
             history: History::default(),

@@ -51,13 +51,18 @@ fn describe(kind: &ModuleType) -> String {
         names => names.join(", "),
     };
     let mut text = format!(
-        "{}: {}\n  inputs {}; outputs {}{}{}\n",
+        "{}: {}\n  inputs {}; outputs {}{}{}{}\n",
         kind.name,
         kind.help,
         ports(kind.own_inputs()),
         ports(kind.outputs),
         if kind.takes_gate {
             "; takes a gate"
+        } else {
+            ""
+        },
+        if kind.takes_notes {
+            "; gives notes their voices"
         } else {
             ""
         },

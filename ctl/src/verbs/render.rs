@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use common::{
-    command::Event,
     limits::{BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX, RATE_HZ_MIN},
+    units::FrameIndex,
 };
 use engine::{
     Config, Engine,
-    catalog::{self, ModuleType, Param},
-    patch::Patch,
     score::{self, Line},
+};
+use osc_gateway::{
+    decode::{Message, Value},
+    namespace::{Action, Budget, Namespace, Resolved},
 };
 use serde_json::json;
 
@@ -41,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HZ", default_value_t = 48_000,
         value_parser = clap::value_parser!(u32).range(i64::from(RATE_HZ_MIN)..=i64::from(RATE_HZ_MAX)))]
     rate: u32,
-    /// Frames in a block; events come in at the start of the block that holds their time
+    /// Frames in a block
     #[arg(long, value_name = "FRAMES", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(i64::from(BLOCK_FRAMES_MIN)..=i64::from(BLOCK_FRAMES_MAX)))]
     block: u32,
@@ -71,185 +73,138 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mut engine = Engine::new(&patch, config).map_err(|e| named(&args.patch, e.to_string()))?;
     let lines = score::parse(&output::read_text(&args.score)?)
         .map_err(|e| named(&args.score, e.to_string()))?;
+    let names =
+        Namespace::of_patch(1, args.rate, &patch.to_json()).map_err(|e| named(&args.patch, e))?;
     let mut events = Vec::new();
     for line in &lines {
-        let resolved = resolve(&patch, line)
+        let frame = FrameIndex((line.seconds * f64::from(args.rate)).round() as u64);
+        let resolved = resolve(&names, line)
             .map_err(|e| named(&args.score, format!("line {}: {e}", line.number)))?;
-        if let Some(note) = resolved.note {
-            eprintln!("{}: line {}: {note}", args.score.display(), line.number);
+        for resolved in resolved {
+            if let Some(note) = resolved.note {
+                let address = resolved.message.address;
+                eprintln!(
+                    "{}: line {}: {address} {note}",
+                    args.score.display(),
+                    line.number
+                );
+            }
+            events.push((frame, resolved.event));
         }
-        let frame = line.seconds * f64::from(args.rate);
-        events.push(((frame / f64::from(args.block)) as u64, resolved.event));
     }
     let frames = (args.seconds * f64::from(args.rate)).round() as u64;
     let mut wav = output::Wav::create(&args.output, args.rate, args.channels)?;
+    let count = events.len();
     let mut events = events.into_iter().peekable();
     let mut samples = vec![0.0; config.block_samples()];
-    for block in 0..frames.div_ceil(args.block.into()) {
-        while let Some((_, event)) = events.next_if(|(at, _)| *at <= block) {
-            engine.apply(&event);
+    let block_frames = u64::from(args.block);
+    for block in 0..frames.div_ceil(block_frames) {
+        let end = frames.min((block + 1) * block_frames);
+        while let Some((at, event)) = events.next_if(|(at, _)| at.0 < end) {
+            engine.apply_at(at, &event);
         }
         engine.render(&mut samples, &mut |_| {});
-        let left = (frames - block * u64::from(args.block)).min(args.block.into());
+        let left = end - block * block_frames;
         wav.add(&samples[..left as usize * args.channels as usize]);
     }
     wav.finish()?;
     let late = events.count();
+    let played = count - late;
     if late > 0 {
         eprintln!("{late} events lie after the end and were not played");
     }
     if context.json {
         output::value(&json!({
             "output": args.output.display().to_string(), "frames": frames,
-            "rate": args.rate, "channels": args.channels, "events": lines.len() - late,
+            "rate": args.rate, "channels": args.channels, "events": played,
         }));
     } else {
         output::line(&format!(
             "rendered {frames} frames, {} events, to {}",
-            lines.len() - late,
+            played,
             args.output.display()
         ));
     }
     Ok(())
 }
 
-/// An event, and what the user should know about it.
-#[derive(Debug, PartialEq)]
-struct Resolved {
-    event: Event,
-    note: Option<String>,
-}
-
-fn resolve(patch: &Patch, line: &Line) -> Result<Resolved, String> {
-    let parts: Vec<&str> = line.address.split('/').skip(1).collect();
-    let quiet = |event| Ok(Resolved { event, note: None });
-    match (parts.as_slice(), line.args.as_slice()) {
-        (["engine", "start"], []) => quiet(Event::Run(true)),
-        (["engine", "stop"], []) => quiet(Event::Run(false)),
-        (["gate", id], [value]) => {
-            let (module, kind) = module(patch, id)?;
-            if !kind.takes_gate {
-                return Err(format!(
-                    "the module \"{id}\" is of type {} and takes no gate",
-                    kind.name
-                ));
-            }
-            let level = match value.as_str() {
-                "true" => 1.0,
-                "false" => 0.0,
-                text => number(text)?,
-            };
-            let near = level.clamp(0.0, 1.0);
-            let note = (near != level).then(|| format!("{level} is out of 0 to 1: {near} is used"));
-            let event = Event::Gate {
-                module,
-                level: near,
-            };
-            Ok(Resolved { event, note })
-        }
-        (["mod", id, name], [value]) => {
-            let (module, kind) = module(patch, id)?;
-            let index = kind.param_index(name).ok_or_else(|| {
-                let names: Vec<_> = kind.params.iter().map(|p| p.name).collect();
-                format!(
-                    "the module \"{id}\" of type {} has no parameter \"{name}\"; it has {}",
-                    kind.name,
-                    names.join(", ")
-                )
-            })?;
-            let param = &kind.params[usize::from(index)];
-            let (value, note) = accept(param, value)?;
-            let event = Event::Param {
-                module,
-                param: index,
-                value,
-            };
-            Ok(Resolved { event, note })
-        }
-        (["engine", "start" | "stop"], _) => Err(format!("{} takes no argument", line.address)),
-        (["gate", _] | ["mod", _, _], args) => Err(format!(
-            "{} takes one value, got {}",
-            line.address,
-            args.len()
-        )),
+/// The events of a line, and what the user should know about them.
+fn resolve(names: &Namespace, line: &Line) -> Result<Vec<Resolved>, String> {
+    let message = Message {
+        address: line.address.clone(),
+        args: line.args.iter().map(|arg| value(arg)).collect(),
+        time: None,
+    };
+    let mut budget = Budget::DATAGRAM;
+    let actions = names.understand(&message, &mut budget)?;
+    let event = |action| match action {
+        Action::Event(resolved) => Ok(resolved),
         _ => Err(format!(
-            "\"{}\" cannot be rendered; there are /mod/ID/PARAM VALUE, /gate/ID VALUE, /engine/start, /engine/stop",
+            "{} plays nothing: a score has what makes sound",
             line.address
         )),
+    };
+    actions.into_iter().map(event).collect()
+}
+
+/// An argument as OSC would have it.
+fn value(text: &str) -> Value {
+    let number = |_| text.parse().map(Value::Float);
+    match text {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => text
+            .parse()
+            .map(Value::Int)
+            .or_else(number)
+            .unwrap_or_else(|_| Value::Text(text.to_owned())),
     }
-}
-
-fn module(patch: &Patch, id: &str) -> Result<(u16, ModuleType), String> {
-    let index = patch.module_index(id).ok_or_else(|| {
-        let ids: Vec<_> = patch.modules.iter().map(|m| m.id.as_str()).collect();
-        format!("no module \"{id}\"; there are {}", ids.join(", "))
-    })?;
-    let kind = &patch.modules[usize::from(index)].kind;
-    let kind = catalog::find(kind).ok_or_else(|| format!("no module type \"{kind}\""))?;
-    Ok((index, kind.to_owned()))
-}
-
-fn accept(param: &Param, text: &str) -> Result<(f32, Option<String>), String> {
-    if let Some(choice) = param.choices.iter().position(|choice| *choice == text) {
-        return Ok((choice as f32, None));
-    }
-    let wanted = number(text)?;
-    let value = param
-        .accept(wanted)
-        .ok_or_else(|| format!("{text} is no finite number"))?;
-    let note = (value != wanted).then(|| {
-        format!(
-            "{} {wanted} is not in {} to {}: {value} is used",
-            param.name, param.min, param.max
-        )
-    });
-    Ok((value, note))
-}
-
-fn number(text: &str) -> Result<f32, String> {
-    let number = text.parse::<f32>().ok().filter(|n| n.is_finite());
-    number.ok_or_else(|| format!("\"{text}\" is no number"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::command::Event;
+    use engine::patch::Patch;
 
-    fn resolve_text(text: &str) -> Result<Resolved, String> {
-        let lines = score::parse(text).unwrap();
-        resolve(&Patch::default_patch(), &lines[0])
+    fn resolve_text(text: &str) -> Result<Vec<Resolved>, String> {
+        let names = Namespace::of_patch(1, 48_000, &Patch::default_patch().to_json()).unwrap();
+        resolve(&names, &score::parse(text).unwrap()[0])
     }
 
     #[test]
-    fn addresses_become_events() {
-        let found = resolve_text("0 /gate/adsr 1").unwrap();
+    fn lines_become_events() {
+        let found = resolve_text("0 /gate/adsr true").unwrap().remove(0);
         let gate = Event::Gate {
             module: 1,
             level: 1.0,
         };
         assert_eq!((found.event, found.note), (gate, None));
-        let found = resolve_text("0 /mod/filter/cutoff 1e9").unwrap();
-        assert!(found.note.unwrap().contains("20000 is used"));
-        assert!(matches!(
-            found.event,
-            Event::Param {
-                module: 2,
-                value: 20_000.0,
-                ..
-            }
-        ));
+        let found = resolve_text("0 /mod/filter/cutoff 1e9 50")
+            .unwrap()
+            .remove(0);
+        assert!(found.note.unwrap().contains("clamped to 20000"));
+        let ramp = Event::Ramp {
+            module: 2,
+            param: 0,
+            value: 20_000.0,
+            ms: 50.0,
+        };
+        assert_eq!(found.event, ramp);
+        let note = resolve_text("0 /note/sine A4 100").unwrap().remove(0).event;
+        assert!(matches!(note, Event::Note { pitch: 69.0, .. }));
+        assert_eq!(resolve_text("0 /mod/*/gain 0.5").unwrap().len(), 2);
     }
 
     #[test]
-    fn wrong_addresses_say_what_would_be_right() {
+    fn wrong_lines_say_what_would_be_right() {
         for (text, what) in [
-            ("0 /mod/sin/freq 1", "there are sine, adsr"),
-            ("0 /mod/sine/freqq 1", "it has freq"),
-            ("0 /mod/sine/freq x", "\"x\" is no number"),
-            ("0 /mod/sine/freq nan", "\"nan\" is no number"),
-            ("0 /mod/sine/freq", "takes one value, got 0"),
-            ("0 /gate/sine 1", "takes no gate"),
-            ("0 /seq/start a", "cannot be rendered"),
+            ("0 /mod/sin/freq 1", "did you mean \"sine\"?"),
+            ("0 /mod/sine/freq x", "takes one number, got \"x\""),
+            ("0 /mod/sine/freq nan", "NaN is refused"),
+            ("0 /gate/out 1", "takes no gate"),
+            ("0 /sync 1", "plays nothing"),
+            ("0 /patch/commit", "plays nothing"),
         ] {
             let error = resolve_text(text).unwrap_err();
             assert!(error.contains(what), "{text}: {error}");

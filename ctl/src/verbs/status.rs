@@ -27,7 +27,7 @@ fn table(status: &Value) -> String {
     let get = |name: &str| plain(&status[name]);
     let (audio, commands) = (&status["audio"], &status["commands"]);
     let mut text = format!(
-        "instance  {}: {}\nsound     {} Hz, {} channels, blocks of {} frames, lead {} blocks\nsink      {}\nplayed    {} ({} blocks), {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied\nleader    worker:{}; {}\n\n",
+        "instance  {}: {}\nsound     {} Hz, {} channels, blocks of {} frames, lead {} blocks\nsink      {}\nplayed    {} ({} blocks), {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied, {} late\nleader    worker:{}; {}\n\n",
         get("instance"),
         state(status),
         get("rate"),
@@ -44,6 +44,7 @@ fn table(status: &Value) -> String {
         plain(&commands["accepted"]),
         plain(&commands["rejected"]),
         plain(&commands["applied"]),
+        plain(&commands["late"]),
         get("leader"),
         last_switch(status),
     );

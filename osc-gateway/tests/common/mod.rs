@@ -31,6 +31,7 @@ pub fn default_names(generation: u64) -> Namespace {
         id: id.into(),
         kind: id.into(),
         takes_gate,
+        plays: takes_gate || id == "sine",
         params,
     };
     let mode = Param {
@@ -38,9 +39,10 @@ pub fn default_names(generation: u64) -> Namespace {
         choices: vec!["lowpass".into(), "highpass".into()],
         ..param("mode", "", 0.0, 1.0)
     };
-    Namespace {
+    Namespace::new(
         generation,
-        modules: vec![
+        48_000,
+        vec![
             module(
                 "sine",
                 false,
@@ -64,7 +66,7 @@ pub fn default_names(generation: u64) -> Namespace {
             ),
             module("out", false, vec![param("gain", "", 0.0, 1.0)]),
         ],
-    }
+    )
 }
 
 /// Tickets only grow.

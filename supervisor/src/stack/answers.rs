@@ -208,7 +208,7 @@ impl Stack {
             "audio": status::audio(&stage, &self.sink, self.cursor.gap_ms()),
             "commands": {
                 "received": accepted + rejected, "accepted": accepted, "rejected": rejected,
-                "applied": applied, "datagrams": inbox.received,
+                "applied": applied, "late": self.late, "datagrams": inbox.received,
                 "dropped_by_kernel": inbox.dropped,
             },
             "switches": self.history.show_switches(),

@@ -4,7 +4,7 @@ use common::{
     edit::Edit,
     limits::{COMMANDS_PER_MESSAGE, TEXT_BYTES_PER_MESSAGE},
     message::{Introduction, Numbered, Outcome, Service, Submission, ToGateway, ToWorker},
-    units::{Seq, Slot},
+    units::{FrameIndex, Seq, Slot},
 };
 use failover::switch::Seat;
 
@@ -101,6 +101,11 @@ impl Stack {
         let tokens = events.iter().map(|timed| timed.token);
         match self.music.accept(&events) {
             Ok(numbered) => {
+                let stage = &self.shared.stage;
+                let frames = u64::from(self.shape.block_frames);
+                let coming_in = FrameIndex(stage.horizon().0.saturating_mul(frames));
+                let late = |timed: &&Timed| timed.at.is_some_and(|at| at < coming_in);
+                self.late += events.iter().filter(late).count() as u64;
                 let accepted = numbered.iter().map(|n| Outcome::Accepted(n.seq));
                 batch.outcomes.extend(tokens.zip(accepted));
                 self.broadcast(&numbered);

@@ -1,0 +1,69 @@
+//! Notes by name or by number: 60 is C4, 69 is A4 at 440 Hz.
+
+/// The highest note number: G9.
+pub const PITCH_MAX: f32 = 127.0;
+
+/// The note number that a text stands for: a number, not always a whole one, or a name, for example
+/// `C4`, `F#3`, `Bb2`; `C-1` is 0.
+///
+/// # Errors
+/// With what would be right.
+pub fn parse(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().ok().or_else(|| named(text));
+    number
+        .filter(|pitch| (0.0..=PITCH_MAX).contains(pitch))
+        .ok_or_else(|| {
+            format!(
+                "\"{text}\" is no note; right is C4, F#3, Bb2, or a number from 0 to {PITCH_MAX}"
+            )
+        })
+}
+
+fn named(text: &str) -> Option<f32> {
+    let mut rest = text.chars();
+    let letter = match rest.next()?.to_ascii_uppercase() {
+        'C' => 0,
+        'D' => 2,
+        'E' => 4,
+        'F' => 5,
+        'G' => 7,
+        'A' => 9,
+        'B' => 11,
+        _ => return None,
+    };
+    let (shift, octave) = match rest.as_str() {
+        sharp if sharp.starts_with('#') => (1, sharp.get(1..)?),
+        flat if flat.starts_with('b') => (-1, flat.get(1..)?),
+        natural => (0, natural),
+    };
+    let octave: i16 = octave.parse::<i8>().ok()?.into();
+    Some(f32::from(12 * (octave + 1) + letter + shift))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_notes() {
+        for (text, pitch) in [
+            ("C4", 60.0),
+            ("a4", 69.0),
+            ("F#3", 54.0),
+            ("Bb2", 46.0),
+            ("b2", 47.0),
+            ("bb2", 46.0),
+            ("C-1", 0.0),
+            ("G9", 127.0),
+            ("60.5", 60.5),
+        ] {
+            assert_eq!(parse(text), Ok(pitch), "{text}");
+        }
+        for text in [
+            "", "H4", "C", "C##4", "C99", "G#9", "128", "-1", "nan", "Cb-1", "é4", "C#é",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains("right is C4"), "{text}: {error}");
+        }
+    }
+}

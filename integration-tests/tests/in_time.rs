@@ -1,0 +1,123 @@
+//! Notes and time: what has a time tag comes in at its very frame, however the network jitters and
+//! whoever is killed meanwhile.
+
+use std::{fs, time::Duration};
+
+use anyhow::Result;
+use common::{message::Target, time_tag};
+use integration_tests::{
+    ear,
+    random::Random,
+    stack::{Stack, count_of, number},
+};
+use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
+
+/// A keyboard whose gate is heard as it is: each onset is the first sample of a level.
+const KEYS: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"},
+    {"id": "out", "type": "out"}], "cables": [{"from": "keys.gate", "to": "out"}]}"#;
+const RATE: u32 = 48_000;
+
+fn keyboard() -> Result<(Stack, integration_tests::stack::Recording)> {
+    let folder = tempfile::tempdir()?;
+    let patch = folder.path().join("keys.json");
+    fs::write(&patch, KEYS)?;
+    Stack::start_wav(&["--channels", "1", "--patch", &patch.display().to_string()])
+}
+
+/// A note of that velocity and length in a bundle with that time tag.
+fn note(tag: u64, velocity: i32, ms: f32) -> Result<Vec<u8>> {
+    let note = OscMessage {
+        addr: "/note/keys".into(),
+        args: vec![
+            OscType::String("C4".into()),
+            velocity.into(),
+            OscType::Float(ms),
+        ],
+    };
+    Ok(rosc::encoder::encode(&OscPacket::Bundle(OscBundle {
+        timetag: OscTime {
+            seconds: (tag >> 32) as u32,
+            fractional: tag as u32,
+        },
+        content: vec![OscPacket::Message(note)],
+    }))?)
+}
+
+/// Frames at which it becomes louder from silence.
+fn onsets(samples: &[f32]) -> Vec<u64> {
+    let rises = samples.windows(2).zip(1..);
+    rises
+        .filter(|(pair, _)| pair[0] == 0.0 && pair[1] != 0.0)
+        .map(|(_, frame)| frame)
+        .collect()
+}
+
+#[test]
+fn a_bundle_sent_ahead_comes_in_at_its_very_frame() -> Result<()> {
+    let notes = count_of("UNDERSTUDY_NOTES", 150);
+    let (stack, recording) = keyboard()?;
+    let stage = stack.shared()?.stage;
+    let mut random = Random::seeded(5);
+    // By then audio-out has measured for some seconds.
+    std::thread::sleep(Duration::from_millis(3_000));
+    let mut wanted = Vec::new();
+    let mut moved = 0;
+    for played in 0..notes {
+        if played % 15 == 7 {
+            let target = [Target::Leader, Target::Follower][random.below(2) as usize];
+            stack.kill(target)?;
+        }
+        // Meant for 50 ms from now; on its way for up to 40.
+        let tag = platform::realtime::ntp_now() + (50 << 32) / 1_000 + (random.below(1 << 20) << 6);
+        let anchor = stage.anchor();
+        std::thread::sleep(Duration::from_micros(random.below(40_000)));
+        stack.raw_send(&note(tag, 20 + (played % 100) as i32, 12.0)?)?;
+        std::thread::sleep(Duration::from_millis(20));
+        moved += u64::from(stage.anchor() != anchor);
+        wanted.push(time_tag::frame_at(anchor, tag, RATE));
+        if played % 15 == 14 {
+            stack.wait_protected()?;
+        }
+        std::thread::sleep(Duration::from_millis(70));
+    }
+    let status = stack.status()?;
+    let late = number(&status, "/commands/late")?;
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    let heard = onsets(&ear::read_wav(&recording.wav)?);
+    let off = wanted
+        .iter()
+        .filter(|frame| heard.binary_search(&frame.0).is_err());
+    let off = off.count();
+    println!(
+        "FIGURE {notes} notes sent 50 ms ahead with 0 to 40 ms of jitter, {} onsets heard, {off} frames off, {late} late; the clock was set anew in {moved}; {compared} samples compared with the replay, {differing} differ",
+        heard.len()
+    );
+    assert_eq!((heard.len() as u64, differing), (notes, 0));
+    // Where the machine sleeps for tens of milliseconds a bundle can be late: then it is counted.
+    assert!(off as u64 <= late + moved, "{wanted:?} {heard:?}");
+    assert!(20 * (late + moved) <= notes, "{late} {moved}");
+    Ok(())
+}
+
+#[test]
+fn what_is_late_comes_in_at_once_and_is_counted() -> Result<()> {
+    let (stack, recording) = keyboard()?;
+    std::thread::sleep(Duration::from_millis(1_200));
+    let tag = platform::realtime::ntp_now() - (500 << 32) / 1_000;
+    for velocity in [1, 2, 3] {
+        stack.raw_send(&note(tag, velocity * 40, 5.0)?)?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // A clock that is wrong by hours is told.
+    stack.raw_send(&note(tag + (7_200 << 32), 100, 5.0)?)?;
+    stack.wait_for("four notes", |status| {
+        number(status, "/commands/received").is_ok_and(|n| n == 4)
+    })?;
+    let status = stack.status()?;
+    let fail = stack.replies("/fail");
+    assert!(fail.len() == 1 && fail[0].contains("time tag"), "{fail:?}");
+    drop(stack);
+    let heard = onsets(&ear::read_wav(&recording.wav)?);
+    assert_eq!((number(&status, "/commands/late")?, heard.len()), (3, 3));
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! What makes sound: parameters, gates and notes of modules.
+
+use common::{
+    command::{Event, Expression, RAMP_MS_MAX},
+    pitch,
+};
+
+use super::{Budget, Module, Namespace, Param, Resolved, listed, suggestion};
+use crate::{
+    decode::{Message, Value},
+    reply::shorten,
+};
+
+/// How notes are played.
+pub(super) const NOTE: &str =
+    "/note/ID PITCH VELOCITY [MS], for example /note/keys C4 100 or /note/keys 60 100 250";
+/// How notes that sound are changed.
+pub(super) const EXPRESS: &str =
+    "/express/ID bend|pressure|timbre VALUE [PITCH], for example /express/keys bend 0.5 C4";
+/// Semitones of bend.
+const BEND_MAX: f64 = 96.0;
+
+impl Namespace {
+    pub(super) fn param(
+        &self,
+        id: &str,
+        name: &str,
+        message: &Message,
+        budget: &mut Budget,
+    ) -> Result<Resolved, String> {
+        let (module, known) = self.module(id, budget)?;
+        let Some(place) = known.params.iter().position(|p| p.name == name) else {
+            let names = known.params.iter().map(|p| p.name.as_str());
+            let meant = suggestion(name, names.clone(), budget).unwrap_or_else(|| {
+                let names: Vec<&str> = names.collect();
+                match names.as_slice() {
+                    [] => "it has none".to_owned(),
+                    names => format!("it has {}", names.join(", ")),
+                }
+            });
+            return Err(format!(
+                "module \"{id}\" has no parameter \"{}\"; {meant}",
+                shorten(name, 40)
+            ));
+        };
+        let param = known.params.get(place).ok_or("no such parameter")?;
+        let (wanted, ms) = match message.args.as_slice() {
+            [wanted] => (wanted, None),
+            [wanted, Value::Int(ms)] => (wanted, Some(*ms as f64)),
+            [wanted, Value::Float(ms)] => (wanted, Some(*ms)),
+            other => {
+                return Err(format!(
+                    "it takes one number, and perhaps the milliseconds to get there, got {}",
+                    listed(other)
+                ));
+            }
+        };
+        let wanted = value_of(param, wanted)?;
+        if !wanted.is_finite() {
+            return Err(format!(
+                "{wanted} is refused; it takes a number {}",
+                range(param)
+            ));
+        }
+        let most_ms = f64::from(RAMP_MS_MAX);
+        if let Some(ms) = ms
+            && !(0.0..=most_ms).contains(&ms)
+        {
+            return Err(format!(
+                "{ms} ms is no time to get there; 0 to {most_ms} ms are right"
+            ));
+        }
+        // Not `clamp`, which panics should a range ever be the wrong way round.
+        let value = wanted.max(param.min.into()).min(param.max.into()) as f32;
+        let value = if param.stepped { value.round() } else { value };
+        let clamped = wanted < f64::from(param.min) || wanted > f64::from(param.max);
+        let place = short(place)?;
+        let event = match ms {
+            None => Event::Param {
+                module,
+                param: place,
+                value,
+            },
+            Some(ms) => Event::Ramp {
+                module,
+                param: place,
+                value,
+                ms: ms as f32,
+            },
+        };
+        let unit = if param.unit.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", param.unit)
+        };
+        Ok(Resolved {
+            message: message.clone(),
+            event,
+            note: clamped.then(|| {
+                format!(
+                    "clamped to {value}{unit} (range {} to {})",
+                    param.min, param.max
+                )
+            }),
+        })
+    }
+
+    pub(super) fn gate(
+        &self,
+        id: &str,
+        message: &Message,
+        budget: &mut Budget,
+    ) -> Result<Resolved, String> {
+        let (number, module) = self.module(id, budget)?;
+        if !module.takes_gate {
+            return Err(self.unable(id, "gate", |module| module.takes_gate));
+        }
+        let wanted = match message.args.as_slice() {
+            [Value::Int(number)] => *number as f64,
+            [Value::Float(number)] => *number,
+            [Value::Bool(truth)] => f64::from(u8::from(*truth)),
+            [Value::Text(text)] if text.eq_ignore_ascii_case("on") => 1.0,
+            [Value::Text(text)] if text.eq_ignore_ascii_case("off") => 0.0,
+            other => {
+                return Err(format!(
+                    "a gate takes 0 or 1, a number between, T, F, \"on\" or \"off\", got {}",
+                    listed(other)
+                ));
+            }
+        };
+        if !wanted.is_finite() {
+            return Err(format!("{wanted} is refused; a gate takes 0 to 1"));
+        }
+        let level = wanted.clamp(0.0, 1.0) as f32;
+        // -0.0 and what is too small for f32 are off too; neither is out of range.
+        let level = if level > 0.0 { level } else { 0.0 };
+        Ok(Resolved {
+            message: message.clone(),
+            event: Event::Gate {
+                module: number,
+                level,
+            },
+            note: (!(0.0..=1.0).contains(&wanted))
+                .then(|| format!("clamped to {level} (range 0 to 1)")),
+        })
+    }
+
+    pub(super) fn note(
+        &self,
+        id: &str,
+        message: &Message,
+        budget: &mut Budget,
+    ) -> Result<Resolved, String> {
+        let module = self.player(id, budget)?;
+        let wrong = || format!("right is {NOTE}, got {}", listed(&message.args));
+        let (pitch, velocity, ms) = match message.args.as_slice() {
+            [pitch, velocity] => (pitch, velocity, None),
+            [pitch, velocity, ms] => (pitch, velocity, Some(number(ms).ok_or_else(wrong)?)),
+            _ => return Err(wrong()),
+        };
+        let pitch = pitch_of(pitch).ok_or_else(wrong)??;
+        let wanted = number(velocity).ok_or_else(wrong)?;
+        if !wanted.is_finite() {
+            return Err(format!("a velocity of {wanted} is refused; it is 0 to 127"));
+        }
+        let velocity = wanted.clamp(0.0, 127.0);
+        let most_ms = f64::from(RAMP_MS_MAX);
+        let frames = match ms {
+            None => 0,
+            Some(ms) if ms > 0.0 && ms <= most_ms => {
+                (ms * f64::from(self.rate_hz) / 1000.0).round().max(1.0) as u32
+            }
+            Some(ms) => {
+                return Err(format!(
+                    "a note of {ms} ms is refused; more than 0 and up to {most_ms} ms are right"
+                ));
+            }
+        };
+        Ok(Resolved {
+            message: message.clone(),
+            event: Event::Note {
+                module,
+                pitch,
+                velocity: (velocity / 127.0) as f32,
+                frames,
+            },
+            note: (velocity != wanted)
+                .then(|| format!("velocity clamped to {velocity} (range 0 to 127)")),
+        })
+    }
+
+    pub(super) fn express(
+        &self,
+        id: &str,
+        message: &Message,
+        budget: &mut Budget,
+    ) -> Result<Resolved, String> {
+        let module = self.player(id, budget)?;
+        let wrong = || format!("right is {EXPRESS}, got {}", listed(&message.args));
+        let (what, value, pitch) = match message.args.as_slice() {
+            [Value::Text(what), value] => (what, value, -1.0),
+            [Value::Text(what), value, pitch] => (what, value, pitch_of(pitch).ok_or_else(wrong)??),
+            _ => return Err(wrong()),
+        };
+        let (what, least, most) = match what.as_str() {
+            "bend" => (Expression::Bend, -BEND_MAX, BEND_MAX),
+            "pressure" => (Expression::Pressure, 0.0, 1.0),
+            "timbre" => (Expression::Timbre, 0.0, 1.0),
+            _ => return Err(wrong()),
+        };
+        let wanted = number(value).ok_or_else(wrong)?;
+        if !wanted.is_finite() {
+            return Err(format!("{wanted} is refused; it takes {least} to {most}"));
+        }
+        let value = wanted.clamp(least, most);
+        Ok(Resolved {
+            message: message.clone(),
+            event: Event::Express {
+                module,
+                pitch,
+                what,
+                value: value as f32,
+            },
+            note: (value != wanted)
+                .then(|| format!("clamped to {value} (range {least} to {most})")),
+        })
+    }
+
+    /// The number of a module that plays notes.
+    fn player(&self, id: &str, budget: &mut Budget) -> Result<u16, String> {
+        let (number, module) = self.module(id, budget)?;
+        if module.plays {
+            Ok(number)
+        } else {
+            Err(self.unable(id, "note", |module| module.plays))
+        }
+    }
+
+    /// That a module does not take a gate or a note, and which do.
+    fn unable(&self, id: &str, what: &str, able: impl Fn(&Module) -> bool) -> String {
+        let able = self.modules.iter().filter(|module| able(module));
+        let able: Vec<&str> = able.map(|module| module.id.as_str()).take(8).collect();
+        match able.as_slice() {
+            [] => format!("no module of this patch takes a {what}"),
+            able => format!(
+                "module \"{id}\" takes no {what}; these do: {}",
+                able.join(", ")
+            ),
+        }
+    }
+
+    /// What `/test` stands for.
+    pub(super) fn test_tone(&self, message: &Message) -> Result<Vec<Message>, String> {
+        let find = |kind: &str, fit: &dyn Fn(&Module) -> bool| {
+            let by_id = self.modules.iter().find(|m| m.id == kind && fit(m));
+            by_id.or_else(|| self.modules.iter().find(|m| m.kind == kind && fit(m)))
+        };
+        let sine = find("sine", &|m| m.params.iter().any(|p| p.name == "freq"));
+        let adsr = find("adsr", &|m| m.takes_gate);
+        let mut messages = Vec::new();
+        if let Some(sine) = sine {
+            messages.push((format!("/mod/{}/freq", sine.id), Value::Float(440.0)));
+        }
+        if let Some(adsr) = adsr {
+            messages.push((format!("/gate/{}", adsr.id), Value::Int(1)));
+        }
+        if messages.is_empty() {
+            return Err(
+                "this patch has neither a sine nor an adsr; /engine/list tells what it has".into(),
+            );
+        }
+        let full = |(address, value)| Message {
+            address,
+            args: vec![value],
+            time: message.time,
+        };
+        Ok(messages.into_iter().map(full).collect())
+    }
+
+    fn module(&self, id: &str, budget: &mut Budget) -> Result<(u16, &Module), String> {
+        if let Some(number) = self.places.get(id) {
+            let module = self
+                .modules
+                .get(usize::from(*number))
+                .ok_or("no such module")?;
+            return Ok((*number, module));
+        }
+        let ids = self.modules.iter().map(|m| m.id.as_str());
+        let meant = suggestion(id, ids, budget)
+            .unwrap_or_else(|| "/engine/list tells what there is".to_owned());
+        Err(format!("no module \"{}\"; {meant}", shorten(id, 40)))
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// The pitch of a note by its number or its name, if it is one of both.
+fn pitch_of(value: &Value) -> Option<Result<f32, String>> {
+    match value {
+        Value::Text(name) => Some(pitch::parse(name)),
+        other => number(other).map(|number| pitch::parse(&number.to_string())),
+    }
+}
+
+/// A number, or the name of one of a parameter's choices.
+fn value_of(param: &Param, value: &Value) -> Result<f64, String> {
+    match value {
+        Value::Text(text) if !param.choices.is_empty() => {
+            let place = param.choices.iter().position(|choice| choice == text);
+            let known = || {
+                format!(
+                    "it takes {}, got \"{}\"",
+                    param.choices.join(", "),
+                    shorten(text, 40)
+                )
+            };
+            Ok(place.ok_or_else(known)? as f64)
+        }
+        other => number(other).ok_or_else(|| format!("it takes one number, got {other}")),
+    }
+}
+
+fn range(param: &Param) -> String {
+    format!("from {} to {} {}", param.min, param.max, param.unit)
+        .trim_end()
+        .to_owned()
+}
+
+fn short(place: usize) -> Result<u16, String> {
+    u16::try_from(place).map_err(|_| format!("the patch has more than {} of them", u16::MAX))
+}
