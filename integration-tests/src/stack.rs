@@ -566,7 +566,7 @@ pub fn understudy(folder: &Path) -> Command {
     command
 }
 
-/// An OSC message: an address and one float, or none.
+/// A message as a datagram: an address and one float, or none.
 #[must_use]
 pub fn datagram(address: &str, value: Option<f32>) -> Vec<u8> {
     let mut bytes = padded(address);

@@ -3,6 +3,7 @@
 //! `./bench.sh` runs these alone, on a machine that does nothing else.
 
 use std::{
+    net::UdpSocket,
     process::{Child, Command},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use common::{message::SIGKILL, stage::Stage, units::Slot};
 use engine::patch::Patch;
 use integration_tests::{
     ear::percentile,
-    stack::{Stack, large_patch, number, workers},
+    stack::{Stack, datagram, large_patch, number, workers},
     surgeon::Stopped,
 };
 use platform::pidfd;
@@ -222,4 +223,61 @@ fn the_lead_that_a_busy_machine_needs() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Messages that one sender sends in a datagram of its own, or so many in a bundle.
+#[test]
+#[ignore = "a benchmark of the machine: ./bench.sh"]
+fn how_many_messages_a_second_are_applied() -> Result<()> {
+    for (each, pace) in [(1, 120_000), (1, 240_000), (16, 120_000), (16, 240_000)] {
+        let stack = Stack::start(&["--sink", "null"])?;
+        stack.wait_protected()?;
+        let total = 400_000_u64;
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.connect(stack.osc())?;
+        let start = Instant::now();
+        let mut sent = 0;
+        while sent < total {
+            // What is due by now, at an even pace; the machine sleeps longer than it is asked to.
+            let due = (start.elapsed().as_secs_f64() * f64::from(pace)) as u64;
+            while sent < due.min(total) {
+                socket.send(&settings(sent, each))?;
+                sent += each;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let sending = start.elapsed().as_secs_f64();
+        stack.wait_for_patiently("all of them to be applied", |status| {
+            let at = |name: &str| number(status, name).unwrap_or_default();
+            at("/commands/applied") + at("/commands/rejected") + at("/commands/dropped_by_kernel")
+                >= total
+        })?;
+        let seconds = start.elapsed().as_secs_f64();
+        let status = stack.status()?;
+        println!(
+            "FIGURE messages {total}, {each} in a datagram: sent at {:.0} a second, applied at {:.0} a second; applied {}, rejected {}, dropped by the kernel {}, underruns {}",
+            total as f64 / sending,
+            total as f64 / seconds,
+            number(&status, "/commands/applied")?,
+            number(&status, "/commands/rejected")?,
+            number(&status, "/commands/dropped_by_kernel")?,
+            number(&status, "/audio/underruns")?,
+        );
+    }
+    Ok(())
+}
+
+/// So many messages that set a parameter of the default patch, as a datagram.
+fn settings(first: u64, count: u64) -> Vec<u8> {
+    let message = |number| datagram("/mod/filter/cutoff", Some(200.0 + (number % 8_000) as f32));
+    if count == 1 {
+        return message(first);
+    }
+    let mut bundle = b"#bundle\0\0\0\0\0\0\0\0\x01".to_vec();
+    for number in first..first + count {
+        let message = message(number);
+        bundle.extend((message.len() as u32).to_be_bytes());
+        bundle.extend(message);
+    }
+    bundle
 }

@@ -121,3 +121,42 @@ fn what_is_late_comes_in_at_once_and_is_counted() -> Result<()> {
     assert_eq!((number(&status, "/commands/late")?, heard.len()), (3, 3));
     Ok(())
 }
+
+/// From the moment at which a message is sent to the first sample that it changes, beyond what lies
+/// ahead anyhow: the frame that came in at that moment is where the count begins.
+#[test]
+#[ignore = "a benchmark of the machine: ./bench.sh"]
+fn how_long_a_message_takes() -> Result<()> {
+    let notes = count_of("UNDERSTUDY_NOTES", 1_000);
+    let (stack, recording) = keyboard()?;
+    let stage = stack.shared()?.stage;
+    let block = u64::from(stage.shape().block_frames);
+    let mut random = Random::seeded(6);
+    std::thread::sleep(Duration::from_millis(3_000));
+    let mut sent = Vec::new();
+    for played in 0..notes {
+        let velocity = 20 + (played % 100) as i32;
+        let now = platform::realtime::ntp_now();
+        stack.raw_send(&note(1, velocity, 4.0)?)?;
+        sent.push(time_tag::frame_at(stage.anchor(), now, RATE));
+        std::thread::sleep(Duration::from_micros(12_000 + random.below(8_000)));
+    }
+    stack.down()?;
+    let heard = onsets(&ear::read_wav(&recording.wav)?);
+    let mut frames: Vec<f64> = sent
+        .iter()
+        .zip(&heard)
+        .map(|(sent, heard)| *heard as f64 - sent.0 as f64)
+        .collect();
+    assert_eq!(heard.len(), sent.len());
+    let ms = |frames: f64| frames * 1_000.0 / f64::from(RATE);
+    let [p50, p99, worst] = [0.5, 0.99, 1.0].map(|share| ear::percentile(&mut frames, share));
+    println!(
+        "FIGURE message to sample beyond lead and device, {notes} notes: p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms; a block and 0.5 ms are {:.2} ms",
+        ms(p50),
+        ms(p99),
+        ms(worst),
+        ms(block as f64) + 0.5
+    );
+    Ok(())
+}
