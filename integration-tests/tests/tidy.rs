@@ -33,7 +33,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("osc-gateway", PROCESS),
     ("launcher", PROCESS),
     // The public contract: commands, segments, control socket; no rule of `failover`.
-    ("ctl", &["common", "engine", "platform"]),
+    // A score means what the gateway would make of it.
+    ("ctl", &["common", "engine", "platform", "osc-gateway"]),
     // The gateway's decoder is fuzzed from here.
     (
         "integration-tests",
@@ -50,7 +51,7 @@ const PLACES: [(&str, &[&str]); 4] = [
     ("cpal", &["audio-out"]),
     ("ipc-channel", &["platform"]),
     // The gateway decodes; the command line sends.
-    ("rosc", &["ctl", "osc-gateway"]),
+    ("rosc", &["ctl", "osc-gateway", "integration-tests"]),
     ("shared_memory", &["platform"]),
 ];
 
