@@ -1,0 +1,60 @@
+//! MIDI in: a port's notes, bends, controllers and clock, sent to the gateway as OSC.
+//!
+//! A process of its own, so that whatever a driver does reaches no sound. It keeps nothing that the music needs:
+//! when it is killed, the next one goes on with the next byte.
+#![forbid(unsafe_code)]
+
+mod osc;
+mod port;
+mod translate;
+
+use std::{sync::mpsc, thread};
+
+use anyhow::Result;
+use clap::Parser;
+use midly::stream::MidiStream;
+use platform::say;
+use translate::Translator;
+
+/// Understudy's MIDI input; started by its launcher with `--midi PORT`.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The instance.
+    #[arg(long)]
+    instance: String,
+    /// A part of a port's name, `auto` for the first, `virtual` for one that others connect to, or
+    /// `file:PATH` for a pipe
+    #[arg(long)]
+    port: String,
+    /// The module that notes go to.
+    #[arg(long, default_value = "keys")]
+    to: String,
+    /// Where the gateway listens.
+    #[arg(long)]
+    osc: String,
+}
+
+/// Pieces that may wait to be sent on.
+const WAITING: usize = 4_096;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let gateway = osc::Gateway::new(&arguments.osc, &arguments.to)?;
+    let (heard, from) = mpsc::sync_channel(WAITING);
+    let port = arguments.port.clone();
+    thread::Builder::new()
+        .name("port".into())
+        .spawn(move || port::listen(&port, &heard))?;
+    let mut stream = MidiStream::new();
+    let mut translator = Translator::default();
+    for (ntp, bytes) in from {
+        stream.feed(&bytes, |event| {
+            translator.hear(event, ntp, |said| gateway.send(said, ntp));
+        });
+        for refusal in gateway.refusals() {
+            say::line("midi-in", &refusal);
+        }
+    }
+    Ok(())
+}
