@@ -158,6 +158,7 @@ fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
         "understudy-supervisor" => Service::Supervisor,
         "understudy-osc-gateway" => Service::OscGateway,
         "understudy-audio-out" => Service::AudioOut,
+        "understudy-recorder" => Service::Recorder,
         "understudy-worker" => match value("--slot") {
             None => Service::Trial,
             Some(0) => Service::Worker(Slot::Zero),
