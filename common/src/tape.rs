@@ -78,7 +78,7 @@ const fn cell_words(block_samples: usize) -> usize {
 }
 
 /// What is to be recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order {
     /// Its number, from 1.
     pub take: u64,

@@ -176,6 +176,8 @@ mod tests {
 
     #[test]
     fn a_command_line_tells_the_role() {
+        let recorder = ["./understudy-recorder", "--instance", "x"];
+        assert_eq!(role(&recorder), Some((Service::Recorder, Incarnation(0))));
         let worker = [
             "/a/b/understudy-worker",
             "--slot",
