@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use common::{
     message::{Fault, FromPeer, Introduction, Service, ToAudio},
     stage::AudioState,
+    tape::Tape,
     units::Incarnation,
 };
 use platform::{
@@ -27,8 +28,8 @@ const GONE: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// When the sink cannot be opened.
-pub fn serve(paths: &Paths, shared: &Shared, wish: &str) -> Result<()> {
-    let mut sink = match sinks::open(shared, wish) {
+pub fn serve(paths: &Paths, shared: &Shared, tape: Tape<'static>, wish: &str) -> Result<()> {
+    let mut sink = match sinks::open(shared, tape, wish) {
         Ok(sink) => sink,
         Err(why) => {
             if let Some((sender, _)) = connect(paths) {

@@ -1,17 +1,23 @@
 //! audio-out: owns the sound card, or what stands for it; merges the two rings.
 //!
 //! It takes block after block from the preferred ring, else from the other: it needs nobody to
-//! tell it that a worker is gone. Its control thread talks; the sink's thread plays.
+//! tell it that a worker is gone. Its control thread talks; the sink's thread plays, and leaves what it
+//! has played on the tape.
 #![forbid(unsafe_code)]
 
 mod control;
 mod faults;
+mod played;
 mod player;
 mod sinks;
 
 use anyhow::Result;
 use clap::Parser;
-use platform::{paths::Paths, shared::Shared};
+use platform::{
+    paths::Paths,
+    shared::{self, Shared},
+    shm,
+};
 
 #[cfg(debug_assertions)]
 #[global_allocator]
@@ -32,6 +38,11 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let paths = Paths::of(&arguments.instance)?;
     let shared = Shared::open(&arguments.instance)?;
+    let tape = shared::tape(&arguments.instance, &shared.stage.shape())?;
     let _ = shared.lock();
-    control::serve(&paths, &shared, &arguments.sink)
+    if !shm::lock(tape.all_words()) {
+        shm::touch(tape.all_words(), true);
+    }
+    played::complete(&tape, &shared);
+    control::serve(&paths, &shared, tape, &arguments.sink)
 }

@@ -3,10 +3,11 @@
 //! REAL-TIME: no allocation, lock, log or file; the one system call is the futex that wakes the
 //! workers when the play cursor has moved; the clock is read without one.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use common::{
     stage::Listener,
+    tape::Tape,
     time_tag::Anchoring,
     units::{BlockIndex, FrameIndex},
 };
@@ -15,9 +16,13 @@ use platform::{futex, realtime, shared::Shared};
 
 use crate::faults;
 
+/// Without a clock: how long it sleeps where the recorder is behind.
+const RECORDER: Duration = Duration::from_millis(1);
+
 /// Plays the instance's sound.
 pub struct Player {
     shared: Shared,
+    tape: Tape<'static>,
     merger: Merger,
     block: Vec<f32>,
     /// Samples of `block` that are out already.
@@ -27,25 +32,30 @@ pub struct Player {
 
 impl Player {
     /// A player that goes on at the play cursor, to the sample.
-    pub fn new(shared: &Shared) -> Self {
-        Self::with(shared, Merger::new(&shared.stage, shared.stage.cursor()))
+    pub fn new(shared: &Shared, tape: Tape<'static>) -> Self {
+        Self::with(
+            shared,
+            tape,
+            Merger::new(&shared.stage, shared.stage.cursor()),
+        )
     }
 
     /// The same for a device, where the end of what was played before has been lost: it fades in,
     /// unless nothing has been played yet.
-    pub fn for_device(shared: &Shared) -> Self {
+    pub fn for_device(shared: &Shared, tape: Tape<'static>) -> Self {
         let (stage, cursor) = (&shared.stage, shared.stage.cursor());
         match stage.playing() {
-            true => Self::with(shared, Merger::fading_in(stage, cursor)),
-            false => Self::new(shared),
+            true => Self::with(shared, tape, Merger::fading_in(stage, cursor)),
+            false => Self::new(shared, tape),
         }
     }
 
-    fn with(shared: &Shared, merger: Merger) -> Self {
+    fn with(shared: &Shared, tape: Tape<'static>, merger: Merger) -> Self {
         let shape = shared.stage.shape();
         let samples = shape.block_samples();
         Self {
             shared: *shared,
+            tape,
             merger,
             block: vec![0.0; samples],
             used: samples,
@@ -73,6 +83,7 @@ impl Player {
                         &mut self.block,
                     );
                     self.used = 0;
+                    self.tape.append(&self.block, self.merger.block());
                     self.tell_time();
                     self.shared.wake_workers();
                 }
@@ -90,13 +101,15 @@ impl Player {
     pub fn take(&mut self, due: bool) -> Option<(&[f32], BlockIndex)> {
         faults::act();
         let taken = realtime::section(|| {
-            if !self.begun() {
+            // Nobody hears it wait for the recorder where there is no clock.
+            if !self.begun() || !(due || self.tape.has_room()) {
                 return Taken::Missing;
             }
             let taken =
                 self.merger
                     .take(&self.shared.stage, &self.shared.rings, due, &mut self.block);
             if taken != Taken::Missing {
+                self.tape.append(&self.block, self.merger.block());
                 self.tell_time();
                 self.shared.wake_workers();
             }
@@ -136,7 +149,10 @@ impl Player {
     }
 
     /// Sleeps until a worker has published something, or for a while (sinks without a clock).
-    pub fn wait(&self, timeout: std::time::Duration) {
+    pub fn wait(&self, timeout: Duration) {
+        if !self.tape.has_room() {
+            return std::thread::sleep(RECORDER);
+        }
         let bell = self.shared.stage.bell(Listener::AudioOut);
         let seen = bell.load(Ordering::Acquire);
         if self

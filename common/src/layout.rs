@@ -11,7 +11,7 @@ pub const HEADER_WORDS: usize = 8;
 /// Written last by the creator of a segment: "undrstdy".
 pub const MAGIC: u64 = u64::from_be_bytes(*b"undrstdy");
 /// Changes with every change of any layout or rule: replicas refuse a mixed build.
-pub const LAYOUT: u64 = 5;
+pub const LAYOUT: u64 = 6;
 
 /// What a segment is for; stands in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Kind {
     Checkpoint = 3,
     /// Datagrams that are not done with.
     Inbox = 4,
+    /// What was played.
+    Tape = 5,
 }
 
 /// Why a segment was refused.
@@ -94,4 +96,62 @@ pub fn check_header(words: &[AtomicU64], kind: Kind, needed: usize) -> Result<()
         });
     }
     Ok(())
+}
+
+/// Writes samples into words, two to a word.
+///
+/// # Real-time
+/// Yes; linear in the samples.
+pub(crate) fn store_samples(words: &[AtomicU64], samples: &[f32]) {
+    for (word, pair) in words.iter().zip(samples.chunks(2)) {
+        let low = u64::from(pair[0].to_bits());
+        let high = pair.get(1).map_or(0, |sample| u64::from(sample.to_bits()));
+        word.store(high << 32 | low, Ordering::Relaxed);
+    }
+}
+
+/// See [`store_samples`].
+///
+/// # Real-time
+/// Yes; linear in the samples.
+pub(crate) fn load_samples(words: &[AtomicU64], into: &mut [f32]) {
+    for (word, pair) in words.iter().zip(into.chunks_mut(2)) {
+        let both = word.load(Ordering::Relaxed);
+        pair[0] = f32::from_bits(both as u32);
+        if let Some(second) = pair.get_mut(1) {
+            *second = f32::from_bits((both >> 32) as u32);
+        }
+    }
+}
+
+/// Writes a text into words, its length into the first; what does not fit is cut off.
+///
+/// # Real-time
+/// Yes; linear in the words.
+pub(crate) fn store_text(words: &[AtomicU64], text: &str) {
+    let [length, words @ ..] = words else { return };
+    let bytes = &text.as_bytes()[..text.len().min(8 * words.len())];
+    length.store(0, Ordering::Relaxed);
+    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
+        let mut eight = [0; 8];
+        eight[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+    }
+    // SYNC: text (writer)
+    length.store(bytes.len() as u64, Ordering::Release);
+}
+
+/// See [`store_text`]; one that is just being written may be garbled.
+pub(crate) fn load_text(words: &[AtomicU64]) -> String {
+    let [length, words @ ..] = words else {
+        return String::new();
+    };
+    // SYNC: text (reader)
+    let length = length.load(Ordering::Acquire) as usize;
+    let bytes: Vec<u8> = words
+        .iter()
+        .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
+        .take(length)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -42,6 +42,12 @@ pub const PATCH_BYTES_MAX: usize = 192 * 1024;
 /// Bytes of a recording's samples, 32 bits each: 5.8 minutes of stereo at 48 kHz. A replacement reads
 /// all of a patch's before it can begin.
 pub const SAMPLE_BYTES_MAX: usize = 128 << 20;
+/// Seconds of sound that stay on the tape for the recorder: the longest pause before a failing process
+/// is started again is 5 s, to find that one hangs takes 2 s, a disk may be busy for some more.
+pub const TAPE_SECONDS: u32 = 16;
+/// Bytes of tape, at the most: audio-out holds all of it in memory. 16 s of stereo at 48 kHz take 6 MB;
+/// 32 channels at 192 kHz get 2.7 s.
+pub const TAPE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of text in one ipc-channel message: keeps it below the 64 KiB at which it is fragmented.
 pub const TEXT_BYTES_PER_MESSAGE: usize = 32 * 1024;
 /// Bytes of a datagram that the gateway will look at.

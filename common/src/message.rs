@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::{Command, Event},
     edit::{Drafted, Edit},
+    recording::Wish,
     units::{FrameIndex, Incarnation, Seq, Slot},
 };
 
@@ -21,6 +22,8 @@ pub enum Service {
     OscGateway,
     /// `audio-out`
     AudioOut,
+    /// `recorder`
+    Recorder,
     /// `worker:0`, `worker:1`
     Worker(Slot),
     /// `trial`: the worker that plays for nobody; started when there is something to find out.
@@ -33,6 +36,7 @@ impl std::fmt::Display for Service {
             Self::Supervisor => f.write_str("supervisor"),
             Self::OscGateway => f.write_str("osc-gateway"),
             Self::AudioOut => f.write_str("audio-out"),
+            Self::Recorder => f.write_str("recorder"),
             Self::Worker(slot) => write!(f, "worker:{slot}"),
             Self::Trial => f.write_str("trial"),
         }
@@ -58,13 +62,14 @@ impl std::str::FromStr for Target {
             "supervisor" => Self::Service(Service::Supervisor),
             "osc-gateway" => Self::Service(Service::OscGateway),
             "audio-out" => Self::Service(Service::AudioOut),
+            "recorder" => Self::Service(Service::Recorder),
             "worker:0" => Self::Service(Service::Worker(Slot::Zero)),
             "worker:1" => Self::Service(Service::Worker(Slot::One)),
             "leader" => Self::Leader,
             "follower" => Self::Follower,
             _ => {
                 return Err(format!(
-                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, worker:0, worker:1, leader, follower"
+                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, recorder, worker:0, worker:1, leader, follower"
                 ));
             }
         })
@@ -198,6 +203,15 @@ pub enum ToAudio {
     Inject(Fault),
 }
 
+/// Supervisor → recorder. What it is to record stands on the tape.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToRecorder {
+    /// To be answered with `Pong`.
+    Ping,
+    /// Do yourself this harm.
+    Inject(Fault),
+}
+
 /// Supervisor → gateway.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToGateway {
@@ -257,9 +271,13 @@ pub enum Submission {
     Sync,
     /// The same as `understudy status --json`.
     Status,
+    /// Record, or do so no more.
+    Record(Wish),
+    /// The same as `understudy record status --json`.
+    RecordStatus,
 }
 
-/// Gateway → supervisor, worker → supervisor, audio-out → supervisor.
+/// Gateway, worker, audio-out or recorder → supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromPeer {
     /// A gateway's submissions, in order, each with its token.
@@ -303,6 +321,10 @@ pub enum Request {
     PatchShow,
     /// Play this patch.
     PatchLoad(String),
+    /// Record, or do so no more.
+    Record(Wish),
+    /// What is recorded, or was last.
+    RecordStatus,
 }
 
 /// What the control socket answers, one JSON line each.

@@ -157,11 +157,7 @@ impl<'a> Ring<'a> {
         cell[SUM].store(sum, Ordering::Relaxed);
         cell[SEQ].store(seq.0, Ordering::Relaxed);
         cell[WRITER].store(writer.0, Ordering::Relaxed);
-        for (word, pair) in cell[CELL_HEAD..].iter().zip(samples.chunks(2)) {
-            let low = u64::from(pair[0].to_bits());
-            let high = pair.get(1).map_or(0, |sample| u64::from(sample.to_bits()));
-            word.store(high << 32 | low, Ordering::Relaxed);
-        }
+        layout::store_samples(&cell[CELL_HEAD..], samples);
         // SYNC: block published (writer)
         cell[SEAL].store(block.0 + 1, Ordering::Release);
     }
@@ -177,13 +173,7 @@ impl<'a> Ring<'a> {
         if cell[SEAL].load(Ordering::Acquire) != block.0 + 1 {
             return None;
         }
-        for (word, pair) in cell[CELL_HEAD..].iter().zip(into.chunks_mut(2)) {
-            let both = word.load(Ordering::Relaxed);
-            pair[0] = f32::from_bits(both as u32);
-            if let Some(second) = pair.get_mut(1) {
-                *second = f32::from_bits((both >> 32) as u32);
-            }
-        }
+        layout::load_samples(&cell[CELL_HEAD..], into);
         let seq = Seq(cell[SEQ].load(Ordering::Relaxed));
         let sum = cell[SUM].load(Ordering::Relaxed);
         // SYNC: seal broken (reader)

@@ -40,6 +40,8 @@ pub(crate) enum Verb {
     Modules(verbs::modules::Args),
     /// Show, load or save the running patch
     Patch(verbs::patch::Args),
+    /// Record what is played into a file
+    Record(verbs::record::Args),
     /// Render a patch and a score to a WAV file, without a stack
     Render(verbs::render::Args),
     /// Render an instance's command log again, equal to what was played

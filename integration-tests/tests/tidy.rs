@@ -20,7 +20,7 @@ const SAFETY_LINES: usize = 2;
 const DOCUMENTS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
 
 /// Every crate of the workspace, by its folder, and the crates of it that it may know.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("common", &[]),
     ("engine", &["common"]),
     ("failover", &["common"]),
@@ -31,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("worker", PROCESS),
     ("audio-out", PROCESS),
     ("osc-gateway", PROCESS),
+    ("recorder", PROCESS),
     ("launcher", PROCESS),
     // The public contract: commands, segments, control socket; no rule of `failover`.
     // A score means what the gateway would make of it.

@@ -141,6 +141,7 @@ impl Children {
                 &[(fd::OSC, &self.inheritance.osc)],
             ),
             Service::AudioOut => ("understudy-audio-out", &[]),
+            Service::Recorder => ("understudy-recorder", &[]),
             Service::Worker(_) | Service::Trial => ("understudy-worker", &[]),
         };
         let mut command = Command::new(self.folder.join(program));

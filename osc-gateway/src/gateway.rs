@@ -219,6 +219,7 @@ impl Gateway {
                 Action::Edit(edit) => events.push(Work::Edit(edit)),
                 Action::Sync(number) => alone.push(Work::Sync(number)),
                 Action::Status => alone.push(Work::Status),
+                Action::RecordStatus => alone.push(Work::RecordStatus),
                 Action::Notify(wanted) => {
                     self.sessions.notify(sender, wanted);
                     listening = true;

@@ -6,6 +6,7 @@
 //! short pattern can mean a lot.
 
 mod edit;
+mod record;
 mod sound;
 
 use std::collections::HashMap;
@@ -111,12 +112,14 @@ impl Budget {
 pub enum Action {
     /// A change of the sound.
     Event(Resolved),
-    /// A change of the patch.
+    /// A change of the patch, or of what is recorded.
     Edit(Submission),
     /// `/sync N`
     Sync(i32),
     /// `/engine/status`
     Status,
+    /// `/record/status`
+    RecordStatus,
     /// `/notify 0|1`
     Notify(bool),
     /// `/engine/schema`
@@ -137,7 +140,7 @@ pub struct Resolved {
 }
 
 /// Addresses that have no module in them.
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 17] = [
     "/patch/abort",
     "/patch/commit",
     "/patch/connect",
@@ -150,15 +153,14 @@ const FIXED: [&str; 14] = [
     "/engine/status",
     "/engine/stop",
     "/notify",
+    "/record/start",
+    "/record/status",
+    "/record/stop",
     "/sync",
     "/test",
 ];
 /// Promised addresses that nothing stands behind yet.
-const NOT_BUILT: [(&str, &str); 3] = [
-    (
-        "/record",
-        "not built yet: start the stack with `--sink wav:PATH` to record",
-    ),
+const NOT_BUILT: [(&str, &str); 2] = [
     (
         "/seq",
         "not built yet: the sequencer; send /gate/ID and /mod/ID/PARAM in time",
@@ -357,6 +359,8 @@ impl Namespace {
                 }
             }
             ["patch", verb] => actions.push(Action::Edit(edit::understand(verb, &message.args)?)),
+            ["record", verb] => actions.push(record::understand(verb, &message.args)?),
+            ["record", ..] => return Err(record::RIGHT.into()),
             ["sync"] => match message.args.as_slice() {
                 [Value::Int(number)] => {
                     let number = i32::try_from(*number)
@@ -386,7 +390,7 @@ impl Namespace {
             return (*why).to_owned();
         }
         let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
-            "there are /mod/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /patch/… and /engine/…"
+            "there are /mod/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /patch/…, /record/… and /engine/…"
                 .to_owned()
         });
         format!("no address \"{}\"; {meant}", shorten(address, 60))

@@ -25,6 +25,8 @@ pub enum Reply {
     Synced(i32),
     /// `/engine/status.reply JSON`
     Status(String),
+    /// `/record/status.reply JSON`
+    RecordStatus(String),
     /// `/engine/schema.reply MODULE TYPE PARAM MIN MAX UNIT DEFAULT`
     Schema {
         /// The module's id.
@@ -84,6 +86,7 @@ pub fn encode(reply: Reply) -> Vec<u8> {
             ("/fail", vec!["/engine/status".into(), why.into()])
         }
         Reply::Status(json) => ("/engine/status.reply", vec![json.replace('\0', " ").into()]),
+        Reply::RecordStatus(json) => ("/record/status.reply", vec![json.replace('\0', " ").into()]),
         Reply::Schema {
             module,
             kind,

@@ -42,12 +42,14 @@ pub const LISTENERS_MAX: usize = 256;
 pub enum Work {
     /// A change of the sound, perhaps at a frame.
     Event(Resolved, Option<FrameIndex>),
-    /// A change of the patch: names, which mean the same in any patch.
+    /// A change of the patch, or of what is recorded: names, which mean the same in any patch.
     Edit(Submission),
     /// Say when all before it is applied; the sender's number.
     Sync(i32),
     /// The status as JSON.
     Status,
+    /// What is recorded, as JSON.
+    RecordStatus,
 }
 
 /// The ticket of the datagram that a token belongs to.
@@ -75,6 +77,7 @@ enum Kept {
     Edit(Submission),
     Sync(i32),
     Status,
+    RecordStatus,
 }
 
 /// What one message has set off; answered when all of it has an outcome.
@@ -231,6 +234,7 @@ impl Sessions {
                 Work::Edit(edit) => Kept::Edit(edit),
                 Work::Sync(number) => Kept::Sync(number),
                 Work::Status => Kept::Status,
+                Work::RecordStatus => Kept::RecordStatus,
             };
             self.pending.insert(
                 token,
@@ -277,6 +281,7 @@ impl Sessions {
                 Kept::Edit(edit) => edit.clone(),
                 Kept::Sync(_) => Submission::Sync,
                 Kept::Status => Submission::Status,
+                Kept::RecordStatus => Submission::RecordStatus,
             };
             Some((*token, submission))
         };
@@ -360,6 +365,7 @@ impl Sessions {
                 Reply::Synced(*number)
             }
             (Outcome::Text(json), Kept::Status) => Reply::Status(json),
+            (Outcome::Text(json), Kept::RecordStatus) => Reply::RecordStatus(json),
             (Outcome::Stale, _) => {
                 self.unsent.insert(token);
                 return None;

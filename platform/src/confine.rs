@@ -1,4 +1,5 @@
-//! What a worker may still do once it plays: read its log, talk to its supervisor, render.
+//! What a worker may still do once it plays: read its log, talk to its supervisor, render; and what a
+//! recorder may: the same, and write into one folder.
 //!
 //! Two nets, both of the kernel's: landlock for files, TCP and signals to strangers; seccomp for
 //! system calls. Whatever is refused fails with an error number and never with a kill: both
@@ -7,7 +8,7 @@
 
 use std::path::Path;
 
-/// What holds since [`worker`] was called; a net that the kernel does not have says why.
+/// What holds since [`worker`] or [`recorder`] was called; a net that the kernel does not have says why.
 #[derive(Debug)]
 pub struct Confined {
     /// Files, TCP and signals: landlock.
@@ -22,7 +23,7 @@ impl Confined {
         let nets = [("landlock", &self.files), ("seccomp", &self.calls)];
         nets.into_iter().filter_map(|(net, held)| {
             let why = held.as_ref().err()?;
-            Some(format!("{net} is skipped: {why}; the worker goes on"))
+            Some(format!("{net} is skipped: {why}; it goes on"))
         })
     }
 }
@@ -34,16 +35,26 @@ impl Confined {
 /// A path that is missing is left out: it cannot be read either way.
 #[must_use]
 pub fn worker(readable: &[&Path]) -> Confined {
+    confine(readable, &[])
+}
+
+/// As [`worker`], for a process that makes and changes files in that folder, and reads no others.
+#[must_use]
+pub fn recorder(writable: &Path) -> Confined {
+    confine(&[], &[writable])
+}
+
+fn confine(readable: &[&Path], writable: &[&Path]) -> Confined {
     #[cfg(target_os = "linux")]
     {
         Confined {
-            files: files::restrict(readable),
+            files: files::restrict(readable, writable),
             calls: calls::restrict(),
         }
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = readable;
+        let _ = (readable, writable);
         let missing = || Err("only Linux has it".into());
         Confined {
             files: missing(),
@@ -66,16 +77,17 @@ mod files {
     /// connecting to sockets, which a worker needs: name the sockets' folders then.
     const KNOWN: ABI = ABI::V6;
 
-    pub fn restrict(readable: &[&Path]) -> Result<(), String> {
-        match enforce(readable) {
+    pub fn restrict(readable: &[&Path], writable: &[&Path]) -> Result<(), String> {
+        match enforce(readable, writable) {
             Ok(RulesetStatus::NotEnforced) => Err("this kernel does not have it".into()),
             Ok(_) => Ok(()),
             Err(why) => Err(why.to_string()),
         }
     }
 
-    fn enforce(readable: &[&Path]) -> Result<RulesetStatus, RulesetError> {
+    fn enforce(readable: &[&Path], writable: &[&Path]) -> Result<RulesetStatus, RulesetError> {
         let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+        let writing = reading | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate;
         // The own process's folder: the fault "out of memory" asks there how much is mapped.
         let folders = readable.iter().copied().chain([Path::new("/proc/self")]);
         let status = Ruleset::default()
@@ -84,6 +96,7 @@ mod files {
             .scope(Scope::from_all(KNOWN))?
             .create()?
             .add_rules(path_beneath_rules(folders, reading))?
+            .add_rules(path_beneath_rules(writable, writing))?
             .restrict_self()?;
         Ok(status.ruleset)
     }

@@ -23,3 +23,4 @@ pub mod shared;
 pub mod shm;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod trace;
+pub mod wav_file;

@@ -158,6 +158,7 @@ fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
         "understudy-supervisor" => Service::Supervisor,
         "understudy-osc-gateway" => Service::OscGateway,
         "understudy-audio-out" => Service::AudioOut,
+        "understudy-recorder" => Service::Recorder,
         "understudy-worker" => match value("--slot") {
             None => Service::Trial,
             Some(0) => Service::Worker(Slot::Zero),
@@ -175,6 +176,8 @@ mod tests {
 
     #[test]
     fn a_command_line_tells_the_role() {
+        let recorder = ["./understudy-recorder", "--instance", "x"];
+        assert_eq!(role(&recorder), Some((Service::Recorder, Incarnation(0))));
         let worker = [
             "/a/b/understudy-worker",
             "--slot",

@@ -116,6 +116,12 @@ impl Paths {
         self.state.join(crate::samples::FOLDER)
     }
 
+    /// What was recorded of what it played.
+    #[must_use]
+    pub fn recordings(&self) -> PathBuf {
+        self.state.join("recordings")
+    }
+
     /// What the processes have to tell.
     #[must_use]
     pub fn text_log(&self) -> PathBuf {

@@ -6,6 +6,7 @@ use common::{
     layout::LayoutError,
     ring::{Ring, ring_words},
     stage::{Listener, STAGE_WORDS, Shape, Stage},
+    tape::{Tape, tape_cells, tape_words},
     units::Slot,
 };
 
@@ -62,6 +63,15 @@ pub fn inbox(instance: &str) -> Result<Inbox<'static>, SharedError> {
 pub fn stage(instance: &str) -> Result<Stage<'static>, SharedError> {
     let name = Names::of(instance)?.name("stage");
     Stage::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
+}
+
+/// The tape of an instance, which only audio-out, recorder and supervisor map.
+///
+/// # Errors
+/// When it is missing, unfinished or of another build.
+pub fn tape(instance: &str, shape: &Shape) -> Result<Tape<'static>, SharedError> {
+    let name = Names::of(instance)?.name("tape");
+    Tape::open(shm::open(&name)?, shape.block_samples()).map_err(|e| SharedError::Layout(name, e))
 }
 
 /// Why the shared memory cannot be used.
@@ -134,6 +144,10 @@ impl Shared {
         let name = names.name("inbox");
         let words = fresh(&name, INBOX_WORDS)?;
         Inbox::create(words).map_err(|e| SharedError::Layout(name, e))?;
+        let name = names.name("tape");
+        let cells = tape_cells(shape);
+        let words = fresh(&name, tape_words(samples, cells))?;
+        Tape::create(words, samples, cells).map_err(|e| SharedError::Layout(name, e))?;
         let name = names.name("stage");
         let words = fresh(&name, STAGE_WORDS)?;
         let stage = Stage::create(words, shape).map_err(|e| SharedError::Layout(name, e))?;

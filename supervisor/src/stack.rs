@@ -6,6 +6,7 @@ mod commands;
 mod findings;
 mod inquest;
 mod launcher;
+mod recording;
 mod replicas;
 mod services;
 
@@ -23,6 +24,7 @@ use common::{
     },
     options::Options,
     stage::{Preference, Shape},
+    tape::Tape,
     units::{BlockIndex, Incarnation, Slot},
 };
 use failover::{
@@ -37,6 +39,7 @@ use self::{
     commands::Syncing,
     findings::Findings,
     launcher::Wanted,
+    recording::Asked,
     services::{Care, Cursor},
 };
 use crate::{
@@ -55,7 +58,7 @@ const LEAD_REALTIME: u32 = 4;
 const LEAD_PLAIN: u32 = 8;
 /// How often the log is told how far the music has been played.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// How long audio-out may take to write out what is left.
+/// How long audio-out and the recorder may take to write out what is left.
 const FINISH: Duration = Duration::from_secs(2);
 
 /// Somebody who waits for a restart to be over.
@@ -83,6 +86,7 @@ pub struct Stack {
     last_progress: Instant,
     sink: String,
     inbox: Inbox<'static>,
+    tape: Tape<'static>,
     /// Commands that could not be written down.
     refused: u64,
     /// Events accepted after the frame that they were meant for might have been rendered.
@@ -92,6 +96,8 @@ pub struct Stack {
     differing_at: BlockIndex,
     history: History,
     syncs: Vec<Syncing>,
+    /// Who waits for the recorder.
+    asked: Vec<Asked>,
     waiting: Vec<Waiting>,
     care: BTreeMap<Service, Care>,
     cursor: Cursor,
@@ -125,6 +131,7 @@ impl Stack {
             }
         };
         let inbox = platform::shared::inbox(&options.instance)?;
+        let tape = platform::shared::tape(&options.instance, &shared.stage.shape())?;
         launcher.say(&ToLauncher::List)?;
         launcher.say(&ToLauncher::Alive)?;
         let now = Instant::now();
@@ -147,12 +154,14 @@ impl Stack {
             last_progress: now,
             sink: options.sink.clone(),
             inbox,
+            tape,
             refused: 0,
             late: 0,
             divergences: 0,
             differing_at: BlockIndex(0),
             history: History::default(),
             syncs: Vec::new(),
+            asked: Vec::new(),
             waiting: Vec::new(),
             care: BTreeMap::new(),
             cursor: Cursor::new(),
@@ -176,6 +185,7 @@ impl Stack {
             || !self.announced
             || !self.syncs.is_empty()
             || !self.waiting.is_empty()
+            || !self.asked.is_empty()
             || self.finishing.is_some()
             || self.shape.freewheel
     }
@@ -258,7 +268,7 @@ impl Stack {
                 args.extend(["--incarnation".into(), incarnation.to_string()]);
             }
             Service::AudioOut => args.extend(["--sink".into(), self.options.sink.clone()]),
-            Service::OscGateway | Service::Supervisor | Service::Trial => {}
+            Service::OscGateway | Service::Recorder | Service::Supervisor | Service::Trial => {}
         }
         self.ask_for(Wanted {
             service,
@@ -291,7 +301,7 @@ impl Stack {
             Service::Worker(slot) => self.worker_gone(slot, incarnation, ending, since),
             Service::Trial => self.trial_gone(incarnation, ending),
             Service::AudioOut if self.finishing.is_some() => self.conclude(),
-            Service::AudioOut | Service::OscGateway => {
+            Service::AudioOut | Service::OscGateway | Service::Recorder => {
                 self.service_gone(service, ending);
             }
         }
@@ -366,6 +376,7 @@ impl Stack {
         self.look_after_peers(pinging);
         self.answer_syncs();
         self.answer_restarts();
+        self.answer_recordings();
         self.start_services();
         self.announce();
         if self.last_progress.elapsed() >= PROGRESS {
@@ -373,7 +384,11 @@ impl Stack {
             let _ = self.music.log.progress(stage.cursor());
             platform::heap::give_back();
         }
-        if self.finishing.is_some_and(|since| since.elapsed() > FINISH) {
+        let played = !self.peers.processes.contains_key(&Service::AudioOut);
+        if self
+            .finishing
+            .is_some_and(|since| played || since.elapsed() > FINISH)
+        {
             self.conclude();
         }
     }
@@ -435,7 +450,7 @@ impl Stack {
             // What it may have missed before it was linked it finds in the log.
             PeerLink::Worker(link) => drop(link.send(ToWorker::Newest(newest))),
             PeerLink::Gateway(link) => patch.into_iter().for_each(|part| drop(link.send(part))),
-            PeerLink::Audio(_) => {}
+            PeerLink::Audio(_) | PeerLink::Recorder(_) => {}
         }
         process.link = Some(link);
         process.unlinked = None;
@@ -500,8 +515,13 @@ impl Stack {
         }
     }
 
-    /// audio-out has ended: nothing more is played.
+    /// audio-out has ended: nothing more is played. A recording is completed first, if that takes no
+    /// longer than it may.
     fn conclude(&mut self) {
+        let complete = self.recording_is_complete();
+        if self.ended || (!complete && self.finishing.is_some_and(|at| at.elapsed() <= FINISH)) {
+            return;
+        }
         let stage = self.shared.stage;
         let cursor: BlockIndex = stage.cursor();
         let written = self

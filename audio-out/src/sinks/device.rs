@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::stage::Shape;
+use common::{stage::Shape, tape::Tape};
 use cpal::{
     BufferSize, ErrorKind, OutputCallbackInfo, Stream, StreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
@@ -44,6 +44,7 @@ struct Signs {
 /// A sound device.
 pub struct Device {
     shared: Shared,
+    tape: Tape<'static>,
     wish: Option<String>,
     stream: Option<Stream>,
     signs: Arc<Signs>,
@@ -63,11 +64,12 @@ impl Device {
     ///
     /// # Errors
     /// When there is none, or it does not take what the instance plays.
-    pub fn open(shared: &Shared, wish: Option<&str>) -> Result<Self> {
+    pub fn open(shared: &Shared, tape: Tape<'static>, wish: Option<&str>) -> Result<Self> {
         let signs = Arc::<Signs>::default();
-        let (stream, name) = start(shared, wish, &signs)?;
+        let (stream, name) = start(shared, tape, wish, &signs)?;
         Ok(Self {
             shared: *shared,
+            tape,
             wish: wish.map(Into::into),
             stream: Some(stream),
             signs,
@@ -117,7 +119,12 @@ fn named(wish: &str) -> Result<cpal::Device> {
     anyhow::bail!("no device \"{wish}\"; there are: {}", names.join(", "))
 }
 
-fn start(shared: &Shared, wish: Option<&str>, signs: &Arc<Signs>) -> Result<(Stream, String)> {
+fn start(
+    shared: &Shared,
+    tape: Tape<'static>,
+    wish: Option<&str>,
+    signs: &Arc<Signs>,
+) -> Result<(Stream, String)> {
     let device = match wish {
         None => {
             let device = cpal::default_host().default_output_device();
@@ -133,7 +140,7 @@ fn start(shared: &Shared, wish: Option<&str>, signs: &Arc<Signs>) -> Result<(Str
         buffer_size: BufferSize::Fixed(period_frames(&shape)),
     };
     let open = |config: StreamConfig| {
-        let mut player = Player::for_device(shared);
+        let mut player = Player::for_device(shared, tape);
         let mut prepared = false;
         let told = Arc::clone(signs);
         let play = move |out: &mut [f32], _: &OutputCallbackInfo| {
@@ -211,7 +218,7 @@ impl Sink for Device {
             ));
         }
         if self.stream.is_none() && Instant::now() >= self.retry_at {
-            match start(&self.shared, self.wish.as_deref(), &self.signs) {
+            match start(&self.shared, self.tape, self.wish.as_deref(), &self.signs) {
                 Ok((stream, name)) => {
                     self.seen = (self.signs.asked.load(Ordering::Relaxed), Instant::now());
                     self.signs.failed.store(false, Ordering::Relaxed);

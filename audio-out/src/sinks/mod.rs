@@ -5,9 +5,9 @@
 mod device;
 mod timed;
 mod wav;
-mod wav_file;
 
 use anyhow::{Result, bail};
+use common::tape::Tape;
 use platform::shared::Shared;
 
 use crate::player::Player;
@@ -35,22 +35,22 @@ pub trait Sink {
 ///
 /// # Errors
 /// When it cannot be opened; one line that says what to do.
-pub fn open(shared: &Shared, wish: &str) -> Result<Box<dyn Sink>> {
+pub fn open(shared: &Shared, tape: Tape<'static>, wish: &str) -> Result<Box<dyn Sink>> {
     if let Some(path) = wish.strip_prefix("wav:") {
-        return Ok(Box::new(wav::Wav::open(shared, path)?));
+        return Ok(Box::new(wav::Wav::open(shared, tape, path)?));
     }
     match wish {
-        "null" => Ok(Box::new(timed::Null::open(shared, "null".into())?)),
-        "device" => Ok(Box::new(device::Device::open(shared, None)?)),
-        "auto" => match device::Device::open(shared, None) {
+        "null" => Ok(Box::new(timed::Null::open(shared, tape, "null".into())?)),
+        "device" => Ok(Box::new(device::Device::open(shared, tape, None)?)),
+        "auto" => match device::Device::open(shared, tape, None) {
             Ok(device) => Ok(Box::new(device)),
             Err(why) => {
                 let text = format!("null (no sound device: {why})");
-                Ok(Box::new(timed::Null::open(shared, text)?))
+                Ok(Box::new(timed::Null::open(shared, tape, text)?))
             }
         },
         _ => match wish.strip_prefix("device:") {
-            Some(name) => Ok(Box::new(device::Device::open(shared, Some(name))?)),
+            Some(name) => Ok(Box::new(device::Device::open(shared, tape, Some(name))?)),
             None => bail!("no sink \"{wish}\"; there are auto, device[:NAME], wav:PATH, null"),
         },
     }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::units::BlockIndex;
+use common::{tape::Tape, units::BlockIndex};
 use platform::{realtime, shared::Shared};
 
 use super::{Player, Sink};
@@ -34,6 +34,7 @@ impl Timed {
     /// When the machine gives no thread.
     pub fn start(
         shared: &Shared,
+        tape: Tape<'static>,
         mut accept: impl FnMut(&[f32], BlockIndex) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -42,7 +43,7 @@ impl Timed {
             // Without a clock nothing is urgent, and it must not starve the rest.
             let _ = !shared.stage.shape().freewheel && realtime::ask_priority(8);
             realtime::flush_denormals();
-            let mut player = Player::new(&shared);
+            let mut player = Player::new(&shared, tape);
             let stopped = || stopped.load(Ordering::Relaxed);
             if shared.stage.shape().freewheel {
                 freewheel(&shared, &mut player, &mut accept, stopped);
@@ -124,9 +125,9 @@ impl Null {
     ///
     /// # Errors
     /// When the machine gives no thread.
-    pub fn open(shared: &Shared, description: String) -> io::Result<Self> {
+    pub fn open(shared: &Shared, tape: Tape<'static>, description: String) -> io::Result<Self> {
         Ok(Self {
-            timed: Timed::start(shared, |_, _| true)?,
+            timed: Timed::start(shared, tape, |_, _| true)?,
             description,
         })
     }

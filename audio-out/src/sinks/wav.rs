@@ -16,16 +16,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::{
-    limits::RING_CELLS,
-    stage::Written,
-    units::{BlockIndex, Slot},
-};
-use failover::merge::read_sane;
-use platform::{say, shared::Shared};
+use common::{limits::RING_CELLS, stage::Written, tape::Tape, units::BlockIndex};
+use platform::{say, shared::Shared, wav_file::WavFile};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{Sink, timed::Timed, wav_file::WavFile};
+use super::{Sink, timed::Timed};
+use crate::played;
 
 /// Seconds of sound that may wait for the disk.
 const QUEUE_SECONDS: u32 = 4;
@@ -52,7 +48,7 @@ impl Wav {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn open(shared: &Shared, path: &str) -> Result<Self> {
+    pub fn open(shared: &Shared, tape: Tape<'static>, path: &str) -> Result<Self> {
         let shape = shared.stage.shape();
         let file = begin(shared, Path::new(path))
             .with_context(|| format!("cannot write {path}; choose another --sink wav:PATH"))?;
@@ -75,7 +71,7 @@ impl Wav {
             .name("write".into())
             .spawn(move || writer.run())?;
         let mut queue = Queue { samples, marks };
-        let timed = Timed::start(shared, move |block, next| queue.put(block, next))?;
+        let timed = Timed::start(shared, tape, move |block, next| queue.put(block, next))?;
         Ok(Self {
             timed,
             ended,
@@ -95,7 +91,7 @@ fn begin(shared: &Shared, path: &Path) -> io::Result<WavFile> {
         let file = WavFile::resume(path, &shape, written.frames);
         file.map(|file| (file, written.block))
     });
-    let (mut file, mut block) = match resumed {
+    let (mut file, block) = match resumed {
         Some(Ok(resumed)) => resumed,
         Some(Err(why)) => {
             let text = format!(
@@ -107,23 +103,10 @@ fn begin(shared: &Shared, path: &Path) -> io::Result<WavFile> {
         }
         None => (WavFile::create(path, &shape)?, stage.cursor()),
     };
-    let mut samples = vec![0.0; shape.block_samples()];
-    let mut lost = 0;
-    while block < stage.cursor() {
-        let held = |slot: &Slot| read_sane(&shared.rings, *slot, block, &mut samples);
-        if !Slot::ALL.iter().any(held) {
-            samples.fill(0.0);
-            lost += 1;
-        }
-        file.append(&samples)?;
-        block = block.next();
-    }
-    if lost > 0 {
-        let text = format!("{lost} blocks were played but are in no ring any more: silence");
-        say::line("audio-out", &text);
-    }
+    played::since(shared, block, |samples, _| file.append(samples))?;
     file.update_sizes()?;
     let frames = file.frames();
+    let block = stage.cursor();
     stage.set_written(Written { block, frames });
     Ok(file)
 }

@@ -2,6 +2,7 @@
 
 use super::SLOT_WORDS;
 use crate::{
+    layout,
     sync::{AtomicU64, Ordering},
     units::{BlockIndex, Incarnation, Seq},
 };
@@ -182,29 +183,14 @@ impl<'a> SlotWords<'a> {
 
     /// Leaves a last word; called by a panic hook, so it must not fail.
     pub fn write_epitaph(&self, text: &str) {
-        let bytes = text.as_bytes();
-        let length = bytes.len().min(EPITAPH_BYTES);
-        for (word, chunk) in self.words[EPITAPH + 1..]
-            .iter()
-            .zip(bytes[..length].chunks(8))
-        {
-            let mut eight = [0; 8];
-            eight[..chunk.len()].copy_from_slice(chunk);
-            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
-        }
-        self.words[EPITAPH].store(length as u64, Ordering::Release);
+        layout::store_text(&self.words[EPITAPH..], text);
     }
 
     /// The last word, if one was left.
     #[must_use]
     pub fn epitaph(&self) -> Option<String> {
-        let length = (self.words[EPITAPH].load(Ordering::Acquire) as usize).min(EPITAPH_BYTES);
-        let bytes: Vec<u8> = self.words[EPITAPH + 1..]
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
-            .take(length)
-            .collect();
-        (length > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
+        let text = layout::load_text(&self.words[EPITAPH..]);
+        (!text.is_empty()).then_some(text)
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod inject;
 pub(crate) mod log;
 pub(crate) mod modules;
 pub(crate) mod patch;
+pub(crate) mod record;
 pub(crate) mod render;
 pub(crate) mod replay;
 pub(crate) mod restart;

@@ -12,7 +12,7 @@ use platform::harm;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{Stack, Waiting};
+use super::{Stack, Waiting, recording::Asker};
 use crate::status;
 
 impl Stack {
@@ -31,6 +31,8 @@ impl Stack {
                 }
                 Err(why) => Answer::No(format!("{why:#}")),
             },
+            Request::Record(wish) => return self.record(&wish, Asker::Person(answer)),
+            Request::RecordStatus => Answer::Ok(self.show_recording()),
             Request::Link(_) => Answer::No("links are offered at the edge".into()),
         };
         let _ = answer.send(answered);
@@ -214,6 +216,7 @@ impl Stack {
             "switches": self.history.show_switches(),
             "replacements": self.history.show_replacements(),
             "failures_in_a_row": failures,
+            "recording": self.show_recording(),
             "divergences": self.divergences, "complaints": complaints,
             "quarantined": quarantined, "bypassed": bypassed, "muted_by": self.muted(),
         })

@@ -8,7 +8,7 @@ use common::{
 };
 use failover::switch::Seat;
 
-use super::Stack;
+use super::{Stack, recording::Asker};
 use crate::{event::PeerLink, music::Timed};
 
 /// A sync that waits: for every ready worker to have applied the commands up to `seq`, and for the disk
@@ -73,6 +73,14 @@ impl Stack {
                     self.take_all(&mut batch);
                     let (seq, length) = (self.music.log.seq(), self.music.log.length());
                     self.syncs.push(Syncing { token, seq, length });
+                }
+                Submission::Record(wish) => {
+                    self.take_all(&mut batch);
+                    self.record(&wish, Asker::Gateway(token));
+                }
+                Submission::RecordStatus => {
+                    let status = Outcome::Text(self.show_recording().to_string());
+                    batch.outcomes.push((token, status));
                 }
                 Submission::Status => {
                     let status = Outcome::Text(self.status().to_string());
@@ -169,7 +177,7 @@ impl Stack {
     /// Tokens are the gateway's own: one that has been replaced meanwhile must not be answered. One
     /// that does not take its answers loses its link: it links anew and hands in again what it has
     /// heard nothing of.
-    fn tell_gateway(&mut self, pid: u32, outcomes: Vec<(u64, Outcome)>) {
+    pub(super) fn tell_gateway(&mut self, pid: u32, outcomes: Vec<(u64, Outcome)>) {
         let Some(process) = self.peers.get(Service::OscGateway, pid) else {
             return;
         };

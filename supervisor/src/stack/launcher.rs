@@ -131,7 +131,7 @@ impl Stack {
         let supervision = Supervision::adopt(self.now_us(), preference, living, highest.next());
         self.supervision = Some(supervision);
         self.fact(Fact::Tick, "start", None);
-        for service in [Service::AudioOut, Service::OscGateway] {
+        for service in [Service::AudioOut, Service::OscGateway, Service::Recorder] {
             if !self.peers.processes.contains_key(&service) {
                 self.spawn(service, Incarnation::default());
             }

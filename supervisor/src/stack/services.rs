@@ -1,10 +1,10 @@
-//! audio-out and the gateway, and whether everybody listens: started again with growing pauses,
+//! audio-out, the gateway and the recorder, and whether everybody listens: started again with growing pauses,
 //! ended when they hang.
 
 use std::time::{Duration, Instant};
 
 use common::{
-    message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToWorker},
+    message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToRecorder, ToWorker},
     stage::AudioState,
     units::{BlockIndex, Incarnation, Slot},
 };
@@ -72,7 +72,7 @@ impl Cursor {
 }
 
 impl Stack {
-    /// audio-out or the gateway has ended.
+    /// A process that is no worker has ended.
     pub(super) fn service_gone(&mut self, service: Service, ending: Ending) {
         let now_us = self.now_us();
         let own_making = inquest::death(ending) != failover::blame::Death::Outside;
@@ -155,6 +155,7 @@ impl Stack {
             }
         }
         lines.extend(self.launcher_complaint());
+        lines.extend(self.recording_complaint());
         if self.shared.stage.audio_state() == AudioState::Waiting {
             lines.push(format!("nothing is played: {}", self.sink));
         }
@@ -190,7 +191,7 @@ impl Stack {
         for (service, incarnation) in deaf {
             match service {
                 Service::Worker(slot) => self.deaf(slot, incarnation),
-                Service::AudioOut | Service::OscGateway => {
+                Service::AudioOut | Service::OscGateway | Service::Recorder => {
                     self.end_service(service, "it does not read its control channel");
                 }
                 Service::Supervisor | Service::Trial => {}
@@ -223,7 +224,9 @@ impl Stack {
             .get(&Service::AudioOut)
             .is_some_and(|p| p.up)
             && stage.audio_state() == AudioState::Playing;
-        if !plays || !stage.playing() || !Slot::ALL.iter().any(there) {
+        // Without a clock, it may wait for the recorder.
+        let waits = stage.shape().freewheel && !self.tape.has_room();
+        if !plays || waits || !stage.playing() || !Slot::ALL.iter().any(there) {
             self.cursor.moved = Instant::now();
         } else if self.cursor.moved.elapsed() > STUCK {
             self.cursor.moved = Instant::now();
@@ -260,6 +263,7 @@ impl PeerLink {
             Self::Worker(link) => drop(link.send(ToWorker::Ping)),
             Self::Audio(link) => drop(link.send(ToAudio::Ping)),
             Self::Gateway(link) => drop(link.send(ToGateway::Ping)),
+            Self::Recorder(link) => drop(link.send(ToRecorder::Ping)),
         }
         self.stalled()
     }
@@ -269,6 +273,7 @@ impl PeerLink {
             Self::Worker(link) => link.stalled(),
             Self::Audio(link) => link.stalled(),
             Self::Gateway(link) => link.stalled(),
+            Self::Recorder(link) => link.stalled(),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! A WAV file of 32-bit floats that is valid at every moment, a SIGKILL included.
+//! A WAV file of 32-bit floats that is valid at every moment, a SIGKILL included, and has no limit.
 //!
 //! Samples are appended first, the sizes in the header follow: whoever opens the file finds no size
-//! that is larger than what is there. What stands behind the last size that was put down on the
-//! stage is cut off by the next audio-out, which goes on from there: `hound` writes its header at
-//! the end only, and can neither be cut nor continued at a frame.
+//! that is larger than what is there. What stands behind the last frame that its writer has put down
+//! elsewhere is cut off by the writer's successor, which goes on from there: `hound` writes its header
+//! at the end only, and can neither be cut nor continued at a frame. A header keeps room for the sizes
+//! of more than 4 GiB; once they are needed, it says RF64 (EBU Tech 3306).
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,13 +16,16 @@ use std::{
 use common::stage::Shape;
 
 /// Bytes before the first sample.
-const HEADER_BYTES: u64 = 44;
+pub const HEADER_BYTES: u64 = 80;
+/// What does not depend on the sizes: the format, and that samples follow.
+const FIXED: std::ops::Range<usize> = 48..76;
 /// The format tag of floats.
 const FLOAT: u16 = 3;
 
 /// A WAV file that is being written.
 pub struct WavFile {
     file: File,
+    shape: Shape,
     frame_bytes: u64,
     frames: u64,
     buffer: Vec<u8>,
@@ -40,9 +44,10 @@ impl WavFile {
             .mode(0o600)
             .open(path)?;
         let frame_bytes = 4 * u64::from(shape.channels);
-        file.write_all(&header(shape))?;
+        file.write_all(&header(shape, 0))?;
         Ok(Self {
             file,
+            shape: *shape,
             frame_bytes,
             frames: 0,
             buffer: Vec::new(),
@@ -59,8 +64,7 @@ impl WavFile {
         let frame_bytes = 4 * u64::from(shape.channels);
         let mut found = [0; HEADER_BYTES as usize];
         file.read_exact(&mut found)?;
-        // All but the sizes.
-        if found[8..40] != header(shape)[8..40] {
+        if found[8..12] != *b"WAVE" || found[FIXED] != header(shape, 0)[FIXED] {
             return Err(io::Error::other("it is no file of this instance's shape"));
         }
         let bytes = HEADER_BYTES + frames * frame_bytes;
@@ -69,6 +73,7 @@ impl WavFile {
         }
         let mut resumed = Self {
             file,
+            shape: *shape,
             frame_bytes,
             frames,
             buffer: Vec::new(),
@@ -103,26 +108,40 @@ impl WavFile {
         Ok(())
     }
 
-    /// Brings the sizes in the header up to date. A file of more than 4 GiB keeps the largest sizes
-    /// that there are; players then read to the end.
+    /// Brings the sizes in the header up to date, in one write within a page: nobody finds a half of it.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn update_sizes(&self) -> io::Result<()> {
         let data = self.frames * self.frame_bytes;
-        let size = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
-        self.file.write_all_at(&size(data), HEADER_BYTES - 4)?;
-        self.file.write_all_at(&size(data + HEADER_BYTES - 8), 4)
+        self.file.write_all_at(&header(&self.shape, data), 0)
     }
 }
 
-/// The header of an empty file: RIFF, `fmt ` with 32-bit floats, `data`.
-fn header(shape: &Shape) -> Vec<u8> {
+/// The header of a file with so many bytes of samples: RIFF with room kept, or RF64; `fmt ` with 32-bit
+/// floats, `data`.
+fn header(shape: &Shape, data: u64) -> Vec<u8> {
     let channels = shape.channels as u16;
+    let riff = data + HEADER_BYTES - 8;
+    let (tag, room): (&[u8; 4], &[u8; 4]) = match u32::try_from(riff) {
+        Ok(_) => (b"RIFF", b"JUNK"),
+        Err(_) => (b"RF64", b"ds64"),
+    };
+    let size = |bytes: u64| match tag {
+        b"RIFF" => (bytes as u32).to_le_bytes(),
+        _ => u32::MAX.to_le_bytes(),
+    };
     let mut bytes = Vec::with_capacity(HEADER_BYTES as usize);
-    bytes.extend(b"RIFF");
-    bytes.extend((HEADER_BYTES as u32 - 8).to_le_bytes());
-    bytes.extend(b"WAVEfmt ");
+    bytes.extend(tag);
+    bytes.extend(size(riff));
+    bytes.extend(b"WAVE");
+    bytes.extend(room);
+    bytes.extend(28_u32.to_le_bytes());
+    bytes.extend(riff.to_le_bytes());
+    bytes.extend(data.to_le_bytes());
+    bytes.extend((data / (4 * u64::from(shape.channels))).to_le_bytes());
+    bytes.extend(0_u32.to_le_bytes());
+    bytes.extend(b"fmt ");
     bytes.extend(16_u32.to_le_bytes());
     bytes.extend(FLOAT.to_le_bytes());
     bytes.extend(channels.to_le_bytes());
@@ -131,7 +150,7 @@ fn header(shape: &Shape) -> Vec<u8> {
     bytes.extend((4 * channels).to_le_bytes());
     bytes.extend(32_u16.to_le_bytes());
     bytes.extend(b"data");
-    bytes.extend(0_u32.to_le_bytes());
+    bytes.extend(size(data));
     bytes
 }
 
@@ -179,6 +198,33 @@ mod tests {
             ..SHAPE
         };
         assert!(WavFile::resume(&path, &mono, 1).is_err(), "another shape");
+    }
+
+    #[test]
+    fn beyond_4_gib_the_header_holds_the_sizes_elsewhere() {
+        let sizes =
+            |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        for (data, tags) in [
+            (0x1_0000_0000 - 80, [b"RIFF", b"JUNK"]),
+            (0x1_0000_0000 - 72, [b"RF64", b"ds64"]),
+            (1 << 43, [b"RF64", b"ds64"]),
+        ] {
+            let bytes = header(&SHAPE, data);
+            assert_eq!(bytes.len() as u64, HEADER_BYTES);
+            assert_eq!([&bytes[..4], &bytes[12..16]], tags);
+            let frames = data / 8;
+            assert_eq!(
+                [20, 28, 36].map(|at| sizes(&bytes, at)),
+                [data + 72, data, frames]
+            );
+            let small = u32::from_le_bytes(bytes[76..].try_into().unwrap());
+            let expected = if tags[0] == b"RIFF" {
+                data as u32
+            } else {
+                u32::MAX
+            };
+            assert_eq!(small, expected);
+        }
     }
 
     #[test]

@@ -1,0 +1,145 @@
+//! Names of recordings, and what is asked about them.
+//!
+//! A name is a file's in one folder, never a path: whoever can send a datagram can record, and must not
+//! choose where on the disk.
+
+use serde::{Deserialize, Serialize};
+
+use crate::tape::NAME_BYTES_MAX;
+
+/// What can be asked of the recorder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// Record what is played from now on, into a file of that name, or one named after the time.
+    Start(Option<String>),
+    /// Record no more.
+    Stop,
+}
+
+/// How sound is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 32-bit floats.
+    Wav,
+    /// 24 bits, compressed without loss.
+    Flac,
+}
+
+/// Channels that a FLAC file can hold.
+pub const FLAC_CHANNELS_MAX: u32 = 8;
+
+/// Why a name is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It is a path, hidden, empty or cannot be typed.
+    #[error(
+        "\"{0}\" is no recording's name; use 1 to 120 bytes without / and control characters that do not begin with a dot"
+    )]
+    Name(String),
+    /// It ends in another way.
+    #[error("a recording ends with .wav or .flac, not .{0}; leave the ending out for .wav")]
+    Ending(String),
+    /// More channels than the format holds.
+    #[error("a .flac holds {FLAC_CHANNELS_MAX} channels, the instance has {0}; use .wav")]
+    Channels(u32),
+}
+
+/// The name of the file, with its ending, and how sound is stored in it.
+///
+/// # Errors
+/// When it could leave its folder, or is of no format that is known here.
+///
+/// # Examples
+/// ```
+/// use common::recording::{Format, file_name};
+/// assert_eq!(file_name("night", 2), Ok(("night.wav".into(), Format::Wav)));
+/// assert!(file_name("../night", 2).is_err());
+/// ```
+pub fn file_name(name: &str, channels: u32) -> Result<(String, Format), NameError> {
+    let wrong = |c: char| c == '/' || c == '\\' || c.is_control();
+    if name.is_empty()
+        || name.len() > NAME_BYTES_MAX - 8
+        || name.starts_with('.')
+        || name.contains(wrong)
+    {
+        let shown = name.chars().filter(|c| !c.is_control()).take(40).collect();
+        return Err(NameError::Name(shown));
+    }
+    let (_, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    match ending.to_ascii_lowercase().as_str() {
+        "wav" => Ok((name.into(), Format::Wav)),
+        "flac" if channels > FLAC_CHANNELS_MAX => Err(NameError::Channels(channels)),
+        "flac" => Ok((name.into(), Format::Flac)),
+        // What only looks like an ending: "set 2. night".
+        other if is_ending(other) => Err(NameError::Ending(other.into())),
+        _ => Ok((format!("{name}.wav"), Format::Wav)),
+    }
+}
+
+fn is_ending(text: &str) -> bool {
+    (1..=4).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+/// The name of a recording that begins so many seconds after 1970, in UTC.
+#[must_use]
+pub fn name_by_date(unix_s: u64) -> String {
+    let (days, s) = (unix_s / 86_400, unix_s % 86_400);
+    let (year, month, day) = civil(days);
+    let (h, m, s) = (s / 3_600, s / 60 % 60, s % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}-{m:02}-{s:02}Z.wav")
+}
+
+/// The date of a day after 1970-01-01.
+///
+/// # Source
+/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    let year = year + era * 400 + (month <= 2) as u64;
+    (year, month, of_year - (153 * from_march + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_their_folder() {
+        for good in ["night", "Konzert in Köln 2", "a.b c", "set 2. night"] {
+            let name = file_name(good, 2).unwrap();
+            assert_eq!(name, (format!("{good}.wav"), Format::Wav));
+        }
+        for (good, format) in [("a.WAV", Format::Wav), ("b.v2.flac", Format::Flac)] {
+            assert_eq!(file_name(good, 8), Ok((good.into(), format)));
+        }
+        let long = "x".repeat(200);
+        for bad in [
+            "", "..", ".hidden", "a/b", "/tmp/a", "../a", "a\\b", "a\nb", "a\0", &long,
+        ] {
+            let text = file_name(bad, 2).unwrap_err().to_string();
+            assert!(text.contains("without /"), "{text}");
+        }
+        assert!(matches!(file_name("a.mp3", 2), Err(NameError::Ending(_))));
+        assert_eq!(file_name("a.flac", 9), Err(NameError::Channels(9)));
+    }
+
+    #[test]
+    fn a_name_by_date_sorts_by_time() {
+        for (unix_s, name) in [
+            (0, "1970-01-01T00-00-00Z.wav"),
+            (951_825_599, "2000-02-29T11-59-59Z.wav"),
+            (1_798_761_600, "2027-01-01T00-00-00Z.wav"),
+        ] {
+            assert_eq!(name_by_date(unix_s), name);
+        }
+    }
+}

@@ -1,0 +1,527 @@
+//! The tape: what audio-out has really played, for the recorder, block by block as it was played.
+//!
+//! A ring of blocks under running numbers of its own: blocks that were played in place of one that was
+//! not there have one, too. A cell is sealed as those of [`crate::ring`] are, so a reader gets the whole
+//! block, or learns that it came too late. Beside the cells stands what is to be recorded, written by
+//! the supervisor, and how far that has come, written by the recorder: either may die at any time and
+//! its successor reads here where to go on. audio-out waits for nobody, but where there is no clock.
+
+use crate::{
+    layout::{self, HEADER_WORDS, Kind, LayoutError},
+    limits::{TAPE_BYTES_MAX, TAPE_SECONDS},
+    stage::Shape,
+    sync::{AtomicU64, Ordering, fence},
+    units::BlockIndex,
+};
+
+// In the header: samples in a block, and cells.
+const SAMPLES: usize = 4;
+const CELLS: usize = 5;
+/// Written by audio-out: how many blocks have been played; first value 0.
+const POSITION: usize = HEADER_WORDS;
+/// Written by the supervisor: the number of the recording that was last asked for; 0 before the first.
+const TAKE: usize = 16;
+/// Written by the supervisor, before [`TAKE`], in turns for recordings with even numbers and with odd ones:
+/// where it begins, and, [`OPEN`] until it is known, where it ends; the tokens under which that was asked.
+const ORDERS: usize = 17;
+const ORDER_FROM: usize = 0;
+const ORDER_TO: usize = 1;
+const ORDER_BEGIN_TOKEN: usize = 2;
+const ORDER_END_TOKEN: usize = 3;
+const ORDER_WORDS: usize = 4;
+const OPEN: u64 = u64::MAX;
+/// Written by the supervisor, before [`TAKE`], once the recording before has ended: the file's name.
+const NAME: usize = ORDERS + 2 * ORDER_WORDS;
+const NAME_WORDS: usize = 1 + NAME_BYTES_MAX / 8;
+/// Written by the recorder: the numbers of the recording that has a file, and of that which has ended.
+const BEGUN: usize = 48;
+const ENDED: usize = 49;
+/// Written by the recorder: how far the file has come, twice, and which of the two is right.
+const TURN: usize = 50;
+const PROGRESS: usize = 51;
+const PROGRESS_WORDS: usize = 4;
+/// Written by the recorder: what is wrong.
+const TROUBLE: usize = 64;
+const TROUBLE_WORDS: usize = 1 + TROUBLE_BYTES_MAX / 8;
+const FIRST_CELL: usize = 96;
+
+// A cell's first words; the samples follow, two to a word.
+const SEAL: usize = 0;
+const NEXT: usize = 1;
+const CELL_HEAD: usize = 2;
+
+/// Bytes of a recording's name, at the most.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of a complaint, at the most.
+pub const TROUBLE_BYTES_MAX: usize = 240;
+
+const _: () = assert!(NAME + NAME_WORDS <= BEGUN);
+const _: () = assert!(PROGRESS + 2 * PROGRESS_WORDS <= TROUBLE);
+const _: () = assert!(TROUBLE + TROUBLE_WORDS <= FIRST_CELL);
+
+/// Blocks that a tape for sound of that shape holds.
+#[must_use]
+pub const fn tape_cells(shape: &Shape) -> usize {
+    let wanted = (shape.rate_hz * TAPE_SECONDS / shape.block_frames) as usize;
+    let most = TAPE_BYTES_MAX / (8 * cell_words(shape.block_samples()));
+    if wanted < most { wanted } else { most }
+}
+
+/// Words of such a tape.
+#[must_use]
+pub const fn tape_words(block_samples: usize, cells: usize) -> usize {
+    FIRST_CELL + cells * cell_words(block_samples)
+}
+
+const fn cell_words(block_samples: usize) -> usize {
+    (CELL_HEAD + block_samples.div_ceil(2)).next_multiple_of(8)
+}
+
+/// What is to be recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Its number, from 1.
+    pub take: u64,
+    /// The file's name.
+    pub name: String,
+    /// The place on the tape where it begins.
+    pub from: u64,
+    /// The place before which it ends, once that is known.
+    pub to: Option<u64>,
+}
+
+/// How far a file has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the file that are right; what stands behind them is not.
+    pub bytes: u64,
+    /// Frames in them.
+    pub frames: u64,
+    /// Of these, frames that the tape did not hold any more: silence.
+    pub missing: u64,
+    /// The place on the tape from which on it is still needed.
+    pub needed: u64,
+}
+
+/// What is found at a place on the tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// What was played.
+    Played,
+    /// Nothing yet.
+    NotYet,
+    /// It has been overwritten.
+    Gone,
+}
+
+/// The tape, over mapped or heap words.
+#[derive(Clone, Copy, Debug)]
+pub struct Tape<'a> {
+    words: &'a [AtomicU64],
+    block_samples: usize,
+    cells: usize,
+}
+
+impl<'a> Tape<'a> {
+    /// Writes a new tape into zeroed words.
+    ///
+    /// # Errors
+    /// When there are too few words.
+    pub fn create(
+        words: &'a [AtomicU64],
+        block_samples: usize,
+        cells: usize,
+    ) -> Result<Self, LayoutError> {
+        let needed = tape_words(block_samples, cells);
+        if words.len() < needed {
+            return Err(LayoutError::Short {
+                found: words.len(),
+                needed,
+            });
+        }
+        words[SAMPLES].store(block_samples as u64, Ordering::Relaxed);
+        words[CELLS].store(cells as u64, Ordering::Relaxed);
+        layout::seal_header(words, Kind::Tape);
+        Ok(Self {
+            words,
+            block_samples,
+            cells,
+        })
+    }
+
+    /// A tape that another process has made, for blocks of so many samples.
+    ///
+    /// # Errors
+    /// When it is unfinished or does not fit.
+    pub fn open(words: &'a [AtomicU64], block_samples: usize) -> Result<Self, LayoutError> {
+        layout::check_header(words, Kind::Tape, FIRST_CELL)?;
+        let [found, cells] = [SAMPLES, CELLS].map(|at| words[at].load(Ordering::Relaxed) as usize);
+        let fits = found == block_samples && cells > 0;
+        let needed = tape_words(block_samples, cells);
+        if !fits || words.len() < needed {
+            return Err(LayoutError::Short {
+                found: words.len(),
+                needed,
+            });
+        }
+        Ok(Self {
+            words,
+            block_samples,
+            cells,
+        })
+    }
+
+    /// All its words, to lock them into memory.
+    #[must_use]
+    pub const fn all_words(&self) -> &'a [AtomicU64] {
+        self.words
+    }
+
+    fn get(&self, word: usize) -> u64 {
+        self.words[word].load(Ordering::Relaxed)
+    }
+
+    fn cell(&self, place: u64) -> &'a [AtomicU64] {
+        let words = cell_words(self.block_samples);
+        let start = FIRST_CELL + (place % self.cells as u64) as usize * words;
+        &self.words[start..start + words]
+    }
+
+    // ---- what was played ----
+
+    /// How many blocks have been played: the place of the next one.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        // SYNC: tape position (reader)
+        self.words[POSITION].load(Ordering::Acquire)
+    }
+
+    /// The block to be played after the last one on the tape.
+    #[must_use]
+    pub fn next_block(&self) -> BlockIndex {
+        match self.position().checked_sub(1) {
+            Some(last) => BlockIndex(self.cell(last)[NEXT].load(Ordering::Relaxed)),
+            None => BlockIndex(0),
+        }
+    }
+
+    /// Adds what was played; `next` is the block that will be played after it. Written by audio-out.
+    ///
+    /// # Real-time
+    /// Yes; linear in the samples.
+    pub fn append(&self, samples: &[f32], next: BlockIndex) {
+        let place = self.get(POSITION);
+        let cell = self.cell(place);
+        cell[SEAL].store(0, Ordering::Relaxed);
+        // SYNC: tape seal broken (writer): who sees a new sample sees the seal broken
+        fence(Ordering::Release);
+        cell[NEXT].store(next.0, Ordering::Relaxed);
+        layout::store_samples(&cell[CELL_HEAD..], samples);
+        // SYNC: tape cell (writer)
+        cell[SEAL].store(place + 1, Ordering::Release);
+        // SYNC: tape position (writer): all below it is sealed
+        self.words[POSITION].store(place + 1, Ordering::Release);
+    }
+
+    /// Copies out what was played at that place.
+    ///
+    /// # Real-time
+    /// Yes; linear in the samples.
+    #[must_use]
+    pub fn read(&self, place: u64, into: &mut [f32]) -> Found {
+        if place >= self.position() {
+            return Found::NotYet;
+        }
+        let cell = self.cell(place);
+        // SYNC: tape cell (reader)
+        if cell[SEAL].load(Ordering::Acquire) != place + 1 {
+            return Found::Gone;
+        }
+        layout::load_samples(&cell[CELL_HEAD..], into);
+        // SYNC: tape seal broken (reader)
+        fence(Ordering::Acquire);
+        match cell[SEAL].load(Ordering::Relaxed) == place + 1 {
+            true => Found::Played,
+            false => Found::Gone,
+        }
+    }
+
+    /// Whether a block can be added without loss to a recording. Where no clock drives what is played,
+    /// audio-out waits for it; not for a recorder that cannot write.
+    ///
+    /// # Real-time
+    /// Yes.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let begun = self.begun() == self.take();
+        if !self.recording() || (begun && self.get(TROUBLE) != 0) {
+            return true;
+        }
+        let needed = match begun {
+            true => self.progress().needed,
+            false => self.order_words(self.take())[ORDER_FROM].load(Ordering::Relaxed),
+        };
+        self.get(POSITION).saturating_sub(needed) < self.cells as u64
+    }
+
+    // ---- what is to be recorded ----
+
+    fn take(&self) -> u64 {
+        // SYNC: take (reader)
+        self.words[TAKE].load(Ordering::Acquire)
+    }
+
+    /// The words about that recording.
+    fn order_words(&self, take: u64) -> &'a [AtomicU64] {
+        let start = ORDERS + ORDER_WORDS * (take % 2) as usize;
+        &self.words[start..start + ORDER_WORDS]
+    }
+
+    /// The recording that was last asked for.
+    #[must_use]
+    pub fn order(&self) -> Option<Order> {
+        let take = self.take();
+        let words = self.order_words(take);
+        // SYNC: recording's end (reader)
+        let to = words[ORDER_TO].load(Ordering::Acquire);
+        (take > 0).then(|| Order {
+            take,
+            name: layout::load_text(&self.words[NAME..NAME + NAME_WORDS]),
+            from: words[ORDER_FROM].load(Ordering::Relaxed),
+            to: (to != OPEN).then_some(to),
+        })
+    }
+
+    /// Whether a recording was asked for that has not ended.
+    #[must_use]
+    pub fn recording(&self) -> bool {
+        self.ended() != self.take()
+    }
+
+    /// Asks for a recording from the next block on; the one before has ended. Written by the supervisor,
+    /// with the token under which it was asked itself, if it has one.
+    pub fn begin(&self, name: &str, token: Option<u64>) {
+        let take = self.take() + 1;
+        layout::store_text(&self.words[NAME..NAME + NAME_WORDS], name);
+        let token = token.unwrap_or(0).max(self.token());
+        let words = self.order_words(take);
+        for (word, value) in [
+            (ORDER_FROM, self.position()),
+            (ORDER_TO, OPEN),
+            (ORDER_BEGIN_TOKEN, token),
+            (ORDER_END_TOKEN, 0),
+        ] {
+            words[word].store(value, Ordering::Relaxed);
+        }
+        // SYNC: take (writer): what it is about stands before it
+        self.words[TAKE].store(take, Ordering::Release);
+    }
+
+    /// Ends the recording before the next block. Written by the supervisor.
+    pub fn end(&self, token: Option<u64>) {
+        let words = self.order_words(self.take());
+        let token = token.unwrap_or(0).max(self.token());
+        words[ORDER_END_TOKEN].store(token, Ordering::Relaxed);
+        // SYNC: recording's end (writer)
+        words[ORDER_TO].store(self.position(), Ordering::Release);
+    }
+
+    /// The highest token under which it was asked to begin or to end; 0 before the first.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        let words = self.order_words(self.take());
+        // SYNC: recording's end (reader)
+        let ends = words[ORDER_TO].load(Ordering::Acquire) != OPEN;
+        let last = match ends {
+            true => ORDER_END_TOKEN,
+            false => ORDER_BEGIN_TOKEN,
+        };
+        words[last].load(Ordering::Relaxed)
+    }
+
+    // ---- what has been recorded ----
+
+    /// The number of the last recording that has a file, or never will have one.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        // SYNC: recording begun (reader)
+        self.words[BEGUN].load(Ordering::Acquire)
+    }
+
+    /// See [`Self::begun`]. Written by the recorder, after the file's first progress.
+    pub fn set_begun(&self, take: u64) {
+        // SYNC: recording begun (writer)
+        self.words[BEGUN].store(take, Ordering::Release);
+    }
+
+    /// The number of the last recording that has ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        // SYNC: recording ended (reader)
+        self.words[ENDED].load(Ordering::Acquire)
+    }
+
+    /// See [`Self::ended`]. Written by the recorder.
+    pub fn set_ended(&self, take: u64) {
+        // SYNC: recording ended (writer): the file is complete
+        self.words[ENDED].store(take, Ordering::Release);
+    }
+
+    /// How far the file has come.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        // SYNC: recorded (reader)
+        let turn = self.words[TURN].load(Ordering::Acquire);
+        let place = PROGRESS + PROGRESS_WORDS * (turn as usize % 2);
+        Progress {
+            bytes: self.get(place),
+            frames: self.get(place + 1),
+            missing: self.get(place + 2),
+            needed: self.get(place + 3),
+        }
+    }
+
+    /// See [`Self::progress`]. Written by the recorder, after the file.
+    pub fn set_progress(&self, progress: Progress) {
+        let turn = self.get(TURN) + 1;
+        let place = PROGRESS + PROGRESS_WORDS * (turn as usize % 2);
+        let Progress {
+            bytes,
+            frames,
+            missing,
+            needed,
+        } = progress;
+        for (word, value) in (place..).zip([bytes, frames, missing, needed]) {
+            self.words[word].store(value, Ordering::Relaxed);
+        }
+        // SYNC: recorded (writer): the four that it names are whole
+        self.words[TURN].store(turn, Ordering::Release);
+    }
+
+    /// What is wrong with the recording that has [begun](Self::begun) last, in one line.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let text = layout::load_text(&self.words[TROUBLE..TROUBLE + TROUBLE_WORDS]);
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// See [`Self::trouble`]; empty when nothing is. Written by the recorder.
+    pub fn set_trouble(&self, text: &str) {
+        layout::store_text(&self.words[TROUBLE..TROUBLE + TROUBLE_WORDS], text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::heap;
+
+    const SAMPLES_IN_BLOCK: usize = 3;
+
+    fn with_tape(cells: usize, test: impl FnOnce(Tape<'_>)) {
+        let words = heap(tape_words(SAMPLES_IN_BLOCK, cells));
+        Tape::create(&words, SAMPLES_IN_BLOCK, cells).unwrap();
+        test(Tape::open(&words, SAMPLES_IN_BLOCK).unwrap());
+    }
+
+    fn play(tape: &Tape<'_>, blocks: std::ops::Range<u64>) {
+        for block in blocks {
+            tape.append(&[block as f32; SAMPLES_IN_BLOCK], BlockIndex(block + 1));
+        }
+    }
+
+    #[test]
+    fn what_was_played_is_found_at_its_place_until_it_is_overwritten() {
+        with_tape(4, |tape| {
+            let mut out = [0.0; SAMPLES_IN_BLOCK];
+            assert_eq!(tape.read(0, &mut out), Found::NotYet);
+            assert_eq!(tape.next_block(), BlockIndex(0));
+            play(&tape, 10..16);
+            assert_eq!((tape.position(), tape.next_block()), (6, BlockIndex(16)));
+            for (place, found) in [(1, Found::Gone), (2, Found::Played), (6, Found::NotYet)] {
+                assert_eq!(tape.read(place, &mut out), found);
+            }
+            assert_eq!(tape.read(5, &mut out), Found::Played);
+            assert_eq!(out, [15.0; SAMPLES_IN_BLOCK]);
+            // audio-out was killed in the middle of the next one.
+            tape.cell(6)[SEAL].store(0, Ordering::Relaxed);
+            assert_eq!(tape.read(2, &mut out), Found::Gone);
+            assert_eq!(tape.read(6, &mut out), Found::NotYet);
+        });
+    }
+
+    #[test]
+    fn without_a_clock_there_is_room_for_what_a_recording_does_not_need_any_more() {
+        with_tape(4, |tape| {
+            play(&tape, 0..6);
+            assert!(tape.has_room(), "nothing is recorded");
+            tape.begin("a.wav", None);
+            play(&tape, 6..10);
+            assert!(!tape.has_room());
+            tape.set_progress(Progress {
+                needed: 7,
+                ..Progress::default()
+            });
+            assert!(!tape.has_room(), "that was another recording's");
+            tape.set_begun(1);
+            assert!(tape.has_room());
+            play(&tape, 10..11);
+            assert!(!tape.has_room());
+            tape.set_trouble("the disk is full");
+            assert!(tape.has_room(), "the music does not wait for a disk");
+            tape.set_trouble("");
+            assert!(!tape.has_room());
+            tape.set_ended(1);
+            assert!(tape.has_room());
+        });
+    }
+
+    #[test]
+    fn an_order_holds_until_the_next_and_its_tokens_are_known_again() {
+        with_tape(4, |tape| {
+            assert_eq!((tape.order(), tape.token()), (None, 0));
+            play(&tape, 0..2);
+            tape.begin("a.wav", Some(7));
+            let order = Order {
+                take: 1,
+                name: "a.wav".into(),
+                from: 2,
+                to: None,
+            };
+            assert_eq!(tape.order(), Some(order.clone()));
+            assert_eq!((tape.recording(), tape.token()), (true, 7));
+            play(&tape, 2..5);
+            tape.end(Some(9));
+            let to = Some(5);
+            assert_eq!(tape.order(), Some(Order { to, ..order }));
+            assert_eq!((tape.recording(), tape.token()), (true, 9));
+            tape.set_ended(1);
+            assert!(!tape.recording());
+            tape.begin("b.flac", None);
+            assert_eq!((tape.order().unwrap().take, tape.token()), (2, 9));
+        });
+    }
+
+    #[test]
+    fn a_tape_of_another_shape_is_refused_and_a_large_shape_gets_a_shorter_one() {
+        let words = heap(tape_words(SAMPLES_IN_BLOCK, 2));
+        Tape::create(&words, SAMPLES_IN_BLOCK, 2).unwrap();
+        assert!(Tape::open(&words, SAMPLES_IN_BLOCK + 2).is_err());
+        let shape = Shape {
+            rate_hz: 48_000,
+            block_frames: 128,
+            channels: 2,
+            lead_blocks: 4,
+            freewheel: false,
+        };
+        assert_eq!(tape_cells(&shape), 6_000);
+        let large = Shape {
+            rate_hz: 192_000,
+            channels: 32,
+            ..shape
+        };
+        let words = tape_words(large.block_samples(), tape_cells(&large));
+        assert!(words * 8 <= TAPE_BYTES_MAX + FIRST_CELL * 8);
+        assert!(tape_cells(&large) as u32 * large.block_frames > 2 * large.rate_hz);
+    }
+}

@@ -1,0 +1,114 @@
+//! The thread that talks: answers the supervisor for as long as the thread that records gets on, and has
+//! harm done to it on request.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use common::{
+    message::{Fault, FromPeer, Introduction, Service, ToRecorder},
+    units::Incarnation,
+};
+use platform::{
+    harm,
+    link::{self, LinkReceiver, LinkSender},
+    paths::Paths,
+};
+
+use crate::reel::Reel;
+
+type Link = (LinkSender<FromPeer>, LinkReceiver<ToRecorder>);
+
+/// Pause between two tries to find a supervisor.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How often it is seen that a link is broken.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long it stays away when it is told to drop its link: longer than anybody waits for it.
+const GONE: Duration = Duration::from_secs(3_600);
+
+/// What the two threads tell each other.
+#[derive(Default)]
+pub struct Signs {
+    /// Turns of the thread that records.
+    beat: AtomicU64,
+    hang: AtomicBool,
+    slow_us: AtomicU32,
+}
+
+impl Signs {
+    /// Called by the thread that records, in each turn: it gets on, and acts out what was requested.
+    pub fn act(&self) {
+        self.beat.fetch_add(1, Ordering::Relaxed);
+        while self.hang.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+        let slow_us = self.slow_us.load(Ordering::Relaxed);
+        if slow_us > 0 {
+            thread::sleep(Duration::from_micros(slow_us.into()));
+        }
+    }
+}
+
+/// Starts to record, and serves until it is ended.
+///
+/// # Errors
+/// When the machine gives no thread.
+pub fn serve(paths: &Paths, reel: Reel) -> Result<()> {
+    let signs = Arc::new(Signs::default());
+    let told = Arc::clone(&signs);
+    thread::Builder::new()
+        .name("record".into())
+        .spawn(move || reel.run(&told))?;
+    let mut link: Option<Link> = None;
+    let mut beat = u64::MAX;
+    loop {
+        let Some((sender, receiver)) = link.as_ref() else {
+            link = connect(paths);
+            match &link {
+                Some((sender, _)) => drop(sender.send(FromPeer::Up)),
+                None => thread::sleep(AGAIN),
+            }
+            continue;
+        };
+        match receiver.recv_for(LOOK) {
+            Ok(None) => {}
+            Ok(Some(ToRecorder::Ping)) => {
+                let now = signs.beat.load(Ordering::Relaxed);
+                if now != beat {
+                    let _ = sender.send(FromPeer::Pong);
+                }
+                beat = now;
+            }
+            Ok(Some(ToRecorder::Inject(Fault::MuteControl))) => loop {
+                thread::park();
+            },
+            Ok(Some(ToRecorder::Inject(Fault::DropControl))) => {
+                link = None;
+                thread::sleep(GONE);
+            }
+            Ok(Some(ToRecorder::Inject(Fault::Hang))) => {
+                signs.hang.store(true, Ordering::Relaxed);
+            }
+            Ok(Some(ToRecorder::Inject(Fault::Slow(us)))) => {
+                signs.slow_us.store(us, Ordering::Relaxed);
+            }
+            Ok(Some(ToRecorder::Inject(fault))) => harm::inflict(fault),
+            Err(_) => link = None,
+        }
+    }
+}
+
+fn connect(paths: &Paths) -> Option<Link> {
+    let introduction = Introduction {
+        service: Service::Recorder,
+        pid: std::process::id(),
+        incarnation: Incarnation::default(),
+    };
+    link::connect(paths, introduction).ok()
+}

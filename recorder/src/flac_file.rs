@@ -1,0 +1,327 @@
+//! A FLAC file of 24 bits that is valid at every moment: a head that says that the length is not known,
+//! and whole frames, appended one by one. At the end the head is told the length.
+//!
+//! The head is written here, since `flacenc` writes whole streams; it encodes the frames.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use common::stage::Shape;
+use flacenc::{
+    bitsink::ByteSink,
+    component::{BitRepr, StreamInfo},
+    config,
+    error::{Verified, Verify},
+    source::{Fill, FrameBuf},
+};
+
+/// Frames of sound in a frame of the format; the last one may hold fewer.
+const UNIT_FRAMES: usize = 4096;
+const BITS: u8 = 24;
+/// The encoder refuses faster rates, though the format knows them. A rate that frames have no name for has
+/// them refer to the head.
+const ENCODER_RATE_HZ_MAX: u32 = 96_000;
+const UNNAMED_RATE_HZ: usize = 65_537;
+/// The largest sample.
+const FULL: i32 = (1 << (BITS - 1)) - 1;
+/// "fLaC", the head of a block and the stream's description.
+const HEADER_BYTES: u64 = 42;
+/// Where the last bits of the rate, the channels, the bits of a sample and the length stand, 64 bits.
+const LENGTH_AT: u64 = 18;
+
+/// A FLAC file that is being written.
+pub struct FlacFile {
+    file: File,
+    head: [u8; HEADER_BYTES as usize],
+    bytes: u64,
+    frames: u64,
+    channels: usize,
+    config: Verified<config::Encoder>,
+    info: StreamInfo,
+    unit: FrameBuf,
+    samples: Vec<i32>,
+}
+
+impl FlacFile {
+    /// A new file, readable by its owner only; what was there before is gone.
+    ///
+    /// # Errors
+    /// When it cannot be written, or FLAC cannot hold that shape.
+    pub fn create(path: &Path, shape: &Shape) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        let mut created = Self::over(file, shape)?;
+        created.file.write_all(&created.head)?;
+        Ok(created)
+    }
+
+    /// Goes on with a file of the same shape after that many bytes and frames; what stands behind them is
+    /// cut off.
+    ///
+    /// # Errors
+    /// When it cannot be written, or is shorter, or of another shape.
+    pub fn resume(path: &Path, shape: &Shape, bytes: u64, frames: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut resumed = Self::over(file, shape)?;
+        let mut found = [0; HEADER_BYTES as usize];
+        resumed.file.read_exact(&mut found)?;
+        // The length may have been written by one that was killed before it could say so.
+        let length = LENGTH_AT as usize + 3..LENGTH_AT as usize + 8;
+        found[length.clone()].copy_from_slice(&resumed.head[length]);
+        if found != resumed.head {
+            return Err(io::Error::other("it is no file of this instance's shape"));
+        }
+        if resumed.file.metadata()?.len() < bytes {
+            return Err(io::Error::other("it is shorter than what was written"));
+        }
+        resumed.file.set_len(bytes)?;
+        resumed.file.seek(SeekFrom::Start(bytes))?;
+        (resumed.bytes, resumed.frames) = (bytes, frames);
+        Ok(resumed)
+    }
+
+    fn over(file: File, shape: &Shape) -> io::Result<Self> {
+        let channels = shape.channels as usize;
+        let rate_hz = match shape.rate_hz {
+            rate_hz @ ..=ENCODER_RATE_HZ_MAX => rate_hz as usize,
+            _ => UNNAMED_RATE_HZ,
+        };
+        let config = config::Encoder::default().into_verified();
+        Ok(Self {
+            file,
+            head: head(shape),
+            bytes: HEADER_BYTES,
+            frames: 0,
+            channels,
+            config: config.map_err(|(_, why)| refused(why))?,
+            info: StreamInfo::new(rate_hz, channels, BITS.into()).map_err(refused)?,
+            unit: FrameBuf::with_size(channels, UNIT_FRAMES).map_err(refused)?,
+            samples: Vec::new(),
+        })
+    }
+
+    /// Samples of a whole unit.
+    pub const fn unit(&self) -> usize {
+        UNIT_FRAMES * self.channels
+    }
+
+    /// Bytes and frames that are right.
+    pub const fn written(&self) -> (u64, u64) {
+        (self.bytes, self.frames)
+    }
+
+    /// Appends as many whole units as there are, and with `last` the rest; returns how many samples it took.
+    ///
+    /// # Errors
+    /// When the disk is full or fails; then the file ends with what was written before.
+    pub fn append(&mut self, samples: &[f32], last: bool) -> io::Result<usize> {
+        let mut sink = ByteSink::new();
+        let (mut taken, mut frames) = (0, self.frames);
+        for unit in samples.chunks(self.unit()) {
+            if unit.len() < self.unit() && !last {
+                break;
+            }
+            self.encode(unit, frames, &mut sink)?;
+            taken += unit.len();
+            frames += (unit.len() / self.channels) as u64;
+        }
+        if let Err(why) = self.file.write_all(sink.as_slice()) {
+            self.file.set_len(self.bytes)?;
+            self.file.seek(SeekFrom::Start(self.bytes))?;
+            return Err(why);
+        }
+        self.bytes += sink.as_slice().len() as u64;
+        self.frames = frames;
+        Ok(taken)
+    }
+
+    fn encode(&mut self, unit: &[f32], frames: u64, sink: &mut ByteSink) -> io::Result<()> {
+        self.samples.clear();
+        self.samples.extend(unit.iter().copied().map(quantized));
+        self.unit.fill_interleaved(&self.samples).map_err(refused)?;
+        let number = frames as usize / UNIT_FRAMES;
+        let frame = flacenc::encode_fixed_size_frame(&self.config, &self.unit, number, &self.info);
+        let frame = frame.map_err(refused)?;
+        frame.write(sink).map_err(refused)
+    }
+
+    /// Tells the head how long the file is.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn update_total(&self) -> io::Result<()> {
+        let total = self.frames & ((1 << 36) - 1);
+        let at = LENGTH_AT as usize;
+        let fixed: [u8; 8] = std::array::from_fn(|n| self.head[at + n]);
+        let both = u64::from_be_bytes(fixed) | total;
+        self.file.write_all_at(&both.to_be_bytes(), LENGTH_AT)
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> io::Error {
+    io::Error::other(why.to_string())
+}
+
+/// The sample as 24 bits; what is louder than full scale is cut.
+pub fn quantized(sample: f32) -> i32 {
+    // In f64, where the product is exact; NaN turns into 0.
+    let scaled = f64::from(sample) * f64::from(FULL + 1);
+    (scaled.round() as i32).clamp(-FULL - 1, FULL)
+}
+
+/// The head of a file whose length and checksum are not known.
+///
+/// # Source
+/// RFC 9639, section 8.2.
+fn head(shape: &Shape) -> [u8; HEADER_BYTES as usize] {
+    let mut bytes = [0; HEADER_BYTES as usize];
+    bytes[..4].copy_from_slice(b"fLaC");
+    // The only block, and 34 bytes of it.
+    bytes[4..8].copy_from_slice(&[0x80, 0, 0, 34]);
+    let unit = (UNIT_FRAMES as u16).to_be_bytes();
+    bytes[8..10].copy_from_slice(&unit);
+    bytes[10..12].copy_from_slice(&unit);
+    let described = u64::from(shape.rate_hz) << 44
+        | u64::from(shape.channels - 1) << 41
+        | u64::from(BITS - 1) << 36;
+    bytes[LENGTH_AT as usize..][..8].copy_from_slice(&described.to_be_bytes());
+    bytes
+}
+
+#[cfg(test)]
+pub use tests::decoded;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use symphonia::core::{
+        codecs::audio::AudioDecoderOptions,
+        formats::{FormatOptions, TrackType, probe::Hint},
+        io::MediaSourceStream,
+        meta::MetadataOptions,
+    };
+
+    const SHAPE: Shape = Shape {
+        rate_hz: 44_100,
+        block_frames: 64,
+        channels: 2,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+
+    /// The samples of a file, as a decoder that is not ours finds them.
+    pub fn decoded(path: &Path) -> Vec<i32> {
+        let source =
+            MediaSourceStream::new(Box::new(File::open(path).unwrap()), Default::default());
+        let mut format = symphonia::default::get_probe()
+            .probe(
+                Hint::new().with_extension("flac"),
+                source,
+                FormatOptions::default(),
+                MetadataOptions::default(),
+            )
+            .unwrap();
+        let track = format.default_track(TrackType::Audio).unwrap();
+        let params = track.codec_params.as_ref().unwrap().audio().unwrap();
+        let mut decoder = symphonia::default::get_codecs()
+            .make_audio_decoder(params, &AudioDecoderOptions::default())
+            .unwrap();
+        let mut samples = Vec::new();
+        while let Ok(Some(packet)) = format.next_packet() {
+            let mut part: Vec<i32> = Vec::new();
+            decoder
+                .decode(&packet)
+                .unwrap()
+                .copy_to_vec_interleaved(&mut part);
+            // Left-aligned in 32 bits.
+            samples.extend(part.iter().map(|sample| sample >> 8));
+        }
+        samples
+    }
+
+    /// Something that goes up and down, and beyond full scale.
+    fn sound(samples: usize) -> Vec<f32> {
+        (0..samples)
+            .map(|n| (n as f32 * 0.01).sin() * 1.25)
+            .collect()
+    }
+
+    #[test]
+    fn it_is_valid_at_every_moment_and_goes_on_where_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.flac");
+        let sound = sound(3 * 8192 + 10);
+        let expected: Vec<i32> = sound.iter().copied().map(quantized).collect();
+        let mut file = FlacFile::create(&path, &SHAPE).unwrap();
+        let taken = file.append(&sound[..20_000], false).unwrap();
+        assert_eq!((taken, file.written().1), (16_384, 8_192));
+        assert_eq!(decoded(&path), expected[..16_384]);
+        let (bytes, frames) = file.written();
+        // Killed in the middle of the next unit.
+        file.file.write_all(&[0xff, 0xf8, 0xc9, 0x18, 2]).unwrap();
+        drop(file);
+        let mut file = FlacFile::resume(&path, &SHAPE, bytes, frames).unwrap();
+        assert_eq!(decoded(&path), expected[..16_384]);
+        let rest = file.append(&sound[16_384..], true).unwrap();
+        assert_eq!(rest, 8_202);
+        file.update_total().unwrap();
+        assert_eq!(decoded(&path), expected);
+        let head = std::fs::read(&path).unwrap();
+        assert_eq!(head[22..26], (3 * 4096 + 5_u32).to_be_bytes(), "the length");
+        let (bytes, frames) = file.written();
+        assert!(FlacFile::resume(&path, &SHAPE, bytes + 1, frames).is_err());
+        let faster = Shape {
+            rate_hz: 48_000,
+            ..SHAPE
+        };
+        assert!(FlacFile::resume(&path, &faster, bytes, frames).is_err());
+        FlacFile::resume(&path, &SHAPE, bytes, frames).unwrap();
+    }
+
+    #[test]
+    fn every_shape_that_a_name_is_taken_for_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.flac");
+        for rate_hz in [8_000, 44_100, 96_000, 192_000] {
+            for channels in 1..=common::recording::FLAC_CHANNELS_MAX {
+                let shape = Shape {
+                    rate_hz,
+                    channels,
+                    ..SHAPE
+                };
+                let sound = sound(4_100 * channels as usize);
+                let mut file = FlacFile::create(&path, &shape).unwrap();
+                assert_eq!(file.append(&sound, true).unwrap(), sound.len());
+                let expected: Vec<i32> = sound.iter().copied().map(quantized).collect();
+                assert_eq!(
+                    decoded(&path),
+                    expected,
+                    "{rate_hz} Hz, {channels} channels"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn samples_are_rounded_and_cut_at_full_scale() {
+        for (sample, expected) in [
+            (0.5, 1 << 22),
+            (1.0, FULL),
+            (-1.0, -FULL - 1),
+            (7.0, FULL),
+            (-1e30, -FULL - 1),
+            (f32::NAN, 0),
+            (0.6 / (1 << 23) as f32, 1),
+        ] {
+            assert_eq!(quantized(sample), expected, "{sample}");
+        }
+    }
+}

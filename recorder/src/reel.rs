@@ -1,0 +1,417 @@
+//! The thread that records: from the tape into the file that was asked for, one recording after another.
+//!
+//! A file comes first, its progress on the tape second: a recorder that is started anew cuts off what may
+//! be half written and reads the same from the tape again. What the tape does not hold any more is silence,
+//! counted. A file that cannot be written is tried again; the music never waits for it.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{
+    recording::file_name,
+    stage::Shape,
+    tape::{Found, Order, Progress, Tape},
+};
+use platform::say;
+
+use crate::{control::Signs, file::File};
+
+/// How often it is looked whether something is to be recorded.
+const IDLE: Duration = Duration::from_millis(20);
+/// How often the tape is looked at while something is; without a clock much happens in this time.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOK_FREEWHEEL: Duration = Duration::from_millis(1);
+/// How often the head of the file is brought up to date.
+const HEAD: Duration = Duration::from_millis(200);
+/// How often it is tried again to write.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Samples that are written at once, at the most, beyond a unit of the format.
+const BATCH: usize = 1 << 16;
+
+/// Where recordings come from and go to.
+pub struct Reel {
+    tape: Tape<'static>,
+    shape: Shape,
+    folder: PathBuf,
+}
+
+impl Reel {
+    /// Over that tape, into files of that folder.
+    pub const fn new(tape: Tape<'static>, shape: Shape, folder: PathBuf) -> Self {
+        Self {
+            tape,
+            shape,
+            folder,
+        }
+    }
+
+    /// Records whatever is asked for, for ever.
+    pub fn run(&self, signs: &Signs) {
+        loop {
+            signs.act();
+            match self.tape.order().filter(|_| self.tape.recording()) {
+                Some(order) => self.record(order, signs),
+                None => thread::sleep(IDLE),
+            }
+        }
+    }
+
+    /// Makes a recording, or goes on with it, to its end.
+    fn record(&self, order: Order, signs: &Signs) {
+        let Some(mut take) = Take::open(self, &order) else {
+            return;
+        };
+        let look = match self.shape.freewheel {
+            true => LOOK_FREEWHEEL,
+            false => LOOK,
+        };
+        loop {
+            signs.act();
+            match take.turn() {
+                Turn::More => {}
+                Turn::Waits => thread::sleep(look),
+                Turn::Failed => thread::sleep(AGAIN),
+                Turn::Over => return,
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// There is more to be done at once.
+    More,
+    /// All that was played is done with.
+    Waits,
+    /// Nothing could be written.
+    Failed,
+    /// The recording has ended.
+    Over,
+}
+
+/// A recording under way.
+struct Take {
+    tape: Tape<'static>,
+    shape: Shape,
+    number: u64,
+    from: u64,
+    path: PathBuf,
+    file: File,
+    /// The next place on the tape, and samples of it that are in the file already.
+    next: u64,
+    skip: usize,
+    block: Vec<f32>,
+    /// What has been read and not written.
+    pending: Vec<f32>,
+    missing: u64,
+    head_at: Instant,
+    failing: bool,
+}
+
+impl Take {
+    /// Begins the recording or goes on with it; if that cannot be, it says why and has ended.
+    fn open(reel: &Reel, order: &Order) -> Option<Self> {
+        let tape = reel.tape;
+        let path = reel.folder.join(&order.name);
+        let resumes = tape.begun() == order.take;
+        let opened = match resumes {
+            true => Self::over(reel, order, &path, Some(tape.progress())),
+            false => Self::over(reel, order, &path, None),
+        };
+        let take = match opened {
+            Ok(take) => take,
+            Err(why) => {
+                let what = if resumes {
+                    "be continued"
+                } else {
+                    "be written"
+                };
+                tell(&tape, &format!("{} cannot {what}: {why}", path.display()));
+                tape.set_ended(order.take);
+                tape.set_begun(order.take);
+                return None;
+            }
+        };
+        tape.set_trouble("");
+        take.tell_progress();
+        tape.set_begun(order.take);
+        let frames = take.file.written().1;
+        let text = match resumes {
+            true => format!("goes on with {} after {frames} frames", path.display()),
+            false => format!("records into {}", path.display()),
+        };
+        say::line("recorder", &text);
+        Some(take)
+    }
+
+    fn over(
+        reel: &Reel,
+        order: &Order,
+        path: &Path,
+        progress: Option<Progress>,
+    ) -> io::Result<Self> {
+        let shape = reel.shape;
+        let (_, format) = file_name(&order.name, shape.channels).map_err(io::Error::other)?;
+        let file = match &progress {
+            Some(progress) => File::resume(path, format, &shape, progress)?,
+            None => File::create(path, format, &shape)?,
+        };
+        let Progress {
+            frames, missing, ..
+        } = progress.unwrap_or_default();
+        let block_frames = u64::from(shape.block_frames);
+        Ok(Self {
+            tape: reel.tape,
+            shape,
+            number: order.take,
+            from: order.from,
+            path: path.into(),
+            file,
+            next: order.from + frames / block_frames,
+            skip: (frames % block_frames) as usize * shape.channels as usize,
+            block: vec![0.0; shape.block_samples()],
+            pending: Vec::new(),
+            missing,
+            head_at: Instant::now(),
+            failing: false,
+        })
+    }
+
+    fn turn(&mut self) -> Turn {
+        let to = self.tape.order().and_then(|order| order.to);
+        let end = self.tape.position().min(to.unwrap_or(u64::MAX));
+        self.read(end);
+        let last = to.is_some_and(|to| self.next >= to);
+        match self.write(last) {
+            Ok(()) => self.failed(None),
+            Err(why) => {
+                self.failed(Some(why));
+                if to.is_none() {
+                    return Turn::Failed;
+                }
+                // Nobody waits for room any more.
+                return self.end();
+            }
+        }
+        match self.next < end {
+            true => Turn::More,
+            false if last => self.end(),
+            false => Turn::Waits,
+        }
+    }
+
+    /// Reads on from the tape, as far as that place and as there is room for what has been read.
+    fn read(&mut self, end: u64) {
+        while self.next < end && self.pending.len() < BATCH.max(self.file.unit()) {
+            match self.tape.read(self.next, &mut self.block) {
+                Found::Played => {}
+                Found::NotYet => return,
+                Found::Gone => {
+                    self.block.fill(0.0);
+                    self.missing += u64::from(self.shape.block_frames);
+                }
+            }
+            self.pending.extend_from_slice(&self.block[self.skip..]);
+            self.skip = 0;
+            self.next += 1;
+        }
+    }
+
+    fn write(&mut self, last: bool) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            let taken = self.file.append(&self.pending, last)?;
+            self.pending.drain(..taken);
+            self.tell_progress();
+        }
+        if last || self.head_at.elapsed() >= HEAD {
+            self.head_at = Instant::now();
+            self.file.update_head(last)?;
+        }
+        Ok(())
+    }
+
+    fn tell_progress(&self) {
+        let (bytes, frames) = self.file.written();
+        self.tape.set_progress(Progress {
+            bytes,
+            frames,
+            missing: self.missing,
+            needed: self.from + frames / u64::from(self.shape.block_frames),
+        });
+    }
+
+    /// Says once that it cannot be written, and that it can again.
+    fn failed(&mut self, why: Option<io::Error>) {
+        match why {
+            Some(why) if !self.failing => {
+                let path = self.path.display();
+                tell(
+                    &self.tape,
+                    &format!("{path} cannot be written: {why}; make room"),
+                );
+            }
+            None if self.failing => {
+                let text = format!("{} can be written again", self.path.display());
+                say::line("recorder", &text);
+                self.tape.set_trouble("");
+            }
+            _ => return,
+        }
+        self.failing = !self.failing;
+    }
+
+    fn end(&mut self) -> Turn {
+        let _ = self.file.update_head(true);
+        let (_, frames) = self.file.written();
+        self.tape.set_ended(self.number);
+        let text = format!(
+            "{} is complete: {self}, {frames} frames",
+            self.path.display()
+        );
+        say::line("recorder", &text);
+        Turn::Over
+    }
+}
+
+impl fmt::Display for Take {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.failing, self.missing) {
+            (true, _) => f.write_str("its end is missing"),
+            (false, 0) => f.write_str("nothing is missing"),
+            (false, missing) => write!(f, "{missing} frames are missing, silence instead"),
+        }
+    }
+}
+
+/// What is wrong, for the status and for the log.
+fn tell(tape: &Tape<'_>, text: &str) {
+    tape.set_trouble(text);
+    say::line("recorder", text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{sync::heap, tape::tape_words, units::BlockIndex};
+
+    const SHAPE: Shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 16,
+        channels: 2,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+    const CELLS: usize = 2_048;
+
+    fn reel(folder: &Path) -> Reel {
+        let words = heap(tape_words(SHAPE.block_samples(), CELLS)).leak();
+        let tape = Tape::create(words, SHAPE.block_samples(), CELLS).unwrap();
+        Reel::new(tape, SHAPE, folder.into())
+    }
+
+    /// Plays so many blocks, each of them another ramp.
+    fn play(tape: &Tape<'_>, blocks: u64) {
+        for _ in 0..blocks {
+            let place = tape.position();
+            tape.append(&block(place), BlockIndex(place + 1));
+        }
+    }
+
+    fn block(place: u64) -> Vec<f32> {
+        let samples = SHAPE.block_samples();
+        let sample = |n| (place as usize * samples + n) as f32 / (1 << 23) as f32;
+        (0..samples).map(sample).collect()
+    }
+
+    fn expected(places: std::ops::Range<u64>) -> Vec<f32> {
+        places.flat_map(block).collect()
+    }
+
+    fn wav(path: &Path) -> Vec<f32> {
+        let reader = hound::WavReader::open(path).unwrap();
+        reader.into_samples().map(Result::unwrap).collect()
+    }
+
+    fn flac(path: &Path) -> Vec<f32> {
+        let samples = crate::flac_file::decoded(path).into_iter();
+        samples
+            .map(|sample| sample as f32 / (1 << 23) as f32)
+            .collect()
+    }
+
+    fn killed_again_and_again(name: &str, read: fn(&Path) -> Vec<f32>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        let reel = reel(folder.path());
+        let tape = reel.tape;
+        play(&tape, 5);
+        tape.begin(name, None);
+        for blocks in [0, 1, 300, 0, 700, 13, 999, 2] {
+            play(&tape, blocks);
+            let order = tape.order().unwrap();
+            let mut take = Take::open(&reel, &order).unwrap();
+            while take.turn() == Turn::More {}
+            // Killed in the middle of the next write.
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap();
+            io::Write::write_all(&mut file, &[0xff, 0xf8, 1, 2, 3]).unwrap();
+        }
+        play(&tape, 100);
+        tape.end(None);
+        play(&tape, 1);
+        let mut take = Take::open(&reel, &tape.order().unwrap()).unwrap();
+        while take.turn() != Turn::Over {}
+        assert!(!tape.recording());
+        assert_eq!((tape.progress().missing, tape.trouble()), (0, None));
+        assert_eq!(read(&path), expected(5..2_120));
+    }
+
+    #[test]
+    fn a_recorder_that_is_killed_goes_on_with_the_very_next_frame() {
+        killed_again_and_again("a.wav", wav);
+        killed_again_and_again("a.flac", flac);
+    }
+
+    #[test]
+    fn what_the_tape_does_not_hold_any_more_is_silence_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let reel = reel(folder.path());
+        let tape = reel.tape;
+        tape.begin("a.wav", None);
+        play(&tape, CELLS as u64 + 10);
+        tape.end(None);
+        let mut take = Take::open(&reel, &tape.order().unwrap()).unwrap();
+        while take.turn() != Turn::Over {}
+        assert_eq!(tape.progress().missing, 10 * 16);
+        let heard = wav(&folder.path().join("a.wav"));
+        assert!(heard[..320].iter().all(|sample| *sample == 0.0));
+        assert_eq!(heard[320..], expected(10..CELLS as u64 + 10));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_once_and_ends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let reel = reel(&folder.path().join("nowhere"));
+        let tape = reel.tape;
+        tape.begin("a.wav", None);
+        assert!(Take::open(&reel, &tape.order().unwrap()).is_none());
+        assert_eq!((tape.begun(), tape.ended()), (1, 1));
+        assert!(tape.trouble().unwrap().contains("a.wav cannot be written"));
+        // A disk that is full from the start.
+        std::fs::create_dir(folder.path().join("nowhere")).unwrap();
+        let full = folder.path().join("nowhere/b.wav");
+        std::os::unix::fs::symlink("/dev/full", full).unwrap();
+        tape.begin("b.wav", None);
+        assert!(Take::open(&reel, &tape.order().unwrap()).is_none());
+        assert!(tape.trouble().unwrap().contains("No space left"));
+        tape.begin("c.wav", None);
+        assert!(Take::open(&reel, &tape.order().unwrap()).is_some());
+        assert_eq!(tape.trouble(), None);
+    }
+}

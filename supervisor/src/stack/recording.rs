@@ -1,0 +1,170 @@
+//! Recording: what is asked for is written on the tape, from which the recorder takes it; who has asked is
+//! told once the recorder has done it. All that is known of recordings stands on the tape, so another
+//! supervisor knows it, too.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use common::{
+    message::{Answer, Outcome, Service},
+    recording::{Wish, file_name, name_by_date},
+};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::Stack;
+
+/// Who has asked hears that it will be done if the recorder has not done it in so long: it may be between
+/// two tries to start, while the tape runs on.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Somebody who has asked for a recording, or for its end.
+pub enum Asker {
+    /// By OSC, under that token.
+    Gateway(u64),
+    /// At the control socket.
+    Person(oneshot::Sender<Answer>),
+}
+
+/// One who waits for the recorder.
+pub struct Asked {
+    asker: Asker,
+    take: u64,
+    starts: bool,
+    since: Instant,
+}
+
+impl Stack {
+    /// Begins a recording, or ends one.
+    pub(super) fn record(&mut self, wish: &Wish, asker: Asker) {
+        let token = match asker {
+            Asker::Gateway(token) => Some(token),
+            Asker::Person(_) => None,
+        };
+        if token.is_some_and(|token| token <= self.tape.token()) {
+            // Handed in again by a gateway that has not heard the outcome.
+            return self.answer_asker(asker, Ok(()));
+        }
+        let starts = matches!(wish, Wish::Start(_));
+        let done = match wish {
+            Wish::Start(name) => self.start_recording(name.as_deref(), token),
+            Wish::Stop => self.end_recording(token),
+        };
+        match done {
+            Ok(take) => self.asked.push(Asked {
+                asker,
+                take,
+                starts,
+                since: Instant::now(),
+            }),
+            Err(why) => self.answer_asker(asker, Err(why)),
+        }
+    }
+
+    fn start_recording(&self, name: Option<&str>, token: Option<u64>) -> Result<u64, String> {
+        if self.tape.recording() {
+            let name = self.tape.order().unwrap_or_default().name;
+            return Err(format!(
+                "{name} is being recorded; /record/stop, or `understudy record stop`, ends that"
+            ));
+        }
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let by_date = name_by_date(now.as_secs());
+        let (name, _) = file_name(name.unwrap_or(&by_date), self.shape.channels)
+            .map_err(|why| why.to_string())?;
+        let path = self.paths.recordings().join(&name);
+        if path.symlink_metadata().is_ok() {
+            return Err(format!("{} exists; choose another name", path.display()));
+        }
+        self.tape.begin(&name, token);
+        Ok(self.tape.order().unwrap_or_default().take)
+    }
+
+    fn end_recording(&self, token: Option<u64>) -> Result<u64, String> {
+        let order = self.tape.order().unwrap_or_default();
+        if !self.tape.recording() {
+            return Err("nothing is being recorded; /record/start [NAME] begins".into());
+        }
+        if order.to.is_none() {
+            self.tape.end(token);
+        }
+        Ok(order.take)
+    }
+
+    /// Tells those whose wish the recorder has fulfilled, or could not.
+    pub(super) fn answer_recordings(&mut self) {
+        let tape = self.tape;
+        let over = |asked: &mut Asked| {
+            let done = match asked.starts {
+                true => tape.begun() >= asked.take,
+                false => tape.ended() >= asked.take,
+            };
+            done || asked.since.elapsed() > PATIENCE
+        };
+        let done: Vec<Asked> = self.asked.extract_if(.., over).collect();
+        for asked in done {
+            let failed = asked.starts && tape.begun() == asked.take && tape.ended() == asked.take;
+            let outcome = match tape.trouble().filter(|_| failed) {
+                Some(why) => Err(why),
+                None => Ok(()),
+            };
+            self.answer_asker(asked.asker, outcome);
+        }
+    }
+
+    fn answer_asker(&mut self, asker: Asker, outcome: Result<(), String>) {
+        match asker {
+            Asker::Person(answer) => {
+                let _ = answer.send(match outcome {
+                    Ok(()) => Answer::Ok(self.show_recording()),
+                    Err(why) => Answer::No(why),
+                });
+            }
+            Asker::Gateway(token) => {
+                self.refused += u64::from(outcome.is_err());
+                let outcome = outcome.map_or_else(Outcome::Refused, |()| {
+                    Outcome::Accepted(self.music.log.seq())
+                });
+                let gateway = self.peers.processes.get(&Service::OscGateway);
+                if let Some(pid) = gateway.map(|process| process.pid) {
+                    self.tell_gateway(pid, vec![(token, outcome)]);
+                }
+            }
+        }
+    }
+
+    /// Whether the recording that is under way is complete, now that nothing is played any more.
+    pub(super) fn recording_is_complete(&self) -> bool {
+        let open = self.tape.recording() && self.tape.order().is_some_and(|o| o.to.is_none());
+        if open {
+            self.tape.end(None);
+        }
+        !self.tape.recording()
+    }
+
+    /// What is recorded, or was last.
+    pub(super) fn show_recording(&self) -> Value {
+        let folder = self.paths.recordings();
+        let Some(order) = self.tape.order() else {
+            return json!({ "recording": false, "folder": folder.display().to_string() });
+        };
+        let begun = self.tape.begun() == order.take;
+        let progress = self.tape.progress();
+        let progress = if begun { progress } else { Default::default() };
+        let seconds = progress.frames as f64 / f64::from(self.shape.rate_hz);
+        json!({
+            "recording": self.tape.recording(), "folder": folder.display().to_string(),
+            "file": folder.join(&order.name).display().to_string(),
+            "from_frame": order.from * u64::from(self.shape.block_frames),
+            "frames": progress.frames, "seconds": (seconds * 1e3).round() / 1e3,
+            "bytes": progress.bytes, "missing_frames": progress.missing,
+            "trouble": self.tape.trouble().filter(|_| begun),
+        })
+    }
+
+    /// What is wrong with the recording that is under way.
+    pub(super) fn recording_complaint(&self) -> Option<String> {
+        let begun = |take| self.tape.begun() == take;
+        let order = self.tape.order().filter(|_| self.tape.recording())?;
+        self.tape.trouble().filter(|_| begun(order.take))
+    }
+}
