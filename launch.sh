@@ -7,7 +7,7 @@ set -eu
 here=$(cd -P -- "$(dirname -- "$(readlink -f -- "$0")")" && pwd)
 bin=$here/target/release
 stamp=$bin/.launch-stamp
-programs="understudy understudy-launcher understudy-supervisor understudy-worker understudy-audio-out understudy-recorder understudy-osc-gateway"
+programs="understudy understudy-launcher understudy-supervisor understudy-worker understudy-audio-out understudy-recorder understudy-midi-in understudy-osc-gateway"
 
 say() { printf 'launch.sh: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }

@@ -24,6 +24,8 @@ pub enum Service {
     AudioOut,
     /// `recorder`
     Recorder,
+    /// `midi-in`
+    MidiIn,
     /// `worker:0`, `worker:1`
     Worker(Slot),
     /// `trial`: the worker that plays for nobody; started when there is something to find out.
@@ -37,6 +39,7 @@ impl std::fmt::Display for Service {
             Self::OscGateway => f.write_str("osc-gateway"),
             Self::AudioOut => f.write_str("audio-out"),
             Self::Recorder => f.write_str("recorder"),
+            Self::MidiIn => f.write_str("midi-in"),
             Self::Worker(slot) => write!(f, "worker:{slot}"),
             Self::Trial => f.write_str("trial"),
         }
@@ -63,13 +66,14 @@ impl std::str::FromStr for Target {
             "osc-gateway" => Self::Service(Service::OscGateway),
             "audio-out" => Self::Service(Service::AudioOut),
             "recorder" => Self::Service(Service::Recorder),
+            "midi-in" => Self::Service(Service::MidiIn),
             "worker:0" => Self::Service(Service::Worker(Slot::Zero)),
             "worker:1" => Self::Service(Service::Worker(Slot::One)),
             "leader" => Self::Leader,
             "follower" => Self::Follower,
             _ => {
                 return Err(format!(
-                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, recorder, worker:0, worker:1, leader, follower"
+                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, recorder, midi-in, worker:0, worker:1, leader, follower"
                 ));
             }
         })
@@ -203,9 +207,9 @@ pub enum ToAudio {
     Inject(Fault),
 }
 
-/// Supervisor → recorder. What it is to record stands on the tape.
+/// Supervisor → a service that needs no more of it: recorder, MIDI input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum ToRecorder {
+pub enum ToService {
     /// To be answered with `Pong`.
     Ping,
     /// Do yourself this harm.
@@ -277,7 +281,7 @@ pub enum Submission {
     RecordStatus,
 }
 
-/// Gateway, worker, audio-out or recorder → supervisor.
+/// Whoever is linked → supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromPeer {
     /// A gateway's submissions, in order, each with its token.

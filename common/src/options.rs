@@ -16,6 +16,8 @@ pub struct Options {
     pub freewheel: bool,
     /// ADDR:PORT to listen at.
     pub osc: String,
+    /// The port that MIDI comes from, and the module that its notes go to, if it is listened to.
+    pub midi: Option<(String, String)>,
     /// Frames a second.
     pub rate_hz: u32,
     /// Frames in a block.

@@ -32,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("audio-out", PROCESS),
     ("osc-gateway", PROCESS),
     ("recorder", PROCESS),
+    ("midi-in", PROCESS),
     ("launcher", PROCESS),
     // The public contract: commands, segments, control socket; no rule of `failover`.
     // A score means what the gateway would make of it.
@@ -52,7 +53,7 @@ const PLACES: [(&str, &[&str]); 4] = [
     ("cpal", &["audio-out"]),
     ("ipc-channel", &["platform"]),
     // The gateway decodes; the command line sends.
-    ("rosc", &["ctl", "osc-gateway", "integration-tests"]),
+    ("rosc", &["ctl", "osc-gateway", "midi-in", "integration-tests"]),
     ("shared_memory", &["platform"]),
 ];
 

@@ -8,12 +8,23 @@ mod osc;
 mod port;
 mod translate;
 
-use std::{sync::mpsc, thread};
+use std::{
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::Parser;
+use common::message::Service;
 use midly::stream::MidiStream;
-use platform::say;
+use osc::Gateway;
+use platform::{
+    paths::Paths,
+    say,
+    service::{self, Signs},
+};
+use port::Heard;
 use translate::Translator;
 
 /// Understudy's MIDI input; started by its launcher with `--midi PORT`.
@@ -37,24 +48,39 @@ struct Arguments {
 
 /// Pieces that may wait to be sent on.
 const WAITING: usize = 4_096;
+/// How often the supervisor sees that this process gets on.
+const LOOK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let gateway = osc::Gateway::new(&arguments.osc, &arguments.to)?;
+    let paths = Paths::of(&arguments.instance)?;
+    let gateway = Gateway::new(&arguments.osc, &arguments.to)?;
     let (heard, from) = mpsc::sync_channel(WAITING);
     let port = arguments.port.clone();
     thread::Builder::new()
         .name("port".into())
         .spawn(move || port::listen(&port, &heard))?;
+    service::serve(&paths, Service::MidiIn, move |signs| {
+        translate(&from, &gateway, signs);
+    })?;
+    Ok(())
+}
+
+/// Sends on what comes in, until there is nobody left to hear it from.
+fn translate(from: &Receiver<Heard>, gateway: &Gateway, signs: &Signs) {
     let mut stream = MidiStream::new();
     let mut translator = Translator::default();
-    for (ntp, bytes) in from {
-        stream.feed(&bytes, |event| {
-            translator.hear(event, ntp, |said| gateway.send(said, ntp));
-        });
+    loop {
+        signs.act();
+        match from.recv_timeout(LOOK) {
+            Ok((ntp, bytes)) => stream.feed(&bytes, |event| {
+                translator.hear(event, ntp, |said| gateway.send(said, ntp));
+            }),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
         for refusal in gateway.refusals() {
             say::line("midi-in", &refusal);
         }
     }
-    Ok(())
 }

@@ -19,6 +19,7 @@ pub mod reach;
 pub mod realtime;
 pub mod samples;
 pub mod say;
+pub mod service;
 pub mod shared;
 pub mod shm;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

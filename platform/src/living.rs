@@ -159,6 +159,7 @@ fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
         "understudy-osc-gateway" => Service::OscGateway,
         "understudy-audio-out" => Service::AudioOut,
         "understudy-recorder" => Service::Recorder,
+        "understudy-midi-in" => Service::MidiIn,
         "understudy-worker" => match value("--slot") {
             None => Service::Trial,
             Some(0) => Service::Worker(Slot::Zero),

@@ -5,7 +5,6 @@
 //! next frame. Its control thread talks; the thread that records does all the rest.
 #![forbid(unsafe_code)]
 
-mod control;
 mod file;
 mod flac_file;
 mod reel;
@@ -14,7 +13,8 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt};
 
 use anyhow::Result;
 use clap::Parser;
-use platform::{confine, paths::Paths, say, shared};
+use common::message::Service;
+use platform::{confine, paths::Paths, say, service, shared};
 
 /// The recorder of an Understudy instance; started by its launcher.
 #[derive(Parser)]
@@ -40,5 +40,6 @@ fn main() -> Result<()> {
         .skipped()
         .for_each(|net| say::line("recorder", &net));
     let reel = reel::Reel::new(tape, shape, folder);
-    control::serve(&paths, reel)
+    service::serve(&paths, Service::Recorder, move |signs| reel.run(signs))?;
+    Ok(())
 }

@@ -16,9 +16,9 @@ use common::{
     stage::Shape,
     tape::{Found, Order, Progress, Tape},
 };
-use platform::say;
+use platform::{say, service::Signs};
 
-use crate::{control::Signs, file::File};
+use crate::file::File;
 
 /// How often it is looked whether something is to be recorded.
 const IDLE: Duration = Duration::from_millis(20);

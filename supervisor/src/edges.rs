@@ -164,8 +164,8 @@ fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
         Service::OscGateway => {
             link::offer(move |who, link, from| hear(&events, who, PeerLink::Gateway(link), &from))
         }
-        Service::Recorder => {
-            link::offer(move |who, link, from| hear(&events, who, PeerLink::Recorder(link), &from))
+        Service::Recorder | Service::MidiIn => {
+            link::offer(move |who, link, from| hear(&events, who, PeerLink::Service(link), &from))
         }
         Service::Trial => return Answer::No("a trial talks to nobody".into()),
         Service::Supervisor => return Answer::No("the supervisor has no link to itself".into()),

@@ -1,7 +1,7 @@
 //! Everything that can happen to a supervisor, as one type.
 
 use common::message::{
-    Answer, FromLauncher, FromPeer, Introduction, Request, ToAudio, ToGateway, ToRecorder, ToWorker,
+    Answer, FromLauncher, FromPeer, Introduction, Request, ToAudio, ToGateway, ToService, ToWorker,
 };
 use platform::link::LinkSender;
 use tokio::sync::oneshot;
@@ -33,5 +33,5 @@ pub enum PeerLink {
     Worker(LinkSender<ToWorker>),
     Audio(LinkSender<ToAudio>),
     Gateway(LinkSender<ToGateway>),
-    Recorder(LinkSender<ToRecorder>),
+    Service(LinkSender<ToService>),
 }

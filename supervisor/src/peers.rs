@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::fd::OwnedFd, time::Instant};
 
 use common::{
-    message::{Child, Fault, Service, ToAudio, ToGateway, ToRecorder, ToWorker},
+    message::{Child, Fault, Service, ToAudio, ToGateway, ToService, ToWorker},
     units::{Incarnation, Slot},
 };
 use platform::{
@@ -145,7 +145,7 @@ impl Process {
             PeerLink::Worker(link) => link.send(ToWorker::Inject(fault)),
             PeerLink::Audio(link) => link.send(ToAudio::Inject(fault)),
             PeerLink::Gateway(link) => link.send(ToGateway::Inject(fault)),
-            PeerLink::Recorder(link) => link.send(ToRecorder::Inject(fault)),
+            PeerLink::Service(link) => link.send(ToService::Inject(fault)),
         }
     }
 

@@ -268,6 +268,13 @@ impl Stack {
                 args.extend(["--incarnation".into(), incarnation.to_string()]);
             }
             Service::AudioOut => args.extend(["--sink".into(), self.options.sink.clone()]),
+            Service::MidiIn => {
+                let (port, to) = self.options.midi.clone().unwrap_or_default();
+                let osc = self.options.osc.clone();
+                for (option, value) in [("--port", port), ("--to", to), ("--osc", osc)] {
+                    args.extend([option.into(), value]);
+                }
+            }
             Service::OscGateway | Service::Recorder | Service::Supervisor | Service::Trial => {}
         }
         self.ask_for(Wanted {
@@ -301,7 +308,7 @@ impl Stack {
             Service::Worker(slot) => self.worker_gone(slot, incarnation, ending, since),
             Service::Trial => self.trial_gone(incarnation, ending),
             Service::AudioOut if self.finishing.is_some() => self.conclude(),
-            Service::AudioOut | Service::OscGateway | Service::Recorder => {
+            Service::AudioOut | Service::OscGateway | Service::Recorder | Service::MidiIn => {
                 self.service_gone(service, ending);
             }
         }
@@ -450,7 +457,7 @@ impl Stack {
             // What it may have missed before it was linked it finds in the log.
             PeerLink::Worker(link) => drop(link.send(ToWorker::Newest(newest))),
             PeerLink::Gateway(link) => patch.into_iter().for_each(|part| drop(link.send(part))),
-            PeerLink::Audio(_) | PeerLink::Recorder(_) => {}
+            PeerLink::Audio(_) | PeerLink::Service(_) => {}
         }
         process.link = Some(link);
         process.unlinked = None;

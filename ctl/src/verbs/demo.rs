@@ -98,6 +98,7 @@ fn options(instance: &str, wav: &Path) -> Result<Options, Failure> {
         sink: format!("wav:{}", wav.display()),
         freewheel: false,
         osc: free.to_string(),
+        midi: None,
         rate_hz: 48_000,
         block_frames: 128,
         lead_blocks: None,

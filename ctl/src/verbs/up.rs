@@ -62,6 +62,18 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_OSC"
     )]
     pub(crate) osc: SocketAddr,
+    /// Listen to MIDI: auto for the first port, a part of a port's name, virtual for a port that others
+    /// connect to, file:PATH for a pipe
+    #[arg(long, value_name = "PORT", env = "UNDERSTUDY_MIDI")]
+    pub(crate) midi: Option<String>,
+    /// The module that MIDI's notes go to
+    #[arg(
+        long,
+        value_name = "ID",
+        default_value = "keys",
+        env = "UNDERSTUDY_MIDI_TO"
+    )]
+    pub(crate) midi_to: String,
     /// Frames a second
     #[arg(long, value_name = "HZ", default_value_t = 48_000, env = "UNDERSTUDY_RATE",
         value_parser = clap::value_parser!(u32).range(i64::from(RATE_HZ_MIN)..=i64::from(RATE_HZ_MAX)))]
@@ -148,6 +160,7 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
         sink,
         freewheel: args.freewheel,
         osc: args.osc.to_string(),
+        midi: args.midi.clone().map(|port| (port, args.midi_to.clone())),
         rate_hz: args.rate,
         block_frames: args.block,
         lead_blocks: args.lead,

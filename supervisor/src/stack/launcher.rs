@@ -131,7 +131,9 @@ impl Stack {
         let supervision = Supervision::adopt(self.now_us(), preference, living, highest.next());
         self.supervision = Some(supervision);
         self.fact(Fact::Tick, "start", None);
-        for service in [Service::AudioOut, Service::OscGateway, Service::Recorder] {
+        let midi = self.options.midi.as_ref().map(|_| Service::MidiIn);
+        let always = [Service::AudioOut, Service::OscGateway, Service::Recorder];
+        for service in always.into_iter().chain(midi) {
             if !self.peers.processes.contains_key(&service) {
                 self.spawn(service, Incarnation::default());
             }

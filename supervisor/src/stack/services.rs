@@ -1,10 +1,10 @@
-//! audio-out, the gateway and the recorder, and whether everybody listens: started again with growing pauses,
+//! audio-out, the gateway, recorder and MIDI input, and whether everybody listens: started again with growing pauses,
 //! ended when they hang.
 
 use std::time::{Duration, Instant};
 
 use common::{
-    message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToRecorder, ToWorker},
+    message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToService, ToWorker},
     stage::AudioState,
     units::{BlockIndex, Incarnation, Slot},
 };
@@ -191,7 +191,7 @@ impl Stack {
         for (service, incarnation) in deaf {
             match service {
                 Service::Worker(slot) => self.deaf(slot, incarnation),
-                Service::AudioOut | Service::OscGateway | Service::Recorder => {
+                Service::AudioOut | Service::OscGateway | Service::Recorder | Service::MidiIn => {
                     self.end_service(service, "it does not read its control channel");
                 }
                 Service::Supervisor | Service::Trial => {}
@@ -263,7 +263,7 @@ impl PeerLink {
             Self::Worker(link) => drop(link.send(ToWorker::Ping)),
             Self::Audio(link) => drop(link.send(ToAudio::Ping)),
             Self::Gateway(link) => drop(link.send(ToGateway::Ping)),
-            Self::Recorder(link) => drop(link.send(ToRecorder::Ping)),
+            Self::Service(link) => drop(link.send(ToService::Ping)),
         }
         self.stalled()
     }
@@ -273,7 +273,7 @@ impl PeerLink {
             Self::Worker(link) => link.stalled(),
             Self::Audio(link) => link.stalled(),
             Self::Gateway(link) => link.stalled(),
-            Self::Recorder(link) => link.stalled(),
+            Self::Service(link) => link.stalled(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The thread that talks: answers the supervisor for as long as the thread that records gets on, and has
-//! harm done to it on request.
+//! A service that the supervisor only looks after: a thread that talks to it for as long as the one that
+//! works gets on, and has harm done to that one on request.
 
 use std::{
     sync::{
@@ -10,20 +10,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
-use common::{
-    message::{Fault, FromPeer, Introduction, Service, ToRecorder},
-    units::Incarnation,
-};
-use platform::{
+use crate::{
     harm,
     link::{self, LinkReceiver, LinkSender},
     paths::Paths,
 };
+use common::{
+    message::{Fault, FromPeer, Introduction, Service, ToService},
+    units::Incarnation,
+};
 
-use crate::reel::Reel;
-
-type Link = (LinkSender<FromPeer>, LinkReceiver<ToRecorder>);
+type Link = (LinkSender<FromPeer>, LinkReceiver<ToService>);
 
 /// Pause between two tries to find a supervisor.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -35,14 +32,15 @@ const GONE: Duration = Duration::from_secs(3_600);
 /// What the two threads tell each other.
 #[derive(Default)]
 pub struct Signs {
-    /// Turns of the thread that records.
+    /// Turns of the thread that works.
     beat: AtomicU64,
     hang: AtomicBool,
     slow_us: AtomicU32,
 }
 
 impl Signs {
-    /// Called by the thread that records, in each turn: it gets on, and acts out what was requested.
+    /// Called by the thread that works, in each turn, at least four times a second: it gets on, and acts out
+    /// what was requested.
     pub fn act(&self) {
         self.beat.fetch_add(1, Ordering::Relaxed);
         while self.hang.load(Ordering::Relaxed) {
@@ -55,21 +53,25 @@ impl Signs {
     }
 }
 
-/// Starts to record, and serves until it is ended.
+/// Starts to work, and serves until it is ended.
 ///
 /// # Errors
 /// When the machine gives no thread.
-pub fn serve(paths: &Paths, reel: Reel) -> Result<()> {
+pub fn serve(
+    paths: &Paths,
+    service: Service,
+    work: impl FnOnce(&Signs) + Send + 'static,
+) -> std::io::Result<()> {
     let signs = Arc::new(Signs::default());
     let told = Arc::clone(&signs);
     thread::Builder::new()
-        .name("record".into())
-        .spawn(move || reel.run(&told))?;
+        .name("work".into())
+        .spawn(move || work(&told))?;
     let mut link: Option<Link> = None;
     let mut beat = u64::MAX;
     loop {
         let Some((sender, receiver)) = link.as_ref() else {
-            link = connect(paths);
+            link = connect(paths, service);
             match &link {
                 Some((sender, _)) => drop(sender.send(FromPeer::Up)),
                 None => thread::sleep(AGAIN),
@@ -78,35 +80,35 @@ pub fn serve(paths: &Paths, reel: Reel) -> Result<()> {
         };
         match receiver.recv_for(LOOK) {
             Ok(None) => {}
-            Ok(Some(ToRecorder::Ping)) => {
+            Ok(Some(ToService::Ping)) => {
                 let now = signs.beat.load(Ordering::Relaxed);
                 if now != beat {
                     let _ = sender.send(FromPeer::Pong);
                 }
                 beat = now;
             }
-            Ok(Some(ToRecorder::Inject(Fault::MuteControl))) => loop {
+            Ok(Some(ToService::Inject(Fault::MuteControl))) => loop {
                 thread::park();
             },
-            Ok(Some(ToRecorder::Inject(Fault::DropControl))) => {
+            Ok(Some(ToService::Inject(Fault::DropControl))) => {
                 link = None;
                 thread::sleep(GONE);
             }
-            Ok(Some(ToRecorder::Inject(Fault::Hang))) => {
+            Ok(Some(ToService::Inject(Fault::Hang))) => {
                 signs.hang.store(true, Ordering::Relaxed);
             }
-            Ok(Some(ToRecorder::Inject(Fault::Slow(us)))) => {
+            Ok(Some(ToService::Inject(Fault::Slow(us)))) => {
                 signs.slow_us.store(us, Ordering::Relaxed);
             }
-            Ok(Some(ToRecorder::Inject(fault))) => harm::inflict(fault),
+            Ok(Some(ToService::Inject(fault))) => harm::inflict(fault),
             Err(_) => link = None,
         }
     }
 }
 
-fn connect(paths: &Paths) -> Option<Link> {
+fn connect(paths: &Paths, service: Service) -> Option<Link> {
     let introduction = Introduction {
-        service: Service::Recorder,
+        service,
         pid: std::process::id(),
         incarnation: Incarnation::default(),
     };
