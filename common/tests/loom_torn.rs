@@ -1,5 +1,5 @@
 //! Every interleaving, and every order that the memory model allows, of one writer and one reader:
-//! a block, a proof, a checkpoint come out whole or not at all.
+//! a block, what was played, a proof, a checkpoint come out whole or not at all.
 //!
 //! Run by `RUSTFLAGS="--cfg loom" cargo test --release -p understudy-common --test loom_torn`; without
 //! that flag there is nothing here. All checksums are equal under loom, so that the seal and the
@@ -16,6 +16,7 @@ use common::{
     limits::{CHECKPOINT_BLOCKS, RING_CELLS},
     ring::{Proof, Ring, ring_words},
     sync::{AtomicU64, heap},
+    tape::{Found, Tape, tape_words},
     units::{BlockIndex, Incarnation, Seq},
 };
 use loom::thread;
@@ -79,6 +80,34 @@ fn a_reader_gets_the_whole_block_or_nothing_though_its_cell_is_used_again() {
             assert_eq!(ring.read(EARLIER, &mut heard), None);
             assert_eq!(ring.read(LATER, &mut heard), Some(Seq(LATER.0)));
         });
+    });
+}
+
+#[test]
+fn what_was_played_comes_whole_from_the_tape_or_is_gone() {
+    const CELLS: usize = 1;
+    fn play(tape: &Tape<'_>, place: u64) {
+        tape.append(&[place as f32; SAMPLES], BlockIndex(place + 1));
+    }
+    explore("tape: append and read", || {
+        let words = heap(tape_words(SAMPLES, CELLS));
+        play(&Tape::create(&words, SAMPLES, CELLS).unwrap(), 0);
+        let words = Arc::new(words);
+        let shared = Arc::clone(&words);
+        let writer = thread::spawn(move || play(&Tape::open(&shared, SAMPLES).unwrap(), 1));
+        let tape = Tape::open(&words, SAMPLES).unwrap();
+        for place in [0, 1] {
+            let mut heard = [-1.0; SAMPLES];
+            match tape.read(place, &mut heard) {
+                Found::Played => assert_eq!(heard, [place as f32; SAMPLES], "torn"),
+                Found::NotYet => assert_eq!(place, 1, "it was played"),
+                Found::Gone => assert_eq!(place, 0, "it was played last"),
+            }
+        }
+        writer.join().unwrap();
+        let mut heard = [-1.0; SAMPLES];
+        assert_eq!(tape.read(0, &mut heard), Found::Gone);
+        assert_eq!(tape.read(1, &mut heard), Found::Played);
     });
 }
 

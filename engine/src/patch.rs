@@ -100,6 +100,35 @@ impl Patch {
         Ok(patch)
     }
 
+    /// The modules with a cable into `out`, in the order of these cables.
+    #[must_use]
+    pub fn heard(&self) -> Vec<&str> {
+        let mut heard: Vec<&str> = Vec::new();
+        for cable in self.cables.iter().filter(|cable| self.is_heard(cable)) {
+            let id = id_of(&cable.from);
+            if !heard.contains(&id) {
+                heard.push(id);
+            }
+        }
+        heard
+    }
+
+    /// The same patch with no cable into `out` but those from that module: all works as it did, and that
+    /// module alone is heard.
+    #[must_use]
+    pub fn alone(&self, module: &str) -> Self {
+        let mut alone = self.clone();
+        alone
+            .cables
+            .retain(|cable| !self.is_heard(cable) || id_of(&cable.from) == module);
+        alone
+    }
+
+    fn is_heard(&self, cable: &Cable) -> bool {
+        let to = id_of(&cable.to);
+        self.modules.iter().any(|m| m.kind == "out" && m.id == to)
+    }
+
     /// Fetches the recordings that its modules play from.
     #[must_use]
     pub fn fetched(mut self, find: &Find<'_>) -> Self {
@@ -214,6 +243,11 @@ impl Patch {
             }
         })
     }
+}
+
+/// The module that an end of a cable belongs to.
+fn id_of(end: &str) -> &str {
+    end.split_once('.').map_or(end, |(id, _)| id)
 }
 
 /// A line for each item of a JSON list.

@@ -42,6 +42,8 @@ pub struct Replay {
     decisions: std::iter::Peekable<std::vec::IntoIter<(BlockIndex, Seq)>>,
     held: Option<(Seq, Command)>,
     patch: Patch,
+    /// The only module that is heard, if there is one.
+    alone: Option<String>,
     /// Commands that were found to be poison: left out.
     quarantined: std::collections::BTreeSet<Seq>,
     /// The commands that are in before `block`, as decided and as applied.
@@ -57,6 +59,26 @@ impl Replay {
     /// # Errors
     /// When it is no log, or does not begin with a patch that can be played.
     pub fn new(bytes: &[u8], find: Box<Find<'static>>) -> Result<Self, ReplayError> {
+        Self::hearing(bytes, find, None)
+    }
+
+    /// As [`Self::new`], where that module alone is heard, as it comes into `out`: a stem.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn alone(
+        bytes: &[u8],
+        find: Box<Find<'static>>,
+        module: &str,
+    ) -> Result<Self, ReplayError> {
+        Self::hearing(bytes, find, Some(module.into()))
+    }
+
+    fn hearing(
+        bytes: &[u8],
+        find: Box<Find<'static>>,
+        alone: Option<String>,
+    ) -> Result<Self, ReplayError> {
         let shape = command_log::head(bytes)?;
         let (mut commands, mut decisions) = (Vec::new(), Vec::new());
         let (mut state, mut end) = (None, BlockIndex(0));
@@ -80,7 +102,7 @@ impl Replay {
             return Err(ReplayError::NoPatch);
         };
         let patch = Patch::from_json(&json)?.fetched(&find);
-        let mut engine = Engine::new(&patch, shape.into())?;
+        let mut engine = engine_of(&patch, alone.as_deref(), shape)?;
         if let Some(arena) = state {
             engine.restore(&arena)?;
         }
@@ -94,6 +116,7 @@ impl Replay {
             decisions,
             held: None,
             patch,
+            alone,
             quarantined,
             seq,
             applied: seq,
@@ -154,7 +177,7 @@ impl Replay {
                 }
                 Command::Patch(ref json) | Command::Edited(ref json) => {
                     self.patch = Patch::from_json(json)?.fetched(&self.find);
-                    let mut engine = Engine::new(&self.patch, self.shape.into())?;
+                    let mut engine = engine_of(&self.patch, self.alone.as_deref(), self.shape)?;
                     match command {
                         Command::Edited(_) => engine.adopt_edited(&self.engine),
                         _ => engine.adopt(&self.engine),
@@ -196,6 +219,38 @@ impl Replay {
         self.engine.rebase();
         (self.patch, self.engine.arena().to_vec())
     }
+}
+
+/// What plays that patch, or one module of it alone.
+fn engine_of(patch: &Patch, alone: Option<&str>, shape: Shape) -> Result<Engine, PatchError> {
+    match alone {
+        Some(module) => Engine::new(&patch.alone(module), shape.into()),
+        None => Engine::new(patch, shape.into()),
+    }
+}
+
+/// Every module that has had a cable into `out` in a log, in the order in which they came.
+///
+/// # Errors
+/// When a patch in it cannot be played.
+pub fn heard(bytes: &[u8]) -> Result<Vec<String>, ReplayError> {
+    let mut heard: Vec<String> = Vec::new();
+    for (_, record) in command_log::records(bytes) {
+        if let Record::Command { command, .. } = record
+            && let Some(json) = command.patch()
+        {
+            let patch = Patch::from_json(json)?;
+            let known = |id: &&str| !heard.iter().any(|known| known == id);
+            let new: Vec<String> = patch
+                .heard()
+                .into_iter()
+                .filter(known)
+                .map(Into::into)
+                .collect();
+            heard.extend(new);
+        }
+    }
+    Ok(heard)
 }
 
 #[cfg(test)]
@@ -308,6 +363,53 @@ mod tests {
         ]);
         engine.render(&mut block, &mut |_| {});
         replay(&bytes, |heard| assert_eq!(heard, block)).unwrap();
+    }
+
+    #[test]
+    fn stems_add_up_to_the_mix() {
+        let with = |level: &str| {
+            format!(
+                r#"{{"version": 1, "modules": [
+                {{"id": "a", "type": "sine", "params": {{"freq": 300, "gain": 0.4}}}},
+                {{"id": "b", "type": "saw", "params": {{"freq": 110, "gain": 0.2}}}},
+                {{"id": "d", "type": "delay"}},
+                {{"id": "o", "type": "out", "params": {{"gain": {level}}}}}],
+                "cables": [{{"from": "a", "to": "o"}}, {{"from": "b.out", "to": "d"}},
+                {{"from": "d", "to": "o.left"}}, {{"from": "d", "to": "o.right"}},
+                {{"from": "b", "to": "o.right"}}]}}"#
+            )
+        };
+        let stop = Command::Event(Event::Run(false));
+        let bytes = log(&[
+            command(1, Command::Patch(with("0.9"))),
+            command(2, Command::Edited(with("0.5"))),
+            command(3, stop),
+            decision(100, 2),
+            decision(300, 3),
+            Record::Progress {
+                block: BlockIndex(400),
+            },
+        ]);
+        assert_eq!(heard(&bytes).unwrap(), ["a", "d", "b"]);
+        let (mut mix, mut sum) = (Vec::new(), vec![0.0; 400 * SHAPE.block_samples()]);
+        replay(&bytes, |block| mix.extend_from_slice(block)).unwrap();
+        for id in heard(&bytes).unwrap() {
+            let mut stem = Replay::alone(&bytes, Box::new(|_| None), &id).unwrap();
+            let mut block = vec![0.0; SHAPE.block_samples()];
+            let mut peak = 0.0_f32;
+            let mut places = sum.chunks_mut(SHAPE.block_samples());
+            while stem.next(&mut block).unwrap() {
+                for (sum, sample) in places.next().unwrap().iter_mut().zip(&block) {
+                    *sum += sample;
+                    peak = peak.max(sample.abs());
+                }
+            }
+            assert!(peak > 0.05, "{id} is heard");
+        }
+        for (sum, sample) in sum.iter().zip(&mix) {
+            assert!((sum - sample).abs() < 1e-6, "{sum} {sample}");
+        }
+        assert!(mix.iter().any(|sample| sample.abs() > 0.3));
     }
 
     #[test]

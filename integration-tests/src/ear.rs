@@ -3,6 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use symphonia::core::{
+    codecs::audio::AudioDecoderOptions,
+    formats::{FormatOptions, TrackType, probe::Hint},
+    io::MediaSourceStream,
+    meta::MetadataOptions,
+};
 
 /// The samples of a WAV file of 32-bit floats, channels interleaved.
 ///
@@ -11,6 +17,31 @@ use anyhow::{Context, Result};
 pub fn read_wav(path: &Path) -> Result<Vec<f32>> {
     let reader = hound::WavReader::open(path).with_context(|| path.display().to_string())?;
     Ok(reader.into_samples::<f32>().collect::<Result<_, _>>()?)
+}
+
+/// The samples of a FLAC file of 24 bits, channels interleaved.
+///
+/// # Errors
+/// When there is no such file, or something in it cannot be decoded.
+pub fn read_flac(path: &Path) -> Result<Vec<i32>> {
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let source = MediaSourceStream::new(Box::new(file), Default::default());
+    let (options, meta) = (FormatOptions::default(), MetadataOptions::default());
+    let hint = Hint::new();
+    let mut format = symphonia::default::get_probe().probe(&hint, source, options, meta)?;
+    let track = format.default_track(TrackType::Audio);
+    let params = track.and_then(|track| track.codec_params.as_ref()?.audio());
+    let mut decoder = symphonia::default::get_codecs().make_audio_decoder(
+        params.context("there is no sound in it")?,
+        &AudioDecoderOptions::default(),
+    )?;
+    let (mut samples, mut part) = (Vec::new(), Vec::<i32>::new());
+    while let Some(packet) = format.next_packet()? {
+        decoder.decode(&packet)?.copy_to_vec_interleaved(&mut part);
+        // The decoder puts them at the upper end of 32 bits.
+        samples.extend(part.iter().map(|sample| sample >> 8));
+    }
+    Ok(samples)
 }
 
 /// Samples that differ, to the bit, over the length of the shorter one.

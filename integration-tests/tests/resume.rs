@@ -118,7 +118,7 @@ fn all_killed_at_once_and_all_that_was_acknowledged_is_back() -> Result<()> {
     let (heard, rendered) = (ear::read_wav(&wav)?, ear::read_wav(&again)?);
     let differing = ear::differing(&heard, &rendered);
     println!(
-        "FIGURE all six processes killed at once {rounds} times, resumed: all values back; samples that differ {} of {}; names in /dev/shm while it ran {left}",
+        "FIGURE all seven processes killed at once {rounds} times, resumed: all values back; samples that differ {} of {}; names in /dev/shm while it ran {left}",
         differing,
         heard.len()
     );

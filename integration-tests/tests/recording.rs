@@ -1,0 +1,336 @@
+//! Recording: whoever is killed, the file holds what was played, every sample once.
+
+use std::{
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use common::{
+    message::{Fault, Request, SIGKILL, SIGSTOP, Service, Target},
+    recording::Wish,
+};
+use integration_tests::{
+    ear,
+    random::Random,
+    stack::{Stack, count_of, number, service, text},
+};
+use serde_json::Value;
+
+const RECORDER: Target = Target::Service(Service::Recorder);
+const AUDIO_OUT: Target = Target::Service(Service::AudioOut);
+const SUPERVISOR: Target = Target::Service(Service::Supervisor);
+
+/// Begins a recording of that name; where it will be, and the frame from which on it is made.
+fn record(stack: &Stack, name: &str) -> Result<(PathBuf, usize)> {
+    let status = stack.ask(&Request::Record(Wish::Start(Some(name.into()))))?;
+    let file = status["file"].as_str().context("a file")?;
+    Ok((file.into(), number(&status, "/from_frame")? as usize))
+}
+
+fn recording(stack: &Stack) -> Result<Value> {
+    stack.ask(&Request::RecordStatus)
+}
+
+/// Kills a service that is no worker and waits until another one is there.
+fn kill(stack: &Stack, target: Target, name: &str) -> Result<()> {
+    harm(stack, Fault::Signal(SIGKILL), target, name)
+}
+
+fn harm(stack: &Stack, fault: Fault, target: Target, name: &str) -> Result<()> {
+    let mut before = None;
+    stack.wait_for(name, |status| {
+        before = service(status, name).and_then(|s| s["pid"].as_u64());
+        before.is_some()
+    })?;
+    stack.inject(fault, target)?;
+    stack.wait_for(&format!("another {name}"), |status| {
+        service(status, name).is_some_and(|s| s["pid"].as_u64() != before && s["state"] == "ready")
+    })
+}
+
+/// A sample as 24 bits hold it.
+fn quantized(sample: f32) -> i32 {
+    let full = f64::from(1 << 23);
+    (f64::from(sample) * full).round().clamp(-full, full - 1.0) as i32
+}
+
+/// Compares a recording with what the sink has written from that frame on: samples recorded, and how many
+/// of them are not what was played at their place, or missing, or too many.
+fn compare(played: &Path, recorded: &Path, from: usize, channels: usize) -> Result<(usize, usize)> {
+    let played = ear::read_wav(played)?;
+    let expected = played
+        .get(from * channels..)
+        .context("so much was played")?;
+    let (differing, count) = match recorded.extension().is_some_and(|e| e == "flac") {
+        true => {
+            let found = ear::read_flac(recorded)?;
+            let pairs = found.iter().zip(expected);
+            let wrong = pairs.filter(|(found, played)| **found != quantized(**played));
+            (wrong.count(), found.len())
+        }
+        false => {
+            let found = ear::read_wav(recorded)?;
+            (ear::differing(&found, expected), found.len())
+        }
+    };
+    Ok((count, differing + count.abs_diff(expected.len())))
+}
+
+/// In time: the recorder is killed every second, workers and audio-out beside it, commands flow, the file
+/// is read again and again.
+fn killed_every_second(name: &str, seconds: u64) -> Result<()> {
+    let (stack, played) = Stack::start_wav(&["--lead", "8"])?;
+    let mut random = Random::seeded(41);
+    stack.wait_protected()?;
+    stack.osc_send("/gate/adsr", Some(1.0))?;
+    let (file, from) = record(&stack, name)?;
+    let begun = Instant::now();
+    let (mut kills, mut others, mut readable) = (0, 0, 0);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        sleep(Duration::from_micros(700_000 + random.below(400_000)));
+        stack.change_something(&mut random)?;
+        kill(&stack, RECORDER, "recorder")?;
+        kills += 1;
+        match kills % 4 {
+            0 => stack.kill(Target::Leader)?,
+            1 => stack.kill(Target::Follower)?,
+            2 => kill(&stack, AUDIO_OUT, "audio-out")?,
+            // Nobody has time to come back to work.
+            _ => stack.inject(Fault::Signal(SIGKILL), RECORDER)?,
+        }
+        others += 1;
+        stack.wait_protected()?;
+        // It can be read while it is made; by then there is something in it.
+        readable += match name.ends_with(".flac") {
+            true => ear::read_flac(&file).map_or(0, |_| 1),
+            false => ear::read_wav(&file).map_or(0, |_| 1),
+        };
+    }
+    let status = recording(&stack)?;
+    let concealed = number(&stack.status()?, "/audio/concealed_blocks")?;
+    drop(stack.down()?);
+    let (samples, wrong) = compare(&played.wav, &file, from, 2)?;
+    println!(
+        "FIGURE {name}: {seconds} s, recorder killed {kills} times and others {others} times: samples {samples}, missing, doubled or differing {wrong}, missing by its own count {}, readable {readable} of {kills}, concealed {concealed}",
+        status["missing_frames"]
+    );
+    ensure!(samples as u64 > seconds * 48_000, "it was recorded");
+    assert_eq!((wrong, number(&status, "/missing_frames")?), (0, 0));
+    assert_eq!(readable, kills, "readable at every moment");
+    Ok(())
+}
+
+#[test]
+fn a_recorder_that_is_killed_every_second_misses_and_doubles_no_sample() -> Result<()> {
+    killed_every_second("take.wav", count_of("UNDERSTUDY_RECORD_SECONDS", 20))
+}
+
+#[test]
+fn a_compressed_recording_misses_and_doubles_no_sample() -> Result<()> {
+    killed_every_second("take.flac", 8)
+}
+
+/// Without a clock what is played waits for the recorder, however much faster than it is.
+#[test]
+fn a_recording_without_a_clock_misses_and_doubles_no_sample() -> Result<()> {
+    for name in ["fast.wav", "fast.flac"] {
+        let (stack, played) = Stack::start_wav(&["--freewheel", "--channels", "1"])?;
+        let mut random = Random::seeded(42);
+        stack.wait_protected()?;
+        stack.osc_send("/gate/adsr", Some(1.0))?;
+        let (file, from) = record(&stack, name)?;
+        let kills = count_of("UNDERSTUDY_KILLS", 20);
+        for number in 0..kills {
+            stack.change_something(&mut random)?;
+            sleep(Duration::from_micros(random.below(20_000)));
+            kill(&stack, RECORDER, "recorder")?;
+            match number % 4 {
+                0 => kill(&stack, AUDIO_OUT, "audio-out")?,
+                // One that was overruled has just left by itself.
+                1 if stack.kill(Target::Leader).is_err() => stack.expect_replacements(1),
+                _ => {}
+            }
+            stack.wait_protected()?;
+        }
+        let missing = number(&recording(&stack)?, "/missing_frames")?;
+        drop(stack.down()?);
+        let (samples, wrong) = compare(&played.wav, &file, from, 1)?;
+        println!(
+            "FIGURE {name} without a clock, recorder killed {kills} times: samples {samples}, missing, doubled or differing {wrong}, missing by its own count {missing}"
+        );
+        assert_eq!((wrong, missing), (0, 0));
+    }
+    Ok(())
+}
+
+/// Whatever ails the recorder, and whoever else forgets: the recording goes on; its end is where it was
+/// asked for.
+#[test]
+fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Result<()> {
+    let (stack, played) = Stack::start_wav(&["--lead", "8"])?;
+    let steady = stack.steady_tone()?;
+    let (file, from) = record(&stack, "night")?;
+    assert_eq!(file.file_name().unwrap_or_default(), "night.wav");
+    for fault in [
+        Fault::Hang,
+        Fault::Signal(SIGSTOP),
+        Fault::MuteControl,
+        Fault::DropControl,
+        Fault::Segv,
+        Fault::Panic,
+        Fault::Exit(3),
+    ] {
+        harm(&stack, fault, RECORDER, "recorder")?;
+    }
+    let supervisor = stack.pid("supervisor")?;
+    // Who is struck down cannot answer.
+    let murder = Request::Inject(Fault::Signal(SIGKILL), SUPERVISOR);
+    let _ = stack.ask_within(&murder, Duration::from_millis(300));
+    stack.wait_for_patiently("another supervisor", |s| {
+        service(s, "supervisor").is_some_and(|s| s["pid"] != supervisor)
+    })?;
+    assert_eq!(recording(&stack)?["recording"], true);
+    kill(&stack, RECORDER, "recorder")?;
+    let refused = stack.ask(&Request::Record(Wish::Start(None)));
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("night.wav is being recorded")
+    );
+    let status = stack.ask(&Request::Record(Wish::Stop))?;
+    assert_eq!(
+        (&status["recording"], &status["trouble"]),
+        (&false.into(), &Value::Null)
+    );
+    let frames = number(&status, "/frames")? as usize;
+    sleep(Duration::from_millis(200));
+    drop(stack.down()?);
+    let found = ear::read_wav(&file)?;
+    let heard = ear::read_wav(&played.wav)?;
+    let differing = ear::differing(&found, &heard[2 * from..]);
+    let left: Vec<f32> = found.iter().step_by(2).copied().collect();
+    let breaks = ear::breaks(&left[steady.saturating_sub(from)..], 440.0, 48_000.0);
+    println!(
+        "FIGURE recorder hung, stopped, deaf, crashed, supervisor killed: samples {}, differing {differing}, breaks {}, missing {}",
+        found.len(),
+        breaks.len(),
+        status["missing_frames"]
+    );
+    assert_eq!((differing, breaks.len(), found.len()), (0, 0, 2 * frames));
+    assert!(
+        heard.len() > 2 * (from + frames),
+        "it ended before the music"
+    );
+    assert_eq!(number(&status, "/missing_frames")?, 0);
+    Ok(())
+}
+
+/// What cannot be is refused with what would be right, and the music does not notice.
+#[test]
+fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
+    let stack = Stack::start(&["--sink", "null"])?;
+    stack.wait_protected()?;
+    let start = |name: &str| -> Result<String> {
+        let asked = stack.ask(&Request::Record(Wish::Start(Some(name.into()))));
+        Ok(asked.err().context(name.to_owned())?.to_string())
+    };
+    let stopped = stack
+        .ask(&Request::Record(Wish::Stop))
+        .unwrap_err()
+        .to_string();
+    assert!(stopped.contains("nothing is being recorded"), "{stopped}");
+    for name in ["../out", "/tmp/out", ".out", "", "out\n"] {
+        let why = start(name)?;
+        assert!(why.contains("is no recording's name"), "{name}: {why}");
+    }
+    assert!(start("out.mp3")?.contains("ends with .wav or .flac"));
+    // By OSC, in its own words.
+    stack.raw_send(b"/record/start\0\0\0,s\0\0../out\0\0")?;
+    sleep(Duration::from_millis(200));
+    let fails = stack.replies("/fail");
+    assert!(
+        fails.iter().any(|f| f.contains("is no recording's name")),
+        "{fails:?}"
+    );
+    stack.osc_send("/record/status", None)?;
+    sleep(Duration::from_millis(200));
+    assert_eq!(stack.replies("/record/status.reply").len(), 1);
+    // Its folder is gone.
+    let folder = stack.folder.path().join("state/understudy/test/recordings");
+    std::fs::remove_dir(&folder)?;
+    let why = start("out")?;
+    assert!(why.contains("out.wav cannot be written"), "{why}");
+    let said = stack.verb(&["record", "status"])?;
+    assert!(text(&said.stdout).contains("cannot be written"), "{said:?}");
+    assert!(stack.log().contains("recorder: ") && stack.log().contains("cannot be written"));
+    let status = stack.status()?;
+    assert_eq!(
+        (&status["state"], number(&status, "/audio/underruns")?),
+        (&"protected".into(), 0)
+    );
+    Ok(())
+}
+
+/// A recording by the command line, and its stems: each module that is heard for itself, together the mix.
+#[test]
+fn stems_of_what_was_played_add_up_to_what_was_recorded() -> Result<()> {
+    let stack = Stack::start(&["--sink", "null"])?;
+    stack.wait_protected()?;
+    let started = stack.verb(&["record", "start", "mix.wav", "--json"])?;
+    let status: Value = serde_json::from_slice(&started.stdout)?;
+    let from = number(&status, "/from_frame")? as usize;
+    stack.osc_send("/test", None)?;
+    for line in [
+        ["/patch/create", "low", "sine"],
+        ["/patch/connect", "low", "out"],
+        ["/patch/connect", "sine", "out.right"],
+    ] {
+        let done = stack.verb(&["send", line[0], line[1], line[2]])?;
+        assert!(done.status.success(), "{done:?}");
+    }
+    assert!(stack.verb(&["send", "/patch/commit"])?.status.success());
+    sleep(Duration::from_millis(300));
+    let stopped = stack.verb(&["record", "stop"])?;
+    assert!(
+        text(&stopped.stdout).starts_with("recorded "),
+        "{stopped:?}"
+    );
+    let file: PathBuf = status["file"].as_str().context("a file")?.into();
+    let recorded = ear::read_wav(&file)?;
+    sleep(Duration::from_millis(1_100));
+    let folder = stack.folder.path().join("stems");
+    let folder_text = folder.display().to_string();
+    let done = stack.verb(&["replay", "--stems", &folder_text, "--json"])?;
+    let value: Value = serde_json::from_slice(&done.stdout).with_context(|| format!("{done:?}"))?;
+    let mut stems: Vec<String> = Vec::new();
+    let mut sum = vec![0.0_f64; recorded.len()];
+    for path in value["stems"].as_array().into_iter().flatten() {
+        let path: PathBuf = path.as_str().unwrap_or_default().into();
+        stems.push(
+            path.file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        );
+        let stem = ear::read_wav(&path)?;
+        for (sum, sample) in sum.iter_mut().zip(&stem[2 * from..]) {
+            *sum += f64::from(*sample);
+        }
+    }
+    let distance = sum
+        .iter()
+        .zip(&recorded)
+        .map(|(sum, sample)| (sum - f64::from(*sample)).abs());
+    let distance = distance.fold(0.0, f64::max);
+    println!("FIGURE stems {stems:?}: farthest from the mix {distance:.1e}");
+    assert!(
+        ["filter", "low", "sine"]
+            .iter()
+            .all(|id| stems.iter().any(|stem| stem == id))
+    );
+    assert!(distance < 1e-6 && ear::peak(&recorded) > 0.3);
+    Ok(())
+}
