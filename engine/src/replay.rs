@@ -79,7 +79,7 @@ impl Replay {
         let Some((seq, Command::Patch(json))) = commands.next() else {
             return Err(ReplayError::NoPatch);
         };
-        let patch = Patch::from_json(&json)?.fetched(&find);
+        let patch = Patch::from_log(&json)?.fetched(&find);
         let mut engine = Engine::new(&patch, shape.into())?;
         if let Some(arena) = state {
             engine.restore(&arena)?;
@@ -153,7 +153,7 @@ impl Replay {
                     self.patch.apply(&event);
                 }
                 Command::Patch(ref json) | Command::Edited(ref json) => {
-                    self.patch = Patch::from_json(json)?.fetched(&self.find);
+                    self.patch = Patch::from_log(json)?.fetched(&self.find);
                     let mut engine = Engine::new(&self.patch, self.shape.into())?;
                     match command {
                         Command::Edited(_) => engine.adopt_edited(&self.engine),
