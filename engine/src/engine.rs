@@ -16,16 +16,19 @@ use common::{
     stage::Shape as StageShape,
     units::FrameIndex,
 };
+use std::ops::Range;
+
 use fearless_simd::Level;
 
 use crate::{
     agenda::{AGENDA_WORDS, Agenda, CALM},
+    cables::{self, Cables},
     changes::Changes,
     gather, lanes,
     master::{MASTER_WORDS, Master},
     module::{Buffer, Context, Expressed, FRESH, GATE, Note, OPENED, Plug, Shape, Turn, lanes_for},
     params,
-    patch::{Patch, PatchError},
+    patch::{Patch, PatchError, id_before},
     plan::{self, Node, Plan},
     smooth::GLIDE_MS,
 };
@@ -63,6 +66,13 @@ impl Config {
             rate_hz: self.rate_hz as f32,
             wide: lanes::wide(level),
         }
+    }
+
+    /// Blocks after which all that an edit has let fade has faded.
+    #[must_use]
+    pub const fn fade_blocks(&self) -> u64 {
+        let frames = (self.rate_hz as f32 * cables::FADE_MS / 1000.0) as u64 + 1;
+        frames.div_ceil(self.block_frames as u64)
     }
 
     fn check(&self) -> Result<(), PatchError> {
@@ -116,6 +126,7 @@ pub struct Engine {
     context: Context,
     level: Level,
     plan: Plan,
+    cables: Cables,
     /// Places of the modules, sorted by id.
     by_id: Vec<u16>,
     arena: Vec<u64>,
@@ -174,8 +185,16 @@ impl Engine {
         config.check()?;
         let context = config.context(level);
         let steps = patch.steps()?;
-        let plan = plan::plan(patch, steps, context, first_cell(patch));
+        let frames = config.block_frames as usize;
+        let mut layout = None;
+        let plan = plan::plan(patch, steps, context, |lanes| {
+            let (fades, rings, end) = lay_out(patch, lanes, config);
+            layout = Some((fades, rings));
+            end
+        });
         small_enough(plan.cells)?;
+        let (wires, layout) = (patch.check()?, layout.unwrap_or_default());
+        let cables = Cables::new(wires, &plan, layout, frames, context);
         let mut by_id: Vec<u16> = (0..plan.nodes.len() as u16).collect();
         by_id.sort_by_key(|module| &patch.modules[usize::from(*module)].id);
         let agenda = agenda_at(patch.modules.len());
@@ -185,7 +204,6 @@ impl Engine {
             node.cells.start + memory.start..node.cells.start + memory.end
         });
         let memories = std::iter::once(calm).chain(memories);
-        let frames = config.block_frames as usize;
         let block = |lanes: usize| Buffer {
             samples: vec![0.0; lanes * frames],
             still: false,
@@ -195,6 +213,7 @@ impl Engine {
             config,
             context,
             level,
+            cables,
             by_id,
             arena: zeroed(plan.cells.div_ceil(2)),
             changes: Changes::new(plan.cells, memories),
@@ -222,7 +241,8 @@ impl Engine {
     pub fn arena_bytes_of(patch: &Patch, config: Config) -> Result<usize, PatchError> {
         config.check()?;
         let context = config.context(Level::new());
-        let cells = plan::cells(patch, &patch.steps()?, context, first_cell(patch));
+        let first_cell = |lanes: &[usize]| lay_out(patch, lanes, config).2;
+        let cells = plan::cells(patch, &patch.steps()?, context, first_cell);
         small_enough(cells)?;
         Ok(8 * cells.div_ceil(2))
     }
@@ -230,6 +250,7 @@ impl Engine {
     fn begin(&mut self) {
         *Master::of(&mut self.arena) =
             Master::new(fingerprint(&self.patch, self.config, self.context));
+        self.cables.begin(&mut self.arena);
         for node in &self.plan.nodes {
             let cells = cells_of(&mut self.arena, node);
             node.kind
@@ -257,11 +278,8 @@ impl Engine {
                 }
                 _ => frames,
             };
-            self.segment(
-                &mut out[begin * channels..end * channels],
-                end - begin,
-                trace,
-            );
+            let out = &mut out[begin * channels..end * channels];
+            self.segment(out, begin..end, trace);
             self.agenda().pass((end - begin) as u64);
             begin = end;
         }
@@ -275,14 +293,20 @@ impl Engine {
         }
     }
 
-    /// Renders so many frames of a block, in the middle of which nothing comes in.
-    fn segment(&mut self, out: &mut [f32], frames: usize, trace: &mut impl FnMut(u16)) {
+    /// Renders those frames of a block, in the middle of which nothing comes in.
+    fn segment(&mut self, out: &mut [f32], range: Range<usize>, trace: &mut impl FnMut(u16)) {
+        let frames = range.len();
+        for (feedback, buffer) in self.plan.feedbacks.iter().enumerate() {
+            let buffer = &mut self.buffers[usize::from(*buffer)];
+            (self.cables).bring(&self.arena, feedback as u16, buffer, range.start, frames);
+        }
+        let is_over = self.end_fades();
         // What is no sound is looked for only once some has been heard.
         let hunted = Master::of(&mut self.arena).muted().is_some();
         let mut culprit = None;
         for place in 0..self.plan.order.len() {
             let module = self.plan.order[place];
-            self.turn(module, frames, trace);
+            self.turn(module, range.clone(), is_over, trace);
             if hunted && culprit.is_none() && !self.is_sane(module, frames) {
                 culprit = Some(module);
             }
@@ -297,8 +321,29 @@ impl Engine {
         master.render(&self.heard, out, self.context.rate_hz);
     }
 
-    /// One module's turn.
-    fn turn(&mut self, module: u16, frames: usize, trace: &mut impl FnMut(u16)) {
+    /// Takes out the cables that have faded out; whether all have that go.
+    fn end_fades(&mut self) -> bool {
+        for end in &self.plan.ends {
+            let is_over = (self.cables).is_over(&mut self.arena, end.fades.iter().copied());
+            let plug = match is_over {
+                true => Plug::Nothing,
+                false => Plug::Gathered(end.gathered),
+            };
+            self.plan.nodes[usize::from(end.module)].plugs[end.input] = plug;
+        }
+        (self.cables).is_over(&mut self.arena, self.cables.fades())
+    }
+
+    /// One module's turn in those frames of a block.
+    fn turn(
+        &mut self,
+        module: u16,
+        range: Range<usize>,
+        is_over: bool,
+        trace: &mut impl FnMut(u16),
+    ) {
+        let frames = range.len();
+        self.push(module, true, frames);
         let node = &self.plan.nodes[usize::from(module)];
         for gathered in &node.summed {
             gather::across(&mut self.gathered[usize::from(*gathered)], frames);
@@ -306,7 +351,9 @@ impl Engine {
         self.exchange(module);
         let node = &self.plan.nodes[usize::from(module)];
         let outs = &mut self.outs[..self.plan.outs_of(module, self.heard.len())];
-        if bypassed(&self.arena, module) {
+        if node.ghost && is_over {
+            // Nobody hears it any more.
+        } else if bypassed(&self.arena, module) {
             let inputs = (&self.buffers[..], &self.gathered[..]);
             pass_through(node, self.context, frames, inputs, outs);
         } else {
@@ -333,10 +380,24 @@ impl Engine {
         #[cfg(test)]
         self.overhear(module, frames);
         let node = &self.plan.nodes[usize::from(module)];
-        for push in &node.pushes {
+        for (output, feedback) in &node.feeds {
+            let buffer = &self.buffers[usize::from(node.outs[usize::from(*output)])];
+            (self.cables).keep(&mut self.arena, *feedback, buffer, range.start, frames);
+        }
+        self.push(module, false, frames);
+    }
+
+    /// Adds a module's blocks to what is gathered for others, or what leads back to what is gathered for it.
+    fn push(&mut self, module: u16, before_turn: bool, frames: usize) {
+        let node = &self.plan.nodes[usize::from(module)];
+        for push in if before_turn {
+            &node.pulls
+        } else {
+            &node.pushes
+        } {
             let from = &self.buffers[usize::from(push.from)];
             let into = &mut self.gathered[usize::from(push.into)];
-            gather::push(self.level, push, from, into, frames);
+            (self.cables).push(self.level, &mut self.arena, push, from, into, frames);
         }
     }
 
@@ -537,7 +598,8 @@ impl Engine {
 
     fn go_on_from(&mut self, old: &Self, with_values: bool) {
         let old_master = bytemuck::from_bytes(&old.arena()[..size_of::<Master>()]);
-        Master::of(&mut self.arena).adopt(old_master);
+        // What an edit changes fades by itself.
+        Master::of(&mut self.arena).adopt(old_master, with_values);
         let (first, there) = (self.agenda_at(), old.agenda_at());
         let mut agenda = std::mem::take(&mut self.arena);
         Agenda(&mut agenda[first..first + AGENDA_WORDS])
@@ -553,10 +615,23 @@ impl Engine {
                 .next_if(|other| other_spec(*other).id < spec.id)
                 .is_some()
             {}
-            let Some(other) = others.next_if(|other| other_spec(*other).id == spec.id) else {
-                continue;
+            let found = others.next_if(|other| other_spec(*other).id == spec.id);
+            let (other, twin) = match found {
+                Some(other) => (other, None),
+                None if spec.kind == "out" => (old.plan.out, None),
+                None => {
+                    // A ghost that has been a part of the patch so far.
+                    let Some(before) = id_before(&spec.id) else {
+                        continue;
+                    };
+                    let Some(other) = old.find(before) else {
+                        continue;
+                    };
+                    (other, self.find(before))
+                }
             };
             if other_spec(other).kind == spec.kind {
+                self.cables.goes_on(module, other, twin);
                 let other = &old.plan.nodes[usize::from(other)];
                 let node = &self.plan.nodes[usize::from(module)];
                 let old_cells = &old.cells()[other.cells.clone()];
@@ -572,6 +647,15 @@ impl Engine {
                 }
             }
         }
+        let rate_hz = self.context.rate_hz;
+        (self.cables).adopt(&mut self.arena, &old.cables, old.cells(), rate_hz);
+    }
+
+    /// The module of that id.
+    fn find(&self, id: &str) -> Option<u16> {
+        let here = |module: &u16| self.patch.modules[usize::from(*module)].id.as_str();
+        let found = self.by_id.binary_search_by(|module| here(module).cmp(id));
+        found.ok().map(|place| self.by_id[place])
     }
 
     /// What an event of another engine is in this one: its module goes by another number, or is gone.
@@ -580,13 +664,9 @@ impl Engine {
             return Some(event);
         };
         let spec = old.patch.modules.get(usize::from(module))?;
-        let here = |module: &u16| &self.patch.modules[usize::from(*module)];
-        let found = self
-            .by_id
-            .binary_search_by(|module| here(module).id.cmp(&spec.id))
-            .ok()?;
-        let number = self.by_id[found];
-        (here(&number).kind == spec.kind).then(|| event.of_module(number))
+        let number = self.find(&spec.id)?;
+        let here = &self.patch.modules[usize::from(number)];
+        (here.kind == spec.kind).then(|| event.of_module(number))
     }
 
     fn cells(&self) -> &[u32] {
@@ -688,9 +768,16 @@ const fn agenda_at(modules: usize) -> usize {
     (MASTER_WORDS + modules.div_ceil(64)).next_multiple_of(PIECE_WORDS)
 }
 
-/// The first cell of the arena that is a module's.
-const fn first_cell(patch: &Patch) -> usize {
-    2 * (agenda_at(patch.modules.len()) + AGENDA_WORDS)
+/// Where the cables' cells lie, and the first that is a module's.
+fn lay_out(
+    patch: &Patch,
+    feedback_lanes: &[usize],
+    config: Config,
+) -> (Range<usize>, Vec<Range<usize>>, usize) {
+    let first = 2 * (agenda_at(patch.modules.len()) + AGENDA_WORDS);
+    let fades = patch.cables.iter().filter(|cable| cable.fade.is_some());
+    let frames = config.block_frames as usize;
+    cables::layout(first, fades.count(), feedback_lanes, frames)
 }
 
 fn small_enough(cells: usize) -> Result<(), PatchError> {
@@ -766,7 +853,7 @@ fn pass_through(
 }
 
 /// A number that differs where an arena means something else: ids and types of the modules in their
-/// order, their channels, the configuration, and whether channels lie side by side.
+/// order, their channels, the cables that fade or lead back, the configuration, and whether channels lie side by side.
 ///
 /// # Source
 /// The FNV-1a hash: Fowler, Noll, Vo, Eastlake, RFC 9923.
@@ -782,8 +869,17 @@ fn fingerprint(patch: &Patch, config: Config, context: Context) -> u64 {
             .chain(module.kind.bytes())
             .chain([0, module.channels])
     });
+    // What the cables' cells are about.
+    let cables = patch.cables.iter();
+    let cables = cables.filter(|cable| cable.fade.is_some() || cable.feedback);
+    let cables = cables.flat_map(|cable| {
+        let kind = 2 * cable.fade.map_or(0, |fade| 1 + fade as u8) + u8::from(cable.feedback);
+        let ends = cable.from.bytes().chain([0]).chain(cable.to.bytes());
+        ends.chain([0, kind])
+    });
     numbers
         .chain(names)
+        .chain(cables)
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })

@@ -25,6 +25,27 @@ pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, frames:
     );
 }
 
+/// Adds nothing to what is gathered.
+///
+/// # Real-time
+/// Yes.
+pub fn nothing(push: &Push, into: &mut Buffer, wide: bool, frames: usize) {
+    if push.first {
+        let (n, groups) = lanes_of(push, wide);
+        into.samples[..n * groups * frames].fill(0.0);
+        into.still = true;
+    }
+}
+
+/// Channels side by side, and how many times, of what is gathered.
+#[inline(always)]
+const fn lanes_of(push: &Push, wide: bool) -> (usize, usize) {
+    match push.summed {
+        true => (SUM_LANES, 1),
+        false => lanes_for(push.channels, wide),
+    }
+}
+
 /// Adds a block; `all` adds samples to as many others.
 #[inline(always)]
 fn add(
@@ -36,10 +57,7 @@ fn add(
     all: impl Fn(&mut [f32], &[f32]),
 ) {
     let (m, from_groups) = lanes_for(push.from_channels, wide);
-    let (n, groups) = match push.summed {
-        true => (SUM_LANES, 1),
-        false => lanes_for(push.channels, wide),
-    };
+    let (n, groups) = lanes_of(push, wide);
     let to = &mut into.samples[..n * groups * frames];
     if push.first {
         into.still = from.still;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod agenda;
+mod cables;
 pub mod catalog;
 mod changes;
 mod engine;

@@ -59,11 +59,11 @@ impl Master {
             .glide_over(if on { 1.0 } else { 0.0 }, FADE_MS, rate_hz);
     }
 
-    /// Goes on where another patch's last stage was.
-    pub fn adopt(&mut self, old: &Self) {
+    /// Goes on where another patch's last stage was, without a step if there may be one.
+    pub fn adopt(&mut self, old: &Self, may_step: bool) {
         *self = Self {
             fingerprint: self.fingerprint,
-            seam: 1,
+            seam: old.seam | u32::from(may_step),
             ..*old
         };
     }
@@ -187,7 +187,7 @@ mod tests {
         let mut old = Master::new(1);
         heard(&mut old, &[0.75; 10]);
         let mut new = Master::new(2);
-        new.adopt(&old);
+        new.adopt(&old, true);
         let out = heard(&mut new, &[-0.25; 300]);
         assert_eq!((out[0], new.fingerprint), (0.75, 2));
         assert!(out.windows(2).all(|w| (w[1] - w[0]).abs() < 0.0084));
@@ -199,7 +199,7 @@ mod tests {
         let mut old = Master::new(0);
         heard(&mut old, &[0.1, 0.2, 0.3]);
         let mut new = Master::new(0);
-        new.adopt(&old);
+        new.adopt(&old, true);
         assert_eq!(heard(&mut new, &[0.4, 0.5]), [0.4, 0.5]);
     }
 
@@ -221,7 +221,7 @@ mod tests {
         let mut old = Master::new(0);
         heard(&mut old, &[odd]);
         let mut new = Master::new(0);
-        new.adopt(&old);
+        new.adopt(&old, true);
         assert_eq!(heard(&mut new, &[0.25; 4]), [0.25; 4]);
     }
 }

@@ -7,6 +7,7 @@
 mod check;
 mod edit;
 mod error;
+mod transit;
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
@@ -16,8 +17,9 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use check::End;
+pub(crate) use check::{End, Wire};
 pub use error::PatchError;
+pub(crate) use transit::id_before;
 
 use crate::{catalog, schedule};
 
@@ -80,21 +82,57 @@ const fn is_one(channels: &u8) -> bool {
 }
 
 /// One cable; its ends are `id` (the first port) or `id.port`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cable {
     /// An output.
     pub from: String,
     /// An input.
     pub to: String,
+    /// It leads back: what it brings is a block late, so that it may close a cycle.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub feedback: bool,
+    /// While a patch takes the place of another: whether it comes or goes. Not in a user's patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fade: Option<Fade>,
+}
+
+/// What becomes of a cable while a patch takes the place of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fade {
+    /// It has come and fades in.
+    In,
+    /// It has gone and fades out.
+    Out,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Patch {
-    /// Reads a patch and checks all of it.
+    /// Reads a patch and checks all of it; marks the cables that close its cycles.
     ///
     /// # Errors
     /// The first thing that is wrong: what, where, and what would be right.
     pub fn from_json(text: &str) -> Result<Self, PatchError> {
+        let mut patch: Self = serde_json::from_str(text).map_err(PatchError::from_json)?;
+        patch.check_is_settled()?;
+        patch.check_whole()?;
+        Ok(patch)
+    }
+
+    /// As [`Self::from_json`], of a command log: it may hold what is about to fade out
+    /// ([`Self::replacing`]).
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn from_log(text: &str) -> Result<Self, PatchError> {
         let patch: Self = serde_json::from_str(text).map_err(PatchError::from_json)?;
         patch.steps()?;
         Ok(patch)

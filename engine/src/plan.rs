@@ -15,7 +15,7 @@ use common::sample::Sample;
 use crate::{
     module::{Context, Kind, Plug, Shape, lanes_for},
     modules,
-    patch::{ModuleSpec, Patch},
+    patch::{Fade, ModuleSpec, Patch, PatchError, id_before},
     schedule::{Link, Step},
 };
 
@@ -37,8 +37,14 @@ pub struct Node {
     pub plugs: Vec<Plug>,
     /// What is done before its turn with what has been gathered for it: the ones that are summed.
     pub summed: Vec<u16>,
+    /// What is added before its turn to what has been gathered for it: blocks that lead back.
+    pub pulls: Vec<Push>,
     /// Where its blocks are added to after its turn.
     pub pushes: Vec<Push>,
+    /// Which of its outputs lead back, and by which cable.
+    pub feeds: Vec<(u16, u16)>,
+    /// It is no part of the patch any more and plays on until all has faded out.
+    pub ghost: bool,
     /// The block of each of its outputs, and a bit for each that somebody listens to.
     pub outs: Vec<u16>,
     pub wanted: u32,
@@ -58,6 +64,18 @@ pub struct Push {
     pub summed: bool,
     /// It is the first: what lies there is of another block.
     pub first: bool,
+    /// It fades in or out: the number of the fade.
+    pub fade: Option<u16>,
+}
+
+/// An input into which nothing leads but cables that fade out: once they have, it has no cable.
+pub struct End {
+    pub module: u16,
+    pub input: usize,
+    /// Where it is gathered until then.
+    pub gathered: u16,
+    /// The numbers of the fades.
+    pub fades: Vec<u16>,
 }
 
 /// Samples of a frame in which channels are summed, side by side, before they are summed across.
@@ -69,6 +87,11 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// The order of work.
     pub order: Vec<u16>,
+    /// Of each cable that fades whether it comes or goes.
+    pub fades: Vec<Fade>,
+    pub ends: Vec<End>,
+    /// Of each cable that leads back, the block that it brings.
+    pub feedbacks: Vec<u16>,
     /// The place of `out`.
     pub out: u16,
     /// Samples of a frame of each block.
@@ -88,6 +111,44 @@ impl Plan {
             false => self.nodes[usize::from(module)].outs.len(),
         }
     }
+}
+
+impl Plan {
+    /// How the block of a link is added to what is gathered for an input.
+    fn push(
+        &self,
+        gathers: &mut Pool,
+        into: &mut BTreeMap<(u16, u16), u16>,
+        input: (u16, u16),
+        (from, link): (u16, &Link),
+        context: Context,
+    ) -> Push {
+        let node = &self.nodes[usize::from(input.0)];
+        let source = &self.nodes[usize::from(link.module)];
+        let (channels, summed) = (node.channels, node.kind.shape == Shape::Summed);
+        let needed = match summed {
+            true => SUM_LANES,
+            false => lanes(channels, context.wide),
+        };
+        let first = !into.contains_key(&input);
+        Push {
+            from,
+            from_channels: out_channels(&source.kind, source.channels),
+            into: *into.entry(input).or_insert_with(|| gathers.take(needed)),
+            channels,
+            summed,
+            first,
+            fade: link.fade,
+        }
+    }
+}
+
+/// One who listens to an output.
+struct Listener {
+    /// Module and input.
+    input: (u16, u16),
+    fade: Option<u16>,
+    feedback: Option<u16>,
 }
 
 /// The values of a module's parameters in a patch.
@@ -136,29 +197,69 @@ fn kinds(patch: &Patch) -> Vec<Kind> {
 }
 
 /// Cells of the arena of such a patch.
-pub fn cells(patch: &Patch, steps: &[Step], context: Context, first_cell: usize) -> usize {
+pub fn cells(
+    patch: &Patch,
+    steps: &[Step],
+    context: Context,
+    first_cell: impl FnOnce(&[usize]) -> usize,
+) -> usize {
     let kinds = kinds(patch);
     let channels = channels(patch, steps, &kinds);
+    let first_cell = first_cell(&feedback_lanes(steps, &kinds, &channels, context));
     let each = kinds.iter().zip(channels);
     each.fold(first_cell, |cells, (kind, channels)| {
         cells.next_multiple_of(kind.align(context)) + kind.cells(context, channels)
     })
 }
 
-/// Plans a patch that has been checked; its modules' cells begin at `first_cell`.
-pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize) -> Plan {
+/// How many channels each module of a patch has.
+pub fn channels_of(patch: &Patch) -> Result<Vec<usize>, PatchError> {
+    Ok(channels(patch, &patch.steps()?, &kinds(patch)))
+}
+
+/// Samples of a frame of what each cable that leads back brings.
+fn feedback_lanes(
+    steps: &[Step],
+    kinds: &[Kind],
+    channels: &[usize],
+    context: Context,
+) -> Vec<usize> {
+    let links = steps.iter().flat_map(|step| &step.links);
+    let mut all: Vec<(u16, usize)> = links
+        .filter_map(|link| {
+            let module = usize::from(link.module);
+            let channels = out_channels(&kinds[module], channels[module]);
+            Some((link.feedback?, lanes(channels, context.wide)))
+        })
+        .collect();
+    all.sort_unstable();
+    all.into_iter().map(|(_, lanes)| lanes).collect()
+}
+
+/// Plans a patch that has been checked; its modules' cells begin where `first_cell` says, given the
+/// samples of a frame of each cable that leads back.
+pub fn plan(
+    patch: &Patch,
+    steps: Vec<Step>,
+    context: Context,
+    first_cell: impl FnOnce(&[usize]) -> usize,
+) -> Plan {
     let kinds = kinds(patch);
     let channels = channels(patch, &steps, &kinds);
     // The inputs that listen, by output.
-    let mut listeners: BTreeMap<(u16, u16), Vec<(u16, u16)>> = BTreeMap::new();
+    let mut listeners: BTreeMap<(u16, u16), Vec<Listener>> = BTreeMap::new();
     for step in &steps {
         for link in &step.links {
             let source = (link.module, link.output);
-            let listener = (step.module, link.input);
-            listeners.entry(source).or_default().push(listener);
+            listeners.entry(source).or_default().push(Listener {
+                input: (step.module, link.input),
+                fade: link.fade,
+                feedback: link.feedback,
+            });
         }
     }
-    let mut cells = first_cell;
+    let feedback_lanes = feedback_lanes(&steps, &kinds, &channels, context);
+    let mut cells = first_cell(&feedback_lanes);
     let mut nodes: Vec<Node> = Vec::with_capacity(kinds.len());
     for (module, kind) in kinds.iter().enumerate() {
         let spec = &patch.modules[module];
@@ -172,7 +273,10 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
             values: values(kind, spec),
             plugs: vec![Plug::Nothing; kind.describe.inputs.len()],
             summed: Vec::new(),
+            pulls: Vec::new(),
             pushes: Vec::new(),
+            feeds: Vec::new(),
+            ghost: id_before(&spec.id).is_some(),
             outs: Vec::new(),
             wanted: 0,
         });
@@ -181,6 +285,9 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
     let mut plan = Plan {
         order: steps.iter().map(|step| step.module).collect(),
         out: out.unwrap_or_default() as u16,
+        fades: patch.cables.iter().filter_map(|cable| cable.fade).collect(),
+        ends: Vec::new(),
+        feedbacks: Vec::new(),
         buffers: Vec::new(),
         gathered: Vec::new(),
         outs_max: nodes
@@ -193,24 +300,53 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
     };
     let gathered = gathered(&plan, &steps);
     let (mut pool, mut gathers) = (Pool::default(), Pool::default());
+    // They are filled before the first turn.
+    let feedbacks = feedback_lanes.into_iter();
+    plan.feedbacks = feedbacks.map(|lanes| pool.take(lanes)).collect();
     let mut into = BTreeMap::new();
     // Listeners of each block who have not had it yet.
     let mut left = BTreeMap::new();
     for step in &steps {
         let module = usize::from(step.module);
-        for (input, from) in inputs_of(step) {
+        let mut gone = Vec::new();
+        for (input, links) in inputs_of(step) {
             let place = usize::from(input);
-            if let Some(at) = into.remove(&(step.module, input)) {
-                plan.nodes[module].plugs[place] = Plug::Gathered(at);
-                if plan.nodes[module].kind.shape == Shape::Summed {
-                    plan.nodes[module].summed.push(at);
+            let listener = (step.module, input);
+            if !gathered.contains(&listener) {
+                if let [link] = links.as_slice() {
+                    let buffer = match link.feedback {
+                        Some(feedback) => plan.feedbacks[usize::from(feedback)],
+                        None => plan.nodes[usize::from(link.module)].outs[usize::from(link.output)],
+                    };
+                    plan.nodes[module].plugs[place] = Plug::Direct(buffer);
                 }
-                gathers.give_back(at);
-            } else if let [(other, output)] = from.as_slice() {
-                let buffer = plan.nodes[usize::from(*other)].outs[usize::from(*output)];
-                plan.nodes[module].plugs[place] = Plug::Direct(buffer);
+                continue;
+            }
+            for (link, feedback) in links.iter().filter_map(|l| Some((l, l.feedback?))) {
+                let from = plan.feedbacks[usize::from(feedback)];
+                let push = plan.push(&mut gathers, &mut into, listener, (from, link), context);
+                plan.nodes[module].pulls.push(push);
+            }
+            let Some(at) = into.remove(&listener) else {
+                continue;
+            };
+            plan.nodes[module].plugs[place] = Plug::Gathered(at);
+            if plan.nodes[module].kind.shape == Shape::Summed {
+                plan.nodes[module].summed.push(at);
+            }
+            gone.push(at);
+            let goes = |fade: &u16| plan.fades[usize::from(*fade)] == Fade::Out;
+            let fades = links.iter().map(|link| link.fade.filter(goes));
+            if let Some(fades) = fades.collect() {
+                plan.ends.push(End {
+                    module: step.module,
+                    input: place,
+                    gathered: at,
+                    fades,
+                });
             }
         }
+        gone.into_iter().for_each(|at| gathers.give_back(at));
         let outputs = plan.nodes[module].kind.describe.outputs.len();
         let from_channels = out_channels(&kinds[module], channels[module]);
         let each = lanes(from_channels, context.wide);
@@ -222,29 +358,24 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
             plan.nodes[module].wanted |= u32::from(!listeners.is_empty()) << output;
             let mut direct = 0;
             for listener in listeners {
-                if !gathered.contains(listener) {
+                if let Some(feedback) = listener.feedback {
+                    plan.nodes[module].feeds.push((output as u16, feedback));
+                    continue;
+                }
+                if !gathered.contains(&listener.input) {
                     direct += 1;
                     continue;
                 }
-                let first = !into.contains_key(listener);
-                let node = &plan.nodes[usize::from(listener.0)];
-                let (channels, summed) = (node.channels, node.kind.shape == Shape::Summed);
-                let needed = if summed {
-                    SUM_LANES
-                } else {
-                    lanes(channels, context.wide)
+                let link = Link {
+                    module: step.module,
+                    output: output as u16,
+                    input: listener.input.1,
+                    fade: listener.fade,
+                    feedback: None,
                 };
-                let into = *into
-                    .entry(*listener)
-                    .or_insert_with(|| gathers.take(needed));
-                plan.nodes[module].pushes.push(Push {
-                    from: buffer,
-                    from_channels,
-                    into,
-                    channels,
-                    summed,
-                    first,
-                });
+                let from = (buffer, &link);
+                let push = plan.push(&mut gathers, &mut into, listener.input, from, context);
+                plan.nodes[module].pushes.push(push);
             }
             match direct {
                 0 => pool.give_back(buffer),
@@ -252,7 +383,7 @@ pub fn plan(patch: &Patch, steps: Vec<Step>, context: Context, first_cell: usize
             }
         }
         for link in &step.links {
-            if gathered.contains(&(step.module, link.input)) {
+            if gathered.contains(&(step.module, link.input)) || link.feedback.is_some() {
                 continue;
             }
             let waiting = left.entry((link.module, link.output)).or_insert(0);
@@ -276,12 +407,11 @@ pub const fn out_channels(kind: &Kind, channels: usize) -> usize {
     }
 }
 
-/// What is plugged into each input of a module: modules and their outputs, in the order of the patch.
-fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<(u16, u16)>> {
-    let mut inputs: BTreeMap<u16, Vec<(u16, u16)>> = BTreeMap::new();
+/// What is plugged into each input of a module, in the order of the patch.
+fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<Link>> {
+    let mut inputs: BTreeMap<u16, Vec<Link>> = BTreeMap::new();
     for link in &step.links {
-        let from = (link.module, link.output);
-        inputs.entry(link.input).or_default().push(from);
+        inputs.entry(link.input).or_default().push(*link);
     }
     inputs
 }
@@ -291,10 +421,10 @@ fn gathered(plan: &Plan, steps: &[Step]) -> BTreeSet<(u16, u16)> {
     let mut gathered = BTreeSet::new();
     for step in steps {
         let node = &plan.nodes[usize::from(step.module)];
-        for (input, from) in inputs_of(step) {
-            let fits = match from.as_slice() {
-                [(module, _)] => {
-                    let from = &plan.nodes[usize::from(*module)];
+        for (input, links) in inputs_of(step) {
+            let fits = match links.as_slice() {
+                [link] if link.fade.is_none() => {
+                    let from = &plan.nodes[usize::from(link.module)];
                     out_channels(&from.kind, from.channels) == node.channels
                 }
                 _ => false,
@@ -307,7 +437,8 @@ fn gathered(plan: &Plan, steps: &[Step]) -> BTreeSet<(u16, u16)> {
     gathered
 }
 
-/// How many channels each module has.
+/// How many channels each module has; what a cable that leads back brings is spread over those that are
+/// there without it.
 fn channels(patch: &Patch, steps: &[Step], kinds: &[Kind]) -> Vec<usize> {
     let mut channels = vec![1; kinds.len()];
     for step in steps {
@@ -317,7 +448,8 @@ fn channels(patch: &Patch, steps: &[Step], kinds: &[Kind]) -> Vec<usize> {
             let from = usize::from(link.module);
             out_channels(&kinds[from], channels[from])
         };
-        let widest = step.links.iter().map(comes).max().unwrap_or(1);
+        let ahead = step.links.iter().filter(|link| link.feedback.is_none());
+        let widest = ahead.map(comes).max().unwrap_or(1);
         let plugged = step.links.iter().map(|link| usize::from(link.input) + 1);
         let merged = plugged.filter(|input| *input <= kind.inputs).max();
         let wished = usize::from(patch.modules[module].channels);

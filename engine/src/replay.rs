@@ -101,7 +101,7 @@ impl Replay {
         let Some((seq, Command::Patch(json))) = commands.next() else {
             return Err(ReplayError::NoPatch);
         };
-        let patch = Patch::from_json(&json)?.fetched(&find);
+        let patch = Patch::from_log(&json)?.fetched(&find);
         let mut engine = engine_of(&patch, alone.as_deref(), shape)?;
         if let Some(arena) = state {
             engine.restore(&arena)?;
@@ -176,7 +176,7 @@ impl Replay {
                     self.patch.apply(&event);
                 }
                 Command::Patch(ref json) | Command::Edited(ref json) => {
-                    self.patch = Patch::from_json(json)?.fetched(&self.find);
+                    self.patch = Patch::from_log(json)?.fetched(&self.find);
                     let mut engine = engine_of(&self.patch, self.alone.as_deref(), self.shape)?;
                     match command {
                         Command::Edited(_) => engine.adopt_edited(&self.engine),
@@ -239,7 +239,7 @@ pub fn heard(bytes: &[u8]) -> Result<Vec<String>, ReplayError> {
         if let Record::Command { command, .. } = record
             && let Some(json) = command.patch()
         {
-            let patch = Patch::from_json(json)?;
+            let patch = Patch::from_log(json)?;
             let known = |id: &&str| !heard.iter().any(|known| known == id);
             let new: Vec<String> = patch
                 .heard()

@@ -580,6 +580,15 @@ pub fn datagram(address: &str, value: Option<f32>) -> Vec<u8> {
     bytes
 }
 
+/// An OSC message: an address and texts.
+#[must_use]
+pub fn datagram_of(address: &str, texts: &[&str]) -> Vec<u8> {
+    let mut bytes = padded(address);
+    bytes.extend(padded(&format!(",{}", "s".repeat(texts.len()))));
+    bytes.extend(texts.iter().flat_map(|text| padded(text)));
+    bytes
+}
+
 fn padded(text: &str) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     bytes.resize((bytes.len() / 4 + 1) * 4, 0);

@@ -20,7 +20,7 @@ const SAFETY_LINES: usize = 2;
 const DOCUMENTS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
 
 /// Every crate of the workspace, by its folder, and the crates of it that it may know.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("common", &[]),
     ("engine", &["common"]),
     ("failover", &["common"]),
@@ -53,7 +53,10 @@ const PLACES: [(&str, &[&str]); 4] = [
     ("cpal", &["audio-out"]),
     ("ipc-channel", &["platform"]),
     // The gateway decodes; the command line sends.
-    ("rosc", &["ctl", "osc-gateway", "midi-in", "integration-tests"]),
+    (
+        "rosc",
+        &["ctl", "osc-gateway", "midi-in", "integration-tests"],
+    ),
     ("shared_memory", &["platform"]),
 ];
 

@@ -48,6 +48,24 @@ pub struct CommandLog {
     /// The decisions below this block are in the log; the last of them is `decided`.
     next_block: BlockIndex,
     decided: Seq,
+    edited: Option<Edited>,
+}
+
+/// The last edit of the patch.
+#[derive(Clone, Copy)]
+struct Edited {
+    seq: Seq,
+    /// The first block that it is in for good.
+    block: Option<BlockIndex>,
+}
+
+impl Edited {
+    /// Takes note of a decision.
+    fn decided(&mut self, block: BlockIndex, seq: Seq) {
+        if self.block.is_none() && seq >= self.seq {
+            self.block = Some(block);
+        }
+    }
 }
 
 impl CommandLog {
@@ -70,6 +88,7 @@ impl CommandLog {
             token: 0,
             next_block: BlockIndex(0),
             decided: Seq(1),
+            edited: None,
         };
         log.append(&[Record::Head {
             version: VERSION,
@@ -95,18 +114,25 @@ impl CommandLog {
         let bytes = fs::read(path)?;
         let mut token = 0;
         let (mut seq, mut decided, mut next_block) = (Seq(0), Seq(1), BlockIndex(0));
+        let mut edited: Option<Edited> = None;
         let mut records = command_log::records(&bytes);
         for (_, record) in records.by_ref() {
             match &record {
                 Record::Command {
                     seq: number,
                     token: under,
-                    ..
+                    command,
                 } => {
                     seq = *number;
+                    if let Command::Edited(_) = command {
+                        edited = Some(Edited { seq, block: None });
+                    }
                     token = token.max(*under);
                 }
-                Record::Decision { block, seq } => (next_block, decided) = (block.next(), *seq),
+                Record::Decision { block, seq } => {
+                    (next_block, decided) = (block.next(), *seq);
+                    edited.iter_mut().for_each(|e| e.decided(*block, *seq));
+                }
                 Record::Progress { block } => next_block = next_block.max(*block),
                 Record::Head { .. } | Record::State { .. } | Record::Quarantine { .. } => {}
             }
@@ -127,6 +153,15 @@ impl CommandLog {
             token,
             next_block,
             decided,
+            edited,
+        })
+    }
+
+    /// Whether so many blocks have been decided since the last edit of the patch came in.
+    pub fn is_past_edit(&self, blocks: u64) -> bool {
+        self.edited.is_none_or(|edited| {
+            let block = edited.block;
+            block.is_some_and(|block| self.next_block.0 >= block.0 + blocks)
         })
     }
 
@@ -162,11 +197,15 @@ impl CommandLog {
     pub fn accept(&mut self, commands: Vec<(u64, Command)>) -> io::Result<Vec<Numbered>> {
         let mut bytes = Vec::new();
         let mut numbered = Vec::with_capacity(commands.len());
+        let mut edited = self.edited;
         let mut seq = self.seq;
         let mut highest = self.token;
         for (token, command) in commands {
             seq = seq.next();
             highest = highest.max(token);
+            if let Command::Edited(_) = command {
+                edited = Some(Edited { seq, block: None });
+            }
             let record = Record::Command {
                 seq,
                 token,
@@ -185,8 +224,7 @@ impl CommandLog {
             }
         }
         self.write(&bytes)?;
-        self.seq = seq;
-        self.token = highest;
+        (self.seq, self.token, self.edited) = (seq, highest, edited);
         Ok(numbered)
     }
 
@@ -217,12 +255,14 @@ impl CommandLog {
     pub fn collect(&mut self, stage: &Stage<'_>, frontier: BlockIndex) -> io::Result<()> {
         let mut records = Vec::new();
         let (mut block, mut decided) = (self.next_block, self.decided);
+        let mut edited = self.edited;
         while block < frontier {
             match stage.decision(block, decided) {
                 // Not for good yet: it may still be revised.
                 Decision::Open | Decision::Made { sealed: false, .. } => break,
                 Decision::Made { seq, .. } if seq > decided => {
                     records.push(Record::Decision { block, seq });
+                    edited.iter_mut().for_each(|e| e.decided(block, seq));
                     decided = seq;
                 }
                 Decision::Made { .. } | Decision::Gone => {}
@@ -230,7 +270,7 @@ impl CommandLog {
             block = block.next();
         }
         self.append(&records)?;
-        (self.next_block, self.decided) = (block, decided);
+        (self.next_block, self.decided, self.edited) = (block, decided, edited);
         stage.set_logged(block);
         Ok(())
     }

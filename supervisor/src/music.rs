@@ -29,6 +29,8 @@ pub struct Music {
     path: PathBuf,
     instance: String,
     patch: Patch,
+    /// The same as the log has it last, perhaps with what fades out.
+    playing: Patch,
     /// The edits that wait for their commit.
     draft: Vec<Edit>,
     config: Config,
@@ -87,7 +89,9 @@ impl Music {
             (None, false) => (Patch::default_patch(), None),
         };
         let config = Config::from(shape);
-        let (json, arena_bytes) = check(&patch, config)?;
+        let playing = patch;
+        let patch = playing.settled();
+        let (json, arena_bytes) = check(&playing, config)?;
         if samples.any() {
             // What the run before plays from stays, so that it can be rendered again.
             let last = fs::read(&current).unwrap_or_default();
@@ -95,7 +99,7 @@ impl Music {
             samples.sweep(|id| json.contains(id) || in_last(id));
         }
         let state = match arena {
-            Some(arena) if Engine::new(&patch, config)?.restore(&arena).is_ok() => Some(arena),
+            Some(arena) if Engine::new(&playing, config)?.restore(&arena).is_ok() => Some(arena),
             Some(_) => {
                 platform::say::line(
                     "supervisor",
@@ -119,6 +123,7 @@ impl Music {
             path: current,
             instance: options.instance.clone(),
             patch,
+            playing,
             draft: Vec::new(),
             config,
             generation: 1,
@@ -136,6 +141,7 @@ impl Music {
         let log = CommandLog::adopt(&path, |record| records.push(record.clone()))?;
         let Standing {
             patch,
+            playing,
             draft,
             generation,
         } = Standing::after(records.iter().cloned());
@@ -144,6 +150,7 @@ impl Music {
             path,
             instance: paths.instance.clone(),
             patch,
+            playing,
             draft,
             config: shape.into(),
             generation,
@@ -206,7 +213,7 @@ impl Music {
             outcomes.push((*token, checked.map_err(|why| why.to_string())));
         }
         let numbered = match last {
-            Some(token) => self.take_in(patch, Command::Edited, token, &[])?,
+            Some(token) => self.take_in_edited(patch, token, &[])?,
             None => Vec::new(),
         };
         Ok((numbered, outcomes))
@@ -244,10 +251,10 @@ impl Music {
         );
         let numbered = self
             .drafted()
-            .and_then(|patch| {
+            .and_then(|mut patch| {
                 patch.check_whole()?;
                 let emptied = [Command::Draft(Drafted::Abort)];
-                self.take_in(patch, Command::Edited, token, &emptied)
+                self.take_in_edited(patch, token, &emptied)
             })
             .context("nothing is changed (mend it with another edit, or /patch/abort)")?;
         self.draft.clear();
@@ -263,22 +270,43 @@ impl Music {
         Ok(patch)
     }
 
-    /// A checked patch takes the place of the one in force; those commands come with it.
+    /// A checked patch, as it is and as it is played, takes the place of the one in force; those commands
+    /// come with it.
     fn take_in(
         &mut self,
-        patch: Patch,
+        (patch, playing): (Patch, Patch),
         how: fn(String) -> Command,
         token: u64,
         with: &[Command],
     ) -> Result<Vec<Numbered>> {
-        let (json, arena_bytes) = check(&patch, self.config)?;
+        let (json, arena_bytes) = check(&playing, self.config)?;
         platform::shared::reserve_checkpoints(&self.instance, arena_bytes)?;
         let commands = std::iter::once(how(json)).chain(with.iter().cloned());
         let commands = commands.map(|command| (token, command)).collect();
         let numbered = self.log.accept(commands)?;
         self.patch = patch;
+        self.playing = playing;
         self.generation += 1;
         Ok(numbered)
+    }
+
+    /// As [`Self::take_in`], of what has become of the patch in force by edits: what goes fades out. What
+    /// would be too large with it goes at once.
+    fn take_in_edited(
+        &mut self,
+        patch: Patch,
+        token: u64,
+        with: &[Command],
+    ) -> Result<Vec<Numbered>> {
+        check(&patch, self.config)?;
+        let playing = match self.log.is_past_edit(self.config.fade_blocks()) {
+            true => self.playing.settled(),
+            false => self.playing.clone(),
+        };
+        let fading = patch.replacing(&playing, self.generation + 1).ok();
+        let fading = fading.filter(|fading| check(fading, self.config).is_ok());
+        let playing = fading.unwrap_or_else(|| patch.clone());
+        self.take_in((patch, playing), Command::Edited, token, with)
     }
 
     /// Accepts a command of the supervisor's own.
@@ -322,7 +350,8 @@ impl Music {
         self.log.append(&records)?;
         let bytes = fs::read(&self.path)?;
         let standing = Standing::after(command_log::records(&bytes).map(|(_, r)| r));
-        (self.patch, self.draft) = (standing.patch, standing.draft);
+        (self.patch, self.playing) = (standing.patch, standing.playing);
+        self.draft = standing.draft;
         self.generation = standing.generation;
         Ok(())
     }
@@ -332,7 +361,8 @@ impl Music {
     /// # Errors
     /// When it is not one, is too large or cannot be written down; then nothing changes.
     pub fn load(&mut self, json: &str) -> Result<Vec<Numbered>> {
-        self.take_in(Patch::from_json(json)?, Command::Patch, 0, &[])
+        let patch = Patch::from_json(json)?;
+        self.take_in((patch.clone(), patch), Command::Patch, 0, &[])
     }
 }
 
@@ -393,6 +423,8 @@ pub fn describe(patch: &Patch, command: &Command) -> String {
 struct Standing {
     /// The patch, with the values last set.
     patch: Patch,
+    /// The same as the log has it.
+    playing: Patch,
     draft: Vec<Edit>,
     /// The number of patches so far, and of those taken back.
     generation: u64,
@@ -409,6 +441,7 @@ impl Standing {
             .collect();
         let mut standing = Self {
             patch: Patch::default_patch(),
+            playing: Patch::default_patch(),
             draft: Vec::new(),
             generation: 0,
         };
@@ -425,10 +458,11 @@ impl Standing {
             Command::Patch(json) | Command::Edited(json) => {
                 // A patch that was taken back counts twice: the gateway has resolved against it.
                 self.generation += if good { 1 } else { 2 };
-                if let Ok(read) = Patch::from_json(&json)
+                if let Ok(read) = Patch::from_log(&json)
                     && good
                 {
-                    self.patch = read;
+                    self.patch = read.settled();
+                    self.playing = read;
                 }
             }
             Command::Event(event) | Command::At { event, .. } if good => self.patch.apply(&event),

@@ -944,3 +944,304 @@ fn no_instruction_set_changes_a_bit() {
         assert!(moving > 200 * 33, "{moving}");
     }
 }
+
+/// The engine of a patch that takes the place of the one that plays, as its log says it; of what came
+/// before that one nothing is left after so many frames.
+fn edited(old: &Engine, new: &Patch, number: u64) -> Engine {
+    let mut playing = old.patch().clone();
+    let mut arena = old.arena.clone();
+    let agenda = Agenda(&mut arena[old.agenda_at()..]);
+    if agenda.clock().0 - LAST_EDIT.replace(agenda.clock().0) >= 240 {
+        playing = playing.settled();
+    }
+    let union = new.replacing(&playing, number).unwrap();
+    let union = Patch::from_log(&union.to_json()).unwrap();
+    let mut engine = engine(&union);
+    engine.adopt_edited(old);
+    engine
+}
+
+thread_local! {
+    /// The frame of the last edit.
+    static LAST_EDIT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// A tone at the left, and whatever is plugged into the right.
+fn beside_a_tone(modules: &str, cables: &[(&str, &str)]) -> Patch {
+    let tone =
+        r#"{"id":"tone","type":"sine","params":{"freq":441}},{"id":"body","type":"filter"},"#;
+    let mut all = vec![("tone", "body"), ("body", "o.left")];
+    all.extend(cables);
+    patch(&format!("{tone}{modules}"), &all)
+}
+
+/// The next blocks, both channels.
+fn both(engine: &mut Engine, blocks: usize) -> [Vec<f32>; 2] {
+    let mut channels = [Vec::new(), Vec::new()];
+    let mut block = [0.0; CONFIG.block_samples()];
+    for _ in 0..blocks {
+        engine.render(&mut block, &mut |_| {});
+        for (number, channel) in channels.iter_mut().enumerate() {
+            channel.extend(block.chunks(2).map(|frame| frame[number]));
+        }
+    }
+    channels
+}
+
+/// What is right of the tone: its parts come and go by themselves.
+fn some_beside_a_tone(dice: &mut Dice) -> Patch {
+    let kinds = ["sine", "noise", "filter", "vca", "delay", "merge", "adsr"];
+    let mut modules = Vec::new();
+    let mut ids = Vec::new();
+    for (number, kind) in kinds.iter().cycle().take(10).enumerate() {
+        if dice.roll(3) > 0 {
+            let id = format!("m{number}");
+            modules.push(format!(r#"{{"id":"{id}","type":"{kind}"}}"#));
+            ids.push((id, *kind));
+        }
+    }
+    let mut cables = std::collections::BTreeSet::new();
+    let any = |dice: &mut Dice| ids[dice.roll(ids.len() as u64) as usize].clone();
+    for _ in 0..12 {
+        let (from, to) = (any(dice).0, any(dice));
+        let port = match to.1 {
+            "sine" | "noise" => ".gain",
+            "merge" => [".in1", ".in3"][dice.roll(2) as usize],
+            _ => ".in",
+        };
+        cables.insert((from, format!("{}{port}", to.0)));
+    }
+    for _ in 0..3 {
+        cables.insert((any(dice).0, "o.right".into()));
+    }
+    let cables: Vec<_> = cables.iter().map(|(a, b)| (&**a, &**b)).collect();
+    beside_a_tone(&modules.join(","), &cables)
+}
+
+#[test]
+fn no_edit_changes_a_sample_of_what_it_does_not_touch() {
+    let mut dice = Dice(3);
+    let mut alone = engine(&beside_a_tone(r#"{"id":"m0","type":"sine"}"#, &[]));
+    let mut engine = engine(&some_beside_a_tone(&mut dice));
+    let mut right = Vec::new();
+    for edit in 0..400 {
+        engine = edited(&engine, &some_beside_a_tone(&mut dice), edit);
+        // Some come before the one before has faded.
+        let blocks = 1 + dice.roll(8) as usize;
+        let [left, other] = both(&mut engine, blocks);
+        assert_eq!(
+            bits(&left),
+            bits(&both(&mut alone, blocks)[0]),
+            "edit {edit}"
+        );
+        right.extend(other);
+    }
+    assert!(right.iter().any(|sample| *sample != 0.0));
+}
+
+#[test]
+fn an_edit_that_changes_nothing_changes_no_sample_of_any_module() {
+    let palette = include_str!("../../../patches/palette.json");
+    let palette = Patch::from_json(palette).unwrap();
+    let (mut one, mut two) = (engine(&palette), engine(&palette));
+    let mut dice = Dice(5);
+    for edit in 0..60 {
+        let event = dice.event(&palette);
+        if !matches!(event, Event::Run(_)) {
+            one.apply(&event);
+            two.apply(&event);
+        }
+        two = edited(&two, &palette, edit);
+        assert_eq!(
+            bits(&heard(&mut one, 3)),
+            bits(&heard(&mut two, 3)),
+            "edit {edit}"
+        );
+    }
+}
+
+#[test]
+fn what_comes_and_goes_takes_five_milliseconds() {
+    let one = constant("one", 1.0);
+    let mut parts = format!(r#"{one},{{"id":"v","type":"vca","params":{{"level":1}}}}"#);
+    let (with, without) = ([("one", "v"), ("v", "o.right")], [("one", "v")]);
+    let right = |engine: &mut Engine| both(engine, 10)[1].clone();
+    let ramp = |from: f32, to: f32| -> Vec<f32> {
+        let glide = |n: f32| from + (to - from) * n.min(240.0) / 240.0;
+        (1..=640_u16).map(|n| glide(f32::from(n))).collect()
+    };
+    let alike = |heard: &[f32], wanted: &[f32]| {
+        let far = heard.iter().zip(wanted).map(|(a, b)| (a - b).abs());
+        assert!(far.fold(0.0, f32::max) < 1e-5, "{heard:?}");
+    };
+    let mut engine = engine(&beside_a_tone(&parts, &without));
+    assert_eq!(right(&mut engine), [0.0; 640]);
+    // Connected, taken out, put back, connected again and disconnected in the middle of that.
+    engine = edited(&engine, &beside_a_tone(&parts, &with), 1);
+    alike(&right(&mut engine), &ramp(0.0, 1.0));
+    engine = edited(&engine, &beside_a_tone(&one, &[]), 2);
+    alike(&right(&mut engine), &ramp(1.0, 0.0));
+    engine = edited(&engine, &beside_a_tone(&parts, &without), 3);
+    assert_eq!(right(&mut engine), [0.0; 640]);
+    engine = edited(&engine, &beside_a_tone(&parts, &with), 4);
+    alike(&both(&mut engine, 2)[1], &ramp(0.0, 1.0)[..128]);
+    engine = edited(&engine, &beside_a_tone(&parts, &without), 5);
+    let mut wanted = ramp(128.0 / 240.0, 0.0);
+    alike(&both(&mut engine, 2)[1], &wanted[..128]);
+    engine = edited(&engine, &beside_a_tone(&parts, &with), 6);
+    wanted = ramp(wanted[127], 1.0);
+    alike(&right(&mut engine), &wanted);
+    // Another type by the same name: one fades out, the other in.
+    parts = parts.replace(r#""vca","params":{"level":1}"#, r#""slew""#);
+    engine = edited(&engine, &beside_a_tone(&parts, &with), 7);
+    let heard = right(&mut engine);
+    assert!(step_max(&heard) < 0.0085 && heard[0] > 0.99 && heard[639] > 0.9);
+}
+
+#[test]
+fn no_edit_makes_a_step() {
+    // Slow sounds through a chain that is turned round, widened and taken apart.
+    let sounds = r#"{"id":"s","type":"sine","params":{"freq":50}},{"id":"t","type":"sine","params":{"freq":30}}"#;
+    let modules = format!(
+        r#"{sounds},{{"id":"a","type":"vca","params":{{"level":1}}}},{{"id":"b","type":"filter","params":{{"cutoff":2000}}}},{{"id":"u","type":"merge"}},{{"id":"d","type":"delay"}}"#
+    );
+    let chains: [&[(&str, &str)]; 7] = [
+        &[("s", "a"), ("a", "b"), ("b", "o.right")],
+        &[("s", "b"), ("b", "a"), ("a", "o.right")],
+        &[("s", "a"), ("a", "b"), ("t", "b"), ("b", "o.right")],
+        &[
+            ("s", "u.in1"),
+            ("t", "u.in2"),
+            ("u", "a"),
+            ("a", "b"),
+            ("b", "o.right"),
+        ],
+        &[
+            ("s", "u.in1"),
+            ("t", "u.in3"),
+            ("u", "b"),
+            ("s", "a"),
+            ("a", "o.right"),
+        ],
+        &[
+            ("s", "a"),
+            ("a", "b"),
+            ("b", "d"),
+            ("d", "a"),
+            ("a", "o.right"),
+        ],
+        &[("t", "d"), ("d", "o.right")],
+    ];
+    let mut dice = Dice(11);
+    let chain = |dice: &mut Dice| beside_a_tone(&modules, chains[dice.roll(7) as usize]);
+    let mut engine = engine(&chain(&mut dice));
+    let mut right = Vec::new();
+    for edit in 0..200 {
+        engine = edited(&engine, &chain(&mut dice), edit);
+        let blocks = 1 + dice.roll(12) as usize;
+        right.extend(both(&mut engine, blocks).into_iter().nth(1).unwrap());
+    }
+    let (most, peak) = (
+        step_max(&right),
+        right.iter().fold(0.0_f32, |a, b| a.max(b.abs())),
+    );
+    // A fade of all that sounds, and the sounds themselves.
+    assert!(most < 2.0 * peak / 240.0 + 0.02, "{most} of {peak}");
+    assert!(peak > 0.3);
+}
+
+#[test]
+fn in_the_middle_of_a_fade_a_copy_goes_on_to_the_bit() {
+    let mut dice = Dice(17);
+    let mut one = engine(&some_beside_a_tone(&mut dice));
+    for edit in 0..60 {
+        one = edited(&one, &some_beside_a_tone(&mut dice), edit);
+        let blocks = dice.roll(5) as usize;
+        both(&mut one, blocks);
+        let mut two = engine(one.patch());
+        two.restore(one.arena()).unwrap();
+        assert_eq!(
+            both(&mut one, 7).map(|c| bits(&c)),
+            both(&mut two, 7).map(|c| bits(&c))
+        );
+    }
+}
+
+#[test]
+fn what_has_faded_out_is_no_cable_any_more() {
+    let modules = format!(
+        r#"{},{{"id":"env","type":"adsr","params":{{"attack":1,"decay":1}}}}"#,
+        constant("one", 1.0)
+    );
+    let with = beside_a_tone(&modules, &[("env.env", "o.right"), ("one", "env.gate")]);
+    let without = beside_a_tone(&modules, &[("env.env", "o.right")]);
+    let mut engine = engine(&with);
+    assert!(both(&mut engine, 40)[1][2_000] > 0.3);
+    engine = edited(&engine, &without, 1);
+    assert!(
+        both(&mut engine, 600)[1][38_000] < 0.01,
+        "its gate has closed"
+    );
+    engine.apply(&gate(&without, "env", 1.0));
+    assert!(
+        both(&mut engine, 40)[1][2_000] > 0.3,
+        "events open it again"
+    );
+}
+
+#[test]
+fn what_leads_back_is_a_block_late_however_blocks_are_cut() {
+    let modules = format!(
+        r#"{},{{"id":"v","type":"vca","params":{{"level":0.5}}}},{{"id":"w","type":"vca","params":{{"level":1}}}}"#,
+        constant("one", 1.0)
+    );
+    let cables = [("one", "v"), ("v", "w"), ("w", "v"), ("w", "o")];
+    let patch = patch(&modules, &cables);
+    assert!(patch.cables[2].feedback);
+    let mut whole = engine(&patch);
+    let out = heard(&mut whole, 4);
+    let block = |n: usize| &out[64 * n..64 * (n + 1)];
+    assert_eq!(block(0), [0.5; 64]);
+    assert_eq!(block(1), [0.75; 64]);
+    assert_eq!(block(2), [0.875; 64]);
+    // Cut at any frames, and copied, it is the same.
+    let mut dice = Dice(2);
+    let moved = Event::Ramp {
+        module: 2,
+        param: 0,
+        value: 0.4,
+        ms: 20.0,
+    };
+    let mut cut = engine(&patch);
+    heard(&mut cut, 4);
+    whole.apply(&moved);
+    cut.apply(&moved);
+    for _ in 0..30 {
+        for _ in 0..dice.roll(4) {
+            let frame = FrameIndex(cut.agenda().clock().0 + dice.roll(64));
+            cut.apply_at(frame, &gate(&patch, "v", 1.0));
+        }
+        let mut copy = engine(&patch);
+        copy.restore(cut.arena()).unwrap();
+        cut = copy;
+        assert_eq!(bits(&heard(&mut cut, 1)), bits(&heard(&mut whole, 1)));
+    }
+}
+
+#[test]
+fn what_leads_back_and_gets_out_of_hand_is_muted_and_comes_to_its_senses() {
+    let vca = r#"{"id":"v","type":"vca","params":{"level":1}}"#;
+    let modules = format!("{},{vca}", constant("one", 1.0));
+    let patch = patch(&modules, &[("one", "v"), ("v", "v"), ("v", "o")]);
+    let mut engine = engine(&patch);
+    let grown = heard(&mut engine, 100);
+    assert_eq!(grown[64 * 40], 41.0);
+    assert!(engine.muted().is_some() && grown[64 * 99] == 0.0);
+    engine.apply(&Event::Param {
+        module: 2,
+        param: 0,
+        value: 0.5,
+    });
+    heard(&mut engine, 100);
+    assert!(engine.muted().is_none() && (heard(&mut engine, 1)[0] - 1.0).abs() < 1e-3);
+}

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CABLES_MAX, Cable, ID_CHARS_MAX, MODULES_MAX, ModuleSpec, Patch, PatchError, VERSION,
-    error::hint,
+    CABLES_MAX, Fade, ID_CHARS_MAX, MODULES_MAX, ModuleSpec, Patch, PatchError, VERSION,
+    error::hint, transit,
 };
 use crate::{
     catalog::{self, ModuleType, Param, Scale},
     plan::CABLE_CHANNELS_MAX,
+    schedule,
 };
 
 /// One end of a cable, as numbers.
@@ -20,6 +21,24 @@ pub struct End {
     pub module: u16,
     /// Place of the port among the type's inputs or outputs.
     pub port: u16,
+}
+
+/// A cable, as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    pub from: End,
+    pub to: End,
+    /// Its number among the cables that fade in or out, if it does.
+    pub fade: Option<u16>,
+    /// Its number among the cables that lead back, if it does.
+    pub feedback: Option<u16>,
+}
+
+impl Wire {
+    /// What tells it from all others.
+    pub const fn key(&self) -> (End, End, bool) {
+        (self.from, self.to, self.feedback.is_some())
+    }
 }
 
 /// Modules by id, with their places and types.
@@ -51,6 +70,33 @@ impl Side {
 }
 
 impl Patch {
+    /// Marks the cables that close cycles, the last of each in the patch's order, as leading back; then
+    /// checks all of the patch.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn check_whole(&mut self) -> Result<(), PatchError> {
+        let wires = self.check()?;
+        for cable in schedule::closing(self.modules.len(), &wires) {
+            self.cables[cable].feedback = true;
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing of it is about to fade out.
+    pub(super) fn check_is_settled(&self) -> Result<(), PatchError> {
+        match self.cables.iter().position(|cable| cable.fade.is_some()) {
+            Some(cable) => Err(PatchError::Json(format!(
+                "cables[{cable}].fade: no such field; there are from, to, feedback"
+            ))),
+            None => self
+                .modules
+                .iter()
+                .enumerate()
+                .try_for_each(|(at, spec)| check_id(&format!("modules[{at}]"), &spec.id)),
+        }
+    }
+
     /// What a cable's ends mean.
     pub(super) fn ends(&self, from: &str, to: &str) -> Result<(End, End), PatchError> {
         let modules = self.modules.iter().enumerate();
@@ -64,8 +110,8 @@ impl Patch {
         ))
     }
 
-    /// The ends of all cables.
-    pub(super) fn check(&self) -> Result<Vec<(End, End)>, PatchError> {
+    /// All cables, as numbers.
+    pub(crate) fn check(&self) -> Result<Vec<Wire>, PatchError> {
         if self.version != VERSION {
             return Err(PatchError::Version {
                 found: self.version,
@@ -77,7 +123,7 @@ impl Patch {
         let mut out = None;
         for (index, module) in self.modules.iter().enumerate() {
             let at = format!("modules[{index}]");
-            check_id(&at, &module.id)?;
+            check_id(&at, transit::id_before(&module.id).unwrap_or(&module.id))?;
             if let Some((by, _)) = places.get(module.id.as_str()) {
                 let (id, by) = (module.id.clone(), format!("modules[{by}]"));
                 return Err(PatchError::DuplicateId { at, id, by });
@@ -100,21 +146,32 @@ impl Patch {
         self.check_cables(&places)
     }
 
-    fn check_cables(&self, places: &Places<'_>) -> Result<Vec<(End, End)>, PatchError> {
+    fn check_cables(&self, places: &Places<'_>) -> Result<Vec<Wire>, PatchError> {
         let mut seen = BTreeMap::new();
-        let mut ends = Vec::with_capacity(self.cables.len());
-        for (index, Cable { from, to }) in self.cables.iter().enumerate() {
-            let from = end(index, from, Side::From, places)?;
-            let to = end(index, to, Side::To, places)?;
-            if let Some(by) = seen.insert((from, to), index) {
+        let mut wires = Vec::with_capacity(self.cables.len());
+        let (mut fades, mut feedbacks) = (0, 0);
+        let number = |is: bool, count: &mut u16| {
+            *count += u16::from(is);
+            is.then(|| *count - 1)
+        };
+        for (index, cable) in self.cables.iter().enumerate() {
+            let wire = Wire {
+                from: end(index, &cable.from, Side::From, places)?,
+                to: end(index, &cable.to, Side::To, places)?,
+                fade: number(cable.fade.is_some(), &mut fades),
+                feedback: number(cable.feedback, &mut feedbacks),
+            };
+            // While one goes that leads back, one may come between the same ends that does not.
+            let goes = (cable.fade == Some(Fade::Out)).then_some(cable.feedback);
+            if let Some(by) = seen.insert((wire.from, wire.to, goes), index) {
                 return Err(PatchError::DuplicateCable {
                     at: format!("cables[{index}]"),
                     by: format!("cables[{by}]"),
                 });
             }
-            ends.push((from, to));
+            wires.push(wire);
         }
-        Ok(ends)
+        Ok(wires)
     }
 }
 
@@ -437,13 +494,25 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_shown() {
-        assert_eq!(
-            message(
-                r#",{"id":"a","type":"filter"},{"id":"b","type":"vca"}"#,
-                r#"{"from":"a","to":"b"},{"from":"b","to":"a"},{"from":"b","to":"o"}"#
-            ),
-            "cables: a → b → a is a cycle; remove one of its cables"
-        );
+    fn the_last_cable_of_a_cycle_leads_back_unless_another_is_marked() {
+        let leading_back = |cables: &str| {
+            let modules =
+                r#"{"id":"a","type":"filter"},{"id":"b","type":"vca"},{"id":"o","type":"out"}"#;
+            let text = format!(r#"{{"version":1,"modules":[{modules}],"cables":[{cables}]}}"#);
+            let patch = Patch::from_json(&text).unwrap();
+            assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
+            let back = patch.cables.iter().filter(|cable| cable.feedback);
+            back.map(|cable| format!("{}>{}", cable.from, cable.to))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let (there, back) = (r#"{"from":"a","to":"b"}"#, r#"{"from":"b","to":"a"}"#);
+        let out = r#"{"from":"b","to":"o"}"#;
+        assert_eq!(leading_back(&format!("{there},{out}")), "");
+        assert_eq!(leading_back(&format!("{there},{back},{out}")), "b>a");
+        assert_eq!(leading_back(&format!("{back},{out},{there}")), "a>b");
+        let marked = r#"{"from":"a","to":"b","feedback":true}"#;
+        assert_eq!(leading_back(&format!("{marked},{back},{out}")), "a>b");
+        assert_eq!(leading_back(r#"{"from":"a","to":"a"}"#), "a>a");
     }
 }

@@ -22,14 +22,6 @@ impl Patch {
         }
     }
 
-    /// Checks all of the patch.
-    ///
-    /// # Errors
-    /// As [`Patch::from_json`].
-    pub fn check_whole(&self) -> Result<(), PatchError> {
-        self.steps().map(drop)
-    }
-
     fn create(&mut self, id: &str, kind: &str) -> Result<(), PatchError> {
         let at = format!("module \"{id}\"");
         check::check_id(&at, id)?;
@@ -70,7 +62,11 @@ impl Patch {
             return Err(PatchError::DuplicateCable { at, by });
         }
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.cables.push(Cable { from, to });
+        self.cables.push(Cable {
+            from,
+            to,
+            ..Cable::default()
+        });
         Ok(())
     }
 

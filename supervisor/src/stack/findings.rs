@@ -103,7 +103,7 @@ impl Findings {
 
 /// The last of those patches, to name modules by.
 fn in_force(patches: &[(Seq, &str)]) -> Patch {
-    let read = patches.last().map(|(_, json)| Patch::from_json(json));
+    let read = patches.last().map(|(_, json)| Patch::from_log(json));
     read.and_then(Result::ok)
         .unwrap_or_else(Patch::default_patch)
 }

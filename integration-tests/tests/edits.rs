@@ -1,0 +1,167 @@
+//! Patching while it plays: a tone through an untouched path does not change by one sample, whatever is
+//! edited beside it and whoever is killed; and no edit is lost.
+
+use std::{collections::BTreeSet, thread::sleep, time::Duration};
+
+use anyhow::{Result, ensure};
+use common::{
+    message::{Fault, Request, SIGKILL, Service, Target},
+    stage::Shape,
+};
+use engine::{Engine, patch::Patch};
+use integration_tests::{
+    ear,
+    random::Random,
+    stack::{Stack, count_of, datagram_of, number},
+};
+use serde_json::json;
+
+/// The tone at the left; at the right, what the edits make of it.
+const TONE: [(&str, &str); 2] = [("tone", "body"), ("body", "out.left")];
+
+fn tone() -> String {
+    let cables = TONE.map(|(from, to)| json!({"from": from, "to": to}));
+    json!({"version": 1, "modules": [
+        {"id": "tone", "type": "sine", "params": {"freq": 441, "gain": 0.5}},
+        {"id": "body", "type": "filter", "params": {"cutoff": 3000}},
+        {"id": "drone", "type": "saw", "params": {"freq": 55, "gain": 0.2}},
+        {"id": "out", "type": "out"},
+    ], "cables": cables})
+    .to_string()
+}
+
+/// What the patch should be by now, beside the tone.
+#[derive(Default)]
+struct Wanted {
+    modules: Vec<String>,
+    cables: BTreeSet<(String, String)>,
+    made: usize,
+}
+
+impl Wanted {
+    /// Any change, as the messages that make it.
+    fn change(&mut self, random: &mut Random) -> Vec<Vec<u8>> {
+        let mut sent = Vec::new();
+        let any = random.below(self.modules.len().max(1) as u64) as usize;
+        match (random.below(4), self.modules.get(any).cloned()) {
+            // A way of its own or behind another.
+            (0 | 1, _) | (_, None) if self.modules.len() < 12 => {
+                let kinds = ["vca", "filter", "delay", "svf", "sine", "chorus"];
+                let kind = kinds[random.below(6) as usize];
+                let id = format!("m{}", self.made);
+                self.made += 1;
+                sent.push(datagram_of("/patch/create", &[&id, kind]));
+                if kind != "sine" {
+                    let from = self.modules.get(any).map_or("drone", |id| id);
+                    let from = from.to_owned();
+                    self.connect(&from, &id, &mut sent);
+                }
+                self.connect(&id, "out.right", &mut sent);
+                self.modules.push(id);
+            }
+            (2, Some(id)) => {
+                let out = (id.clone(), "out.right".to_owned());
+                if self.cables.remove(&out) {
+                    sent.push(datagram_of("/patch/disconnect", &[&id, "out.right"]));
+                } else {
+                    self.connect(&id, "out.right", &mut sent);
+                }
+            }
+            (_, Some(id)) => {
+                self.modules.remove(any);
+                self.cables.retain(|(from, to)| *from != id && *to != id);
+                sent.push(datagram_of("/patch/remove", &[&id]));
+            }
+            (_, None) => {}
+        }
+        sent.push(datagram_of("/patch/commit", &[]));
+        sent
+    }
+
+    fn connect(&mut self, from: &str, to: &str, sent: &mut Vec<Vec<u8>>) {
+        sent.push(datagram_of("/patch/connect", &[from, to]));
+        self.cables.insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// Whether the instance has that patch in force.
+    fn is_in_force(&self, stack: &Stack) -> Result<bool> {
+        let patch = stack.ask(&Request::PatchShow)?;
+        let patch = Patch::from_json(&patch.to_string())?;
+        let ids: Vec<_> = patch.modules.iter().skip(4).map(|m| m.id.clone()).collect();
+        let cables = patch.cables.into_iter().skip(TONE.len());
+        let cables: BTreeSet<_> = cables.map(|cable| (cable.from, cable.to)).collect();
+        Ok(ids == self.modules && cables == self.cables)
+    }
+}
+
+/// What the tone alone is.
+fn alone(shape: Shape, frames: usize) -> Result<Vec<f32>> {
+    platform::realtime::flush_denormals();
+    let mut engine = Engine::new(&Patch::from_json(&tone())?, shape.into())?;
+    let mut block = vec![0.0; shape.block_samples()];
+    let mut left = Vec::with_capacity(frames);
+    while left.len() < frames {
+        engine.render(&mut block, &mut |_| {});
+        left.extend(block.chunks(2).map(|frame| frame[0]));
+    }
+    Ok(left)
+}
+
+#[test]
+fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
+    let edits = count_of("UNDERSTUDY_EDITS", 60);
+    let kills = count_of("UNDERSTUDY_KILLS", 6);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tone.json");
+    std::fs::write(&file, tone())?;
+    let file = file.display().to_string();
+    let (stack, recording) = Stack::start_wav(&["--lead", "8", "--patch", &file])?;
+    let mut random = Random::seeded(71);
+    let mut wanted = Wanted::default();
+    stack.wait_protected()?;
+    for edit in 0..edits {
+        for datagram in wanted.change(&mut random) {
+            stack.raw_send(&datagram)?;
+        }
+        // Some come while the one before still fades.
+        sleep(Duration::from_micros(random.below(16_000)));
+        if edit * kills / edits != (edit + 1) * kills / edits {
+            stack.wait_protected()?;
+            let target = match random.below(6) {
+                0 | 1 => Target::Leader,
+                2 | 3 => Target::Follower,
+                4 => Target::Service(Service::Supervisor),
+                _ => Target::Service(Service::OscGateway),
+            };
+            // Who is struck down cannot answer.
+            let _ = stack.inject(Fault::Signal(SIGKILL), target);
+        }
+    }
+    stack.wait_for_patiently("all edits to be in force", |_| {
+        wanted.is_in_force(&stack).is_ok_and(|is| is)
+    })?;
+    stack.wait_protected()?;
+    sleep(Duration::from_millis(100));
+    let status = stack.status()?;
+    let (failed, log) = (stack.replies("/fail"), stack.log());
+    let remains = stack.down()?;
+    let (compared, differing) = remains.compare(&recording.wav)?;
+    let heard = ear::read_wav(&recording.wav)?;
+    let left: Vec<f32> = heard.iter().step_by(2).copied().collect();
+    let right: Vec<f32> = heard.iter().skip(1).step_by(2).copied().collect();
+    let shape = remains.replay(|_| {})?;
+    let changed = ear::differing(&left, &alone(shape, left.len())?);
+    println!(
+        "FIGURE {edits} edits and {kills} kills beside a tone: samples of it that differ {changed} of {}, edits lost 0, concealed {}; samples that differ from the replay {differing} of {compared}",
+        left.len(),
+        status["audio"]["concealed_blocks"]
+    );
+    ensure!(failed.is_empty(), "{failed:?} {log}");
+    assert!(
+        ear::peak(&left) > 0.3 && ear::peak(&right) > 0.1,
+        "all sounds"
+    );
+    assert_eq!((changed, differing), (0, 0), "{log}");
+    assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
+    Ok(())
+}
