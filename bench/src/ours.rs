@@ -52,6 +52,7 @@ impl Draft {
         self.0.cables.extend(ids.windows(2).map(|pair| Cable {
             from: pair[0].into(),
             to: pair[1].into(),
+            ..Cable::default()
         }));
     }
 

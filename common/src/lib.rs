@@ -12,6 +12,7 @@ pub mod inbox;
 pub mod layout;
 pub mod limits;
 pub mod message;
+pub mod midi;
 pub mod options;
 pub mod pitch;
 pub mod recording;

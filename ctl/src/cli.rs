@@ -42,6 +42,8 @@ pub(crate) enum Verb {
     Patch(verbs::patch::Args),
     /// Record what is played into a file
     Record(verbs::record::Args),
+    /// Bind MIDI controllers to parameters
+    Midi(verbs::midi::Args),
     /// Render a patch and a score to a WAV file, without a stack
     Render(verbs::render::Args),
     /// Render an instance's command log again, equal to what was played

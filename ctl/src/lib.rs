@@ -66,6 +66,7 @@ fn dispatch(cli: cli::Cli) -> Result<(), Failure> {
         Verb::Send(args) => verbs::send::run(context, &args),
         Verb::Modules(args) => verbs::modules::run(context, &args),
         Verb::Patch(args) => verbs::patch::run(context, &args),
+        Verb::Midi(args) => verbs::midi::run(context, &args),
         Verb::Record(args) => verbs::record::run(context, &args),
         Verb::Render(args) => verbs::render::run(context, &args),
         Verb::Replay(args) => verbs::replay::run(context, &args),

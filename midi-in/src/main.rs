@@ -4,6 +4,7 @@
 //! when it is killed, the next one goes on with the next byte.
 #![forbid(unsafe_code)]
 
+mod controls;
 mod osc;
 mod port;
 mod translate;
@@ -17,6 +18,7 @@ use std::{
 use anyhow::Result;
 use clap::Parser;
 use common::message::Service;
+use controls::Controls;
 use midly::stream::MidiStream;
 use osc::Gateway;
 use platform::{
@@ -25,7 +27,7 @@ use platform::{
     service::{self, Signs},
 };
 use port::Heard;
-use translate::Translator;
+use translate::{Said, Translator};
 
 /// Understudy's MIDI input; started by its launcher with `--midi PORT`.
 #[derive(Parser)]
@@ -60,21 +62,29 @@ fn main() -> Result<()> {
     thread::Builder::new()
         .name("port".into())
         .spawn(move || port::listen(&port, &heard))?;
+    let controls = Controls::of(paths.midi());
     service::serve(&paths, Service::MidiIn, move |signs| {
-        translate(&from, &gateway, signs);
+        translate(&from, &gateway, controls, signs);
     })?;
     Ok(())
 }
 
 /// Sends on what comes in, until there is nobody left to hear it from.
-fn translate(from: &Receiver<Heard>, gateway: &Gateway, signs: &Signs) {
+fn translate(from: &Receiver<Heard>, gateway: &Gateway, mut controls: Controls, signs: &Signs) {
     let mut stream = MidiStream::new();
     let mut translator = Translator::default();
     loop {
         signs.act();
         match from.recv_timeout(LOOK) {
             Ok((ntp, bytes)) => stream.feed(&bytes, |event| {
-                translator.hear(event, ntp, |said| gateway.send(said, ntp));
+                translator.hear(event, ntp, |said| match said {
+                    Said::Control(channel, controller, value) => {
+                        for (module, param) in controls.moved(channel, controller) {
+                            gateway.turn(&module, &param, value, ntp);
+                        }
+                    }
+                    said => gateway.send(said, ntp),
+                });
             }),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

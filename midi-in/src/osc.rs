@@ -45,14 +45,28 @@ impl Gateway {
         })
     }
 
-    /// Sends what was said at that time, an NTP timestamp.
+    /// Sends what was said at that time, an NTP timestamp; controllers turn something or nothing
+    /// ([`Self::turn`]).
     pub fn send(&self, said: Said, ntp: u64) {
+        if let Some(message) = message(said, &self.keys) {
+            self.post(message, ntp);
+        }
+    }
+
+    /// Turns a parameter to where a controller stands, 0 to 127.
+    pub fn turn(&self, module: &str, param: &str, value: u8, ntp: u64) {
+        let args = vec![OscType::Float(f32::from(value) / 127.0)];
+        let addr = format!("/knob/{module}/{param}");
+        self.post(OscMessage { addr, args }, ntp);
+    }
+
+    fn post(&self, message: OscMessage, ntp: u64) {
         let tag = ntp.wrapping_add((AHEAD_NS << 32) / 1_000_000_000);
         let timetag = OscTime {
             seconds: (tag >> 32) as u32,
             fractional: tag as u32,
         };
-        let content = vec![OscPacket::Message(message(said, &self.keys))];
+        let content = vec![OscPacket::Message(message)];
         let packet = OscPacket::Bundle(OscBundle { timetag, content });
         if let Ok(bytes) = rosc::encoder::encode(&packet) {
             // A gateway that is between two lives finds it in its socket.
@@ -80,7 +94,7 @@ impl Gateway {
     }
 }
 
-fn message(said: Said, keys: &str) -> OscMessage {
+fn message(said: Said, keys: &str) -> Option<OscMessage> {
     let express = |what: &str, value: f32, key: Option<u8>| {
         let mut args = vec![OscType::String(what.into()), OscType::Float(value)];
         args.extend(key.map(|key| OscType::Int(key.into())));
@@ -94,16 +108,11 @@ fn message(said: Said, keys: &str) -> OscMessage {
         Said::Bend(semitones, key) => express("bend", semitones, key),
         Said::Pressure(value, key) => express("pressure", value, key),
         Said::Timbre(value, key) => express("timbre", value, key),
-        Said::Control(channel, controller, value) => (
-            "/midi/cc".into(),
-            [channel, controller, value]
-                .map(|n| OscType::Int(n.into()))
-                .to_vec(),
-        ),
+        Said::Control(..) => return None,
         Said::Tempo(bpm) => ("/midi/tempo".into(), vec![OscType::Float(bpm)]),
         Said::Start => ("/midi/start".into(), vec![]),
         Said::Continue => ("/midi/continue".into(), vec![]),
         Said::Stop => ("/midi/stop".into(), vec![]),
     };
-    OscMessage { addr, args }
+    Some(OscMessage { addr, args })
 }

@@ -35,6 +35,8 @@ pub struct Param {
     pub default: f32,
     /// Takes whole numbers only.
     pub stepped: bool,
+    /// Goes by ratios, not by differences.
+    pub log: bool,
     /// Names of the whole numbers from 0 on; may be sent instead of them.
     pub choices: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Param {
             max: param.max,
             default: param.default,
             stepped: param.scale == engine::catalog::Scale::Stepped,
+            log: param.scale == engine::catalog::Scale::Log,
             choices: param
                 .choices
                 .iter()
@@ -280,7 +283,9 @@ impl Namespace {
             module
                 .params
                 .iter()
-                .map(|param| format!("/mod/{}/{}", module.id, param.name))
+                .flat_map(|param| {
+                    ["mod", "knob"].map(|verb| format!("/{verb}/{}/{}", module.id, param.name))
+                })
         });
         let gates = self
             .modules
@@ -313,6 +318,11 @@ impl Namespace {
                     "the address is /mod/ID/PARAM with a number and perhaps milliseconds".into(),
                 );
             }
+            ["knob", id, param] => {
+                let event = self.knob(id, param, message, budget)?;
+                push_event(event, budget, actions)?;
+            }
+            ["knob", ..] => return Err("the address is /knob/ID/PARAM with 0 to 1".into()),
             ["gate", id] => {
                 let event = self.gate(id, message, budget)?;
                 push_event(event, budget, actions)?;
@@ -390,7 +400,7 @@ impl Namespace {
             return (*why).to_owned();
         }
         let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
-            "there are /mod/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /patch/…, /record/… and /engine/…"
+            "there are /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /patch/…, /record/… and /engine/…"
                 .to_owned()
         });
         format!("no address \"{}\"; {meant}", shorten(address, 60))

@@ -161,6 +161,25 @@ fn a_parameter_can_take_its_time() {
 }
 
 #[test]
+fn a_knob_goes_over_the_whole_range() {
+    let set = |address: &str, position: f32| match play(&mut ready(), address, vec![position.into()]) {
+        (events, replies) => match events.as_slice() {
+            [Event::Param { value, .. }] => (*value, replies.len()),
+            other => panic!("{other:?}"),
+        },
+    };
+    assert_eq!(set("/knob/filter/cutoff", 0.0), (20.0, 0));
+    assert_eq!(set("/knob/filter/cutoff", 1.0), (20_000.0, 0));
+    // Half-way by ratio.
+    assert!((set("/knob/filter/cutoff", 0.5).0 - 632.46).abs() < 0.1);
+    assert_eq!(set("/knob/sine/gain", 0.25), (0.25, 0));
+    assert_eq!(set("/knob/sine/gain", 7.0), (1.0, 1));
+    assert!(fail("/knob/sine/gian", vec![0.5_f32.into()]).contains("did you mean"));
+    assert!(fail("/knob/sine/gain", vec!["loud".into()]).contains("from 0 to 1"));
+    assert!(fail("/knob/sine", vec![]).contains("/knob/ID/PARAM"));
+}
+
+#[test]
 fn a_note_is_a_name_or_a_number() {
     let note = |pitch, velocity, frames| {
         vec![Event::Note {

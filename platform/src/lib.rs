@@ -12,6 +12,7 @@ pub mod heap;
 pub mod inbox;
 pub mod link;
 pub mod living;
+pub mod midi_file;
 pub mod open;
 pub mod paths;
 pub mod pidfd;

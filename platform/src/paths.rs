@@ -116,6 +116,12 @@ impl Paths {
         self.state.join(crate::samples::FOLDER)
     }
 
+    /// What its MIDI controllers turn.
+    #[must_use]
+    pub fn midi(&self) -> PathBuf {
+        self.state.join("midi.json")
+    }
+
     /// What was recorded of what it played.
     #[must_use]
     pub fn recordings(&self) -> PathBuf {

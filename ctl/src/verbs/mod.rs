@@ -4,6 +4,7 @@ pub(crate) mod demo;
 pub(crate) mod down;
 pub(crate) mod inject;
 pub(crate) mod log;
+pub(crate) mod midi;
 pub(crate) mod modules;
 pub(crate) mod patch;
 pub(crate) mod record;

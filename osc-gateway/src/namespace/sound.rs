@@ -105,6 +105,38 @@ impl Namespace {
         })
     }
 
+    /// A parameter by the position of a knob, from its least value (0) to its greatest (1).
+    pub(super) fn knob(
+        &self,
+        id: &str,
+        name: &str,
+        message: &Message,
+        budget: &mut Budget,
+    ) -> Result<Resolved, String> {
+        let position = match message.args.as_slice() {
+            [position] => number(position),
+            _ => None,
+        };
+        let position = position.filter(|position| position.is_finite()).ok_or_else(|| {
+            format!("it takes one number from 0 to 1, got {}", listed(&message.args))
+        })?;
+        let (_, module) = self.module(id, budget)?;
+        let near = position.clamp(0.0, 1.0);
+        let value = module
+            .params
+            .iter()
+            .find(|param| param.name == name)
+            .map_or(0.0, |param| at_position(param, near));
+        let set = Message {
+            args: vec![Value::Float(value)],
+            ..message.clone()
+        };
+        let mut resolved = self.param(id, name, &set, budget)?;
+        resolved.message = message.clone();
+        resolved.note = (near != position).then(|| format!("clamped to {near} (range 0 to 1)"));
+        Ok(resolved)
+    }
+
     pub(super) fn gate(
         &self,
         id: &str,
@@ -305,6 +337,15 @@ fn pitch_of(value: &Value) -> Option<Result<f32, String>> {
     match value {
         Value::Text(name) => Some(pitch::parse(name)),
         other => number(other).map(|number| pitch::parse(&number.to_string())),
+    }
+}
+
+/// The value where a knob stands.
+fn at_position(param: &Param, position: f64) -> f64 {
+    let (least, most) = (f64::from(param.min), f64::from(param.max));
+    match param.log && least > 0.0 {
+        true => least * (most / least).powf(position),
+        false => least + (most - least) * position,
     }
 }
 

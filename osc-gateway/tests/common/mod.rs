@@ -22,6 +22,7 @@ pub fn param(name: &str, unit: &str, min: f32, max: f32) -> Param {
         max,
         default: min,
         stepped: false,
+        log: unit == "Hz",
         choices: Vec::new(),
     }
 }

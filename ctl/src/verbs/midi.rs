@@ -1,0 +1,126 @@
+//! `understudy midi learn|forget|list`: what the controllers of the MIDI input turn.
+
+use common::{message::Request, midi::Bindings};
+use engine::{catalog, patch::Patch};
+use platform::midi_file;
+use serde_json::json;
+
+use crate::{Context, asking, failure::Failure, output};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Bind the next controller that moves to a parameter
+    Learn {
+        /// A module of the running patch
+        module: String,
+        /// One of its parameters
+        param: String,
+    },
+    /// Unbind a parameter
+    Forget {
+        /// The module
+        module: String,
+        /// The parameter
+        param: String,
+    },
+    /// Show what is bound
+    List,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let path = context.paths.midi();
+    let wrong = |why: midi_file::MidiFileError| Failure::no(why.to_string());
+    let mut all = midi_file::read(&path).map_err(wrong)?;
+    match &args.what {
+        What::Learn { module, param } => {
+            check(context, module, param)?;
+            all.learn = Some((module.clone(), param.clone()));
+            midi_file::write(&path, &all).map_err(wrong)?;
+        }
+        What::Forget { module, param } => {
+            if !all.forget(module, param) {
+                return Err(Failure::no(format!(
+                    "no controller turns {module}.{param}; `understudy midi list` shows what is bound"
+                )));
+            }
+            midi_file::write(&path, &all).map_err(wrong)?;
+        }
+        What::List => {}
+    }
+    if context.json {
+        output::value(&json!(all));
+    } else {
+        output::raw(&lines(&all));
+    }
+    Ok(())
+}
+
+/// Whether the running patch has it.
+fn check(context: &Context, module: &str, param: &str) -> Result<(), Failure> {
+    let running = asking::ask(&context.paths, &Request::PatchShow, asking::USUAL)?;
+    let patch = Patch::from_json(&running.to_string()).map_err(|e| Failure::no(e.to_string()))?;
+    let names = |names: Vec<&str>| names.join(", ");
+    let Some(spec) = patch.modules.iter().find(|spec| spec.id == module) else {
+        let ids = patch.modules.iter().map(|spec| spec.id.as_str()).collect();
+        return Err(Failure::no(format!(
+            "no module \"{module}\"; there are {}",
+            names(ids)
+        )));
+    };
+    let kind = catalog::find(&spec.kind);
+    if kind.is_some_and(|kind| kind.param_index(param).is_none()) {
+        let params = kind.map(|kind| kind.own_params()).unwrap_or_default();
+        let params = params.iter().map(|param| param.name).collect();
+        return Err(Failure::no(format!(
+            "module \"{module}\" has no parameter \"{param}\"; it has {}",
+            names(params)
+        )));
+    }
+    Ok(())
+}
+
+fn lines(all: &Bindings) -> String {
+    let mut text = String::new();
+    for b in &all.bindings {
+        let (channel, controller) = (b.channel, b.controller);
+        text += &format!(
+            "channel {channel}, controller {controller}: {}.{}\n",
+            b.module, b.param
+        );
+    }
+    if let Some((module, param)) = &all.learn {
+        text += &format!("the next controller that moves: {module}.{param}\n");
+    }
+    if text.is_empty() {
+        text = "nothing is bound; `understudy midi learn MODULE PARAM` binds the next controller that moves\n".into();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::midi::Binding;
+
+    #[test]
+    fn what_is_bound_is_shown() {
+        let mut all = Bindings::default();
+        assert!(lines(&all).starts_with("nothing is bound"));
+        all.bindings.push(Binding {
+            channel: 1,
+            controller: 74,
+            module: "filter".into(),
+            param: "cutoff".into(),
+        });
+        all.learn = Some(("filter".into(), "q".into()));
+        let text =
+            "channel 1, controller 74: filter.cutoff\nthe next controller that moves: filter.q\n";
+        assert_eq!(lines(&all), text);
+    }
+}

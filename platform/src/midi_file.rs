@@ -1,0 +1,64 @@
+//! The file in which an instance keeps what its MIDI controllers turn; whole at every moment.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use common::midi::Bindings;
+
+/// Why it cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MidiFileError {
+    /// It cannot be read or written.
+    #[error("{}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the machine says.
+        why: io::Error,
+    },
+    /// Somebody has written something else into it.
+    #[error("{}: {why}; remove it to begin anew", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        why: serde_json::Error,
+    },
+}
+
+/// Reads it; where there is none nothing is bound.
+///
+/// # Errors
+/// When it cannot be read, or is something else.
+pub fn read(path: &Path) -> Result<Bindings, MidiFileError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Bindings::default()),
+        Err(why) => return Err(file(path, why)),
+    };
+    serde_json::from_str(&text).map_err(|why| MidiFileError::Text {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// Writes it beside the old one, then in its place.
+///
+/// # Errors
+/// When it cannot be written; the old one is left as it was.
+pub fn write(path: &Path, bindings: &Bindings) -> Result<(), MidiFileError> {
+    let new = path.with_extension("new");
+    let text = serde_json::to_string_pretty(bindings).unwrap_or_default();
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|why| file(path, why))
+}
+
+fn file(path: &Path, why: io::Error) -> MidiFileError {
+    MidiFileError::File {
+        path: path.to_owned(),
+        why,
+    }
+}
