@@ -7,6 +7,7 @@
 mod check;
 mod edit;
 mod error;
+pub mod sequence;
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::End;
 pub use error::PatchError;
+use sequence::{PatternSpec, SequenceSpec};
 
 use crate::{catalog, schedule};
 
@@ -41,6 +43,12 @@ pub struct Patch {
     /// The cables; several into one input are summed.
     #[serde(default)]
     pub cables: Vec<Cable>,
+    /// The sequences; an event names one by its place here.
+    #[serde(default)]
+    pub sequences: Vec<SequenceSpec>,
+    /// Patterns that are kept, by name.
+    #[serde(default)]
+    pub patterns: BTreeMap<String, PatternSpec>,
     /// The recordings that its modules play from, by their ids, as far as they have been fetched: what
     /// is missing is silent.
     #[serde(skip)]
@@ -133,7 +141,18 @@ impl Patch {
         lines(&mut text, &self.modules);
         text.push_str("],\n  \"cables\": [");
         lines(&mut text, &self.cables);
-        text.push_str("]\n}\n");
+        text.push(']');
+        if !self.sequences.is_empty() {
+            text.push_str(",\n  \"sequences\": [");
+            lines(&mut text, &self.sequences);
+            text.push(']');
+        }
+        if !self.patterns.is_empty() {
+            let kept = serde_json::to_string(&self.patterns);
+            let kept = kept.expect("names and numbers can be written");
+            write!(text, ",\n  \"patterns\": {kept}").expect("a string takes it");
+        }
+        text.push_str("\n}\n");
         text
     }
 
@@ -198,6 +217,9 @@ impl Patch {
         } = *event
         {
             self.set_param(module, param, value);
+        }
+        if let Event::Sequence { sequence, control } = *event {
+            self.follow_sequence(sequence, control);
         }
     }
 

@@ -23,7 +23,7 @@ pub struct End {
 }
 
 /// Modules by id, with their places and types.
-type Places<'a> = BTreeMap<&'a str, (usize, &'static ModuleType)>;
+pub(super) type Places<'a> = BTreeMap<&'a str, (usize, &'static ModuleType)>;
 
 /// Which end of a cable.
 #[derive(Clone, Copy)]
@@ -97,7 +97,9 @@ impl Patch {
         if out.is_none() {
             return Err(PatchError::NoOut);
         }
-        self.check_cables(&places)
+        let ends = self.check_cables(&places)?;
+        self.check_sequences(&places)?;
+        Ok(ends)
     }
 
     fn check_cables(&self, places: &Places<'_>) -> Result<Vec<(End, End)>, PatchError> {
@@ -168,7 +170,7 @@ fn end(cable: usize, text: &str, side: Side, places: &Places<'_>) -> Result<End,
     }
 }
 
-fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), PatchError> {
+pub(super) fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), PatchError> {
     if count > max {
         Err(PatchError::TooMany { what, count, max })
     } else {
@@ -242,7 +244,7 @@ fn check_module(at: &str, module: &ModuleSpec) -> Result<&'static ModuleType, Pa
     Ok(kind)
 }
 
-fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
+pub(super) fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
     let Param { min, max, unit, .. } = *param;
     if !(min..=max).contains(&value) {
         let max = format!("{max} {unit}").trim_end().to_owned();
