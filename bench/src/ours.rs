@@ -29,6 +29,8 @@ impl Draft {
             version: engine::patch::VERSION,
             modules: vec![],
             cables: vec![],
+            sequences: vec![],
+            patterns: Default::default(),
             samples: Default::default(),
         });
         draft.module("out", "out", &[("gain", gain)], 1);

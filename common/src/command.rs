@@ -136,6 +136,8 @@ pub enum SequenceControl {
     Bpm(f32),
     /// How long a gate is open, as a part of its step, above 0 up to 1.
     GateLength(f32),
+    /// Begin anew with the first step where the next bar of those that play begins; at once if none does.
+    Join,
 }
 
 /// One accepted command: what the log keeps, what every worker receives.

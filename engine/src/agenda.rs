@@ -191,6 +191,7 @@ fn encode(event: &Event) -> [u64; 2] {
                 SequenceControl::Reset => (2, 0.0),
                 SequenceControl::Bpm(value) => (3, value),
                 SequenceControl::GateLength(value) => (4, value),
+                SequenceControl::Join => (5, 0.0),
             };
             [word(8, small, sequence, 0), numbers(value.to_bits(), 0)]
         }
@@ -243,7 +244,8 @@ fn decode([what, numbers]: [u64; 2]) -> Option<Event> {
                 1 => SequenceControl::Stop,
                 2 => SequenceControl::Reset,
                 3 => SequenceControl::Bpm(a),
-                _ => SequenceControl::GateLength(a),
+                4 => SequenceControl::GateLength(a),
+                _ => SequenceControl::Join,
             },
         },
         9 => Event::ResetSequences,
@@ -335,6 +337,7 @@ mod tests {
             control(SequenceControl::Reset),
             control(SequenceControl::Bpm(174.0)),
             control(SequenceControl::GateLength(0.5)),
+            control(SequenceControl::Join),
             Event::ResetSequences,
         ] {
             assert_eq!(decode(encode(&event)), Some(event));

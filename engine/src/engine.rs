@@ -2,12 +2,14 @@
 //!
 //! Made on the control thread, run on the render thread. All that outlives a block lies in one
 //! arena: the last stage's state first, then which modules are bypassed, then what waits for its frame, then
-//! each module's cells in the order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from
+//! where the sequences are, then each module's cells in the order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from
 //! the patch or is written anew in each block; so to copy the arena is to copy the sound to come.
+
+mod sequences;
 
 use common::{
     checkpoint::PIECE_WORDS,
-    command::{Event, RAMP_MS_MAX},
+    command::{Event, RAMP_MS_MAX, SequenceControl},
     limits::{
         ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX,
         RATE_HZ_MIN, sane,
@@ -30,8 +32,10 @@ use crate::{
     params,
     patch::{Patch, PatchError, id_before},
     plan::{self, Node, Plan},
+    sequencer::Score,
     smooth::GLIDE_MS,
 };
+use sequences::{sequence_words, sequences_at};
 
 /// What an engine needs to know of where it plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +133,7 @@ pub struct Engine {
     cables: Cables,
     /// Places of the modules, sorted by id.
     by_id: Vec<u16>,
+    score: Score,
     arena: Vec<u64>,
     changes: Changes,
     /// The blocks of the cables, and those of inputs that take more than one.
@@ -203,7 +208,8 @@ impl Engine {
             let memory = node.kind.memory(context, node.channels);
             node.cells.start + memory.start..node.cells.start + memory.end
         });
-        let memories = std::iter::once(calm).chain(memories);
+        let sequences = 2 * sequences_at(patch.modules.len())..first_cell(patch);
+        let memories = [calm, sequences].into_iter().chain(memories);
         let block = |lanes: usize| Buffer {
             samples: vec![0.0; lanes * frames],
             still: false,
@@ -215,6 +221,7 @@ impl Engine {
             level,
             cables,
             by_id,
+            score: Score::of(patch),
             arena: zeroed(plan.cells.div_ceil(2)),
             changes: Changes::new(plan.cells, memories),
             buffers: plan.buffers.iter().copied().map(block).collect(),
@@ -256,6 +263,7 @@ impl Engine {
             node.kind
                 .begin(self.context, node.channels, &node.values, cells);
         }
+        self.begin_sequences();
     }
 
     /// Renders the next block: interleaved, [`Config::block_samples`] long. Calls `trace` with the
@@ -271,9 +279,10 @@ impl Engine {
                 return;
             }
             self.come_in();
-            let end = match self.agenda().next() {
+            let next = self.agenda().next().map(|frame| frame.0);
+            let end = match next.into_iter().chain(self.sequences_due()).min() {
                 Some(next) if cut < CUTS_MAX => {
-                    let ahead = next.0 - self.agenda().clock().0;
+                    let ahead = next - self.agenda().clock().0;
                     frames.min(begin + usize::try_from(ahead).unwrap_or(frames))
                 }
                 _ => frames,
@@ -291,6 +300,7 @@ impl Engine {
         while let Some(event) = self.agenda().take(now) {
             self.apply(&event);
         }
+        self.play_sequences(now.0);
     }
 
     /// Renders those frames of a block, in the middle of which nothing comes in.
@@ -486,7 +496,10 @@ impl Engine {
                         .express(cells, self.context, node.channels, expressed);
                 }
             }
-            Event::Sequence { .. } | Event::ResetSequences => {}
+            Event::Sequence { sequence, control } => {
+                self.control_sequences(Some(sequence), control);
+            }
+            Event::ResetSequences => self.control_sequences(None, SequenceControl::Reset),
         }
     }
 
@@ -535,6 +548,8 @@ impl Engine {
 
     /// Lets the count of frames begin anew, for an instance that goes on where another ended.
     pub fn rebase(&mut self) {
+        let clock = self.agenda().clock();
+        self.rebase_sequences(clock.0);
         self.agenda().rebase();
     }
 
@@ -607,6 +622,11 @@ impl Engine {
                 self.renumbered(old, event)
             });
         self.arena = agenda;
+        self.adopt_modules(old, with_values);
+        self.adopt_sequences(old, with_values);
+    }
+
+    fn adopt_modules(&mut self, old: &Self, with_values: bool) {
         let mut others = old.by_id.iter().copied().peekable();
         for module in self.by_id.iter().copied() {
             let spec = &self.patch.modules[usize::from(module)];
@@ -661,7 +681,13 @@ impl Engine {
     /// What an event of another engine is in this one: its module goes by another number, or is gone.
     fn renumbered(&self, old: &Self, event: Event) -> Option<Event> {
         let Some(module) = event.module() else {
-            return Some(event);
+            return match event {
+                Event::Sequence { sequence, control } => Some(Event::Sequence {
+                    sequence: self.sequence_here(old, sequence)?,
+                    control,
+                }),
+                other => Some(other),
+            };
         };
         let spec = old.patch.modules.get(usize::from(module))?;
         let number = self.find(&spec.id)?;
@@ -768,16 +794,20 @@ const fn agenda_at(modules: usize) -> usize {
     (MASTER_WORDS + modules.div_ceil(64)).next_multiple_of(PIECE_WORDS)
 }
 
+/// The first cell of the arena that is the cables'.
+const fn first_cell(patch: &Patch) -> usize {
+    2 * (sequences_at(patch.modules.len()) + sequence_words(patch))
+}
+
 /// Where the cables' cells lie, and the first that is a module's.
 fn lay_out(
     patch: &Patch,
     feedback_lanes: &[usize],
     config: Config,
 ) -> (Range<usize>, Vec<Range<usize>>, usize) {
-    let first = 2 * (agenda_at(patch.modules.len()) + AGENDA_WORDS);
     let fades = patch.cables.iter().filter(|cable| cable.fade.is_some());
     let frames = config.block_frames as usize;
-    cables::layout(first, fades.count(), feedback_lanes, frames)
+    cables::layout(first_cell(patch), fades.count(), feedback_lanes, frames)
 }
 
 fn small_enough(cells: usize) -> Result<(), PatchError> {
@@ -853,7 +883,8 @@ fn pass_through(
 }
 
 /// A number that differs where an arena means something else: ids and types of the modules in their
-/// order, their channels, the cables that fade or lead back, the configuration, and whether channels lie side by side.
+/// order, their channels, the cables that fade or lead back, the configuration, and whether channels lie
+/// side by side; ids of the sequences.
 ///
 /// # Source
 /// The FNV-1a hash: Fowler, Noll, Vo, Eastlake, RFC 9923.
@@ -877,9 +908,12 @@ fn fingerprint(patch: &Patch, config: Config, context: Context) -> u64 {
         let ends = cable.from.bytes().chain([0]).chain(cable.to.bytes());
         ends.chain([0, kind])
     });
+    let sequences = patch.sequences.iter();
+    let sequences = sequences.flat_map(|sequence| [1].into_iter().chain(sequence.id.bytes()));
     numbers
         .chain(names)
         .chain(cables)
+        .chain(sequences)
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })

@@ -22,6 +22,7 @@ mod plan;
 pub mod replay;
 mod schedule;
 pub mod score;
+mod sequencer;
 mod smooth;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod check;
 mod edit;
 mod error;
+pub mod sequence;
 mod transit;
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::{End, Wire};
 pub use error::PatchError;
+use sequence::{PatternSpec, SequenceSpec};
 pub(crate) use transit::id_before;
 
 use crate::{catalog, schedule};
@@ -43,6 +45,12 @@ pub struct Patch {
     /// The cables; several into one input are summed.
     #[serde(default)]
     pub cables: Vec<Cable>,
+    /// The sequences; an event names one by its place here.
+    #[serde(default)]
+    pub sequences: Vec<SequenceSpec>,
+    /// Patterns that are kept, by name.
+    #[serde(default)]
+    pub patterns: BTreeMap<String, PatternSpec>,
     /// The recordings that its modules play from, by their ids, as far as they have been fetched: what
     /// is missing is silent.
     #[serde(skip)]
@@ -200,7 +208,18 @@ impl Patch {
         lines(&mut text, &self.modules);
         text.push_str("],\n  \"cables\": [");
         lines(&mut text, &self.cables);
-        text.push_str("]\n}\n");
+        text.push(']');
+        if !self.sequences.is_empty() {
+            text.push_str(",\n  \"sequences\": [");
+            lines(&mut text, &self.sequences);
+            text.push(']');
+        }
+        if !self.patterns.is_empty() {
+            let kept = serde_json::to_string(&self.patterns);
+            let kept = kept.expect("names and numbers can be written");
+            write!(text, ",\n  \"patterns\": {kept}").expect("a string takes it");
+        }
+        text.push_str("\n}\n");
         text
     }
 
@@ -265,6 +284,9 @@ impl Patch {
         } = *event
         {
             self.set_param(module, param, value);
+        }
+        if let Event::Sequence { sequence, control } = *event {
+            self.follow_sequence(sequence, control);
         }
     }
 

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn what_is_to_be_learnt_is_bound_to_what_moves_and_kept() {
-        let path = std::env::temp_dir().join(format!("understudy-midi-{}.json", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("understudy-midi-{}.json", std::process::id()));
         let learn = Bindings {
             learn: Some(("filter".into(), "cutoff".into())),
             ..Bindings::default()

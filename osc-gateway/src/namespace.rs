@@ -280,12 +280,9 @@ impl Namespace {
     /// Every address that means something.
     fn addresses(&self) -> impl Iterator<Item = String> {
         let params = self.modules.iter().flat_map(|module| {
-            module
-                .params
-                .iter()
-                .flat_map(|param| {
-                    ["mod", "knob"].map(|verb| format!("/{verb}/{}/{}", module.id, param.name))
-                })
+            module.params.iter().flat_map(|param| {
+                ["mod", "knob"].map(|verb| format!("/{verb}/{}/{}", module.id, param.name))
+            })
         });
         let gates = self
             .modules

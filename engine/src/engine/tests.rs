@@ -3,6 +3,8 @@
 use super::*;
 use std::cell::RefCell;
 
+mod sequences;
+
 use crate::catalog::Scale;
 
 const CONFIG: Config = Config {
@@ -633,6 +635,8 @@ fn a_patch_with_more_state_than_a_checkpoint_holds_is_refused() {
             version: 1,
             modules: (0..=count).map(spec).collect(),
             cables: vec![],
+            sequences: vec![],
+            patterns: Default::default(),
             samples: Default::default(),
         };
         Engine::new(&patch, CONFIG).map(|engine| engine.arena_len_bytes() as u64)

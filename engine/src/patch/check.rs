@@ -42,7 +42,7 @@ impl Wire {
 }
 
 /// Modules by id, with their places and types.
-type Places<'a> = BTreeMap<&'a str, (usize, &'static ModuleType)>;
+pub(super) type Places<'a> = BTreeMap<&'a str, (usize, &'static ModuleType)>;
 
 /// Which end of a cable.
 #[derive(Clone, Copy)]
@@ -143,7 +143,9 @@ impl Patch {
         if out.is_none() {
             return Err(PatchError::NoOut);
         }
-        self.check_cables(&places)
+        let ends = self.check_cables(&places)?;
+        self.check_sequences(&places)?;
+        Ok(ends)
     }
 
     fn check_cables(&self, places: &Places<'_>) -> Result<Vec<Wire>, PatchError> {
@@ -225,7 +227,7 @@ fn end(cable: usize, text: &str, side: Side, places: &Places<'_>) -> Result<End,
     }
 }
 
-fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), PatchError> {
+pub(super) fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), PatchError> {
     if count > max {
         Err(PatchError::TooMany { what, count, max })
     } else {
@@ -299,7 +301,7 @@ fn check_module(at: &str, module: &ModuleSpec) -> Result<&'static ModuleType, Pa
     Ok(kind)
 }
 
-fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
+pub(super) fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
     let Param { min, max, unit, .. } = *param;
     if !(min..=max).contains(&value) {
         let max = format!("{max} {unit}").trim_end().to_owned();

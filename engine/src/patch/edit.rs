@@ -19,6 +19,7 @@ impl Patch {
             Edit::Remove { id } => self.remove(id),
             Edit::Connect { from, to } => self.connect(from, to),
             Edit::Disconnect { from, to } => self.disconnect(from, to),
+            Edit::Sequence(edit) => self.edit_sequence(edit),
         }
     }
 
@@ -53,6 +54,7 @@ impl Patch {
         let is_of = |end: &str| end.split('.').next() == Some(id);
         self.cables
             .retain(|cable| !is_of(&cable.from) && !is_of(&cable.to));
+        self.unassign(id);
         Ok(())
     }
 

@@ -110,6 +110,9 @@ pub enum PatchError {
     /// Two places to be heard.
     #[error("{at}: {by} is of type \"out\" already; exactly one is right")]
     SecondOut { at: String, by: String },
+    /// A sequence.
+    #[error(transparent)]
+    Sequence(#[from] super::sequence::SequenceError),
     /// The engine cannot run like this.
     #[error("{what} {value}: from {min} to {max} is right")]
     Config {

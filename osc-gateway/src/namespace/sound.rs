@@ -117,9 +117,14 @@ impl Namespace {
             [position] => number(position),
             _ => None,
         };
-        let position = position.filter(|position| position.is_finite()).ok_or_else(|| {
-            format!("it takes one number from 0 to 1, got {}", listed(&message.args))
-        })?;
+        let position = position
+            .filter(|position| position.is_finite())
+            .ok_or_else(|| {
+                format!(
+                    "it takes one number from 0 to 1, got {}",
+                    listed(&message.args)
+                )
+            })?;
         let (_, module) = self.module(id, budget)?;
         let near = position.clamp(0.0, 1.0);
         let value = module

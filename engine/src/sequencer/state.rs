@@ -1,0 +1,398 @@
+//! Where a sequence is: in the arena, so that a replica restored from a checkpoint goes on at the same frame.
+//!
+//! Three things may be due: the end of the note that sounds, what a step does (it is late by swing, and
+//! repeated by ratchets), the next step. Each has its frame, computed when it is planned.
+
+use bytemuck::{Pod, Zeroable};
+use common::command::{Event, SequenceControl};
+
+use super::{
+    Track, at,
+    tempo::{Tempo, thousandths},
+};
+use crate::patch::sequence::{BPM, GATE_LENGTH, SequenceSpec, Step};
+
+/// No frame at all.
+const NEVER: u64 = u64::MAX;
+/// The note of a sequence that has none: C4.
+const NO_NOTE: f32 = 60.0;
+/// Velocity of an accent.
+const VELOCITY_MAX: f32 = 127.0;
+
+/// Where a sequence is.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct State {
+    /// The frames at which the next step begins, this step does what it does, the note that sounds ends.
+    boundary: u64,
+    strike: u64,
+    off: u64,
+    /// The frame of step 0 of the tempo in force, and the number of the next step from there.
+    origin: u64,
+    number: u64,
+    /// Steps and hits since it began; the next one's number.
+    step: u64,
+    hits: u64,
+    /// Thousandths of a beat a minute, of a step: what is wanted.
+    bpm: u32,
+    gate: u32,
+    /// What is in force; it changes as a step begins.
+    tempo: u32,
+    division: u32,
+    /// Place of the next step in the pattern, in the bar.
+    place: u32,
+    bar_step: u32,
+    /// Which pattern of the chain plays, from 1, 0 for its own, and in which bar, from 1.
+    link: u32,
+    bar: u32,
+    /// Velocity of this step's hit; 0 for a rest, [`TIE`].
+    velocity: u32,
+    /// How often it has been struck.
+    struck: u32,
+    /// The next step is a tie.
+    held: u32,
+    /// The note of this step, and of what sounds.
+    pitch: f32,
+    sounding: f32,
+    /// Something sounds.
+    open: u32,
+    spare: [u32; 4],
+}
+
+/// In the place of a velocity.
+const TIE: u32 = 128;
+/// Words of the arena that one takes: whole pieces.
+pub const STATE_WORDS: usize = size_of::<State>() / 8;
+const _: () = assert!(STATE_WORDS.is_multiple_of(common::checkpoint::PIECE_WORDS));
+
+/// Where another sequence's next bar begins.
+#[derive(Clone, Copy)]
+pub struct Downbeat {
+    tempo: Tempo,
+    origin: u64,
+    number: u64,
+}
+
+impl Downbeat {
+    pub fn frame(&self, rate_hz: u32) -> u64 {
+        let frames = self.tempo.frames(rate_hz, (self.number.into(), 1));
+        self.origin.wrapping_add(frames)
+    }
+}
+
+impl State {
+    /// Stands still before its first step.
+    pub fn new(spec: &SequenceSpec, track: &Track) -> Self {
+        let bpm = thousandths(spec.bpm);
+        Self {
+            boundary: NEVER,
+            strike: NEVER,
+            off: NEVER,
+            bpm,
+            gate: thousandths(spec.gate_len),
+            tempo: bpm,
+            division: track.division,
+            ..Self::zeroed()
+        }
+    }
+
+    pub fn of(words: &[u64]) -> Self {
+        *bytemuck::from_bytes(bytemuck::cast_slice(words))
+    }
+
+    pub fn words(&self) -> &[u64] {
+        bytemuck::cast_slice(std::slice::from_ref(self))
+    }
+
+    /// The frame at which something is due, or [`u64::MAX`].
+    pub fn due(&self) -> u64 {
+        self.boundary.min(self.strike).min(self.off)
+    }
+
+    pub const fn runs(&self) -> bool {
+        self.boundary != NEVER
+    }
+
+    /// Takes the values of a patch.
+    pub fn take_values(&mut self, spec: &SequenceSpec) {
+        self.bpm = thousandths(spec.bpm);
+        self.gate = thousandths(spec.gate_len);
+    }
+
+    /// The pattern of its chain that plays, from 1; 0 for its own.
+    pub const fn link(&self) -> u32 {
+        self.link
+    }
+
+    /// That pattern of its chain plays.
+    pub const fn relink(&mut self, link: u32) {
+        self.link = link;
+    }
+
+    /// Frames are counted anew from that one.
+    pub fn rebase(&mut self, clock: u64) {
+        self.origin = self.origin.wrapping_sub(clock);
+        for frame in [&mut self.boundary, &mut self.strike, &mut self.off] {
+            if *frame != NEVER {
+                *frame = frame.saturating_sub(clock);
+            }
+        }
+    }
+
+    /// What sounds ends.
+    pub fn close(&mut self, track: &Track, out: &mut impl FnMut(Event)) {
+        self.off = NEVER;
+        if std::mem::take(&mut self.open) != 0 {
+            for target in &track.targets {
+                out(target.event(self.sounding, 0.0));
+            }
+        }
+    }
+
+    /// What sounds is ended elsewhere: which note that is.
+    pub fn sounding(&self) -> Option<f32> {
+        (self.open != 0).then_some(self.sounding)
+    }
+
+    /// Does what is asked at that frame; joining is begun elsewhere.
+    pub fn control(
+        &mut self,
+        what: SequenceControl,
+        track: &Track,
+        now: u64,
+        out: &mut impl FnMut(Event),
+    ) {
+        match what {
+            SequenceControl::Start if !self.runs() => self.start(track, now),
+            SequenceControl::Start | SequenceControl::Join => {}
+            SequenceControl::Stop => {
+                self.close(track, out);
+                (self.boundary, self.strike) = (NEVER, NEVER);
+            }
+            SequenceControl::Reset => {
+                let ran = self.runs();
+                self.close(track, out);
+                self.rewind();
+                if ran {
+                    self.start(track, now);
+                }
+            }
+            SequenceControl::Bpm(bpm) if bpm.is_finite() => {
+                self.bpm = thousandths(bpm.clamp(*BPM.start(), *BPM.end()));
+            }
+            SequenceControl::GateLength(part) if part.is_finite() => {
+                self.gate = thousandths(part.clamp(*GATE_LENGTH.start(), *GATE_LENGTH.end()));
+            }
+            SequenceControl::Bpm(_) | SequenceControl::GateLength(_) => {}
+        }
+    }
+
+    fn rewind(&mut self) {
+        (self.boundary, self.strike) = (NEVER, NEVER);
+        (self.step, self.hits, self.place) = (0, 0, 0);
+        (self.bar_step, self.link, self.bar) = (0, 0, 0);
+        (self.pitch, self.sounding) = (0.0, 0.0);
+    }
+
+    fn start(&mut self, track: &Track, now: u64) {
+        self.take_tempo(track, now);
+        self.boundary = now;
+    }
+
+    /// The tempo that is wanted is in force, and counts from that frame.
+    fn take_tempo(&mut self, track: &Track, now: u64) {
+        self.bar_step = self.bar_step * track.division / self.division.max(1);
+        (self.tempo, self.division) = (self.bpm, track.division);
+        (self.origin, self.number) = (now, 0);
+    }
+
+    fn tempo(&self) -> Tempo {
+        Tempo {
+            bpm: self.tempo,
+            division: self.division,
+        }
+    }
+
+    /// The frame that so many steps after step 0 have, as a fraction.
+    fn frame(&self, rate_hz: u32, steps: (u128, u128)) -> u64 {
+        self.origin
+            .wrapping_add(self.tempo().frames(rate_hz, steps))
+    }
+
+    /// Where its next bar begins.
+    pub fn downbeat(&self, track: &Track) -> Downbeat {
+        let mut then = *self;
+        if (self.tempo, self.division) != (self.bpm, track.division) {
+            then.take_tempo(track, self.boundary);
+        }
+        let division = then.division.max(1);
+        let left = (division - then.bar_step % division) % division;
+        Downbeat {
+            tempo: then.tempo(),
+            origin: then.origin,
+            number: then.number + u64::from(left),
+        }
+    }
+
+    /// Begins anew there: in the same tempo on the very same grid.
+    pub fn join(&mut self, track: &Track, rate_hz: u32, there: Downbeat) {
+        self.rewind();
+        self.start(track, there.frame(rate_hz));
+        let notes = there.number * u64::from(self.division);
+        let of_theirs = u64::from(there.tempo.division);
+        if self.tempo == there.tempo.bpm && notes.is_multiple_of(of_theirs) {
+            (self.origin, self.number) = (there.origin, notes / of_theirs);
+        }
+    }
+
+    /// Begins anew at that frame.
+    pub fn begin(&mut self, track: &Track, now: u64) {
+        self.rewind();
+        self.start(track, now);
+    }
+
+    /// Does all that is due at that frame.
+    pub fn play(&mut self, track: &Track, rate_hz: u32, now: u64, out: &mut impl FnMut(Event)) {
+        loop {
+            if self.off <= now {
+                self.close(track, out);
+            } else if self.strike <= now {
+                self.strike(track, rate_hz, out);
+            } else if self.boundary <= now {
+                self.step(track, rate_hz);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// A step begins: what it does is planned.
+    fn step(&mut self, track: &Track, rate_hz: u32) {
+        if (self.tempo, self.division) != (self.bpm, track.division) {
+            self.take_tempo(track, self.boundary);
+        }
+        if self.bar_step == 0 {
+            self.bar_begins(track);
+        }
+        let pattern = track.pattern(self.link);
+        let count = pattern.steps.len();
+        let place = self.place as usize % count;
+        self.velocity = match pattern.steps[place] {
+            Step::Rest => 0,
+            Step::Tie => TIE,
+            Step::Hit(velocity) => {
+                self.pitch = at(&pattern.notes, self.hits).unwrap_or(NO_NOTE);
+                self.hits += 1;
+                let chance = at(&pattern.chances, self.step);
+                let falls = chance.is_none_or(|chance| dice(track.seed, self.step) < chance);
+                if falls { velocity.into() } else { 0 }
+            }
+        };
+        self.held = (pattern.steps[(place + 1) % count] == Step::Tie).into();
+        self.struck = 0;
+        self.strike = self.frame(rate_hz, (self.onset(track, self.number), 1_000));
+        self.number += 1;
+        self.step += 1;
+        self.place = ((place + 1) % count) as u32;
+        self.bar_step = (self.bar_step + 1) % self.division.max(1);
+        self.boundary = self.frame(rate_hz, (self.number.into(), 1));
+    }
+
+    /// The next pattern of the chain begins, if its turn has come.
+    fn bar_begins(&mut self, track: &Track) {
+        let links = track.bars.len() as u32;
+        let bars = at_link(&track.bars, self.link);
+        if links == 0 {
+            if self.link != 0 {
+                (self.link, self.place) = (0, 0);
+            }
+        } else if bars.is_none_or(|bars| self.bar >= bars) {
+            self.link = self.link % links + 1;
+            (self.bar, self.place) = (0, 0);
+        }
+        self.bar += 1;
+    }
+
+    /// Where the step of that number does what it does, in thousandths of steps; `self.step` is its number
+    /// since the beginning.
+    fn onset(&self, track: &Track, number: u64) -> u128 {
+        u128::from(number) * 1_000 + u128::from(late(track, self.step))
+    }
+
+    /// What this step does: it has begun already, its number is one less than the next one's.
+    fn strike(&mut self, track: &Track, rate_hz: u32, out: &mut impl FnMut(Event)) {
+        let (now, step) = (self.strike, self.step.wrapping_sub(1));
+        let pattern = track.pattern(self.link);
+        if self.struck == 0 {
+            for lane in &pattern.lanes {
+                let value = at(&lane.values, step).unwrap_or_default();
+                for &(module, param) in &lane.params {
+                    out(Event::Param {
+                        module,
+                        param,
+                        value,
+                    });
+                }
+            }
+        }
+        self.strike = NEVER;
+        let hit = (1..TIE).contains(&self.velocity);
+        if hit {
+            self.close(track, out);
+            (self.open, self.sounding) = (1, self.pitch);
+            for target in &track.targets {
+                out(target.event(self.pitch, self.velocity as f32 / VELOCITY_MAX));
+            }
+        } else if self.velocity == 0 && self.off == NEVER {
+            self.close(track, out);
+        }
+        if self.open == 0 || self.velocity == 0 {
+            return;
+        }
+        let times = match hit {
+            true => at(&pattern.ratchets, step).unwrap_or(1).max(1),
+            false => 1,
+        };
+        // In thousandths of a step: where it begins, how long it is, and what of that the ratchets divide.
+        let (late, next) = (late(track, step), late(track, step.wrapping_add(1)));
+        let whole = u128::from(1_000 + next - late);
+        let divided = u128::from(1_000 - late);
+        let begin = u128::from(self.number.wrapping_sub(1)) * 1_000 + u128::from(late);
+        let (times_wide, struck) = (u128::from(times), u128::from(self.struck));
+        let here = begin * times_wide + struck * divided;
+        let long = if times == 1 { whole } else { divided };
+        self.off = match self.struck + 1 >= times && self.held != 0 {
+            true => NEVER,
+            false => {
+                let end = here * 1_000 + u128::from(self.gate) * long;
+                self.frame(rate_hz, (end, 1_000_000 * times_wide))
+                    .max(now + 1)
+            }
+        };
+        self.struck += 1;
+        if self.struck < times {
+            let next = begin * times_wide + u128::from(self.struck) * divided;
+            self.strike = self.frame(rate_hz, (next, 1_000 * times_wide));
+        }
+    }
+}
+
+/// By how many thousandths of a step that one is late.
+const fn late(track: &Track, step: u64) -> u32 {
+    if step % 2 == 1 { track.swing } else { 0 }
+}
+
+fn at_link(bars: &[u32], link: u32) -> Option<u32> {
+    bars.get((link as usize).checked_sub(1)?).copied()
+}
+
+/// A number below 2^32 for each step: the same in each run.
+///
+/// # Source
+/// SplitMix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
+const fn dice(seed: u64, step: u64) -> u64 {
+    let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) >> 32
+}
