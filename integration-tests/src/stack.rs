@@ -406,6 +406,8 @@ impl Stack {
             std::fs::create_dir_all(&copy)?;
             std::fs::copy(file.path(), copy.join(file.file_name()))?;
         }
+        // It is there but for those who have removed it.
+        let _ = std::fs::rename(self.paths.recordings(), remains.recordings());
         Ok(remains)
     }
 }
@@ -490,6 +492,12 @@ pub struct Remains {
 }
 
 impl Remains {
+    /// The folder of what its recorder has recorded.
+    #[must_use]
+    pub fn recordings(&self) -> PathBuf {
+        self._folder.path().join("recordings")
+    }
+
     /// Renders its command log again, a block at a time.
     ///
     /// # Errors

@@ -110,7 +110,8 @@ fn killed_every_second(name: &str, seconds: u64) -> Result<()> {
     }
     let status = recording(&stack)?;
     let concealed = number(&stack.status()?, "/audio/concealed_blocks")?;
-    drop(stack.down()?);
+    let remains = stack.down()?;
+    let file = remains.recordings().join(name);
     let (samples, wrong) = compare(&played.wav, &file, from, 2)?;
     println!(
         "FIGURE {name}: {seconds} s, recorder killed {kills} times and others {others} times: samples {samples}, missing, doubled or differing {wrong}, missing by its own count {}, readable {readable} of {kills}, concealed {concealed}",
@@ -140,7 +141,7 @@ fn a_recording_without_a_clock_misses_and_doubles_no_sample() -> Result<()> {
         let mut random = Random::seeded(42);
         stack.wait_protected()?;
         stack.osc_send("/gate/adsr", Some(1.0))?;
-        let (file, from) = record(&stack, name)?;
+        let (_, from) = record(&stack, name)?;
         let kills = count_of("UNDERSTUDY_KILLS", 20);
         for number in 0..kills {
             stack.change_something(&mut random)?;
@@ -155,7 +156,8 @@ fn a_recording_without_a_clock_misses_and_doubles_no_sample() -> Result<()> {
             stack.wait_protected()?;
         }
         let missing = number(&recording(&stack)?, "/missing_frames")?;
-        drop(stack.down()?);
+        let remains = stack.down()?;
+        let file = remains.recordings().join(name);
         let (samples, wrong) = compare(&played.wav, &file, from, 1)?;
         println!(
             "FIGURE {name} without a clock, recorder killed {kills} times: samples {samples}, missing, doubled or differing {wrong}, missing by its own count {missing}"
@@ -207,8 +209,8 @@ fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Re
     );
     let frames = number(&status, "/frames")? as usize;
     sleep(Duration::from_millis(200));
-    drop(stack.down()?);
-    let found = ear::read_wav(&file)?;
+    let remains = stack.down()?;
+    let found = ear::read_wav(&remains.recordings().join("night.wav"))?;
     let heard = ear::read_wav(&played.wav)?;
     let differing = ear::differing(&found, &heard[2 * from..]);
     let left: Vec<f32> = found.iter().step_by(2).copied().collect();

@@ -16,7 +16,7 @@ use std::{
 use common::stage::Shape;
 
 /// Bytes before the first sample.
-pub const HEADER_BYTES: u64 = 80;
+const HEADER_BYTES: u64 = 80;
 /// What does not depend on the sizes: the format, and that samples follow.
 const FIXED: std::ops::Range<usize> = 48..76;
 /// The format tag of floats.
@@ -90,6 +90,11 @@ impl WavFile {
         self.frames
     }
 
+    /// Bytes in the file, up to the last whole frame.
+    pub const fn bytes(&self) -> u64 {
+        HEADER_BYTES + self.frames * self.frame_bytes
+    }
+
     /// Appends whole frames, interleaved.
     ///
     /// # Errors
@@ -99,9 +104,8 @@ impl WavFile {
         self.buffer
             .extend(samples.iter().flat_map(|s| s.to_le_bytes()));
         if let Err(why) = self.file.write_all(&self.buffer) {
-            let end = HEADER_BYTES + self.frames * self.frame_bytes;
-            self.file.set_len(end)?;
-            self.file.seek(SeekFrom::Start(end))?;
+            self.file.set_len(self.bytes())?;
+            self.file.seek(SeekFrom::Start(self.bytes()))?;
             return Err(why);
         }
         self.frames += self.buffer.len() as u64 / self.frame_bytes;

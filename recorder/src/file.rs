@@ -4,16 +4,16 @@
 use std::{io, path::Path};
 
 use common::{recording::Format, stage::Shape, tape::Progress};
-use platform::wav_file::{HEADER_BYTES, WavFile};
+use platform::wav_file::WavFile;
 
 use crate::flac_file::FlacFile;
 
 /// A file that is being recorded into.
 pub enum File {
     /// Floats.
-    Wav(WavFile, Shape),
+    Wav(WavFile),
     /// 24 bits.
-    Flac(FlacFile),
+    Flac(Box<FlacFile>),
 }
 
 impl File {
@@ -23,8 +23,8 @@ impl File {
     /// When it cannot be written.
     pub fn create(path: &Path, format: Format, shape: &Shape) -> io::Result<Self> {
         Ok(match format {
-            Format::Wav => Self::Wav(WavFile::create(path, shape)?, *shape),
-            Format::Flac => Self::Flac(FlacFile::create(path, shape)?),
+            Format::Wav => Self::Wav(WavFile::create(path, shape)?),
+            Format::Flac => Self::Flac(Box::new(FlacFile::create(path, shape)?)),
         })
     }
 
@@ -39,13 +39,11 @@ impl File {
         progress: &Progress,
     ) -> io::Result<Self> {
         Ok(match format {
-            Format::Wav => Self::Wav(WavFile::resume(path, shape, progress.frames)?, *shape),
-            Format::Flac => Self::Flac(FlacFile::resume(
-                path,
-                shape,
-                progress.bytes,
-                progress.frames,
-            )?),
+            Format::Wav => Self::Wav(WavFile::resume(path, shape, progress.frames)?),
+            Format::Flac => {
+                let Progress { bytes, frames, .. } = *progress;
+                Self::Flac(Box::new(FlacFile::resume(path, shape, bytes, frames)?))
+            }
         })
     }
 
@@ -56,26 +54,23 @@ impl File {
     /// When the disk is full or fails; then the file ends with what was written before.
     pub fn append(&mut self, samples: &[f32], last: bool) -> io::Result<usize> {
         match self {
-            Self::Wav(wav, _) => wav.append(samples).map(|()| samples.len()),
+            Self::Wav(wav) => wav.append(samples).map(|()| samples.len()),
             Self::Flac(flac) => flac.append(samples, last),
         }
     }
 
     /// Samples that [`Self::append`] takes at once, at the least.
-    pub const fn unit(&self) -> usize {
+    pub fn unit(&self) -> usize {
         match self {
-            Self::Wav(_, shape) => shape.channels as usize,
+            Self::Wav(_) => 1,
             Self::Flac(flac) => flac.unit(),
         }
     }
 
     /// Bytes and frames that are right.
-    pub const fn written(&self) -> (u64, u64) {
+    pub fn written(&self) -> (u64, u64) {
         match self {
-            Self::Wav(wav, shape) => {
-                let frames = wav.frames();
-                (HEADER_BYTES + frames * 4 * shape.channels as u64, frames)
-            }
+            Self::Wav(wav) => (wav.bytes(), wav.frames()),
             Self::Flac(flac) => flac.written(),
         }
     }
@@ -86,7 +81,7 @@ impl File {
     /// When the disk fails.
     pub fn update_head(&self, last: bool) -> io::Result<()> {
         match self {
-            Self::Wav(wav, _) => wav.update_sizes(),
+            Self::Wav(wav) => wav.update_sizes(),
             // Until the end, a length that is not known is right.
             Self::Flac(flac) if last => flac.update_total(),
             Self::Flac(_) => Ok(()),
