@@ -14,6 +14,7 @@ pub mod limits;
 pub mod message;
 pub mod options;
 pub mod pitch;
+pub mod preset;
 pub mod recording;
 pub mod ring;
 pub mod sample;
