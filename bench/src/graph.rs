@@ -53,12 +53,7 @@ fn edited(patch: &Patch, number: usize) -> Patch {
     new.id = "new".into();
     patch.modules.push(new);
     for (from, to) in [(filter.as_str(), "mix.in2"), ("new", "mix.in3")] {
-        let (from, to) = (from.into(), to.into());
-        patch.cables.push(engine::patch::Cable {
-            from,
-            to,
-            ..Default::default()
-        });
+        patch.cables.push(engine::patch::Cable::between(from, to));
     }
     patch.set_param_named(&format!("f{}", (number + 1) % 249), "cutoff", 2_000.0);
     patch

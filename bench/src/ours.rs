@@ -31,6 +31,7 @@ impl Draft {
             cables: vec![],
             sequences: vec![],
             patterns: Default::default(),
+            presets: Default::default(),
             samples: Default::default(),
         });
         draft.module("out", "out", &[("gain", gain)], 1);
@@ -51,11 +52,9 @@ impl Draft {
 
     /// Adds a cable from each of these to the next.
     pub fn chain(&mut self, ids: &[&str]) {
-        self.0.cables.extend(ids.windows(2).map(|pair| Cable {
-            from: pair[0].into(),
-            to: pair[1].into(),
-            ..Cable::default()
-        }));
+        self.0
+            .cables
+            .extend(ids.windows(2).map(|pair| Cable::between(pair[0], pair[1])));
     }
 
     /// Adds the modules of so many channels of a voice, and plugs them into `out`.

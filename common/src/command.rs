@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{edit::Drafted, units::FrameIndex};
+use crate::{edit::Drafted, preset::Kept, units::FrameIndex};
 
 /// One change to the running graph, applied at the start of a block.
 ///
@@ -159,6 +159,8 @@ pub enum Command {
     /// As [`Command::Patch`], but modules that stay keep the values of their parameters: what has
     /// become of the patch in force by edits.
     Edited(String),
+    /// A preset of a module, for the patch in force; it changes no sound.
+    Keep(Kept),
 }
 
 impl Command {
@@ -167,7 +169,7 @@ impl Command {
     pub fn patch(&self) -> Option<&str> {
         match self {
             Self::Patch(json) | Self::Edited(json) => Some(json),
-            Self::Event(_) | Self::At { .. } | Self::Draft(_) => None,
+            Self::Event(_) | Self::At { .. } | Self::Draft(_) | Self::Keep(_) => None,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod message;
 pub mod midi;
 pub mod options;
 pub mod pitch;
+pub mod preset;
 pub mod recording;
 pub mod ring;
 pub mod sample;

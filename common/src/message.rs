@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::{Command, Event},
     edit::{Drafted, Edit},
+    preset::Preset,
     recording::Wish,
     units::{FrameIndex, Incarnation, Seq, Slot},
 };
@@ -271,6 +272,10 @@ pub enum Submission {
     Draft(Drafted),
     /// The changes that wait, all at once.
     Commit,
+    /// Keep a preset, or set a module to one.
+    Preset(Preset),
+    /// The names of the presets, of that module or of all.
+    Presets(Option<String>),
     /// Say when everything submitted before this has been applied.
     Sync,
     /// The same as `understudy status --json`.

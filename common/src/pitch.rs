@@ -31,10 +31,12 @@ fn named(text: &str) -> Option<f32> {
         'B' => 11,
         _ => return None,
     };
-    let (shift, octave) = match rest.as_str() {
-        sharp if sharp.starts_with('#') => (1, sharp.get(1..)?),
-        flat if flat.starts_with('b') => (-1, flat.get(1..)?),
-        natural => (0, natural),
+    let rest = rest.as_str();
+    let (shift, octave) = match rest.strip_prefix('#') {
+        Some(octave) => (1, octave),
+        None => rest
+            .strip_prefix('b')
+            .map_or((0, rest), |octave| (-1, octave)),
     };
     let octave: i16 = octave.parse::<i8>().ok()?.into();
     Some(f32::from(12 * (octave + 1) + letter + shift))

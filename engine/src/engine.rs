@@ -25,6 +25,7 @@ use fearless_simd::Level;
 use crate::{
     agenda::{AGENDA_WORDS, Agenda, CALM},
     cables::{self, Cables},
+    catalog::Scale,
     changes::Changes,
     gather, lanes,
     master::{MASTER_WORDS, Master},
@@ -33,7 +34,7 @@ use crate::{
     patch::{Patch, PatchError, id_before},
     plan::{self, Node, Plan},
     sequencer::Score,
-    smooth::GLIDE_MS,
+    smooth::{self, GLIDE_MS},
 };
 use sequences::{sequence_words, sequences_at};
 
@@ -451,7 +452,7 @@ impl Engine {
                 module,
                 param,
                 value,
-            } => self.set(module, param, value, GLIDE_MS),
+            } => self.change(module, param, value, GLIDE_MS, false),
             Event::Gate { module, level } => {
                 let Some(node) = self.plan.nodes.get(usize::from(module)) else {
                     return;
@@ -474,7 +475,7 @@ impl Engine {
                 param,
                 value,
                 ms,
-            } => self.set(module, param, value, ms),
+            } => self.change(module, param, value, ms, true),
             Event::Note {
                 module,
                 pitch,
@@ -515,6 +516,38 @@ impl Engine {
         if !waits {
             self.apply(event);
         }
+    }
+
+    /// Sets a parameter in so many milliseconds; one that goes by steps changes at the half of a ramp.
+    fn change(&mut self, module: u16, param: u16, value: f32, ms: f32, is_ramp: bool) {
+        if self.goes_by_steps(module, param) {
+            // The last word counts.
+            let of_same = |event: &Event| {
+                matches!(*event, Event::Ramp { module: m, param: p, ms, .. }
+                    if (m, p) == (module, param) && ms == 0.0)
+            };
+            let switch = Event::Ramp {
+                module,
+                param,
+                value,
+                ms: 0.0,
+            };
+            let half = smooth::frames(ms.clamp(0.0, RAMP_MS_MAX) / 2.0, self.context.rate_hz);
+            let first = self.agenda_at();
+            let mut agenda = Agenda(&mut self.arena[first..first + AGENDA_WORDS]);
+            agenda.forget(of_same, first, self.changes.written());
+            let at = FrameIndex(agenda.clock().0 + u64::from(half));
+            if is_ramp && ms > 0.0 && agenda.add(at, &switch, first, self.changes.written()) {
+                return;
+            }
+        }
+        self.set(module, param, value, ms);
+    }
+
+    fn goes_by_steps(&self, module: u16, param: u16) -> bool {
+        let node = self.plan.nodes.get(usize::from(module));
+        let known = node.and_then(|node| node.kind.describe.params.get(usize::from(param)));
+        known.is_some_and(|known| known.scale == Scale::Stepped)
     }
 
     /// Lets a parameter glide.

@@ -7,6 +7,8 @@
 mod check;
 mod edit;
 mod error;
+mod preset;
+mod read;
 pub mod sequence;
 mod transit;
 
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::{End, Wire};
 pub use error::PatchError;
+pub use preset::{PRESETS_MAX, Values};
 use sequence::{PatternSpec, SequenceSpec};
 pub(crate) use transit::id_before;
 
@@ -51,6 +54,9 @@ pub struct Patch {
     /// Patterns that are kept, by name.
     #[serde(default)]
     pub patterns: BTreeMap<String, PatternSpec>,
+    /// Presets of its modules: by the module's id, by the preset's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub presets: BTreeMap<String, BTreeMap<String, Values>>,
     /// The recordings that its modules play from, by their ids, as far as they have been fetched: what
     /// is missing is silent.
     #[serde(skip)]
@@ -105,6 +111,18 @@ pub struct Cable {
     pub fade: Option<Fade>,
 }
 
+impl Cable {
+    /// One between those ends.
+    #[must_use]
+    pub fn between(from: &str, to: &str) -> Self {
+        Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What becomes of a cable while a patch takes the place of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,7 +147,7 @@ impl Patch {
     /// # Errors
     /// The first thing that is wrong: what, where, and what would be right.
     pub fn from_json(text: &str) -> Result<Self, PatchError> {
-        let mut patch: Self = serde_json::from_str(text).map_err(PatchError::from_json)?;
+        let mut patch = read::read(text)?;
         patch.check_is_settled()?;
         patch.check_whole()?;
         Ok(patch)
@@ -141,7 +159,7 @@ impl Patch {
     /// # Errors
     /// As [`Self::from_json`].
     pub fn from_log(text: &str) -> Result<Self, PatchError> {
-        let patch: Self = serde_json::from_str(text).map_err(PatchError::from_json)?;
+        let patch = read::read(text)?;
         patch.steps()?;
         Ok(patch)
     }
@@ -218,6 +236,11 @@ impl Patch {
             let kept = serde_json::to_string(&self.patterns);
             let kept = kept.expect("names and numbers can be written");
             write!(text, ",\n  \"patterns\": {kept}").expect("a string takes it");
+        }
+        if !self.presets.is_empty() {
+            let presets = serde_json::to_string(&self.presets);
+            let presets = presets.expect("names and numbers can be written");
+            write!(text, ",\n  \"presets\": {presets}").expect("a string takes it");
         }
         text.push_str("\n}\n");
         text
@@ -307,7 +330,9 @@ impl Patch {
 
 /// The module that an end of a cable belongs to.
 fn id_of(end: &str) -> &str {
-    end.split_once('.').map_or(end, |(id, _)| id)
+    let id = end.split_once('.').map_or(end, |(id, _)| id);
+    // What plays on is still that module.
+    id_before(id).unwrap_or(id)
 }
 
 /// A line for each item of a JSON list.

@@ -189,6 +189,7 @@ impl Replay {
                     self.patch.apply(&event);
                 }
                 Command::Draft(_) => {}
+                Command::Keep(kept) => self.patch.keep(&kept.module, &kept.name, kept.values),
             }
         }
         Ok(())

@@ -227,7 +227,11 @@ impl Stack {
     ///
     /// # Errors
     /// When that takes longer than a machine under load may take.
-    pub fn wait_for_patiently(&self, what: &str, wish: impl Fn(&Value) -> bool) -> Result<()> {
+    pub fn wait_for_patiently(
+        &self,
+        what: &str,
+        mut wish: impl FnMut(&Value) -> bool,
+    ) -> Result<()> {
         let limit = Instant::now() + Duration::from_secs(20);
         loop {
             let status = self.ask_within(&Request::Status, Duration::from_millis(500));

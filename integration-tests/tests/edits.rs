@@ -165,3 +165,54 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
     Ok(())
 }
+
+/// Presets are kept, recalled and mixed while supervisor, gateway and workers are killed; they are in the
+/// patch, and what they do is in the log.
+#[test]
+fn presets_outlive_everybody() -> Result<()> {
+    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    stack.wait_protected()?;
+    stack.osc_send("/test", None)?;
+    let texts = |address: &str, texts: &[&str]| stack.raw_send(&datagram_of(address, texts));
+    let cutoff = |hz: f64| {
+        let shown = || stack.ask(&Request::PatchShow);
+        stack.wait_for_patiently("the cutoff", |_| {
+            shown().is_ok_and(|p| {
+                p["modules"][2]["params"]["cutoff"]
+                    .as_f64()
+                    .is_some_and(|now| (now - hz).abs() < 0.5)
+            })
+        })
+    };
+    let kill = |target| {
+        let _ = stack.inject(Fault::Signal(SIGKILL), target);
+    };
+    stack.osc_send("/mod/filter/cutoff", Some(300.0))?;
+    texts("/preset/save", &["filter", "dark"])?;
+    kill(Target::Service(Service::OscGateway));
+    stack.osc_send("/mod/filter/cutoff", Some(4_800.0))?;
+    texts("/preset/save", &["filter", "bright"])?;
+    kill(Target::Service(Service::Supervisor));
+    texts("/preset/load", &["filter", "dark"])?;
+    cutoff(300.0)?;
+    stack.wait_protected()?;
+    kill(Target::Leader);
+    let mut morph = b"/preset/morph\0\0\0,sssff\0\0filter\0\0dark\0\0\0\0bright\0\0".to_vec();
+    morph.extend([0.5_f32, 50.0].into_iter().flat_map(f32::to_be_bytes));
+    stack.raw_send(&morph)?;
+    cutoff(1_200.0)?;
+    texts("/preset/load", &["filter", "drak"])?;
+    texts("/preset/list", &["filter"])?;
+    let mut heard = Vec::new();
+    stack.wait_for_patiently("the list", |_| {
+        heard.extend(stack.replies("/"));
+        let has = |text: &str| heard.iter().any(|reply| reply.contains(text));
+        has(r#"{"filter":["bright","dark"]}"#) && has("did you mean")
+    })?;
+    let patch = stack.ask(&Request::PatchShow)?;
+    assert_eq!(patch["presets"]["filter"]["dark"]["cutoff"], json!(300.0));
+    stack.wait_protected()?;
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    assert_eq!(differing, 0, "of {compared}");
+    Ok(())
+}

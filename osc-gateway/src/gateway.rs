@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use common::{
     message::{Outcome, Submission},
+    preset::Preset,
     time_tag,
     units::FrameIndex,
 };
@@ -216,10 +217,11 @@ impl Gateway {
         for action in actions {
             match action {
                 Action::Event(resolved) => events.push(Work::Event(resolved, at)),
-                Action::Edit(edit) => events.push(Work::Edit(edit)),
+                Action::Edit(edit) => events.push(Work::Edit(timed(edit, at))),
                 Action::Sync(number) => alone.push(Work::Sync(number)),
                 Action::Status => alone.push(Work::Status),
                 Action::RecordStatus => alone.push(Work::RecordStatus),
+                Action::Presets(module) => alone.push(Work::Presets(module)),
                 Action::Notify(wanted) => {
                     self.sessions.notify(sender, wanted);
                     listening = true;
@@ -298,6 +300,14 @@ impl Gateway {
             });
         }
     }
+}
+
+/// The same, at that frame if it is something that happens at one.
+fn timed(mut submission: Submission, frame: Option<FrameIndex>) -> Submission {
+    if let Submission::Preset(Preset::Morph { at, .. }) = &mut submission {
+        *at = frame;
+    }
+    submission
 }
 
 /// The address that a refusal of those bytes is told under.

@@ -6,6 +6,7 @@
 //! short pattern can mean a lot.
 
 mod edit;
+mod preset;
 mod record;
 mod sound;
 
@@ -123,6 +124,8 @@ pub enum Action {
     Status,
     /// `/record/status`
     RecordStatus,
+    /// `/preset/list`
+    Presets(Option<String>),
     /// `/notify 0|1`
     Notify(bool),
     /// `/engine/schema`
@@ -143,7 +146,7 @@ pub struct Resolved {
 }
 
 /// Addresses that have no module in them.
-const FIXED: [&str; 17] = [
+const FIXED: [&str; 21] = [
     "/patch/abort",
     "/patch/commit",
     "/patch/connect",
@@ -156,6 +159,10 @@ const FIXED: [&str; 17] = [
     "/engine/status",
     "/engine/stop",
     "/notify",
+    "/preset/list",
+    "/preset/load",
+    "/preset/morph",
+    "/preset/save",
     "/record/start",
     "/record/status",
     "/record/stop",
@@ -366,6 +373,8 @@ impl Namespace {
                 }
             }
             ["patch", verb] => actions.push(Action::Edit(edit::understand(verb, &message.args)?)),
+            ["preset", verb] => actions.push(preset::understand(verb, &message.args)?),
+            ["preset", ..] => return Err(preset::RIGHT.into()),
             ["record", verb] => actions.push(record::understand(verb, &message.args)?),
             ["record", ..] => return Err(record::RIGHT.into()),
             ["sync"] => match message.args.as_slice() {

@@ -27,6 +27,8 @@ pub enum Reply {
     Status(String),
     /// `/record/status.reply JSON`
     RecordStatus(String),
+    /// `/preset/list.reply JSON`
+    Presets(String),
     /// `/engine/schema.reply MODULE TYPE PARAM MIN MAX UNIT DEFAULT`
     Schema {
         /// The module's id.
@@ -86,6 +88,12 @@ pub fn encode(reply: Reply) -> Vec<u8> {
             ("/fail", vec!["/engine/status".into(), why.into()])
         }
         Reply::Status(json) => ("/engine/status.reply", vec![json.replace('\0', " ").into()]),
+        Reply::Presets(json) if json.len() > STATUS_BYTES_MAX => {
+            let why =
+                "there are too many for a datagram; name a module, or use `understudy patch show`";
+            ("/fail", vec!["/preset/list".into(), why.into()])
+        }
+        Reply::Presets(json) => ("/preset/list.reply", vec![json.into()]),
         Reply::RecordStatus(json) => ("/record/status.reply", vec![json.replace('\0', " ").into()]),
         Reply::Schema {
             module,

@@ -50,6 +50,8 @@ pub enum Work {
     Status,
     /// What is recorded, as JSON.
     RecordStatus,
+    /// The names of presets, as JSON.
+    Presets(Option<String>),
 }
 
 /// The ticket of the datagram that a token belongs to.
@@ -78,6 +80,7 @@ enum Kept {
     Sync(i32),
     Status,
     RecordStatus,
+    Presets(Option<String>),
 }
 
 /// What one message has set off; answered when all of it has an outcome.
@@ -235,6 +238,7 @@ impl Sessions {
                 Work::Sync(number) => Kept::Sync(number),
                 Work::Status => Kept::Status,
                 Work::RecordStatus => Kept::RecordStatus,
+                Work::Presets(module) => Kept::Presets(module),
             };
             self.pending.insert(
                 token,
@@ -282,6 +286,7 @@ impl Sessions {
                 Kept::Sync(_) => Submission::Sync,
                 Kept::Status => Submission::Status,
                 Kept::RecordStatus => Submission::RecordStatus,
+                Kept::Presets(module) => Submission::Presets(module.clone()),
             };
             Some((*token, submission))
         };
@@ -366,6 +371,7 @@ impl Sessions {
             }
             (Outcome::Text(json), Kept::Status) => Reply::Status(json),
             (Outcome::Text(json), Kept::RecordStatus) => Reply::RecordStatus(json),
+            (Outcome::Text(json), Kept::Presets(_)) => Reply::Presets(json),
             (Outcome::Stale, _) => {
                 self.unsent.insert(token);
                 return None;

@@ -14,6 +14,7 @@ use common::{
     limits::{PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
     message::{Numbered, ToGateway},
     options::Options,
+    preset::{Kept, Preset},
     stage::Shape,
     units::{FrameIndex, Seq},
 };
@@ -219,6 +220,49 @@ impl Music {
         Ok((numbered, outcomes))
     }
 
+    /// Keeps a preset, or sets a module to one.
+    ///
+    /// # Errors
+    /// When there is none of those names, or it cannot be written down; then nothing changes.
+    pub fn preset(&mut self, token: u64, preset: Preset) -> Result<Vec<Numbered>> {
+        match preset {
+            Preset::Save { module, name } => {
+                let values = self.patch.values_for(&module, &name)?;
+                let mut patch = self.patch.clone();
+                patch.keep(&module, &name, values.clone());
+                check(&patch, self.config)?;
+                let kept = Kept {
+                    module,
+                    name,
+                    values,
+                };
+                let numbered = self.log.accept(vec![(token, Command::Keep(kept))])?;
+                self.patch = patch;
+                Ok(numbered)
+            }
+            Preset::Morph {
+                module,
+                between: (a, b),
+                position,
+                ms,
+                at,
+            } => {
+                let events = self.patch.morphed(&module, (&a, &b), position, ms)?;
+                let timed = |event| Timed { token, event, at };
+                let events: Vec<_> = events.into_iter().map(timed).collect();
+                Ok(self.accept(&events)?)
+            }
+        }
+    }
+
+    /// The names of the presets, as JSON.
+    ///
+    /// # Errors
+    /// When there is no such module.
+    pub fn presets(&self, module: Option<&str>) -> Result<String> {
+        Ok(serde_json::to_string(&self.patch.preset_names(module)?)?)
+    }
+
     /// Keeps an edit until the commit, or forgets all that wait.
     ///
     /// # Errors
@@ -416,6 +460,7 @@ pub fn describe(patch: &Patch, command: &Command) -> String {
         Command::Event(event) => format!("{event:?}"),
         Command::At { event, .. } => describe(patch, &Command::Event(event)),
         Command::Draft(_) => "an edit of the patch".into(),
+        Command::Keep(ref kept) => format!("preset \"{}\" of \"{}\"", kept.name, kept.module),
     }
 }
 
@@ -467,6 +512,10 @@ impl Standing {
             }
             Command::Event(event) | Command::At { event, .. } if good => self.patch.apply(&event),
             Command::Event(_) | Command::At { .. } => {}
+            Command::Keep(kept) if good => {
+                (self.patch).keep(&kept.module, &kept.name, kept.values);
+            }
+            Command::Keep(_) => {}
             Command::Draft(Drafted::Edit(edit)) => self.draft.push(edit),
             Command::Draft(Drafted::Abort) => self.draft.clear(),
         }

@@ -173,7 +173,7 @@ fn prepare(handle: &RenderHandle, numbered: Numbered, samples: &Samples) -> Inpu
     let change = match command {
         Command::Event(event) => Change::Event(event),
         Command::At { frame, event } => Change::At(frame, event),
-        Command::Draft(_) => Change::Nothing,
+        Command::Draft(_) | Command::Keep(_) => Change::Nothing,
         Command::Patch(ref json) | Command::Edited(ref json) => {
             match (build(handle, json, samples), &command) {
                 (Ok(engine), Command::Edited(_)) => Change::Edited(engine),

@@ -184,7 +184,7 @@ impl Trial<'_> {
                     self.failpoints.apply(&event);
                     self.engine.apply_at(frame, &event);
                 }
-                Command::Draft(_) => {}
+                Command::Draft(_) | Command::Keep(_) => {}
                 Command::Patch(ref json) | Command::Edited(ref json) => {
                     let config = self.engine.config();
                     let mut engine = Box::new(catch_up::build(json, config, self.recordings)?);

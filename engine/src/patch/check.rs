@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CABLES_MAX, Fade, ID_CHARS_MAX, MODULES_MAX, ModuleSpec, Patch, PatchError, VERSION,
+    CABLES_MAX, Fade, ID_CHARS_MAX, MODULES_MAX, ModuleSpec, Patch, PatchError, VERSION, Values,
     error::hint, transit,
 };
 use crate::{
@@ -86,9 +86,9 @@ impl Patch {
     /// Checks that nothing of it is about to fade out.
     pub(super) fn check_is_settled(&self) -> Result<(), PatchError> {
         match self.cables.iter().position(|cable| cable.fade.is_some()) {
-            Some(cable) => Err(PatchError::Json(format!(
-                "cables[{cable}].fade: no such field; there are from, to, feedback"
-            ))),
+            Some(cable) => Err(PatchError::Fading {
+                at: format!("cables[{cable}]"),
+            }),
             None => self
                 .modules
                 .iter()
@@ -128,7 +128,7 @@ impl Patch {
                 let (id, by) = (module.id.clone(), format!("modules[{by}]"));
                 return Err(PatchError::DuplicateId { at, id, by });
             }
-            let kind = check_module(&format!("{at} \"{}\"", module.id), module)?;
+            let kind = check_module(&at, module)?;
             places.insert(&module.id, (index, kind));
             if module.kind == "out"
                 && let Some(by) = out.replace(&module.id)
@@ -143,6 +143,7 @@ impl Patch {
         if out.is_none() {
             return Err(PatchError::NoOut);
         }
+        self.check_presets()?;
         let ends = self.check_cables(&places)?;
         self.check_sequences(&places)?;
         Ok(ends)
@@ -262,7 +263,8 @@ pub(super) fn find_type(at: &str, name: &str) -> Result<&'static ModuleType, Pat
     })
 }
 
-fn check_module(at: &str, module: &ModuleSpec) -> Result<&'static ModuleType, PatchError> {
+fn check_module(path: &str, module: &ModuleSpec) -> Result<&'static ModuleType, PatchError> {
+    let at = &format!("{path} \"{}\"", module.id);
     let kind = find_type(at, &module.kind)?;
     if !(1..=CABLE_CHANNELS_MAX).contains(&usize::from(module.channels)) {
         return Err(PatchError::OutOfRange {
@@ -283,22 +285,30 @@ fn check_module(at: &str, module: &ModuleSpec) -> Result<&'static ModuleType, Pa
             return Err(PatchError::UnknownSample { at, sample });
         }
     }
-    for (name, value) in &module.params {
+    check_values(&format!("{path}.params"), &module.id, kind, &module.params)?;
+    Ok(kind)
+}
+
+/// Checks values of a module's parameters, which stand there.
+pub(super) fn check_values(
+    at: &str,
+    id: &str,
+    kind: &'static ModuleType,
+    values: &Values,
+) -> Result<(), PatchError> {
+    for (name, value) in values {
         let Some(index) = kind.param_index(name) else {
             return Err(PatchError::UnknownParam {
-                at: at.to_owned(),
+                at: format!("{at}.{name}"),
+                module: id.to_owned(),
                 kind: kind.name,
-                name: name.clone(),
                 hint: hint(name, kind.params.iter().map(|param| param.name)),
             });
         };
-        check_value(
-            format!("{at}.{name}"),
-            &kind.params[usize::from(index)],
-            *value,
-        )?;
+        let param = &kind.params[usize::from(index)];
+        check_value(format!("{at}.{name} of \"{id}\""), param, *value)?;
     }
-    Ok(kind)
+    Ok(())
 }
 
 pub(super) fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
@@ -348,19 +358,42 @@ mod tests {
             error(""),
             "not a patch: EOF while parsing a value at line 1 column 0"
         );
-        let unknown = error("{\"version\":1,\"modules\":[],\n\"cabels\":[]}");
-        assert!(
-            unknown.contains("unknown field `cabels`, expected one of"),
-            "{unknown}"
+        assert_eq!(
+            error("{\"version\":1,\"modules\":[],\n\"cabels\":[]}"),
+            "cabels: no such field; did you mean \"cables\"? (line 2, column 8)"
         );
-        assert!(unknown.contains("line 2"), "{unknown}");
-        assert!(
-            error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":"x"}}]}"#)
-                .contains("expected f32")
+        assert_eq!(
+            error(r#"{"version":1,"modules":[{"id":"a","type":"sine","parms":{}}]}"#),
+            "modules[0].parms: no such field; did you mean \"params\"? (line 1, column 55)"
+        );
+        assert_eq!(
+            error(r#"{"version":1,"modules":[],"cables":[{"from":"a","to":"b","gain":1}]}"#),
+            "cables[0].gain: no such field; there are from, to, feedback (line 1, column 63)"
+        );
+        assert_eq!(
+            error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":"x"}}]}"#),
+            "modules[0].params.freq: invalid type: string \"x\", expected f32 (line 1, column 68)"
+        );
+        assert_eq!(
+            error(r#"{"version":1,"modules":[{"id":"a"}]}"#),
+            "modules[0]: missing field \"type\" (line 1, column 34)"
+        );
+        assert_eq!(
+            error("[]").split(" (").next().unwrap(),
+            "patch: invalid length 0, expected struct Patch with 4 elements"
         );
         assert!(
             error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":NaN}}]}"#)
                 .starts_with("not a patch")
+        );
+        assert_eq!(
+            error(r#"{"version":9,"moduls":[]}"#),
+            "version: it is 9; this program reads version 1"
+        );
+        let fading = r#"{"version":1,"modules":[],"cables":[{"from":"a","to":"b","fade":"in"}]}"#;
+        assert_eq!(
+            error(fading),
+            "cables[0].fade: no such field; there are from, to, feedback"
         );
         assert_eq!(
             error(r#"{"version":2,"modules":[]}"#),
@@ -425,11 +458,11 @@ mod tests {
         );
         assert_eq!(
             message(r#",{"id":"s","type":"vca","params":{"xyz":1}}"#, ""),
-            "modules[1] \"s\": vca has no parameter \"xyz\"; there are level, level_amount"
+            "modules[1].params.xyz: \"s\" (vca) has no such parameter; there are level, level_amount"
         );
         assert_eq!(
             message(r#",{"id":"s","type":"sine","params":{"frq":1}}"#, ""),
-            "modules[1] \"s\": sine has no parameter \"frq\"; did you mean \"freq\"?"
+            "modules[1].params.frq: \"s\" (sine) has no such parameter; did you mean \"freq\"?"
         );
     }
 
@@ -443,20 +476,20 @@ mod tests {
         };
         assert_eq!(
             value(r#""cutoff":5"#),
-            "modules[1] \"f\".cutoff: 5 is out of range; from 10 to 20000 Hz is right"
+            "modules[1].params.cutoff of \"f\": 5 is out of range; from 10 to 20000 Hz is right"
         );
         assert_eq!(
             value(r#""q":1e300"#),
-            "modules[1] \"f\".q: inf is out of range; from 0.1 to 40 is right"
+            "modules[1].params.q of \"f\": inf is out of range; from 0.1 to 40 is right"
         );
         assert!(value(r#""mode":0.5"#).starts_with(
-            "modules[1] \"f\".mode: 0.5 is no whole number; right are 0 (lowpass), 1 (highpass),"
+            "modules[1].params.mode of \"f\": 0.5 is no whole number; right are 0 (lowpass), 1 (highpass),"
         ));
         let mut patch = Patch::default_patch();
         patch.modules[0].params.insert("freq".into(), f32::NAN);
         assert_eq!(
             patch.steps().unwrap_err().to_string(),
-            "modules[0] \"sine\".freq: NaN is out of range; from 0.01 to 20000 Hz is right"
+            "modules[0].params.freq of \"sine\": NaN is out of range; from 0.01 to 20000 Hz is right"
         );
     }
 

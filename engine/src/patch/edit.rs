@@ -51,6 +51,7 @@ impl Patch {
             });
         };
         self.modules.remove(place);
+        self.presets.remove(id);
         let is_of = |end: &str| end.split('.').next() == Some(id);
         self.cables
             .retain(|cable| !is_of(&cable.from) && !is_of(&cable.to));
@@ -63,12 +64,7 @@ impl Patch {
             let (at, by) = ("connect".into(), format!("\"{from}\" to \"{to}\""));
             return Err(PatchError::DuplicateCable { at, by });
         }
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.cables.push(Cable {
-            from,
-            to,
-            ..Cable::default()
-        });
+        self.cables.push(Cable::between(from, to));
         Ok(())
     }
 

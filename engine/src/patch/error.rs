@@ -1,15 +1,31 @@
 //! What can be wrong with a patch: what it was, where, what would be right.
 
-use std::fmt::Display;
-
 /// The first thing that was wrong with a patch.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are the words of the messages")]
 #[non_exhaustive]
 pub enum PatchError {
-    /// The text is not JSON, or has other fields than a patch.
+    /// The text is not JSON.
     #[error("not a patch: {0}")]
     Json(String),
+    /// A field that no patch has, or with something else in it.
+    #[error("{at}: {what} (line {line}, column {column})")]
+    Field {
+        at: String,
+        what: String,
+        line: usize,
+        column: usize,
+    },
+    /// What only the log of an instance may hold.
+    #[error("{at}.fade: no such field; there are from, to, feedback")]
+    Fading { at: String },
+    /// No such preset.
+    #[error("module \"{module}\" has no preset \"{name}\"{hint}")]
+    UnknownPreset {
+        module: String,
+        name: String,
+        hint: String,
+    },
     /// The format is of another version.
     #[error(
         "version: it is {found}; this program reads version {}",
@@ -40,11 +56,11 @@ pub enum PatchError {
         hint: String,
     },
     /// The type has no such parameter.
-    #[error("{at}: {kind} has no parameter \"{name}\"{hint}")]
+    #[error("{at}: \"{module}\" ({kind}) has no such parameter{hint}")]
     UnknownParam {
         at: String,
+        module: String,
         kind: &'static str,
-        name: String,
         hint: String,
     },
     /// A recording for a type that plays none.
@@ -124,13 +140,6 @@ pub enum PatchError {
     /// More state than a checkpoint can hold.
     #[error("modules: their state takes {bytes} bytes; a checkpoint holds {max}; remove some")]
     TooMuchState { bytes: u64, max: u64 },
-}
-
-impl PatchError {
-    /// What serde has to say, with line and column.
-    pub(super) fn from_json(error: impl Display) -> Self {
-        Self::Json(error.to_string())
-    }
 }
 
 /// What a wrong word might have meant, or what there is, as the end of a message.

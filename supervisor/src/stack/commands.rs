@@ -39,6 +39,7 @@ impl Stack {
                 | Submission::Edit(_)
                 | Submission::Draft(_)
                 | Submission::Commit
+                | Submission::Preset(_)
                     if known =>
                 {
                     let accepted = Outcome::Accepted(self.music.log.seq());
@@ -68,6 +69,18 @@ impl Stack {
                     self.take_all(&mut batch);
                     let numbered = self.music.commit(token);
                     self.taken(&mut batch, token, numbered);
+                }
+                Submission::Preset(preset) => {
+                    self.take_all(&mut batch);
+                    let numbered = self.music.preset(token, preset);
+                    self.taken(&mut batch, token, numbered);
+                }
+                Submission::Presets(module) => {
+                    self.take_all(&mut batch);
+                    let names = self.music.presets(module.as_deref());
+                    let said =
+                        names.map_or_else(|why| Outcome::Refused(why.to_string()), Outcome::Text);
+                    batch.outcomes.push((token, said));
                 }
                 Submission::Sync => {
                     self.take_all(&mut batch);

@@ -48,7 +48,10 @@ impl Findings {
                             let name = module_name(&in_force(&patches), *module);
                             findings.bypass(*seq, &name, first_block(*seq, &records[place..]));
                         }
-                        Command::Event(_) | Command::At { .. } | Command::Draft(_) => {}
+                        Command::Event(_)
+                        | Command::At { .. }
+                        | Command::Draft(_)
+                        | Command::Keep(_) => {}
                     }
                 }
                 Record::Quarantine { seq: first } => {

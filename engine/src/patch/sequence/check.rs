@@ -164,11 +164,6 @@ fn within(at: &str, what: &str, value: f32, min: f32, max: f32) -> Result<(), Pa
     }
 }
 
-/// Whether notes reach a module: by its voices, by its frequency, or as a gate.
-fn plays_notes(kind: &ModuleType) -> bool {
-    kind.takes_gate || kind.param_index("freq").is_some()
-}
-
 fn check_target(at: &str, target: &TargetSpec, places: &Places<'_>) -> Result<(), PatchError> {
     let TargetSpec {
         module,
@@ -202,19 +197,19 @@ fn check_target(at: &str, target: &TargetSpec, places: &Places<'_>) -> Result<()
             hint: able(|kind| kind.takes_gate),
         }
         .into()),
-        (Role::Note, None) if !plays_notes(kind) => Err(SequenceError::NoNote {
+        (Role::Note, None) if !kind.plays() => Err(SequenceError::NoNote {
             at,
             module,
             kind: kind.name,
-            hint: able(plays_notes),
+            hint: able(ModuleType::plays),
         }
         .into()),
         (Role::Gate | Role::Note, None) => Ok(()),
         (Role::Param, Some(name)) if kind.param_index(name).is_none() => {
             Err(PatchError::UnknownParam {
-                at: format!("{at} \"{module}\""),
+                at: format!("{at} parameter \"{name}\""),
+                module,
                 kind: kind.name,
-                name: name.clone(),
                 hint: hint(name, kind.params.iter().map(|param| param.name)),
             })
         }
