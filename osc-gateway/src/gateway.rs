@@ -12,6 +12,7 @@ use common::{
     units::FrameIndex,
 };
 use platform::realtime;
+use rosc::OscType;
 
 use crate::{
     decode::{self, Message},
@@ -122,10 +123,15 @@ impl Gateway {
 
     /// What became of submissions.
     pub fn outcomes(&mut self, outcomes: Vec<(u64, Outcome)>) {
-        let Some(namespace) = &self.namespace else {
+        let Some(namespace) = &mut self.namespace else {
             return;
         };
         for (token, outcome) in outcomes {
+            if let (Outcome::Accepted(_), Some((id, control))) =
+                (&outcome, self.sessions.control(token))
+            {
+                namespace.follow(id, control);
+            }
             self.outbox
                 .extend(self.sessions.outcome(token, outcome, namespace));
         }
@@ -216,7 +222,12 @@ impl Gateway {
         for action in actions {
             match action {
                 Action::Event(resolved) => events.push(Work::Event(resolved, at)),
-                Action::Edit(edit) => events.push(Work::Edit(edit)),
+                Action::Edit(mut edit, note) => {
+                    if let Submission::Control { at: when, .. } = &mut edit {
+                        *when = at;
+                    }
+                    events.push(Work::Edit(edit, note));
+                }
                 Action::Sync(number) => alone.push(Work::Sync(number)),
                 Action::Status => alone.push(Work::Status),
                 Action::RecordStatus => alone.push(Work::RecordStatus),
@@ -231,6 +242,14 @@ impl Gateway {
                 }
                 Action::List => {
                     self.list(sender, namespace);
+                    self.done(sender, message, listening);
+                }
+                Action::Sequences => {
+                    self.rows(sender, "/seq/list.reply", namespace.sequence_rows());
+                    self.done(sender, message, listening);
+                }
+                Action::Patterns => {
+                    self.rows(sender, "/pattern/list.reply", namespace.pattern_rows());
                     self.done(sender, message, listening);
                 }
             }
@@ -276,6 +295,20 @@ impl Gateway {
                 };
                 self.outbox.push(Addressed { to, reply });
             }
+        }
+    }
+
+    /// A reply for each row, each with its number, from 1, and how many there are; 0 of 0 if there is none.
+    fn rows(&mut self, to: SocketAddr, address: &'static str, mut rows: Vec<Vec<OscType>>) {
+        let count = rows.len() as i32;
+        if rows.is_empty() {
+            rows.push(Vec::new());
+        }
+        for (row, number) in rows.into_iter().zip(count.min(1)..) {
+            let mut args = vec![number.into(), count.into()];
+            args.extend(row);
+            let reply = Reply::Row(address, args);
+            self.outbox.push(Addressed { to, reply });
         }
     }
 

@@ -7,9 +7,10 @@
 
 mod edit;
 mod record;
+mod sequences;
 mod sound;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use common::{command::Event, limits::COMMANDS_PER_MESSAGE, message::Submission};
 
@@ -18,6 +19,7 @@ use crate::{
     pattern::{self, Pattern},
     reply::shorten,
 };
+use engine::patch::sequence::{PatternSpec, SequenceSpec};
 use sound::{EXPRESS, NOTE};
 
 /// A parameter of a module.
@@ -85,6 +87,9 @@ pub struct Namespace {
     /// Its modules, in order, and the place of each by its name.
     modules: Vec<Module>,
     places: HashMap<String, u16>,
+    /// Its sequences, and the patterns that are kept.
+    sequences: Vec<SequenceSpec>,
+    patterns: BTreeMap<String, PatternSpec>,
 }
 
 /// How much one datagram may set off.
@@ -108,6 +113,12 @@ impl Budget {
         suggestions: 8,
         listings: 2,
     };
+
+    fn list(&mut self) -> Result<(), String> {
+        let left = self.listings.checked_sub(1);
+        self.listings = left.ok_or("too many listings asked for in one datagram")?;
+        Ok(())
+    }
 }
 
 /// What a message asks for.
@@ -115,8 +126,8 @@ impl Budget {
 pub enum Action {
     /// A change of the sound.
     Event(Resolved),
-    /// A change of the patch, or of what is recorded.
-    Edit(Submission),
+    /// A change of the patch, or of what is recorded; and that a value was clamped, and to what.
+    Edit(Submission, Option<String>),
     /// `/sync N`
     Sync(i32),
     /// `/engine/status`
@@ -129,6 +140,10 @@ pub enum Action {
     Schema,
     /// `/engine/list`
     List,
+    /// `/seq/list`
+    Sequences,
+    /// `/pattern/list`
+    Patterns,
 }
 
 /// An event and what it was before names became numbers, in case the patch changes.
@@ -143,7 +158,36 @@ pub struct Resolved {
 }
 
 /// Addresses that have no module in them.
-const FIXED: [&str; 17] = [
+const FIXED: [&str; 46] = [
+    "/pattern/chain",
+    "/pattern/list",
+    "/pattern/load",
+    "/pattern/remove",
+    "/pattern/save",
+    "/seq/add",
+    "/seq/assign",
+    "/seq/bpm",
+    "/seq/config",
+    "/seq/create",
+    "/seq/division",
+    "/seq/gate_len",
+    "/seq/length",
+    "/seq/list",
+    "/seq/notes",
+    "/seq/param_lane",
+    "/seq/pattern",
+    "/seq/probability",
+    "/seq/ratchet",
+    "/seq/remove",
+    "/seq/reset",
+    "/seq/reset_all",
+    "/seq/rotate",
+    "/seq/seed",
+    "/seq/start",
+    "/seq/stop",
+    "/seq/swing",
+    "/seq/unassign",
+    "/seq/update",
     "/patch/abort",
     "/patch/commit",
     "/patch/connect",
@@ -161,14 +205,6 @@ const FIXED: [&str; 17] = [
     "/record/stop",
     "/sync",
     "/test",
-];
-/// Promised addresses that nothing stands behind yet.
-const NOT_BUILT: [(&str, &str); 2] = [
-    (
-        "/seq",
-        "not built yet: the sequencer; send /gate/ID and /mod/ID/PARAM in time",
-    ),
-    ("/pattern", "not built yet: the sequencer's patterns"),
 ];
 /// Modules that are looked through for what might have been meant.
 const SUGGESTED_FROM: usize = 512;
@@ -192,7 +228,11 @@ impl Namespace {
             })
         };
         let modules: Result<Vec<Module>, String> = patch.modules.iter().map(module).collect();
-        modules.map(|modules| Self::new(generation, rate_hz, modules))
+        modules.map(|modules| Self {
+            sequences: patch.sequences,
+            patterns: patch.patterns,
+            ..Self::new(generation, rate_hz, modules)
+        })
     }
 
     /// What can be addressed where there are these modules.
@@ -206,6 +246,8 @@ impl Namespace {
                 .map(|(module, at)| (module.id.clone(), at))
                 .collect(),
             modules,
+            sequences: Vec::new(),
+            patterns: BTreeMap::new(),
         }
     }
 
@@ -359,13 +401,31 @@ impl Namespace {
                     _ => Action::List,
                 });
                 if *verb != "status" {
-                    budget.listings = budget
-                        .listings
-                        .checked_sub(1)
-                        .ok_or("too many listings asked for in one datagram")?;
+                    budget.list()?;
                 }
             }
-            ["patch", verb] => actions.push(Action::Edit(edit::understand(verb, &message.args)?)),
+            ["patch", verb] => {
+                actions.push(Action::Edit(edit::understand(verb, &message.args)?, None));
+            }
+            [family @ ("seq" | "pattern"), "list"] => {
+                no_arguments(message)?;
+                budget.list()?;
+                actions.push(match *family {
+                    "seq" => Action::Sequences,
+                    _ => Action::Patterns,
+                });
+            }
+            ["seq", "reset_all"] => {
+                no_arguments(message)?;
+                let resolved = Resolved {
+                    message: message.clone(),
+                    event: Event::ResetSequences,
+                    note: None,
+                };
+                push_event(resolved, budget, actions)?;
+            }
+            ["seq", verb] => actions.push(sequences::sequence(verb, &message.args)?),
+            ["pattern", verb] => actions.push(sequences::pattern(verb, &message.args)?),
             ["record", verb] => actions.push(record::understand(verb, &message.args)?),
             ["record", ..] => return Err(record::RIGHT.into()),
             ["sync"] => match message.args.as_slice() {
@@ -387,17 +447,8 @@ impl Namespace {
     }
 
     fn unknown(&self, address: &str, budget: &mut Budget) -> String {
-        let head = |prefix: &str| {
-            address == prefix
-                || address
-                    .strip_prefix(prefix)
-                    .is_some_and(|r| r.starts_with('/'))
-        };
-        if let Some((_, why)) = NOT_BUILT.iter().find(|(prefix, _)| head(prefix)) {
-            return (*why).to_owned();
-        }
         let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
-            "there are /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /patch/…, /record/… and /engine/…"
+            "there are /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /seq/…, /pattern/…, /patch/…, /record/… and /engine/…"
                 .to_owned()
         });
         format!("no address \"{}\"; {meant}", shorten(address, 60))
