@@ -21,11 +21,13 @@ const TRACKS: usize = 8;
 
 /// Which of a track's steps are hits; each track has a length of its own.
 fn hits(track: usize) -> Vec<bool> {
-    (0..16 - track).map(|step| step % (track + 1) != 1).collect()
+    (0..16 - track)
+        .map(|step| step % (track + 1) != 1)
+        .collect()
 }
 
 fn text(hits: &[bool]) -> String {
-    let letter = |hit: &bool| if *hit { 'x' } else { '.' };
+    let letter = |hit: &bool| if *hit { 'X' } else { '.' };
     hits.iter().map(letter).collect()
 }
 
@@ -78,7 +80,11 @@ fn meddle(stack: &Stack, random: &mut Random, round: u64) -> Result<()> {
             "/seq/add",
             vec!["mute".into(), "k0".into(), "....".into(), "C4".into()],
         ),
-        3 => send(stack, "/pattern/save", vec![format!("p{track}").as_str().into(), id()]),
+        3 => send(
+            stack,
+            "/pattern/save",
+            vec![format!("p{track}").as_str().into(), id()],
+        ),
         _ => send(stack, "/seq/remove", vec!["mute".into()]),
     }
 }
@@ -117,7 +123,9 @@ fn every_onset_is_at_its_ideal_frame_whoever_is_killed() -> Result<()> {
     let mut round = 0;
     loop {
         stack.wait_for_patiently("state protected", |status| status["state"] == "protected")?;
-        let status = stack.status()?;
+        let Ok(status) = stack.status() else {
+            continue;
+        };
         let played = number(&status, "/audio/play_cursor")? * 128 / RATE;
         if played >= seconds && round >= kills {
             break;
@@ -131,8 +139,8 @@ fn every_onset_is_at_its_ideal_frame_whoever_is_killed() -> Result<()> {
             even if even % 2 == 0 => (Target::Leader, 0),
             _ => (Target::Follower, 0),
         };
-        // Whoever has just left by itself is replaced without.
-        if stack.inject(kill, target).is_ok() {
+        // A supervisor dies before it can answer; a worker may just have left by itself.
+        if stack.inject(kill, target).is_ok() || which == 2 {
             killed[which] += 1;
         }
         std::thread::sleep(Duration::from_millis(30));
@@ -177,31 +185,63 @@ fn a_sequence_is_made_and_steered_over_osc() -> Result<()> {
     };
     for (address, args, answer) in [
         ("/seq/add", vec!["a", "adsr", "X.x.", "C4", "E4"], ""),
-        ("/seq/add", vec!["a", "adsr", "X"], "there is a sequence \"a\" already"),
-        ("/seq/add", vec!["b", "sinus", "X"], "no module \"sinus\"; did you mean \"sine\"?"),
+        (
+            "/seq/add",
+            vec!["a", "adsr", "X"],
+            "there is a sequence \"a\" already",
+        ),
+        (
+            "/seq/add",
+            vec!["b", "sinus", "X"],
+            "no module \"sinus\"; did you mean \"sine\"?",
+        ),
         ("/seq/assign", vec!["a", "note", "sine"], ""),
         ("/seq/start", vec!["c"], "no sequence \"c\"; there are a"),
         ("/seq/config", vec!["a", "140", "8", "16"], ""),
-        ("/seq/swing", vec!["a", "0.9"], "out of range; from 0 to 0.75 is right"),
+        (
+            "/seq/swing",
+            vec!["a", "0.9"],
+            "out of range; from 0 to 0.75 is right",
+        ),
         ("/pattern/save", vec!["verse", "a"], ""),
-        ("/pattern/chain", vec!["a", "vers", "7"], "did you mean \"verse\"?"),
+        (
+            "/pattern/chain",
+            vec!["a", "vers", "7"],
+            "did you mean \"verse\"?",
+        ),
         ("/pattern/chain", vec!["a", "verse", "7"], ""),
         ("/seq/bpm", vec!["a", "5000"], "clamped to 999"),
         ("/seq/bpm", vec!["a", "150"], ""),
-        ("/seq/list", vec![], "/seq/list.reply 1 1 a 1 150 16 0 0.5 8 X.x. note adsr, note sine verse 7"),
-        ("/pattern/list", vec![], "/pattern/list.reply 1 1 verse 8 X.x. 2"),
+        (
+            "/seq/list",
+            vec![],
+            "/seq/list.reply 1 1 a 1 150.0 16 0.0 0.5 8 X.x. note adsr, note sine verse 7",
+        ),
+        (
+            "/pattern/list",
+            vec![],
+            "/pattern/list.reply 1 1 verse 8 X.x. 2",
+        ),
     ] {
         let heard = said(address, &args)?;
         assert!(heard.contains(answer), "{address} {args:?}: {heard}");
         let good = answer.is_empty() || answer.starts_with('/') || answer.starts_with("clamped");
-        assert_eq!(heard.contains("/fail"), !good, "{address} {args:?}: {heard}");
+        assert_eq!(
+            heard.contains("/fail"),
+            !good,
+            "{address} {args:?}: {heard}"
+        );
     }
     // One datagram after the other, without waiting for an answer.
-    for (address, id) in [("/seq/create", "d"), ("/seq/start", "d"), ("/seq/stop", "d")] {
+    for (address, id) in [
+        ("/seq/create", "d"),
+        ("/seq/start", "d"),
+        ("/seq/stop", "d"),
+    ] {
         send(&stack, address, vec![id.into()])?;
     }
     let listed = said("/seq/list", &[])?;
-    assert!(listed.contains("2 2 d 0 150"), "{listed}");
+    assert!(listed.contains("2 2 d 0 150.0"), "{listed}");
     let shown = stack.ask(&Request::PatchShow)?;
     assert_eq!(shown["sequences"][0]["bpm"], json!(150.0), "{shown:#}");
     let quiet = stack.replies("/fail");

@@ -307,7 +307,7 @@ fn wrong_ones_are_told_what_would_be_right() {
             vec![],
             "there are chain, list, load, remove, save",
         ),
-        ("/seq", vec![], "/seq/…"),
+        ("/seq", vec![], "did you mean \"/seq/add\"?"),
         ("/seq/a/start", vec![], "no address"),
     ] {
         let why = fail(address, &args);
