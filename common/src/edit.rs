@@ -90,6 +90,8 @@ pub enum Setting {
     Pattern(String),
     /// Steps until the pattern begins anew; 0 for as many as its text has.
     Steps(u32),
+    /// Beats a minute.
+    Bpm(f32),
     /// Steps in a whole note.
     Division(u32),
     /// By which part of a step each second one is late, 0 to 0.75.

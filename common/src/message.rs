@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    command::{Command, Event},
+    command::{Command, Event, SequenceControl},
     edit::{Drafted, Edit},
     preset::Preset,
     recording::Wish,
@@ -263,6 +263,15 @@ pub enum Submission {
         generation: u64,
         /// What to do.
         event: Event,
+        /// At which frame; as soon as can be, if none is given.
+        at: Option<FrameIndex>,
+    },
+    /// A sequence is started, stopped or set; by its name, so that it may follow the edit that makes it.
+    Control {
+        /// The sequence's name.
+        id: String,
+        /// What to do.
+        control: SequenceControl,
         /// At which frame; as soon as can be, if none is given.
         at: Option<FrameIndex>,
     },

@@ -13,6 +13,7 @@ use common::{
     units::FrameIndex,
 };
 use platform::realtime;
+use rosc::OscType;
 
 use crate::{
     decode::{self, Message},
@@ -123,10 +124,15 @@ impl Gateway {
 
     /// What became of submissions.
     pub fn outcomes(&mut self, outcomes: Vec<(u64, Outcome)>) {
-        let Some(namespace) = &self.namespace else {
+        let Some(namespace) = &mut self.namespace else {
             return;
         };
         for (token, outcome) in outcomes {
+            if let (Outcome::Accepted(_), Some((id, control))) =
+                (&outcome, self.sessions.control(token))
+            {
+                namespace.follow(id, control);
+            }
             self.outbox
                 .extend(self.sessions.outcome(token, outcome, namespace));
         }
@@ -217,7 +223,7 @@ impl Gateway {
         for action in actions {
             match action {
                 Action::Event(resolved) => events.push(Work::Event(resolved, at)),
-                Action::Edit(edit) => events.push(Work::Edit(timed(edit, at))),
+                Action::Edit(edit, note) => events.push(Work::Edit(timed(edit, at), note)),
                 Action::Sync(number) => alone.push(Work::Sync(number)),
                 Action::Status => alone.push(Work::Status),
                 Action::RecordStatus => alone.push(Work::RecordStatus),
@@ -233,6 +239,14 @@ impl Gateway {
                 }
                 Action::List => {
                     self.list(sender, namespace);
+                    self.done(sender, message, listening);
+                }
+                Action::Sequences => {
+                    self.rows(sender, "/seq/list.reply", namespace.sequence_rows());
+                    self.done(sender, message, listening);
+                }
+                Action::Patterns => {
+                    self.rows(sender, "/pattern/list.reply", namespace.pattern_rows());
                     self.done(sender, message, listening);
                 }
             }
@@ -281,6 +295,20 @@ impl Gateway {
         }
     }
 
+    /// A reply for each row, each with its number, from 1, and how many there are; 0 of 0 if there is none.
+    fn rows(&mut self, to: SocketAddr, address: &'static str, mut rows: Vec<Vec<OscType>>) {
+        let count = rows.len() as i32;
+        if rows.is_empty() {
+            rows.push(Vec::new());
+        }
+        for (row, number) in rows.into_iter().zip(count.min(1)..) {
+            let mut args = vec![number.into(), count.into()];
+            args.extend(row);
+            let reply = Reply::Row(address, args);
+            self.outbox.push(Addressed { to, reply });
+        }
+    }
+
     fn list(&mut self, to: SocketAddr, namespace: &Namespace) {
         let mut page = Vec::new();
         let mut bytes = 0;
@@ -304,7 +332,9 @@ impl Gateway {
 
 /// The same, at that frame if it is something that happens at one.
 fn timed(mut submission: Submission, frame: Option<FrameIndex>) -> Submission {
-    if let Submission::Preset(Preset::Morph { at, .. }) = &mut submission {
+    if let Submission::Preset(Preset::Morph { at, .. }) | Submission::Control { at, .. } =
+        &mut submission
+    {
         *at = frame;
     }
     submission

@@ -8,9 +8,10 @@
 mod edit;
 mod preset;
 mod record;
+mod sequences;
 mod sound;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use common::{command::Event, limits::COMMANDS_PER_MESSAGE, message::Submission};
 
@@ -19,6 +20,7 @@ use crate::{
     pattern::{self, Pattern},
     reply::shorten,
 };
+use engine::patch::sequence::{PatternSpec, SequenceSpec};
 use sound::{EXPRESS, NOTE};
 
 /// A parameter of a module.
@@ -86,6 +88,9 @@ pub struct Namespace {
     /// Its modules, in order, and the place of each by its name.
     modules: Vec<Module>,
     places: HashMap<String, u16>,
+    /// Its sequences, and the patterns that are kept.
+    sequences: Vec<SequenceSpec>,
+    patterns: BTreeMap<String, PatternSpec>,
 }
 
 /// How much one datagram may set off.
@@ -109,6 +114,12 @@ impl Budget {
         suggestions: 8,
         listings: 2,
     };
+
+    fn list(&mut self) -> Result<(), String> {
+        let left = self.listings.checked_sub(1);
+        self.listings = left.ok_or("too many listings asked for in one datagram")?;
+        Ok(())
+    }
 }
 
 /// What a message asks for.
@@ -116,8 +127,8 @@ impl Budget {
 pub enum Action {
     /// A change of the sound.
     Event(Resolved),
-    /// A change of the patch, or of what is recorded.
-    Edit(Submission),
+    /// A change of the patch, or of what is recorded; and that a value was clamped, and to what.
+    Edit(Submission, Option<String>),
     /// `/sync N`
     Sync(i32),
     /// `/engine/status`
@@ -132,6 +143,10 @@ pub enum Action {
     Schema,
     /// `/engine/list`
     List,
+    /// `/seq/list`
+    Sequences,
+    /// `/pattern/list`
+    Patterns,
 }
 
 /// An event and what it was before names became numbers, in case the patch changes.
@@ -146,7 +161,36 @@ pub struct Resolved {
 }
 
 /// Addresses that have no module in them.
-const FIXED: [&str; 21] = [
+const FIXED: [&str; 50] = [
+    "/pattern/chain",
+    "/pattern/list",
+    "/pattern/load",
+    "/pattern/remove",
+    "/pattern/save",
+    "/seq/add",
+    "/seq/assign",
+    "/seq/bpm",
+    "/seq/config",
+    "/seq/create",
+    "/seq/division",
+    "/seq/gate_len",
+    "/seq/length",
+    "/seq/list",
+    "/seq/notes",
+    "/seq/param_lane",
+    "/seq/pattern",
+    "/seq/probability",
+    "/seq/ratchet",
+    "/seq/remove",
+    "/seq/reset",
+    "/seq/reset_all",
+    "/seq/rotate",
+    "/seq/seed",
+    "/seq/start",
+    "/seq/stop",
+    "/seq/swing",
+    "/seq/unassign",
+    "/seq/update",
     "/patch/abort",
     "/patch/commit",
     "/patch/connect",
@@ -168,14 +212,6 @@ const FIXED: [&str; 21] = [
     "/record/stop",
     "/sync",
     "/test",
-];
-/// Promised addresses that nothing stands behind yet.
-const NOT_BUILT: [(&str, &str); 2] = [
-    (
-        "/seq",
-        "not built yet: the sequencer; send /gate/ID and /mod/ID/PARAM in time",
-    ),
-    ("/pattern", "not built yet: the sequencer's patterns"),
 ];
 /// Modules that are looked through for what might have been meant.
 const SUGGESTED_FROM: usize = 512;
@@ -199,7 +235,11 @@ impl Namespace {
             })
         };
         let modules: Result<Vec<Module>, String> = patch.modules.iter().map(module).collect();
-        modules.map(|modules| Self::new(generation, rate_hz, modules))
+        modules.map(|modules| Self {
+            sequences: patch.sequences,
+            patterns: patch.patterns,
+            ..Self::new(generation, rate_hz, modules)
+        })
     }
 
     /// What can be addressed where there are these modules.
@@ -213,6 +253,8 @@ impl Namespace {
                 .map(|(module, at)| (module.id.clone(), at))
                 .collect(),
             modules,
+            sequences: Vec::new(),
+            patterns: BTreeMap::new(),
         }
     }
 
@@ -366,15 +408,33 @@ impl Namespace {
                     _ => Action::List,
                 });
                 if *verb != "status" {
-                    budget.listings = budget
-                        .listings
-                        .checked_sub(1)
-                        .ok_or("too many listings asked for in one datagram")?;
+                    budget.list()?;
                 }
             }
-            ["patch", verb] => actions.push(Action::Edit(edit::understand(verb, &message.args)?)),
+            ["patch", verb] => {
+                actions.push(Action::Edit(edit::understand(verb, &message.args)?, None));
+            }
+            [family @ ("seq" | "pattern"), "list"] => {
+                no_arguments(message)?;
+                budget.list()?;
+                actions.push(match *family {
+                    "seq" => Action::Sequences,
+                    _ => Action::Patterns,
+                });
+            }
+            ["seq", "reset_all"] => {
+                no_arguments(message)?;
+                let resolved = Resolved {
+                    message: message.clone(),
+                    event: Event::ResetSequences,
+                    note: None,
+                };
+                push_event(resolved, budget, actions)?;
+            }
             ["preset", verb] => actions.push(preset::understand(verb, &message.args)?),
             ["preset", ..] => return Err(preset::RIGHT.into()),
+            ["seq", verb] => actions.push(sequences::sequence(verb, &message.args)?),
+            ["pattern", verb] => actions.push(sequences::pattern(verb, &message.args)?),
             ["record", verb] => actions.push(record::understand(verb, &message.args)?),
             ["record", ..] => return Err(record::RIGHT.into()),
             ["sync"] => match message.args.as_slice() {
@@ -396,17 +456,8 @@ impl Namespace {
     }
 
     fn unknown(&self, address: &str, budget: &mut Budget) -> String {
-        let head = |prefix: &str| {
-            address == prefix
-                || address
-                    .strip_prefix(prefix)
-                    .is_some_and(|r| r.starts_with('/'))
-        };
-        if let Some((_, why)) = NOT_BUILT.iter().find(|(prefix, _)| head(prefix)) {
-            return (*why).to_owned();
-        }
         let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
-            "there are /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /patch/…, /record/… and /engine/…"
+            "there are /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /seq/…, /pattern/…, /patch/…, /record/… and /engine/…"
                 .to_owned()
         });
         format!("no address \"{}\"; {meant}", shorten(address, 60))

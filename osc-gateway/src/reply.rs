@@ -48,6 +48,8 @@ pub enum Reply {
     },
     /// `/engine/list.reply ID TYPE ID TYPE …`
     List(Vec<(String, String)>),
+    /// A row of a list: an address that ends in `.reply`, and what is in it.
+    Row(&'static str, Vec<OscType>),
 }
 
 /// A reply and whom it is for.
@@ -116,6 +118,7 @@ pub fn encode(reply: Reply) -> Vec<u8> {
             ];
             ("/engine/schema.reply", args)
         }
+        Reply::Row(address, args) => (address, args),
         Reply::List(modules) => {
             let both = |(id, kind): (String, String)| {
                 [text(&id, ADDRESS_BYTES_MAX), text(&kind, ADDRESS_BYTES_MAX)]
@@ -134,7 +137,9 @@ pub fn encode(reply: Reply) -> Vec<u8> {
     rosc::encoder::encode(&packet).unwrap_or_default()
 }
 
-fn text(words: &str, bytes: usize) -> OscType {
+/// A text of so many bytes at the most, as an argument.
+#[must_use]
+pub fn text(words: &str, bytes: usize) -> OscType {
     OscType::String(shorten(words, bytes).replace('\0', " "))
 }
 

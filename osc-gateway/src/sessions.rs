@@ -14,7 +14,7 @@ use std::{
 };
 
 use common::{
-    command::Event,
+    command::{Event, SequenceControl},
     limits::COMMANDS_PER_MESSAGE,
     message::{Outcome, Submission},
     units::FrameIndex,
@@ -42,8 +42,9 @@ pub const LISTENERS_MAX: usize = 256;
 pub enum Work {
     /// A change of the sound, perhaps at a frame.
     Event(Resolved, Option<FrameIndex>),
-    /// A change of the patch, or of what is recorded: names, which mean the same in any patch.
-    Edit(Submission),
+    /// A change of the patch, or of what is recorded: names, which mean the same in any patch; and that a
+    /// value was clamped.
+    Edit(Submission, Option<String>),
     /// Say when all before it is applied; the sender's number.
     Sync(i32),
     /// The status as JSON.
@@ -179,6 +180,15 @@ impl Sessions {
         events.next().map(|(token, _)| ticket_of(*token))
     }
 
+    /// The control of a sequence that was submitted under that token.
+    #[must_use]
+    pub fn control(&self, token: u64) -> Option<(&str, SequenceControl)> {
+        match &self.pending.get(&token)?.work {
+            Kept::Edit(Submission::Control { id, control, .. }) => Some((id, *control)),
+            _ => None,
+        }
+    }
+
     /// Whether the datagram of that ticket, the newest, waits for an outcome.
     #[must_use]
     pub fn waits(&self, ticket: u64) -> bool {
@@ -234,7 +244,10 @@ impl Sessions {
                         generation,
                     }
                 }
-                Work::Edit(edit) => Kept::Edit(edit),
+                Work::Edit(edit, note) => {
+                    notes.extend(note.map(|note| (address.to_owned(), note)));
+                    Kept::Edit(edit)
+                }
                 Work::Sync(number) => Kept::Sync(number),
                 Work::Status => Kept::Status,
                 Work::RecordStatus => Kept::RecordStatus,

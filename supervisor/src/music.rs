@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use common::{
-    command::{Command, Event},
+    command::{Command, Event, SequenceControl},
     command_log::{self, Record},
     edit::{Drafted, Edit},
     limits::{PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
@@ -213,8 +213,13 @@ impl Music {
             }
             outcomes.push((*token, checked.map_err(|why| why.to_string())));
         }
+        let good = outcomes.iter().zip(edits).filter(|(o, _)| o.1.is_ok());
+        let tempos: Vec<_> = good
+            .filter_map(|(_, (_, edit))| patch.tempo_of(edit))
+            .map(Command::Event)
+            .collect();
         let numbered = match last {
-            Some(token) => self.take_in_edited(patch, token, &[])?,
+            Some(token) => self.take_in_edited(patch, token, &tempos)?,
             None => Vec::new(),
         };
         Ok((numbered, outcomes))
@@ -261,6 +266,17 @@ impl Music {
     /// When there is no such module.
     pub fn presets(&self, module: Option<&str>) -> Result<String> {
         Ok(serde_json::to_string(&self.patch.preset_names(module)?)?)
+    }
+
+    /// What a control of the sequence of that name is.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn control(&self, id: &str, control: SequenceControl) -> Result<Event, String> {
+        let sequence = self.patch.sequence_index(id);
+        sequence
+            .map(|sequence| Event::Sequence { sequence, control })
+            .map_err(|why| why.to_string())
     }
 
     /// Keeps an edit until the commit, or forgets all that wait.
@@ -456,6 +472,11 @@ pub fn describe(patch: &Patch, command: &Command) -> String {
         }
         Command::Event(Event::Gate { module, level }) => {
             format!("gate of {} to {level}", module_name(patch, module))
+        }
+        Command::Event(Event::Sequence { sequence, control }) => {
+            let spec = patch.sequences.get(usize::from(sequence));
+            let name = spec.map_or_else(|| sequence.to_string(), |spec| format!("\"{}\"", spec.id));
+            format!("{control:?} of the sequence {name}")
         }
         Command::Event(event) => format!("{event:?}"),
         Command::At { event, .. } => describe(patch, &Command::Event(event)),

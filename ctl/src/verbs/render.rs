@@ -3,16 +3,19 @@
 use std::path::PathBuf;
 
 use common::{
+    command::Event,
     limits::{BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX, RATE_HZ_MIN},
+    message::Submission,
     units::FrameIndex,
 };
 use engine::{
     Config, Engine,
+    patch::Patch,
     score::{self, Line},
 };
 use osc_gateway::{
     decode::{Message, Value},
-    namespace::{Action, Budget, Namespace, Resolved},
+    namespace::{Action, Budget, Namespace},
 };
 use serde_json::json;
 
@@ -73,24 +76,17 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mut engine = Engine::new(&patch, config).map_err(|e| named(&args.patch, e.to_string()))?;
     let lines = score::parse(&output::read_text(&args.score)?)
         .map_err(|e| named(&args.score, e.to_string()))?;
-    let names =
-        Namespace::of_patch(1, args.rate, &patch.to_json()).map_err(|e| named(&args.patch, e))?;
+    let mut reader = Reader::new(patch, config).map_err(|why| named(&args.patch, why))?;
     let mut events = Vec::new();
     for line in &lines {
         let frame = FrameIndex((line.seconds * f64::from(args.rate)).round() as u64);
-        let resolved = resolve(&names, line)
+        let (steps, notes) = reader
+            .read(line)
             .map_err(|e| named(&args.score, format!("line {}: {e}", line.number)))?;
-        for resolved in resolved {
-            if let Some(note) = resolved.note {
-                let address = resolved.message.address;
-                eprintln!(
-                    "{}: line {}: {address} {note}",
-                    args.score.display(),
-                    line.number
-                );
-            }
-            events.push((frame, resolved.event));
+        for note in notes {
+            eprintln!("{}: line {}: {note}", args.score.display(), line.number);
         }
+        events.extend(steps.into_iter().map(|step| (frame, step)));
     }
     let frames = (args.seconds * f64::from(args.rate)).round() as u64;
     let mut wav = output::Wav::create(&args.output, args.rate, args.channels)?;
@@ -101,7 +97,15 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     for block in 0..frames.div_ceil(block_frames) {
         let end = frames.min((block + 1) * block_frames);
         while let Some((at, event)) = events.next_if(|(at, _)| at.0 < end) {
-            engine.apply_at(at, &event);
+            match event {
+                Step::Event(event) => engine.apply_at(at, &event),
+                Step::Edited(patch) => {
+                    let mut edited = Engine::new(&patch, config)
+                        .map_err(|e| named(&args.score, e.to_string()))?;
+                    edited.adopt_edited(&engine);
+                    engine = edited;
+                }
+            }
         }
         engine.render(&mut samples, &mut |_| {});
         let left = end - block * block_frames;
@@ -128,23 +132,79 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The events of a line, and what the user should know about them.
-fn resolve(names: &Namespace, line: &Line) -> Result<Vec<Resolved>, String> {
-    let message = Message {
-        address: line.address.clone(),
-        args: line.args.iter().map(|arg| value(arg)).collect(),
-        time: None,
-    };
-    let mut budget = Budget::DATAGRAM;
-    let actions = names.understand(&message, &mut budget)?;
-    let event = |action| match action {
-        Action::Event(resolved) => Ok(resolved),
-        _ => Err(format!(
-            "{} plays nothing: a score has what makes sound",
-            line.address
-        )),
-    };
-    actions.into_iter().map(event).collect()
+/// What a line of a score does.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// At its very frame.
+    Event(Event),
+    /// From the block of its frame on.
+    Edited(Box<Patch>),
+}
+
+/// Reads a score line by line: each means what it means after those before it.
+struct Reader {
+    patch: Patch,
+    names: Namespace,
+    config: Config,
+}
+
+impl Reader {
+    fn new(patch: Patch, config: Config) -> Result<Self, String> {
+        Ok(Self {
+            names: Namespace::of_patch(1, config.rate_hz, &patch.to_json())?,
+            patch,
+            config,
+        })
+    }
+
+    /// What a line does, and what the user should know about it.
+    fn read(&mut self, line: &Line) -> Result<(Vec<Step>, Vec<String>), String> {
+        let message = Message {
+            address: line.address.clone(),
+            args: line.args.iter().map(|arg| value(arg)).collect(),
+            time: None,
+        };
+        let mut budget = Budget::DATAGRAM;
+        let actions = self.names.understand(&message, &mut budget)?;
+        let (mut steps, mut notes) = (Vec::new(), Vec::new());
+        for action in actions {
+            match action {
+                Action::Event(resolved) => {
+                    let address = resolved.message.address;
+                    notes.extend(resolved.note.map(|note| format!("{address} {note}")));
+                    steps.push(self.event(resolved.event));
+                }
+                Action::Edit(Submission::Control { id, control, .. }, note) => {
+                    notes.extend(note.map(|note| format!("{} {note}", line.address)));
+                    let sequence = self.patch.sequence_index(&id);
+                    let sequence = sequence.map_err(|why| why.to_string())?;
+                    steps.push(self.event(Event::Sequence { sequence, control }));
+                }
+                Action::Edit(Submission::Edit(edit), _) => {
+                    let said = |why: engine::patch::PatchError| why.to_string();
+                    let mut patch = self.patch.clone();
+                    patch.edit(&edit).map_err(said)?;
+                    Engine::arena_bytes_of(&patch, self.config).map_err(said)?;
+                    let tempo = patch.tempo_of(&edit);
+                    *self = Self::new(patch, self.config)?;
+                    steps.push(Step::Edited(Box::new(self.patch.clone())));
+                    steps.extend(tempo.map(Step::Event));
+                }
+                _ => {
+                    return Err(format!(
+                        "{} plays nothing: a score has what makes sound",
+                        line.address
+                    ));
+                }
+            }
+        }
+        Ok((steps, notes))
+    }
+
+    fn event(&mut self, event: Event) -> Step {
+        self.patch.apply(&event);
+        Step::Event(event)
+    }
 }
 
 /// An argument as OSC would have it.
@@ -164,36 +224,72 @@ fn value(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::command::Event;
-    use engine::patch::Patch;
+    use common::command::SequenceControl;
 
-    fn resolve_text(text: &str) -> Result<Vec<Resolved>, String> {
-        let names = Namespace::of_patch(1, 48_000, &Patch::default_patch().to_json()).unwrap();
-        resolve(&names, &score::parse(text).unwrap()[0])
+    const CONFIG: Config = Config {
+        rate_hz: 48_000,
+        block_frames: 128,
+        channels: 2,
+    };
+
+    /// What the last line of a score does, and what is said of it.
+    fn read(text: &str) -> Result<(Vec<Step>, Vec<String>), String> {
+        let mut reader = Reader::new(Patch::default_patch(), CONFIG).unwrap();
+        let lines = score::parse(text).unwrap();
+        let read = lines.iter().map(|line| reader.read(line));
+        read.last().unwrap()
+    }
+
+    fn event(text: &str) -> Event {
+        match read(text).unwrap().0.remove(0) {
+            Step::Event(event) => event,
+            Step::Edited(_) => panic!("{text} is an edit"),
+        }
     }
 
     #[test]
     fn lines_become_events() {
-        let found = resolve_text("0 /gate/adsr true").unwrap().remove(0);
         let gate = Event::Gate {
             module: 1,
             level: 1.0,
         };
-        assert_eq!((found.event, found.note), (gate, None));
-        let found = resolve_text("0 /mod/filter/cutoff 1e9 50")
-            .unwrap()
-            .remove(0);
-        assert!(found.note.unwrap().contains("clamped to 20000"));
+        assert_eq!(
+            read("0 /gate/adsr true").unwrap(),
+            (vec![Step::Event(gate)], vec![])
+        );
+        let (steps, notes) = read("0 /mod/filter/cutoff 1e9 50").unwrap();
+        assert!(notes[0].contains("clamped to 20000"));
         let ramp = Event::Ramp {
             module: 2,
             param: 0,
             value: 20_000.0,
             ms: 50.0,
         };
-        assert_eq!(found.event, ramp);
-        let note = resolve_text("0 /note/sine A4 100").unwrap().remove(0).event;
+        assert_eq!(steps, [Step::Event(ramp)]);
+        let note = event("0 /note/sine A4 100");
         assert!(matches!(note, Event::Note { pitch: 69.0, .. }));
-        assert_eq!(resolve_text("0 /mod/*/gain 0.5").unwrap().len(), 2);
+        assert_eq!(read("0 /mod/*/gain 0.5").unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn a_score_makes_sequences_and_plays_them() {
+        let added = "0 /seq/add a adsr X..x\n";
+        let (steps, _) = read(added).unwrap();
+        let [Step::Edited(patch)] = steps.as_slice() else {
+            panic!("{steps:?}");
+        };
+        assert!(patch.sequences[0].running);
+        let control = |control| Event::Sequence {
+            sequence: 0,
+            control,
+        };
+        let stop = format!("{added}1 /seq/stop a");
+        assert_eq!(event(&stop), control(SequenceControl::Stop));
+        let tempo = format!("{added}1 /seq/bpm a 174");
+        assert_eq!(event(&tempo), control(SequenceControl::Bpm(174.0)));
+        let config = format!("{added}1 /seq/config a 174 16 8");
+        let steps = read(&config).unwrap().0;
+        assert_eq!(steps[1], Step::Event(control(SequenceControl::Bpm(174.0))));
     }
 
     #[test]
@@ -205,8 +301,10 @@ mod tests {
             ("0 /gate/out 1", "takes no gate"),
             ("0 /sync 1", "plays nothing"),
             ("0 /patch/commit", "plays nothing"),
+            ("0 /seq/start a", "no sequence \"a\"; there is none yet"),
+            ("0 /seq/add a sine X", "takes no gate; these do: adsr"),
         ] {
-            let error = resolve_text(text).unwrap_err();
+            let error = read(text).unwrap_err();
             assert!(error.contains(what), "{text}: {error}");
         }
     }

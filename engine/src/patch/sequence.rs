@@ -202,7 +202,7 @@ impl SequenceSpec {
     }
 
     /// Writes down what a control changes for good.
-    fn follow(&mut self, control: SequenceControl) {
+    pub fn follow(&mut self, control: SequenceControl) {
         match control {
             SequenceControl::Start | SequenceControl::Join => self.running = true,
             SequenceControl::Stop => self.running = false,

@@ -50,7 +50,7 @@ pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
         }
         _ => return Err(RIGHT.into()),
     };
-    Ok(Action::Edit(Submission::Preset(preset)))
+    Ok(Action::Edit(Submission::Preset(preset), None))
 }
 
 fn milliseconds(rest: &[Value]) -> Result<Option<f32>, String> {

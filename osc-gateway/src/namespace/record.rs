@@ -26,5 +26,5 @@ pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
         }
         _ => return Err(RIGHT.into()),
     };
-    Ok(Action::Edit(Submission::Record(wish)))
+    Ok(Action::Edit(Submission::Record(wish), None))
 }

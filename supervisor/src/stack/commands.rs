@@ -36,6 +36,7 @@ impl Stack {
                 // Handed in again by a gateway that did not live to hear the outcome, or that heard
                 // of a supervisor's end before it heard the outcome.
                 Submission::Event { .. }
+                | Submission::Control { .. }
                 | Submission::Edit(_)
                 | Submission::Draft(_)
                 | Submission::Commit
@@ -54,6 +55,16 @@ impl Stack {
                     match generation == self.music.generation {
                         true => batch.events.push(Timed { token, event, at }),
                         false => batch.outcomes.push((token, Outcome::Stale)),
+                    }
+                }
+                Submission::Control { id, control, at } => {
+                    self.take_edits(&mut batch);
+                    match self.music.control(&id, control) {
+                        Ok(event) => batch.events.push(Timed { token, event, at }),
+                        Err(why) => {
+                            self.refused += 1;
+                            batch.outcomes.push((token, Outcome::Refused(why)));
+                        }
                     }
                 }
                 Submission::Edit(edit) => {

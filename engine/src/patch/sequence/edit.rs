@@ -1,6 +1,9 @@
 //! Editing sequences by names, one change at a time.
 
-use common::edit::{SequenceEdit, Setting};
+use common::{
+    command::{Event, SequenceControl},
+    edit::{Edit, SequenceEdit, Setting},
+};
 
 use super::{
     super::{PatchError, check::check_id, error::hint},
@@ -78,6 +81,7 @@ impl Patch {
                 spec.pattern.text.clone_from(text);
             }
             Setting::Steps(steps) => spec.pattern.steps = *steps,
+            Setting::Bpm(bpm) => spec.bpm = *bpm,
             Setting::Division(division) => spec.division = *division,
             Setting::Swing(part) => spec.swing = *part,
             Setting::Rotate(steps) => spec.pattern.rotate = *steps,
@@ -129,6 +133,22 @@ impl Patch {
         Ok(())
     }
 
+    /// What brings an edit's tempo into a sequence that goes on: an edit by itself leaves it the one that it
+    /// has. To be asked of the patch after the edit.
+    #[must_use]
+    pub fn tempo_of(&self, edit: &Edit) -> Option<Event> {
+        let Edit::Sequence(SequenceEdit::Change { id, settings }) = edit else {
+            return None;
+        };
+        let bpm = settings.iter().find_map(|setting| match setting {
+            Setting::Bpm(bpm) => Some(*bpm),
+            _ => None,
+        })?;
+        let sequence = self.sequence_index(id).ok()?;
+        let control = SequenceControl::Bpm(bpm);
+        Some(Event::Sequence { sequence, control })
+    }
+
     /// A module goes: nobody plays it any more.
     pub(in crate::patch) fn unassign(&mut self, module: &str) {
         for spec in &mut self.sequences {
@@ -139,7 +159,7 @@ impl Patch {
 
 #[cfg(test)]
 mod tests {
-    use common::edit::{Edit, Role};
+    use common::edit::Role;
 
     use super::*;
 
@@ -206,6 +226,7 @@ mod tests {
                 vec![
                     Setting::Pattern("x".into()),
                     Setting::Steps(3),
+                    Setting::Bpm(90.5),
                     Setting::Division(8),
                     Setting::Swing(0.5),
                     Setting::Rotate(1),
@@ -238,6 +259,21 @@ mod tests {
         let new = create("c", vec![]);
         patch.edit(&Edit::Sequence(new)).unwrap();
         assert_eq!(patch.sequences[2].bpm, 174.5);
+    }
+
+    #[test]
+    fn a_tempo_that_is_edited_is_told_to_who_plays() {
+        let patch = edited(vec![create("a", vec![]), create("b", vec![])]).unwrap();
+        let tempo = |settings| patch.tempo_of(&Edit::Sequence(change("b", settings)));
+        let event = Event::Sequence {
+            sequence: 1,
+            control: SequenceControl::Bpm(90.0),
+        };
+        assert_eq!(
+            tempo(vec![Setting::Steps(4), Setting::Bpm(90.0)]),
+            Some(event)
+        );
+        assert_eq!(tempo(vec![Setting::Steps(4)]), None);
     }
 
     #[test]

@@ -222,9 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn whole_notes_are_written_by_name() {
-        assert_eq!(Pitch(61.0).to_string(), "C#4");
-        assert_eq!(Pitch(0.0).to_string(), "C-1");
-        assert_eq!(Pitch(60.25).to_string(), "60.25");
+    fn notes_are_written_by_name_where_they_have_one() {
+        for (number, name) in [(61.0, "C#4"), (0.0, "C-1"), (127.0, "G9"), (60.25, "60.25")] {
+            assert_eq!(Pitch(number).to_string(), name);
+            assert_eq!(name.parse(), Ok(Pitch(number)));
+        }
+        assert!("H4".parse::<Pitch>().unwrap_err().contains("is no note"));
     }
 }

@@ -1,0 +1,336 @@
+//! `/seq/…` and `/pattern/…`: what is played, and when it starts and stops.
+//!
+//! Names stay names: the supervisor, who holds the patch in force, says whether there are such sequences,
+//! modules and patterns; so a message may follow at once the one that makes what it names.
+
+use common::{
+    command::SequenceControl,
+    edit::{Edit, Role, SequenceEdit, Setting},
+    message::Submission,
+};
+use engine::patch::sequence::{BPM, GATE_LENGTH, PatternSpec, SequenceSpec};
+use rosc::OscType;
+
+use super::{Action, Namespace, listed};
+use crate::{
+    decode::Value,
+    reply::{shorten, text},
+};
+
+/// What `/seq/…` takes, by verb.
+const SEQUENCE: [(&str, &str); 24] = [
+    ("add", "ID MODULE PATTERN [NOTES…]"),
+    ("assign", "ID gate|note MODULE, or ID param MODULE PARAM"),
+    ("bpm", "ID BPM"),
+    ("config", "ID BPM STEPS DIVISION"),
+    ("create", "ID"),
+    ("division", "ID DIVISION"),
+    ("gate_len", "ID FRACTION"),
+    ("length", "ID STEPS"),
+    ("list", "nothing"),
+    ("notes", "ID [NOTES…]"),
+    ("param_lane", "ID PARAM [VALUES…]"),
+    ("pattern", "ID PATTERN"),
+    ("probability", "ID [CHANCES…]"),
+    ("ratchet", "ID [TIMES…]"),
+    ("remove", "ID"),
+    ("reset", "ID"),
+    ("reset_all", "nothing"),
+    ("rotate", "ID STEPS"),
+    ("seed", "ID NUMBER"),
+    ("start", "ID [bar]"),
+    ("stop", "ID"),
+    ("swing", "ID PART"),
+    ("unassign", "ID MODULE"),
+    ("update", "ID PATTERN [NOTES…]"),
+];
+/// What `/pattern/…` takes, by verb.
+const PATTERN: [(&str, &str); 5] = [
+    ("chain", "ID [NAME BARS …]"),
+    ("list", "nothing"),
+    ("load", "NAME ID"),
+    ("remove", "NAME"),
+    ("save", "NAME ID"),
+];
+/// Bytes of a pattern's text in a list.
+const TEXT_BYTES_MAX: usize = 1_000;
+
+/// What `/seq/VERB` asks for.
+///
+/// # Errors
+/// When there is no such verb, or its arguments are others.
+pub fn sequence(verb: &str, args: &[Value]) -> Result<Action, String> {
+    let wrong = || usage("/seq", &SEQUENCE, verb, args);
+    let (id, rest) = args.split_first().ok_or_else(wrong)?;
+    let id = name(id).ok_or_else(wrong)?;
+    let control = match (verb, rest) {
+        ("start", []) => SequenceControl::Start,
+        ("start", [Value::Text(when)]) if when == "bar" => SequenceControl::Join,
+        ("stop", []) => SequenceControl::Stop,
+        ("reset", []) => SequenceControl::Reset,
+        ("bpm", [bpm]) => SequenceControl::Bpm(number(bpm).ok_or_else(wrong)?),
+        ("gate_len", [part]) => SequenceControl::GateLength(number(part).ok_or_else(wrong)?),
+        ("create", []) => return Ok(create(id, false, vec![])),
+        ("add", [module, Value::Text(pattern), notes @ ..]) => {
+            let module = name(module).ok_or_else(wrong)?;
+            let notes = names(notes).ok_or_else(wrong)?;
+            // With notes it plays them, without it opens the gate.
+            let role = match notes.is_empty() {
+                true => Role::Gate,
+                false => Role::Note,
+            };
+            let target = Setting::Target {
+                role,
+                module,
+                param: None,
+            };
+            let pattern = Setting::Pattern(pattern.clone());
+            let settings = vec![target, pattern, Setting::Notes(notes)];
+            return Ok(create(id, true, settings));
+        }
+        ("remove", []) => return Ok(edit(SequenceEdit::Remove { id })),
+        _ => {
+            let settings = settings(verb, rest).ok_or_else(wrong)?;
+            return Ok(edit(SequenceEdit::Change { id, settings }));
+        }
+    };
+    let (control, note) = within(control)?;
+    let at = None;
+    Ok(Action::Edit(Submission::Control { id, control, at }, note))
+}
+
+/// What of a sequence a verb sets.
+fn settings(verb: &str, args: &[Value]) -> Option<Vec<Setting>> {
+    let setting = match (verb, args) {
+        ("config", [bpm, steps, division]) => {
+            return Some(vec![
+                Setting::Bpm(number(bpm)?),
+                Setting::Steps(whole(steps)?),
+                Setting::Division(whole(division)?),
+            ]);
+        }
+        ("update", [Value::Text(pattern), notes @ ..]) => {
+            let pattern = Setting::Pattern(pattern.clone());
+            let notes = names(notes)?;
+            return Some(match notes.is_empty() {
+                true => vec![pattern],
+                false => vec![pattern, Setting::Notes(notes)],
+            });
+        }
+        ("pattern", [Value::Text(pattern)]) => Setting::Pattern(pattern.clone()),
+        ("notes", notes) => Setting::Notes(names(notes)?),
+        ("length", [steps]) => Setting::Steps(whole(steps)?),
+        ("division", [division]) => Setting::Division(whole(division)?),
+        ("swing", [part]) => Setting::Swing(number(part)?),
+        ("rotate", [steps]) => Setting::Rotate(signed(steps)?),
+        ("probability", chances) => Setting::Probability(all(chances, number)?),
+        ("ratchet", times) => Setting::Ratchet(all(times, whole)?),
+        ("seed", [seed]) => Setting::Seed(whole(seed)?),
+        ("param_lane", [param, values @ ..]) => Setting::Lane(name(param)?, all(values, number)?),
+        ("assign", [Value::Text(role), module, param @ ..]) => Setting::Target {
+            role: match role.as_str() {
+                "gate" => Role::Gate,
+                "note" => Role::Note,
+                "param" => Role::Param,
+                _ => return None,
+            },
+            module: name(module)?,
+            param: match (role.as_str(), param) {
+                ("param", [param]) => Some(name(param)?),
+                ("gate" | "note", []) => None,
+                _ => return None,
+            },
+        },
+        ("unassign", [module]) => Setting::Unassign(name(module)?),
+        _ => return None,
+    };
+    Some(vec![setting])
+}
+
+/// What `/pattern/VERB` asks for.
+///
+/// # Errors
+/// As [`sequence`].
+pub fn pattern(verb: &str, args: &[Value]) -> Result<Action, String> {
+    let wrong = || usage("/pattern", &PATTERN, verb, args);
+    let asked = match (verb, args) {
+        ("save", [kept, id]) => SequenceEdit::Save {
+            id: name(id).ok_or_else(wrong)?,
+            name: name(kept).ok_or_else(wrong)?,
+        },
+        ("load", [kept, id]) => SequenceEdit::Load {
+            id: name(id).ok_or_else(wrong)?,
+            name: name(kept).ok_or_else(wrong)?,
+        },
+        ("remove", [kept]) => SequenceEdit::Forget {
+            name: name(kept).ok_or_else(wrong)?,
+        },
+        ("chain", [id, links @ ..]) if links.len().is_multiple_of(2) => {
+            let link = |pair: &[Value]| match pair {
+                [kept, bars] => Some((name(kept)?, whole(bars)?)),
+                _ => None,
+            };
+            let links: Option<Vec<_>> = links.chunks(2).map(link).collect();
+            SequenceEdit::Change {
+                id: name(id).ok_or_else(wrong)?,
+                settings: vec![Setting::Chain(links.ok_or_else(wrong)?)],
+            }
+        }
+        _ => return Err(wrong()),
+    };
+    Ok(edit(asked))
+}
+
+const fn edit(edit: SequenceEdit) -> Action {
+    Action::Edit(Submission::Edit(Edit::Sequence(edit)), None)
+}
+
+const fn create(id: String, running: bool, settings: Vec<Setting>) -> Action {
+    edit(SequenceEdit::Create {
+        id,
+        running,
+        settings,
+    })
+}
+
+/// A control whose value is in its range, and that it was clamped.
+fn within(control: SequenceControl) -> Result<(SequenceControl, Option<String>), String> {
+    let clamped = |value: f32, (min, max): (f32, f32)| {
+        if !value.is_finite() {
+            return Err(format!(
+                "{value} is refused; it takes a number from {min} to {max}"
+            ));
+        }
+        let near = value.clamp(min, max);
+        let note = (near != value).then(|| format!("clamped to {near} (range {min} to {max})"));
+        Ok((near, note))
+    };
+    Ok(match control {
+        SequenceControl::Bpm(bpm) => {
+            let (bpm, note) = clamped(bpm, (*BPM.start(), *BPM.end()))?;
+            (SequenceControl::Bpm(bpm), note)
+        }
+        SequenceControl::GateLength(part) => {
+            let (part, note) = clamped(part, (*GATE_LENGTH.start(), *GATE_LENGTH.end()))?;
+            (SequenceControl::GateLength(part), note)
+        }
+        other => (other, None),
+    })
+}
+
+fn usage(family: &str, verbs: &[(&str, &str)], verb: &str, args: &[Value]) -> String {
+    match verbs.iter().find(|(known, _)| *known == verb) {
+        Some((_, right)) => format!("it takes {right}, got {}", listed(args)),
+        None => {
+            let known: Vec<&str> = verbs.iter().map(|(known, _)| *known).collect();
+            format!(
+                "no address \"{family}/{}\"; there are {}",
+                shorten(verb, 40),
+                known.join(", ")
+            )
+        }
+    }
+}
+
+/// A name, or a number that serves as one.
+fn name(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(name) => Some(name.clone()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Notes by name or number, as texts.
+fn names(values: &[Value]) -> Option<Vec<String>> {
+    let note = |value: &Value| match value {
+        Value::Float(number) => Some(number.to_string()),
+        other => name(other),
+    };
+    all(values, note)
+}
+
+fn all<T>(values: &[Value], one: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+    values.iter().map(one).collect()
+}
+
+const fn number(value: &Value) -> Option<f32> {
+    match value {
+        Value::Int(number) => Some(*number as f32),
+        Value::Float(number) => Some(*number as f32),
+        _ => None,
+    }
+}
+
+fn whole(value: &Value) -> Option<u32> {
+    u32::try_from(integer(value)?).ok()
+}
+
+fn signed(value: &Value) -> Option<i32> {
+    i32::try_from(integer(value)?).ok()
+}
+
+fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(*number),
+        Value::Float(number) if number.fract() == 0.0 => Some(*number as i64),
+        _ => None,
+    }
+}
+
+impl Namespace {
+    /// A sequence was started, stopped or set.
+    pub fn follow(&mut self, id: &str, control: SequenceControl) {
+        if let Some(spec) = self.sequences.iter_mut().find(|spec| spec.id == id) {
+            spec.follow(control);
+        }
+    }
+
+    /// Its sequences: id, whether it runs, tempo, division, swing, gate length, steps, pattern, what it plays,
+    /// chain.
+    #[must_use]
+    pub fn sequence_rows(&self) -> Vec<Vec<OscType>> {
+        self.sequences.iter().map(sequence_row).collect()
+    }
+
+    /// The patterns that are kept: name, steps, pattern, how many notes.
+    #[must_use]
+    pub fn pattern_rows(&self) -> Vec<Vec<OscType>> {
+        let row = |(name, pattern): (&String, &PatternSpec)| {
+            vec![
+                name.as_str().into(),
+                (pattern.steps as i32).into(),
+                text(&pattern.text, TEXT_BYTES_MAX),
+                (pattern.notes.len() as i32).into(),
+            ]
+        };
+        self.patterns.iter().map(row).collect()
+    }
+}
+
+fn sequence_row(spec: &SequenceSpec) -> Vec<OscType> {
+    let targets = spec.targets.iter().map(|target| {
+        let role = match target.role {
+            Role::Gate => "gate",
+            Role::Note => "note",
+            Role::Param => "param",
+        };
+        let param = target.param.iter().map(|param| format!(" {param}"));
+        format!("{role} {}{}", target.module, param.collect::<String>())
+    });
+    let chain = spec.chain.iter();
+    let chain = chain.map(|link| format!("{} {}", link.pattern, link.bars));
+    let joined = |words: Vec<String>| text(&words.join(", "), TEXT_BYTES_MAX);
+    vec![
+        spec.id.as_str().into(),
+        i32::from(spec.running).into(),
+        spec.bpm.into(),
+        (spec.division as i32).into(),
+        spec.swing.into(),
+        spec.gate_len.into(),
+        (spec.pattern.steps as i32).into(),
+        text(&spec.pattern.text, TEXT_BYTES_MAX),
+        joined(targets.collect()),
+        joined(chain.collect()),
+    ]
+}
