@@ -6,6 +6,7 @@
 //! short pattern can mean a lot.
 
 mod edit;
+mod midi;
 mod preset;
 mod record;
 mod sequences;
@@ -431,6 +432,8 @@ impl Namespace {
                 };
                 push_event(resolved, budget, actions)?;
             }
+            ["midi", verb] => self.midi(verb, message, budget, actions)?,
+            ["midi", ..] => return Err(midi::RIGHT.into()),
             ["preset", verb] => actions.push(preset::understand(verb, &message.args)?),
             ["preset", ..] => return Err(preset::RIGHT.into()),
             ["seq", verb] => actions.push(sequences::sequence(verb, &message.args)?),

@@ -247,6 +247,33 @@ fn controls_are_by_name_and_clamped() {
 }
 
 #[test]
+fn a_clock_from_outside_leads_them_all() {
+    let control = |id: &str, control| Submission::Control {
+        id: id.into(),
+        control,
+        at: None,
+    };
+    let both = |what| vec![control("drum", what), control("b", what)];
+    let sent = |address: &str, args: &[&str]| play(&mut ready(), address, typed(args)).0;
+    assert_eq!(
+        sent("/midi/tempo", &["150.5"]),
+        both(SequenceControl::Bpm(150.5))
+    );
+    assert_eq!(sent("/midi/stop", &[]), both(SequenceControl::Stop));
+    let started = sent("/midi/start", &[]);
+    let reset = matches!(
+        started[0],
+        Submission::Event {
+            event: Event::ResetSequences,
+            ..
+        }
+    );
+    assert!(reset && started[1..] == both(SequenceControl::Start));
+    assert!(fail("/midi/tempo", &["fast"]).contains("/midi/tempo BPM"));
+    assert!(fail("/midi/panic", &[]).contains("/midi/tempo BPM"));
+}
+
+#[test]
 fn wrong_ones_are_told_what_would_be_right() {
     for (address, args, what) in [
         ("/seq/create", vec![], "it takes ID, got none"),

@@ -94,6 +94,14 @@ pub fn sequence(verb: &str, args: &[Value]) -> Result<Action, String> {
             return Ok(edit(SequenceEdit::Change { id, settings }));
         }
     };
+    controlled(id, control)
+}
+
+/// What a control of the sequence of that name asks for.
+///
+/// # Errors
+/// When its value is none.
+pub fn controlled(id: String, control: SequenceControl) -> Result<Action, String> {
     let (control, note) = within(control)?;
     let at = None;
     Ok(Action::Edit(Submission::Control { id, control, at }, note))
