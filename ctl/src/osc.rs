@@ -6,7 +6,7 @@ use std::{
 };
 
 use common::limits::DATAGRAM_BYTES_MAX;
-use rosc::{OscMessage, OscPacket, OscType};
+use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -59,11 +59,30 @@ impl Osc {
 
     /// Sends one message.
     pub(crate) fn send(&self, address: &str, args: Vec<OscType>) -> Result<(), Failure> {
-        let packet = OscPacket::Message(OscMessage {
-            addr: address.into(),
-            args,
-        });
-        let bytes = rosc::encoder::encode(&packet)
+        let addr = address.into();
+        self.post(address, &OscPacket::Message(OscMessage { addr, args }))
+    }
+
+    /// Sends one message that comes in at that time, an NTP timestamp.
+    pub(crate) fn send_at(
+        &self,
+        ntp: u64,
+        address: &str,
+        args: Vec<OscType>,
+    ) -> Result<(), Failure> {
+        let addr = address.into();
+        let bundle = OscBundle {
+            timetag: OscTime {
+                seconds: (ntp >> 32) as u32,
+                fractional: ntp as u32,
+            },
+            content: vec![OscPacket::Message(OscMessage { addr, args })],
+        };
+        self.post(address, &OscPacket::Bundle(bundle))
+    }
+
+    fn post(&self, address: &str, packet: &OscPacket) -> Result<(), Failure> {
+        let bytes = rosc::encoder::encode(packet)
             .map_err(|e| Failure::usage(format!("{address} is no OSC message: {e:?}")))?;
         if bytes.len() > DATAGRAM_BYTES_MAX {
             return Err(Failure::usage(format!(

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Draws each patch of patches/ that has a score, as it sounds: waveform above, spectrogram below.
+"""Draws each score of patches/ as it sounds: waveform above, spectrogram below.
 
-docs/pictures/draw.py [PATCH...]     needs numpy, matplotlib, pillow and target/release/understudy
+docs/pictures/draw.py [NAME...]     needs numpy, matplotlib, pillow and target/release/understudy
 """
 import io
 import struct
@@ -41,8 +41,9 @@ def samples(wav):
     raise SystemExit(f"{wav} has no data")
 
 
-def draw(patch):
-    score = patch.with_suffix(".score")
+def draw(score):
+    own = score.with_suffix(".json")
+    patch = own if own.exists() else ROOT / "patches/stage.json"
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "out.wav"
         command = [ROOT / "target/release/understudy", "render", patch, "--score", score]
@@ -54,7 +55,7 @@ def draw(patch):
     wave.fill_between(*envelope(time, sound), color="#2b6777", linewidth=0)
     wave.set_ylim(-1, 1)
     wave.set_yticks([-1, 0, 1])
-    wave.set_title(patch.stem, loc="left", fontsize=9)
+    wave.set_title(score.stem, loc="left", fontsize=9)
     spectrum.specgram(mono + 1e-9 * np.random.default_rng(1).standard_normal(len(mono)), NFFT=2048, Fs=48_000, noverlap=1024, vmin=-140, vmax=-40, cmap="magma")
     spectrum.set_yscale("symlog", linthresh=200)
     spectrum.set_ylim(30, 20_000)
@@ -66,9 +67,9 @@ def draw(patch):
     figure.tight_layout(pad=0.4)
     with io.BytesIO() as drawn:
         figure.savefig(drawn, dpi=80)
-        Image.open(drawn).convert("RGB").quantize(48).save(ROOT / "docs/pictures" / f"{patch.stem}.png", optimize=True)
+        Image.open(drawn).convert("RGB").quantize(48).save(ROOT / "docs/pictures" / f"{score.stem}.png", optimize=True)
     plt.close(figure)
-    print(f"{patch.stem}: {time[-1]:.1f} s, peak {abs(sound).max():.2f}, level {20 * np.log10(sound.std() + 1e-9):.1f} dB")
+    print(f"{score.stem}: {time[-1]:.1f} s, peak {abs(sound).max():.2f}, level {20 * np.log10(sound.std() + 1e-9):.1f} dB")
 
 
 def envelope(time, sound, columns=700):
@@ -80,6 +81,6 @@ def envelope(time, sound, columns=700):
 
 
 if __name__ == "__main__":
-    named = [ROOT / "patches" / f"{name}.json" for name in sys.argv[1:]]
-    for patch in named or sorted(s.with_suffix(".json") for s in (ROOT / "patches").glob("*.score")):
-        draw(patch)
+    named = [ROOT / "patches" / f"{name}.score" for name in sys.argv[1:]]
+    for score in named or sorted((ROOT / "patches").glob("*.score")):
+        draw(score)

@@ -26,7 +26,7 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
     );
     let (stack, recording) =
         Stack::start_wav(&["--channels", "1", "--patch", &patch, "--midi", &port])?;
-    stack.wait_for("the MIDI input", |status| ready(status))?;
+    stack.wait_for("the MIDI input", ready)?;
     // Opened for both, so that it stays while nobody reads.
     let mut keyboard = OpenOptions::new().read(true).write(true).open(&pipe)?;
     let mut applied = 0;
@@ -39,7 +39,7 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
     for note in 0..40_u8 {
         if note % 8 == 4 {
             stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::MidiIn))?;
-            stack.wait_for("another MIDI input", |status| ready(status))?;
+            stack.wait_for("another MIDI input", ready)?;
         }
         keyboard.write_all(&[0x90, 40 + note, 64 + note])?;
         wait(1)?;
@@ -57,7 +57,7 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
     keyboard.write_all(&[0xB2, 21, 127])?;
     wait(1)?;
     stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::MidiIn))?;
-    stack.wait_for("another MIDI input", |status| ready(status))?;
+    stack.wait_for("another MIDI input", ready)?;
     keyboard.write_all(&[0xB2, 21, 0])?;
     wait(1)?;
     let patch = stack.ask(&Request::PatchShow)?;

@@ -1,5 +1,14 @@
-//! `understudy send`: one OSC message, then `/sync`; shows what came back.
+//! `understudy send`: one OSC message, or a score's in time, then `/sync`; shows what came back.
 
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::time_tag;
+use engine::score;
+use platform::realtime;
 use rosc::OscMessage;
 use serde_json::{Value, json};
 
@@ -8,24 +17,34 @@ use crate::{Context, asking, failure::Failure, osc, output};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// An OSC address, such as /mod/sine/freq
-    address: String,
+    #[arg(required_unless_present = "score")]
+    address: Option<String>,
     /// Whole numbers, numbers, true, false; all else is sent as text
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,
+    /// Send the lines of a score in time instead: SECONDS ADDRESS ARG…
+    #[arg(long, value_name = "FILE", conflicts_with = "address")]
+    score: Option<PathBuf>,
 }
 
+/// How far ahead of its time a line of a score is sent.
+const AHEAD: Duration = Duration::from_millis(50);
+
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    if !args.address.starts_with('/') {
+    let address = args.address.as_deref().unwrap_or("/");
+    if !address.starts_with('/') {
         return Err(Failure::usage(format!(
-            "\"{}\" is no OSC address; one begins with /, for example /mod/sine/freq",
-            args.address
+            "\"{address}\" is no OSC address; one begins with /, for example /mod/sine/freq"
         )));
     }
     let osc = osc::Osc::open(&asking::status(&context.paths)?)?;
-    osc.send(
-        &args.address,
-        args.args.iter().map(|a| osc::argument(a)).collect(),
-    )?;
+    match &args.score {
+        Some(file) => play(&osc, file)?,
+        None => osc.send(
+            address,
+            args.args.iter().map(|a| osc::argument(a)).collect(),
+        )?,
+    }
     let replies = osc.sync()?;
     if !replies.synced && replies.messages.is_empty() {
         return Err(Failure::no(format!(
@@ -50,6 +69,29 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         return Err(Failure::no(line(message)));
     }
     Ok(())
+}
+
+/// Sends a score's lines, each a little before its time and with a time tag, so that it comes in at its
+/// very frame.
+fn play(osc: &osc::Osc, file: &Path) -> Result<(), Failure> {
+    let lines = score::parse(&output::read_text(file)?)
+        .map_err(|e| Failure::no(format!("{}: {e}", file.display())))?;
+    let begins = realtime::ntp_now().wrapping_add(ntp_of(AHEAD));
+    let start = Instant::now();
+    for line in lines {
+        let at = Duration::try_from_secs_f64(line.seconds)
+            .map_err(|e| Failure::no(format!("{}: line {}: {e}", file.display(), line.number)))?;
+        thread::sleep(at.saturating_sub(start.elapsed()));
+        let args = line.args.iter().map(|arg| osc::argument(arg)).collect();
+        osc.send_at(begins.wrapping_add(ntp_of(at)), &line.address, args)?;
+    }
+    thread::sleep(AHEAD);
+    Ok(())
+}
+
+/// A time span as NTP counts.
+fn ntp_of(span: Duration) -> u64 {
+    time_tag::ntp(span.as_secs(), span.subsec_nanos()).wrapping_sub(time_tag::ntp(0, 0))
 }
 
 fn line(message: &OscMessage) -> String {
