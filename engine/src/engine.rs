@@ -2,8 +2,9 @@
 //!
 //! Made on the control thread, run on the render thread. All that outlives a block lies in one
 //! arena: the last stage's state first, then which modules are bypassed, then what waits for its frame, then
-//! where the sequences are, then each module's cells in the order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from
-//! the patch or is written anew in each block; so to copy the arena is to copy the sound to come.
+//! where the sequences are, then what the cables remember, then each module's cells in the order of the
+//! patch. What lies beside it (the order of work, the blocks of the cables) follows from the patch or is
+//! written anew in each block; so to copy the arena is to copy the sound to come.
 
 mod sequences;
 
@@ -656,6 +657,9 @@ impl Engine {
             });
         self.arena = agenda;
         self.adopt_modules(old, with_values);
+        if !with_values {
+            self.keep_bypassed(old);
+        }
         self.adopt_sequences(old, with_values);
     }
 

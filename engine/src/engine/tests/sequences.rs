@@ -184,6 +184,27 @@ fn edits_of_sequences_touch_no_sound() {
 }
 
 #[test]
+fn an_edit_of_sequences_tries_no_bypassed_module_again() {
+    let mut patch = two();
+    let mut played = engine(&patch);
+    played.apply(&Event::Bypass(3));
+    let create = |id: &str| Edit::Create {
+        id: id.into(),
+        kind: "sine".into(),
+    };
+    played = edited(
+        &played,
+        &mut patch,
+        SequenceEdit::Remove { id: "tune".into() },
+    );
+    assert!(bypassed(&played.arena, 3));
+    patch.edit(&create("new")).unwrap();
+    let mut other = engine(&patch);
+    other.adopt_edited(&played);
+    assert!(!bypassed(&other.arena, 3));
+}
+
+#[test]
 fn an_edit_keeps_what_was_set_and_a_patch_takes_its_values() {
     let mut patch = two();
     let mut played = engine(&patch);
