@@ -26,6 +26,8 @@ pub enum Edit {
         from: String,
         /// An input: `id` or `id.port`.
         to: String,
+        /// It leads back, and what it brings is a frame late.
+        frame: bool,
     },
     /// A cable goes.
     Disconnect {

@@ -1,7 +1,7 @@
 //! Cables that come and go, and those that lead back.
 //!
-//! One that comes or goes fades over 5 ms; one that leads back brings what was put out a block ago. How
-//! far a fade is, and that block, lie in the arena, between what waits for its frame and the modules'
+//! One that comes or goes fades over 5 ms; one that leads back brings what was put out a block ago, or a
+//! frame. How far a fade is, and that block or frame, lie in the arena, between what waits for its frame and the modules'
 //! cells; which cables they are says the patch.
 
 use std::ops::Range;
@@ -25,22 +25,29 @@ const FADE: usize = size_of::<Smooth>() / 4;
 /// No module of another engine.
 const NOBODY: u16 = u16::MAX;
 
-/// Where in the arena the fades and the blocks that lead back lie, and where the next cell is: of so many
-/// fades, and as many blocks as there are samples of a frame.
+/// What a cable that leads back keeps.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    cells: Range<usize>,
+    /// How late what it brings is.
+    frames: usize,
+}
+
+/// Where in the arena the fades lie and what leads back, and where the next cell is: of so many fades, and
+/// of cables with so many samples of a frame, kept for so many frames.
 pub fn layout(
     first_cell: usize,
     fades: usize,
-    lanes: &[usize],
-    block_frames: usize,
-) -> (Range<usize>, Vec<Range<usize>>, usize) {
+    rings: impl Iterator<Item = (usize, usize)>,
+) -> (Range<usize>, Vec<Ring>, usize) {
     let fades = first_cell..first_cell + fades * FADE;
     let mut end = fades.end;
-    let mut ring = |lanes: &usize| {
-        let begin = end;
-        end += (lanes * block_frames).next_multiple_of(2);
-        begin..begin + lanes * block_frames
+    let mut ring = |(lanes, frames)| {
+        let cells = end..end + lanes * frames;
+        end = cells.end.next_multiple_of(2);
+        Ring { cells, frames }
     };
-    let rings = lanes.iter().map(&mut ring).collect();
+    let rings = rings.map(&mut ring).collect();
     (fades, rings, end)
 }
 
@@ -50,8 +57,7 @@ pub struct Cables {
     wires: Vec<Wire>,
     kinds: Vec<Fade>,
     fades: Range<usize>,
-    rings: Vec<Range<usize>>,
-    block_frames: usize,
+    rings: Vec<Ring>,
     wide: bool,
     /// Of each module the one of another engine that it goes on from, and whether a ghost does, too.
     was: Vec<u16>,
@@ -66,7 +72,7 @@ impl Cables {
     pub fn new(
         mut wires: Vec<Wire>,
         plan: &Plan,
-        (fades, rings): (Range<usize>, Vec<Range<usize>>),
+        (fades, rings): (Range<usize>, Vec<Ring>),
         block_frames: usize,
         context: Context,
     ) -> Self {
@@ -76,7 +82,6 @@ impl Cables {
             kinds: plan.fades.clone(),
             fades,
             rings,
-            block_frames,
             wide: context.wide,
             was: vec![NOBODY; plan.nodes.len()],
             parted: vec![false; plan.nodes.len()],
@@ -138,8 +143,8 @@ impl Cables {
             let rings = wire.feedback.zip(before.and_then(|wire| wire.feedback));
             if let Some((ring, old_ring)) = rings {
                 let cells: &mut [u32] = bytemuck::cast_slice_mut(arena);
-                let ring = &mut cells[self.rings[usize::from(ring)].clone()];
-                let old_ring = &old_cells[old.rings[usize::from(old_ring)].clone()];
+                let ring = &mut cells[self.rings[usize::from(ring)].cells.clone()];
+                let old_ring = &old_cells[old.rings[usize::from(old_ring)].cells.clone()];
                 if ring.len() == old_ring.len() {
                     ring.copy_from_slice(old_ring);
                 }
@@ -217,7 +222,7 @@ impl Cables {
         }
     }
 
-    /// Reads what a cable that leads back brings to so many frames from `begin` on.
+    /// Reads what a cable that leads back brings to so many frames of a block from `begin` on.
     ///
     /// # Real-time
     /// Yes.
@@ -229,18 +234,18 @@ impl Cables {
         begin: usize,
         frames: usize,
     ) {
-        let ring =
-            &bytemuck::cast_slice::<_, f32>(arena)[self.rings[usize::from(feedback)].clone()];
-        let n = self.lanes(feedback);
-        let groups = ring.chunks_exact(n * self.block_frames);
+        let ring = &self.rings[usize::from(feedback)];
+        let kept: &[f32] = &bytemuck::cast_slice(arena)[ring.cells.clone()];
+        let (n, begin) = (self.lanes(ring), begin % ring.frames);
+        let groups = kept.chunks_exact(n * ring.frames);
         for (to, from) in buffer.samples.chunks_exact_mut(n * frames).zip(groups) {
             to.copy_from_slice(&from[n * begin..][..n * frames]);
         }
         buffer.still = false;
     }
 
-    /// Keeps what a cable that leads back is to bring a block later. It stays within the level that can
-    /// be sound, so that what has got out of hand once comes back to its senses.
+    /// Keeps what a cable that leads back is to bring later. It stays within the level that can be sound,
+    /// so that what has got out of hand once comes back to its senses.
     ///
     /// # Real-time
     /// Yes.
@@ -252,25 +257,24 @@ impl Cables {
         begin: usize,
         frames: usize,
     ) {
-        let n = self.lanes(feedback);
-        let cells: &mut [f32] = bytemuck::cast_slice_mut(arena);
-        let ring = &mut cells[self.rings[usize::from(feedback)].clone()];
-        let groups = ring.chunks_exact_mut(n * self.block_frames);
+        let ring = &self.rings[usize::from(feedback)];
+        let kept: &mut [f32] = &mut bytemuck::cast_slice_mut(arena)[ring.cells.clone()];
+        let (n, begin) = (self.lanes(ring), begin % ring.frames);
+        let groups = kept.chunks_exact_mut(n * ring.frames);
         for (to, from) in groups.zip(buffer.samples.chunks_exact(n * frames)) {
             for (to, from) in to[n * begin..].iter_mut().zip(from) {
-                *to = if from.is_nan() {
-                    0.0
-                } else {
-                    from.clamp(-SANE_LEVEL, SANE_LEVEL)
+                *to = match from.is_nan() {
+                    true => 0.0,
+                    false => from.clamp(-SANE_LEVEL, SANE_LEVEL),
                 };
             }
         }
     }
 
     /// Samples of a frame of a group of what a cable that leads back brings.
-    fn lanes(&self, feedback: u16) -> usize {
+    fn lanes(&self, ring: &Ring) -> usize {
         match self.wide {
-            true => (self.rings[usize::from(feedback)].len() / self.block_frames).min(LANES_MAX),
+            true => (ring.cells.len() / ring.frames).min(LANES_MAX),
             false => 1,
         }
     }

@@ -33,7 +33,7 @@ use crate::{
     module::{Buffer, Context, Expressed, FRESH, GATE, Note, OPENED, Plug, Shape, Turn, lanes_for},
     params,
     patch::{Patch, PatchError, id_before},
-    plan::{self, Node, Plan},
+    plan::{self, FrameByFrame, Node, Plan},
     sequencer::Score,
     smooth::{self, GLIDE_MS},
 };
@@ -283,6 +283,7 @@ impl Engine {
             self.come_in();
             let next = self.agenda().next().map(|frame| frame.0);
             let end = match next.into_iter().chain(self.sequences_due()).min() {
+                _ if self.is_frame_by_frame() => begin + 1,
                 Some(next) if cut < CUTS_MAX => {
                     let ahead = next - self.agenda().clock().0;
                     frames.min(begin + usize::try_from(ahead).unwrap_or(frames))
@@ -331,6 +332,17 @@ impl Engine {
         let master = Master::of(&mut self.arena);
         master.set_muted(muted);
         master.render(&self.heard, out, self.context.rate_hz);
+    }
+
+    /// Whether a cable brings what is only a frame late.
+    fn is_frame_by_frame(&mut self) -> bool {
+        match self.plan.frame_by_frame {
+            FrameByFrame::Never => false,
+            FrameByFrame::UntilFaded => {
+                !(self.cables).is_over(&mut self.arena, self.cables.fades())
+            }
+            FrameByFrame::Always => true,
+        }
     }
 
     /// Takes out the cables that have faded out; whether all have that go.
@@ -637,7 +649,8 @@ impl Engine {
         self.go_on_from(old, true);
     }
 
-    /// As [`Self::adopt`], but modules that go on keep the values of their parameters too.
+    /// As [`Self::adopt`], but modules that go on keep the values of their parameters too, and stay
+    /// bypassed; what comes and goes fades.
     ///
     /// # Real-time
     /// Yes; as [`Self::adopt`].
@@ -657,9 +670,6 @@ impl Engine {
             });
         self.arena = agenda;
         self.adopt_modules(old, with_values);
-        if !with_values {
-            self.keep_bypassed(old);
-        }
         self.adopt_sequences(old, with_values);
     }
 
@@ -689,6 +699,10 @@ impl Engine {
             };
             if other_spec(other).kind == spec.kind {
                 self.cables.goes_on(module, other, twin);
+                if !with_values && bypassed(&old.arena, other) {
+                    let (word, bit) = bypass_bit(module);
+                    self.arena[word] |= bit;
+                }
                 let other = &old.plan.nodes[usize::from(other)];
                 let node = &self.plan.nodes[usize::from(module)];
                 let old_cells = &old.cells()[other.cells.clone()];
@@ -841,10 +855,15 @@ fn lay_out(
     patch: &Patch,
     feedback_lanes: &[usize],
     config: Config,
-) -> (Range<usize>, Vec<Range<usize>>, usize) {
+) -> (Range<usize>, Vec<cables::Ring>, usize) {
     let fades = patch.cables.iter().filter(|cable| cable.fade.is_some());
-    let frames = config.block_frames as usize;
-    cables::layout(first_cell(patch), fades.count(), feedback_lanes, frames)
+    let late = patch.cables.iter().filter(|cable| cable.leads_back());
+    let frames = late.map(|cable| match cable.frame {
+        true => 1,
+        false => config.block_frames as usize,
+    });
+    let rings = feedback_lanes.iter().copied().zip(frames);
+    cables::layout(first_cell(patch), fades.count(), rings)
 }
 
 fn small_enough(cells: usize) -> Result<(), PatchError> {
@@ -939,9 +958,10 @@ fn fingerprint(patch: &Patch, config: Config, context: Context) -> u64 {
     });
     // What the cables' cells are about.
     let cables = patch.cables.iter();
-    let cables = cables.filter(|cable| cable.fade.is_some() || cable.feedback);
+    let cables = cables.filter(|cable| cable.fade.is_some() || cable.leads_back());
     let cables = cables.flat_map(|cable| {
-        let kind = 2 * cable.fade.map_or(0, |fade| 1 + fade as u8) + u8::from(cable.feedback);
+        let fade = cable.fade.map_or(0, |fade| 1 + fade as u8);
+        let kind = 4 * fade + 2 * u8::from(cable.leads_back()) + u8::from(cable.frame);
         let ends = cable.from.bytes().chain([0]).chain(cable.to.bytes());
         ends.chain([0, kind])
     });

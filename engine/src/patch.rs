@@ -106,6 +106,10 @@ pub struct Cable {
     /// It leads back: what it brings is a block late, so that it may close a cycle.
     #[serde(default, skip_serializing_if = "is_false")]
     pub feedback: bool,
+    /// It leads back, too, but what it brings is only a frame late: then the patch is rendered frame by
+    /// frame.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub frame: bool,
     /// While a patch takes the place of another: whether it comes or goes. Not in a user's patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fade: Option<Fade>,
@@ -120,6 +124,17 @@ impl Cable {
             to: to.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// Whether it leads back: what it brings is late.
+    #[must_use]
+    pub const fn leads_back(&self) -> bool {
+        self.feedback || self.frame
+    }
+
+    /// How late it is, as [`Wire::key`] has it.
+    const fn lateness(&self) -> (bool, bool) {
+        (self.leads_back(), self.frame)
     }
 }
 

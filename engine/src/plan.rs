@@ -81,6 +81,29 @@ pub struct End {
 /// Samples of a frame in which channels are summed, side by side, before they are summed across.
 pub const SUM_LANES: usize = 16;
 
+/// Whether frames are rendered one by one, since a cable brings what is only a frame late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FrameByFrame {
+    Never,
+    /// Until what goes has faded out: all such cables go.
+    UntilFaded,
+    Always,
+}
+
+impl FrameByFrame {
+    fn of(patch: &Patch) -> Self {
+        let late = patch.cables.iter().filter(|cable| cable.frame);
+        let each = late.map(|cable| {
+            let to = cable.to.split('.').next().and_then(id_before);
+            match cable.fade == Some(Fade::Out) || to.is_some() {
+                true => Self::UntilFaded,
+                false => Self::Always,
+            }
+        });
+        each.max().unwrap_or(Self::Never)
+    }
+}
+
 /// All of it.
 pub struct Plan {
     /// By the modules' places in the patch.
@@ -92,6 +115,7 @@ pub struct Plan {
     pub ends: Vec<End>,
     /// Of each cable that leads back, the block that it brings.
     pub feedbacks: Vec<u16>,
+    pub frame_by_frame: FrameByFrame,
     /// The place of `out`.
     pub out: u16,
     /// Samples of a frame of each block.
@@ -288,6 +312,7 @@ pub fn plan(
         fades: patch.cables.iter().filter_map(|cable| cable.fade).collect(),
         ends: Vec::new(),
         feedbacks: Vec::new(),
+        frame_by_frame: FrameByFrame::of(patch),
         buffers: Vec::new(),
         gathered: Vec::new(),
         outs_max: nodes

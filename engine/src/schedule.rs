@@ -181,6 +181,7 @@ mod tests {
             to: end(cable.as_bytes()[2]),
             fade: None,
             feedback: (cable.as_bytes()[1] == b'<').then_some(0),
+            frame: false,
         };
         let cables: Vec<_> = cables.split_whitespace().map(pair).collect();
         let letters = |modules: Vec<u16>| {

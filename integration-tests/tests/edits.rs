@@ -203,10 +203,10 @@ fn presets_outlive_everybody() -> Result<()> {
     cutoff(1_200.0)?;
     texts("/preset/load", &["filter", "drak"])?;
     texts("/preset/list", &["filter"])?;
-    let mut heard = Vec::new();
+    let heard = std::cell::RefCell::new(Vec::new());
     stack.wait_for_patiently("the list", |_| {
-        heard.extend(stack.replies("/"));
-        let has = |text: &str| heard.iter().any(|reply| reply.contains(text));
+        heard.borrow_mut().extend(stack.replies("/"));
+        let has = |text: &str| heard.borrow().iter().any(|reply| reply.contains(text));
         has(r#"{"filter":["bright","dark"]}"#) && has("did you mean")
     })?;
     let patch = stack.ask(&Request::PatchShow)?;

@@ -6,6 +6,7 @@ mod common;
 use ::common::{
     command::{Event, Expression},
     message::{Outcome, Submission},
+    preset::Preset,
     units::Seq,
 };
 use common::{bundle, bytes, default_names, message, osc, sender};
@@ -341,4 +342,58 @@ fn datagrams_before_the_first_patch_have_to_wait_for_it() {
     assert!(!gateway.ready(), "they are left in the inbox");
     gateway.patch(default_names(1));
     assert!(gateway.ready());
+}
+
+#[test]
+fn presets_stay_names_and_what_is_wrong_with_them_is_said() {
+    let asked = |verb: &str, args: Vec<OscType>| {
+        let mut gateway = ready();
+        gateway.datagram(common::ticket(), sender(1), &osc(verb, args));
+        gateway.batch().pop().map(|(_, submission)| submission)
+    };
+    let save = asked("/preset/save", vec!["filter".into(), "dark".into()]);
+    let wanted = Preset::Save {
+        module: "filter".into(),
+        name: "dark".into(),
+    };
+    assert_eq!(save, Some(Submission::Preset(wanted)));
+    let morph = |a: &str, b: &str, position, ms| {
+        Some(Submission::Preset(Preset::Morph {
+            module: "filter".into(),
+            between: (a.into(), b.into()),
+            position,
+            ms,
+            at: None,
+        }))
+    };
+    let load = asked("/preset/load", vec!["filter".into(), "dark".into()]);
+    assert_eq!(load, morph("dark", "dark", 0.0, None));
+    let names = || vec!["filter".into(), "dark".into(), "bright".into()];
+    let both = asked(
+        "/preset/morph",
+        [names(), vec![0.25_f32.into(), 500.into()]].concat(),
+    );
+    assert_eq!(both, morph("dark", "bright", 0.25, Some(500.0)));
+    assert_eq!(
+        asked("/preset/list", vec![]),
+        Some(Submission::Presets(None))
+    );
+    let beyond = fail("/preset/morph", [names(), vec![3.into()]].concat());
+    assert_eq!(beyond, "the position is a number from 0 to 1, got 3");
+    let nan = fail("/preset/morph", [names(), vec![f32::NAN.into()]].concat());
+    assert!(
+        nan.starts_with("the position is a number from 0 to 1"),
+        "{nan}"
+    );
+    for (address, args) in [
+        ("/preset/save", vec!["filter".into()]),
+        ("/preset/drop", vec![]),
+        ("/preset/load", vec![1.into(), 2.into()]),
+    ] {
+        let why = fail(address, args);
+        assert!(
+            why.starts_with("there are /preset/save MODULE NAME"),
+            "{why}"
+        );
+    }
 }

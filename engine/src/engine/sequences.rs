@@ -2,10 +2,10 @@
 
 use common::command::SequenceControl;
 
-use super::{AGENDA_WORDS, Engine, MASTER_WORDS, agenda_at};
+use super::{AGENDA_WORDS, Engine, agenda_at};
 use crate::{
     changes,
-    patch::{ModuleSpec, Patch},
+    patch::Patch,
     sequencer::{STATE_WORDS, State},
 };
 
@@ -192,21 +192,6 @@ impl Engine {
         self.set_sequence(number, &state);
         if stops {
             self.control_sequences(Some(number as u16), SequenceControl::Stop);
-        }
-    }
-
-    /// An edit of the sequences alone tries no module again that has been bypassed.
-    pub(super) fn keep_bypassed(&mut self, old: &Self) {
-        let (own, theirs) = (&self.patch, &old.patch);
-        let same = |(a, b): (&ModuleSpec, &ModuleSpec)| {
-            (&a.id, &a.kind, a.channels, &a.sample) == (&b.id, &b.kind, b.channels, &b.sample)
-        };
-        if own.modules.len() == theirs.modules.len()
-            && own.cables == theirs.cables
-            && own.modules.iter().zip(&theirs.modules).all(same)
-        {
-            let bits = MASTER_WORDS..agenda_at(own.modules.len());
-            self.arena[bits.clone()].copy_from_slice(&old.arena[bits]);
         }
     }
 }

@@ -1279,3 +1279,72 @@ fn a_ramp_changes_what_goes_by_steps_at_its_half() {
     });
     assert!(heard(&mut engine, 6).iter().all(|sample| *sample == after));
 }
+
+#[test]
+fn what_leads_back_a_frame_late_makes_a_filter() {
+    // y(n) = x(n) + y(n-1) / 2: a one-pole low-pass, whose step is 2 - 2^-n.
+    let modules = format!(
+        r#"{},{{"id":"y","type":"mixer"}},{{"id":"half","type":"vca","params":{{"level":0.5}}}}"#,
+        constant("one", 1.0)
+    );
+    let cables = [
+        ("one", "y.in1"),
+        ("y", "half"),
+        ("half", "y.in2"),
+        ("y", "o"),
+    ];
+    let mut patch = patch(&modules, &cables);
+    patch.cables[2].frame = true;
+    patch.cables[2].feedback = false;
+    let mut whole = engine(&patch);
+    let level = heard(&mut whole, 1)[0];
+    let mut whole = engine(&patch);
+    for (n, sample) in heard(&mut whole, 1).into_iter().take(20).enumerate() {
+        let wanted = level * (0..=n).map(|k| (0.5 * level).powi(k as i32)).sum::<f32>();
+        assert!((sample - wanted).abs() < 1e-5, "{n}: {sample} {wanted}");
+    }
+    assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
+    // From a copy it goes on to the bit; once the cable has faded out, blocks are whole again.
+    let mut copy = engine(&patch);
+    copy.restore(whole.arena()).unwrap();
+    assert_eq!(bits(&heard(&mut copy, 3)), bits(&heard(&mut whole, 3)));
+    assert!(whole.is_frame_by_frame());
+    let mut opened = patch.clone();
+    opened.cables.remove(2);
+    let mut after = edited(&whole, &opened, 1);
+    assert!(after.is_frame_by_frame());
+    let steps = step_max(&heard(&mut after, 6));
+    assert!(steps < 0.02 && !after.is_frame_by_frame(), "{steps}");
+}
+
+#[test]
+fn what_is_bypassed_stays_so_at_an_edit_and_as_a_ghost() {
+    let with = beside_a_tone(
+        r#"{"id":"v","type":"vca"}"#,
+        &[("tone", "v"), ("v", "o.right")],
+    );
+    let mut one = engine(&with);
+    let place = with.module_index("v").unwrap();
+    one.apply(&Event::Bypass(place));
+    both(&mut one, 1);
+    let mut traced = Vec::new();
+    let mut block = [0.0; CONFIG.block_samples()];
+    for (number, patch) in [&with, &beside_a_tone(r#"{"id":"w","type":"vca"}"#, &[])]
+        .into_iter()
+        .enumerate()
+    {
+        one = edited(&one, patch, number as u64);
+        one.render(&mut block, &mut |module| traced.push(one_id(patch, module)));
+    }
+    assert!(
+        traced.iter().all(|id| id != "v" && id != "ghost"),
+        "{traced:?}"
+    );
+    assert!(one.patch().module_index("v~1").is_some());
+}
+
+/// The id of a module of a patch that was edited.
+fn one_id(patch: &Patch, module: u16) -> String {
+    let spec = patch.modules.get(usize::from(module));
+    spec.map_or_else(|| "ghost".into(), |spec| spec.id.clone())
+}

@@ -32,12 +32,14 @@ pub struct Wire {
     pub fade: Option<u16>,
     /// Its number among the cables that lead back, if it does.
     pub feedback: Option<u16>,
+    /// What it brings is a frame late, not a block.
+    pub frame: bool,
 }
 
 impl Wire {
     /// What tells it from all others.
-    pub const fn key(&self) -> (End, End, bool) {
-        (self.from, self.to, self.feedback.is_some())
+    pub const fn key(&self) -> (End, End, (bool, bool)) {
+        (self.from, self.to, (self.feedback.is_some(), self.frame))
     }
 }
 
@@ -162,10 +164,11 @@ impl Patch {
                 from: end(index, &cable.from, Side::From, places)?,
                 to: end(index, &cable.to, Side::To, places)?,
                 fade: number(cable.fade.is_some(), &mut fades),
-                feedback: number(cable.feedback, &mut feedbacks),
+                feedback: number(cable.leads_back(), &mut feedbacks),
+                frame: cable.frame,
             };
             // While one goes that leads back, one may come between the same ends that does not.
-            let goes = (cable.fade == Some(Fade::Out)).then_some(cable.feedback);
+            let goes = (cable.fade == Some(Fade::Out)).then_some((cable.feedback, cable.frame));
             if let Some(by) = seen.insert((wire.from, wire.to, goes), index) {
                 return Err(PatchError::DuplicateCable {
                     at: format!("cables[{index}]"),
@@ -368,7 +371,7 @@ mod tests {
         );
         assert_eq!(
             error(r#"{"version":1,"modules":[],"cables":[{"from":"a","to":"b","gain":1}]}"#),
-            "cables[0].gain: no such field; there are from, to, feedback (line 1, column 63)"
+            "cables[0].gain: no such field; there are from, to, feedback, frame (line 1, column 63)"
         );
         assert_eq!(
             error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":"x"}}]}"#),
@@ -393,7 +396,7 @@ mod tests {
         let fading = r#"{"version":1,"modules":[],"cables":[{"from":"a","to":"b","fade":"in"}]}"#;
         assert_eq!(
             error(fading),
-            "cables[0].fade: no such field; there are from, to, feedback"
+            "cables[0].fade: no such field; there are from, to, feedback, frame"
         );
         assert_eq!(
             error(r#"{"version":2,"modules":[]}"#),

@@ -17,7 +17,7 @@ impl Patch {
         match edit {
             Edit::Create { id, kind } => self.create(id, kind),
             Edit::Remove { id } => self.remove(id),
-            Edit::Connect { from, to } => self.connect(from, to),
+            Edit::Connect { from, to, frame } => self.connect(from, to, *frame),
             Edit::Disconnect { from, to } => self.disconnect(from, to),
             Edit::Sequence(edit) => self.edit_sequence(edit),
         }
@@ -59,12 +59,15 @@ impl Patch {
         Ok(())
     }
 
-    fn connect(&mut self, from: &str, to: &str) -> Result<(), PatchError> {
+    fn connect(&mut self, from: &str, to: &str, frame: bool) -> Result<(), PatchError> {
         if self.cable(from, to)?.is_some() {
             let (at, by) = ("connect".into(), format!("\"{from}\" to \"{to}\""));
             return Err(PatchError::DuplicateCable { at, by });
         }
-        self.cables.push(Cable::between(from, to));
+        self.cables.push(Cable {
+            frame,
+            ..Cable::between(from, to)
+        });
         Ok(())
     }
 
@@ -115,7 +118,11 @@ mod tests {
     fn cable(new: bool, from: &str, to: &str) -> Edit {
         let (from, to) = (from.into(), to.into());
         match new {
-            true => Edit::Connect { from, to },
+            true => Edit::Connect {
+                from,
+                to,
+                frame: false,
+            },
             false => Edit::Disconnect { from, to },
         }
     }

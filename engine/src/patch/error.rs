@@ -17,7 +17,7 @@ pub enum PatchError {
         column: usize,
     },
     /// What only the log of an instance may hold.
-    #[error("{at}.fade: no such field; there are from, to, feedback")]
+    #[error("{at}.fade: no such field; there are from, to, feedback, frame")]
     Fading { at: String },
     /// No such preset.
     #[error("module \"{module}\" has no preset \"{name}\"{hint}")]

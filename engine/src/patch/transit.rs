@@ -162,7 +162,7 @@ impl<'a> Transit<'a> {
             };
             let before = was(wire.from)
                 .zip(was(wire.to))
-                .and_then(|(from, to)| places.get(&(from, to, cable.feedback)))
+                .and_then(|(from, to)| places.get(&(from, to, cable.lateness())))
                 .map(|place| self.old.cables[*place].fade);
             cable.fade = match before {
                 // A ghost still plays what comes from there; this one takes over from it.
@@ -191,7 +191,7 @@ impl<'a> Transit<'a> {
                 (_, Becomes::Ghost) => cable.fade,
                 (Becomes::Ghost, Becomes::Stays(_)) => Some(Fade::Out),
                 (Becomes::Stays(from), Becomes::Stays(to)) => {
-                    let (mut ends, back) = ((wire.from, wire.to), cable.feedback);
+                    let (mut ends, back) = ((wire.from, wire.to), cable.lateness());
                     (ends.0.module, ends.1.module) = (from, to);
                     if there.contains(&(ends.0, ends.1, back)) {
                         continue;
@@ -203,6 +203,7 @@ impl<'a> Transit<'a> {
                 from: renamed(&cable.from, &ids[from]),
                 to: renamed(&cable.to, &ids[to]),
                 feedback: cable.feedback,
+                frame: cable.frame,
                 fade,
             });
         }

@@ -27,7 +27,17 @@ pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
         ("connect", [Value::Text(from), Value::Text(to)]) => Edit::Connect {
             from: from.clone(),
             to: to.clone(),
+            frame: false,
         },
+        ("connect", [Value::Text(from), Value::Text(to), Value::Text(frame)])
+            if frame == "frame" =>
+        {
+            Edit::Connect {
+                from: from.clone(),
+                to: to.clone(),
+                frame: true,
+            }
+        }
         ("disconnect", [Value::Text(from), Value::Text(to)]) => Edit::Disconnect {
             from: from.clone(),
             to: to.clone(),
@@ -36,7 +46,10 @@ pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
             let right = match verb {
                 "create" => "takes two texts, ID and TYPE",
                 "remove" => "takes one text, ID",
-                "connect" | "disconnect" => "takes two texts, SRC and DST, each `id` or `id.port`",
+                "connect" => {
+                    "takes two texts, SRC and DST, each `id` or `id.port`, and perhaps \"frame\""
+                }
+                "disconnect" => "takes two texts, SRC and DST, each `id` or `id.port`",
                 "commit" | "abort" => "takes no argument",
                 _ => {
                     return Err(format!(
