@@ -17,7 +17,7 @@ use rosc::OscType;
 
 use crate::{
     decode::{self, Message},
-    namespace::{Action, Budget, Namespace},
+    namespace::{Action, Budget, Namespace, addresses},
     reply::{Addressed, Reply, is_reply},
     sessions::{Sessions, Work},
 };
@@ -279,6 +279,9 @@ impl Gateway {
     }
 
     fn schema(&mut self, to: SocketAddr, namespace: &Namespace) {
+        let all = addresses::OF_MODULES.iter().chain(&addresses::FIXED);
+        let rows = all.map(|(address, takes)| vec![(*address).into(), (*takes).into()]);
+        self.rows(to, "/engine/address.reply", rows.collect());
         for module in namespace.modules() {
             for param in &module.params {
                 let reply = Reply::Schema {

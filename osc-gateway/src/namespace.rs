@@ -5,6 +5,7 @@
 //! with a text that says what would be right. Work per datagram is charged to a `Budget`, for a
 //! short pattern can mean a lot.
 
+pub mod addresses;
 mod edit;
 mod midi;
 mod preset;
@@ -161,59 +162,6 @@ pub struct Resolved {
     pub note: Option<String>,
 }
 
-/// Addresses that have no module in them.
-const FIXED: [&str; 50] = [
-    "/pattern/chain",
-    "/pattern/list",
-    "/pattern/load",
-    "/pattern/remove",
-    "/pattern/save",
-    "/seq/add",
-    "/seq/assign",
-    "/seq/bpm",
-    "/seq/config",
-    "/seq/create",
-    "/seq/division",
-    "/seq/gate_len",
-    "/seq/length",
-    "/seq/list",
-    "/seq/notes",
-    "/seq/param_lane",
-    "/seq/pattern",
-    "/seq/probability",
-    "/seq/ratchet",
-    "/seq/remove",
-    "/seq/reset",
-    "/seq/reset_all",
-    "/seq/rotate",
-    "/seq/seed",
-    "/seq/start",
-    "/seq/stop",
-    "/seq/swing",
-    "/seq/unassign",
-    "/seq/update",
-    "/patch/abort",
-    "/patch/commit",
-    "/patch/connect",
-    "/patch/create",
-    "/patch/disconnect",
-    "/patch/remove",
-    "/engine/list",
-    "/engine/schema",
-    "/engine/start",
-    "/engine/status",
-    "/engine/stop",
-    "/notify",
-    "/preset/list",
-    "/preset/load",
-    "/preset/morph",
-    "/preset/save",
-    "/record/start",
-    "/record/status",
-    "/record/stop",
-    "/sync",
-    "/test",
-];
 /// Modules that are looked through for what might have been meant.
 const SUGGESTED_FROM: usize = 512;
 
@@ -341,10 +289,11 @@ impl Namespace {
             .map(|m| format!("/gate/{}", m.id));
         let notes = self.modules.iter().filter(|m| m.plays);
         let notes = notes.flat_map(|m| ["note", "express"].map(|verb| format!("/{verb}/{}", m.id)));
-        params
-            .chain(gates)
-            .chain(notes)
-            .chain(FIXED.iter().map(|&fixed| fixed.to_owned()))
+        params.chain(gates).chain(notes).chain(
+            addresses::FIXED
+                .iter()
+                .map(|(fixed, _)| (*fixed).to_owned()),
+        )
     }
 
     /// What a message without patterns asks for.
@@ -459,7 +408,7 @@ impl Namespace {
     }
 
     fn unknown(&self, address: &str, budget: &mut Budget) -> String {
-        let meant = suggestion(address, FIXED.into_iter(), budget).unwrap_or_else(|| {
+        let meant = suggestion(address, addresses::FIXED.iter().map(|(fixed, _)| *fixed), budget).unwrap_or_else(|| {
             "there are /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /seq/…, /pattern/…, /patch/…, /record/… and /engine/…"
                 .to_owned()
         });

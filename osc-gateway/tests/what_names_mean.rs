@@ -328,9 +328,18 @@ fn test_start_stop_and_bundles_keep_their_order() {
 #[test]
 fn schema_and_list_tell_all() {
     let replies = play(&mut ready(), "/engine/schema", vec![]).1;
-    assert_eq!(replies.len(), 7);
+    let rows = replies.iter().filter_map(|reply| match reply {
+        Reply::Row("/engine/address.reply", row) => Some(row[2].clone()),
+        _ => None,
+    });
+    let addresses: Vec<OscType> = rows.collect();
+    for address in ["/mod/ID/PARAM", "/note/ID", "/seq/add", "/record/start", "/midi/tempo"] {
+        assert!(addresses.contains(&address.into()), "{address}");
+    }
+    let params = &replies[addresses.len()..];
+    assert_eq!(params.len(), 7);
     assert!(
-        matches!(&replies[0], Reply::Schema { module, max, .. } if module == "sine" && *max == 20_000.0)
+        matches!(&params[0], Reply::Schema { module, max, .. } if module == "sine" && *max == 20_000.0)
     );
     let replies = play(&mut ready(), "/engine/list", vec![]).1;
     assert!(matches!(replies.as_slice(), [Reply::List(modules)] if modules.len() == 4));
