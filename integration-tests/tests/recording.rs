@@ -87,9 +87,11 @@ fn killed_every_second(name: &str, seconds: u64) -> Result<()> {
     stack.osc_send("/gate/adsr", Some(1.0))?;
     let (file, from) = record(&stack, name)?;
     let begun = Instant::now();
-    let (mut kills, mut others, mut readable) = (0, 0, 0);
+    let (mut kills, mut others, mut readable) = (0_u64, 0, 0);
     while begun.elapsed() < Duration::from_secs(seconds) {
-        sleep(Duration::from_micros(700_000 + random.below(400_000)));
+        // One a second, at any instant of it, however long the others have taken to come back.
+        let due = begun + Duration::from_millis(1_000 * kills + random.below(1_000));
+        sleep(due.saturating_duration_since(Instant::now()));
         stack.change_something(&mut random)?;
         kill(&stack, RECORDER, "recorder")?;
         kills += 1;
