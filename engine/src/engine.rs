@@ -22,7 +22,7 @@ use fearless_simd::Level;
 
 use crate::{
     agenda::{AGENDA_WORDS, Agenda, CALM},
-    cables::{self, Cables},
+    cables::{self, Cables, Ring},
     catalog::Scale,
     changes::Changes,
     gather, lanes,
@@ -823,7 +823,7 @@ fn lay_out(
     patch: &Patch,
     feedback_lanes: &[usize],
     config: Config,
-) -> (Range<usize>, Vec<Range<usize>>, usize) {
+) -> (Range<usize>, Vec<Ring>, usize) {
     let first = 2 * (agenda_at(patch.modules.len()) + AGENDA_WORDS);
     let fades = patch.cables.iter().filter(|cable| cable.fade.is_some());
     let late = patch.cables.iter().filter(|cable| cable.leads_back());
