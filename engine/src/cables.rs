@@ -235,6 +235,10 @@ impl Cables {
         frames: usize,
     ) {
         let ring = &self.rings[usize::from(feedback)];
+        if frames > ring.frames {
+            // It has faded out: nobody listens any more.
+            return;
+        }
         let kept: &[f32] = &bytemuck::cast_slice(arena)[ring.cells.clone()];
         let (n, begin) = (self.lanes(ring), begin % ring.frames);
         let groups = kept.chunks_exact(n * ring.frames);
@@ -258,6 +262,10 @@ impl Cables {
         frames: usize,
     ) {
         let ring = &self.rings[usize::from(feedback)];
+        if frames > ring.frames {
+            // It has faded out: nobody listens any more.
+            return;
+        }
         let kept: &mut [f32] = &mut bytemuck::cast_slice_mut(arena)[ring.cells.clone()];
         let (n, begin) = (self.lanes(ring), begin % ring.frames);
         let groups = kept.chunks_exact_mut(n * ring.frames);

@@ -25,7 +25,7 @@ use fearless_simd::Level;
 
 use crate::{
     agenda::{AGENDA_WORDS, Agenda, CALM},
-    cables::{self, Cables},
+    cables::{self, Cables, Ring},
     catalog::Scale,
     changes::Changes,
     gather, lanes,
@@ -855,7 +855,7 @@ fn lay_out(
     patch: &Patch,
     feedback_lanes: &[usize],
     config: Config,
-) -> (Range<usize>, Vec<cables::Ring>, usize) {
+) -> (Range<usize>, Vec<Ring>, usize) {
     let fades = patch.cables.iter().filter(|cable| cable.fade.is_some());
     let late = patch.cables.iter().filter(|cable| cable.leads_back());
     let frames = late.map(|cable| match cable.frame {

@@ -333,7 +333,13 @@ fn schema_and_list_tell_all() {
         _ => None,
     });
     let addresses: Vec<OscType> = rows.collect();
-    for address in ["/mod/ID/PARAM", "/note/ID", "/seq/add", "/record/start", "/midi/tempo"] {
+    for address in [
+        "/mod/ID/PARAM",
+        "/note/ID",
+        "/seq/add",
+        "/record/start",
+        "/midi/tempo",
+    ] {
         assert!(addresses.contains(&address.into()), "{address}");
     }
     let params = &replies[addresses.len()..];

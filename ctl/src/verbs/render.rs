@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(steps, [Step::Event(ramp)]);
         let note = event("0 /note/sine A4 100");
         assert!(matches!(note, Event::Note { pitch: 69.0, .. }));
-        assert_eq!(read("0 /mod/*/gain 0.5").unwrap().0.len(), 2);
+        assert_eq!(read("0 /mod/*/gain 0.5").unwrap().0.len(), 3);
     }
 
     #[test]

@@ -355,7 +355,7 @@ mod tests {
         for (fields, right) in [
             (
                 r#","bmp":1"#,
-                "unknown field `bmp`, expected one of `id`, `bpm`",
+                "sequences[0].bmp: no such field; there are id, bpm",
             ),
             (
                 r#","pattern":{"txt":"x"}"#,
