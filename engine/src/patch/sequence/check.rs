@@ -359,7 +359,7 @@ mod tests {
             ),
             (
                 r#","pattern":{"txt":"x"}"#,
-                "unknown field `txt`, expected one of `text`",
+                "sequences[0].pattern.txt: no such field; did you mean \"text\"?",
             ),
             (
                 r#","pattern":5"#,
