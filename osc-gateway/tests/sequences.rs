@@ -172,7 +172,7 @@ fn every_edit_is_understood() {
     for (verb, args, right) in cases {
         assert_eq!(submitted(&format!("/seq/{verb}"), args), right, "{verb}");
     }
-    let (id, name) = || -> (String, String) { ("a".into(), "p".into()) }();
+    let (id, name) = ("a".to_owned(), "p".to_owned());
     let cases: Vec<(&str, &[&str], Submission)> = vec![
         (
             "save",

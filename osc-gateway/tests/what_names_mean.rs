@@ -163,13 +163,13 @@ fn a_parameter_can_take_its_time() {
 
 #[test]
 fn a_knob_goes_over_the_whole_range() {
-    let set =
-        |address: &str, position: f32| match play(&mut ready(), address, vec![position.into()]) {
-            (events, replies) => match events.as_slice() {
-                [Event::Param { value, .. }] => (*value, replies.len()),
-                other => panic!("{other:?}"),
-            },
-        };
+    let set = |address: &str, position: f32| {
+        let (events, replies) = play(&mut ready(), address, vec![position.into()]);
+        match events.as_slice() {
+            [Event::Param { value, .. }] => (*value, replies.len()),
+            other => panic!("{other:?}"),
+        }
+    };
     assert_eq!(set("/knob/filter/cutoff", 0.0), (20.0, 0));
     assert_eq!(set("/knob/filter/cutoff", 1.0), (20_000.0, 0));
     // Half-way by ratio.
