@@ -1300,7 +1300,10 @@ fn what_leads_back_a_frame_late_makes_a_filter() {
     let level = heard(&mut whole, 1)[0];
     let mut whole = engine(&patch);
     for (n, sample) in heard(&mut whole, 1).into_iter().take(20).enumerate() {
-        let wanted = level * (0..=n).map(|k| (0.5 * level).powi(k as i32)).sum::<f32>();
+        let wanted = level
+            * (0..=n)
+                .map(|k| libm::powf(0.5 * level, k as f32))
+                .sum::<f32>();
         assert!((sample - wanted).abs() < 1e-5, "{n}: {sample} {wanted}");
     }
     assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
