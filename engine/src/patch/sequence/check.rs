@@ -416,7 +416,7 @@ mod tests {
             ),
             (
                 r#","targets":[{"module":"sine","role":"param","param":"frq"}]"#,
-                "targets[0] \"sine\": sine has no parameter \"frq\"; did you mean \"freq\"?",
+                "parameter \"frq\": \"sine\" (sine) has no such parameter; did you mean \"freq\"?",
             ),
             (
                 r#","targets":[{"module":"sine","role":"param"}]"#,
