@@ -10,7 +10,7 @@ case "${1:-}" in
 "")
     cargo build --release --workspace --quiet
     cargo test --release --quiet -p understudy-integration-tests -- --test-threads=1 --nocapture --include-ignored \
-        a_death a_thousand a_hundred both_workers twenty start_processor the_cost the_lead 2>&1 | grep FIGURE
+        a_death a_thousand a_hundred both_workers twenty start_processor the_cost the_lead how_many how_long 2>&1 | grep FIGURE
     ;;
 speed)
     shift
