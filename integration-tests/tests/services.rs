@@ -278,3 +278,43 @@ fn an_instance_without_launcher_and_supervisor_can_be_stopped() -> Result<()> {
     assert!(!left.any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)));
     Ok(())
 }
+
+/// How many processes of that program the launcher has.
+fn children(launcher: u32, program: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_one = |folder: &std::path::Path| {
+        let read = |file| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+        let (stat, line) = (read("stat"), read("cmdline"));
+        let parent = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1));
+        let own = line.split('\0').next().unwrap_or_default();
+        parent == Some(&launcher.to_string()) && own.ends_with(program)
+    };
+    processes.filter(|entry| is_one(&entry.path())).count()
+}
+
+/// Both killed in one breath: whoever hears of the first death, there is one successor, not two.
+#[test]
+fn gateway_and_supervisor_killed_together_have_one_successor_each() -> Result<()> {
+    let kills = count_of("UNDERSTUDY_KILLS", 25);
+    let (stack, _recording) = Stack::start_wav(&["--lead", "8"])?;
+    let launcher = stack.launcher()?;
+    let mut random = Random::seeded(23);
+    for kill in 0..kills {
+        stack.wait_protected_anew()?;
+        pid(&stack, "osc-gateway")?;
+        let _ = stack.inject(Fault::Signal(SIGKILL), GATEWAY);
+        sleep(Duration::from_micros(random.below(2_000)));
+        let _ = stack.inject(Fault::Signal(SIGKILL), SUPERVISOR);
+        stack.osc_send("/mod/sine/freq", Some(100.0 + kill as f32))?;
+        stack.wait_for_patiently("the message after it", |status| {
+            number(status, "/commands/applied").is_ok_and(|n| n == kill + 1)
+        })?;
+        let gateways = children(launcher, "understudy-osc-gateway");
+        assert_eq!(gateways, 1, "after {kill} kills");
+    }
+    println!("FIGURE gateway and supervisor killed together {kills} times: one successor each");
+    Ok(())
+}

@@ -300,7 +300,8 @@ impl Stack {
     /// A process has ended.
     fn gone(&mut self, service: Service, incarnation: Incarnation, pid: u32, ending: Ending) {
         let since = self.history.shown(service);
-        if pid != 0 && self.peers.get(service, pid).is_some() {
+        let known = pid == 0 || self.peers.get(service, pid).is_some();
+        if pid != 0 && known {
             self.peers.processes.remove(&service);
         }
         match service {
@@ -308,6 +309,8 @@ impl Stack {
             Service::Worker(slot) => self.worker_gone(slot, incarnation, ending, since),
             Service::Trial => self.trial_gone(incarnation, ending),
             Service::AudioOut if self.finishing.is_some() => self.conclude(),
+            // The end of one whose successor is there, or asked for: told to the supervisor before.
+            _ if !known && self.is_coming(service) => {}
             Service::AudioOut | Service::OscGateway | Service::Recorder | Service::MidiIn => {
                 self.service_gone(service, ending);
             }

@@ -8,7 +8,7 @@ use common::{
 use failover::switch::{Event as Fact, Seat, Supervision};
 use platform::{living, say};
 
-use super::Stack;
+use super::{Stack, services::Care};
 use crate::workers::Watch;
 
 /// A launcher that has left so many questions unanswered hangs; one is put every 250 ms. Counted,
@@ -134,10 +134,21 @@ impl Stack {
         let midi = self.options.midi.as_ref().map(|_| Service::MidiIn);
         let always = [Service::AudioOut, Service::OscGateway, Service::Recorder];
         for service in always.into_iter().chain(midi) {
-            if !self.peers.processes.contains_key(&service) {
+            // Of one that has died under the supervisor before, that may be known already.
+            if !self.is_coming(service) {
                 self.spawn(service, Incarnation::default());
             }
         }
+    }
+
+    /// Whether such a process is there, asked for, or about to be.
+    pub(super) fn is_coming(&self, service: Service) -> bool {
+        let Parent {
+            asked, unanswered, ..
+        } = &self.parent;
+        self.peers.processes.contains_key(&service)
+            || asked.iter().chain(unanswered).any(|w| w.service == service)
+            || self.care.get(&service).is_some_and(Care::is_due)
     }
 
     /// Has a process started.

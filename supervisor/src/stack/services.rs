@@ -36,6 +36,13 @@ pub struct Care {
     cause: String,
 }
 
+impl Care {
+    /// Whether it is to be started again.
+    pub const fn is_due(&self) -> bool {
+        self.respawn.is_some()
+    }
+}
+
 /// What is known of the play cursor.
 pub struct Cursor {
     block: BlockIndex,
