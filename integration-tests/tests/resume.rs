@@ -55,7 +55,8 @@ fn kill_all(folder: &Path) -> Result<()> {
     };
     let launcher = pids.first().and_then(parent).context("a launcher")?;
     pids.push(launcher);
-    ensure!(pids.len() == 6, "{pids:?}");
+    // Launcher, supervisor, gateway, two workers, audio-out, recorder.
+    ensure!(pids.len() == 7, "{pids:?}");
     let killed = Command::new("kill").arg("-9").args(&pids).status()?;
     ensure!(killed.success());
     let there = |pid: &String| Path::new(&format!("/proc/{pid}/status")).exists();
