@@ -38,7 +38,7 @@ use crate::{
 /// Datagrams in a turn, at the most: the supervisor's words must not starve.
 const TURN: u64 = 256;
 /// Messages of one sender in a second, at the most; the others' share is theirs.
-const MESSAGES_A_SECOND: u32 = 250_000;
+const MESSAGES_A_SECOND: u32 = 120_000;
 /// The time whose messages a sender may send at once, and how much of it while the kernel's queue is
 /// fuller than [`CROWDED`]: then whoever sends more than it may has filled it, and gives way before
 /// everybody's datagrams are dropped.
