@@ -57,6 +57,6 @@ mutant recorded-twice recorder/src/reel.rs \
     'next: order.from + frames / block_frames,' 'next: (order.from + frames / block_frames).saturating_sub(1),' cargo test --quiet -p understudy-recorder
 mutant write-ahead supervisor/src/log.rs \
     'self.write(&bytes)?;
-        self.seq = seq;' 'if self.offset == 0 { self.write(&bytes)?; }
-        self.seq = seq;' stack
+        (self.seq, self.token' 'if self.offset == 0 { self.write(&bytes)?; }
+        (self.seq, self.token' stack
 [ "$survivors" = 0 ]
