@@ -26,120 +26,132 @@ pub const AGENDA_WORDS: usize = HEAD + WAITING_MAX * ENTRY;
 /// Words of them that change only when something is asked for.
 pub const CALM: std::ops::Range<usize> = HEAD..AGENDA_WORDS;
 
-/// The part of the arena that holds them, [`AGENDA_WORDS`] long.
-pub struct Agenda<'a>(pub &'a mut [u64]);
+/// The part of the arena that holds them.
+pub struct Agenda<'a> {
+    /// [`AGENDA_WORDS`].
+    words: &'a mut [u64],
+    /// Where they begin in the arena, of which `written` has a bit for each piece.
+    first: usize,
+    written: &'a mut [u64],
+}
 
-impl Agenda<'_> {
+impl<'a> Agenda<'a> {
+    /// The one that begins at the word `first` of an arena, of which `written` has a bit for each piece.
+    pub fn of(arena: &'a mut [u64], first: usize, written: &'a mut [u64]) -> Self {
+        Self {
+            words: &mut arena[first..first + AGENDA_WORDS],
+            first,
+            written,
+        }
+    }
+
     /// The frame that comes next.
     pub fn clock(&self) -> FrameIndex {
-        FrameIndex(self.0[CLOCK])
+        FrameIndex(self.words[CLOCK])
     }
 
     /// So many frames have been rendered.
     pub fn pass(&mut self, frames: u64) {
-        self.0[CLOCK] += frames;
+        self.words[CLOCK] += frames;
     }
 
     /// Lets the count of frames begin anew; what waits keeps its distance.
     pub fn rebase(&mut self) {
-        let clock = std::mem::take(&mut self.0[CLOCK]);
+        let clock = std::mem::take(&mut self.words[CLOCK]);
         for entry in 0..self.count() {
-            let frame = &mut self.0[HEAD + entry * ENTRY];
+            let frame = &mut self.words[HEAD + entry * ENTRY];
             *frame = frame.saturating_sub(clock);
         }
     }
 
     fn count(&self) -> usize {
         // Whatever bits the arena holds.
-        (self.0[COUNT] as usize).min(WAITING_MAX)
+        (self.words[COUNT] as usize).min(WAITING_MAX)
     }
 
-    /// Keeps an event until its frame; false when there is no room. `written` has a bit for each piece of
-    /// the arena, in which these words begin at `first`.
-    pub fn add(
-        &mut self,
-        at: FrameIndex,
-        event: &Event,
-        first: usize,
-        written: &mut [u64],
-    ) -> bool {
+    /// Keeps an event until its frame; false when there is no room.
+    pub fn add(&mut self, at: FrameIndex, event: &Event) -> bool {
         let count = self.count();
         if count == WAITING_MAX {
             return false;
         }
-        let entries = &self.0[HEAD..HEAD + count * ENTRY];
+        let entries = &self.words[HEAD..HEAD + count * ENTRY];
         // Those of its own frame come before it: they stand behind.
         let place = entries
             .chunks_exact(ENTRY)
             .position(|entry| entry[0] <= at.0)
             .unwrap_or(count);
         let (from, end) = (HEAD + place * ENTRY, HEAD + count * ENTRY);
-        self.0.copy_within(from..end, from + ENTRY);
+        self.words.copy_within(from..end, from + ENTRY);
         let [what, numbers] = encode(event);
-        self.0[from..from + ENTRY].copy_from_slice(&[at.0, what, numbers]);
-        self.0[COUNT] = count as u64 + 1;
-        // A word is two cells.
-        changes::mark(written, 2 * (first + from)..2 * (first + end + ENTRY));
+        self.words[from..from + ENTRY].copy_from_slice(&[at.0, what, numbers]);
+        self.words[COUNT] = count as u64 + 1;
+        self.mark(from..end + ENTRY);
         true
     }
 
     /// Forgets those for which `gone` is true.
-    pub fn forget(&mut self, gone: impl Fn(&Event) -> bool, first: usize, written: &mut [u64]) {
+    pub fn forget(&mut self, gone: impl Fn(&Event) -> bool) {
         let count = self.count();
         let mut kept = 0;
         for entry in 0..count {
             let from = HEAD + entry * ENTRY;
-            let event = decode([self.0[from + 1], self.0[from + 2]]);
+            let event = decode([self.words[from + 1], self.words[from + 2]]);
             if !event.is_some_and(|event| gone(&event)) {
-                self.0.copy_within(from..from + ENTRY, HEAD + kept * ENTRY);
+                self.words
+                    .copy_within(from..from + ENTRY, HEAD + kept * ENTRY);
                 kept += 1;
             }
         }
         if kept < count {
-            self.0[COUNT] = kept as u64;
-            changes::mark(
-                written,
-                2 * (first + HEAD)..2 * (first + HEAD + count * ENTRY),
-            );
+            self.words[COUNT] = kept as u64;
+            self.mark(HEAD..HEAD + count * ENTRY);
         }
+    }
+
+    /// Those of its words have changed.
+    fn mark(&mut self, words: std::ops::Range<usize>) {
+        // A word is two cells.
+        let cells = 2 * (self.first + words.start)..2 * (self.first + words.end);
+        changes::mark(self.written, cells);
     }
 
     /// The frame of the next one.
     pub fn next(&self) -> Option<FrameIndex> {
         let last = self.count().checked_sub(1)?;
-        Some(FrameIndex(self.0[HEAD + last * ENTRY]))
+        Some(FrameIndex(self.words[HEAD + last * ENTRY]))
     }
 
     /// Takes the next one, if its frame has come.
     pub fn take(&mut self, now: FrameIndex) -> Option<Event> {
         while self.next()? <= now {
             let last = self.count() - 1;
-            self.0[COUNT] = last as u64;
+            self.words[COUNT] = last as u64;
             let from = HEAD + last * ENTRY;
-            let event = decode([self.0[from + 1], self.0[from + 2]]);
+            let event = decode([self.words[from + 1], self.words[from + 2]]);
             if event.is_some() {
                 return event;
             }
         }
         None
     }
+}
 
-    /// Takes over what waits elsewhere, and the count of frames; `renumber` says what an event is here.
-    /// Meant for an arena that no checkpoint holds a part of yet.
-    pub fn adopt(&mut self, old: &[u64], renumber: impl Fn(Event) -> Option<Event>) {
-        self.0[CLOCK] = old[CLOCK];
-        let count = (old[COUNT] as usize).min(WAITING_MAX);
-        let mut kept = 0;
-        for entry in old[HEAD..].chunks_exact(ENTRY).take(count) {
-            let Some(event) = decode([entry[1], entry[2]]).and_then(&renumber) else {
-                continue;
-            };
-            let [what, numbers] = encode(&event);
-            self.0[HEAD + kept * ENTRY..][..ENTRY].copy_from_slice(&[entry[0], what, numbers]);
-            kept += 1;
-        }
-        self.0[COUNT] = kept as u64;
+/// Takes over what waits elsewhere, and the count of frames; `renumber` says what an event is here. Both
+/// begin where an agenda does; meant for an arena that no checkpoint holds a part of yet.
+pub fn adopt(words: &mut [u64], old: &[u64], renumber: impl Fn(Event) -> Option<Event>) {
+    words[CLOCK] = old[CLOCK];
+    let count = (old[COUNT] as usize).min(WAITING_MAX);
+    let mut kept = 0;
+    for entry in old[HEAD..].chunks_exact(ENTRY).take(count) {
+        let Some(event) = decode([entry[1], entry[2]]).and_then(&renumber) else {
+            continue;
+        };
+        let [what, numbers] = encode(&event);
+        words[HEAD + kept * ENTRY..][..ENTRY].copy_from_slice(&[entry[0], what, numbers]);
+        kept += 1;
     }
+    words[COUNT] = kept as u64;
 }
 
 /// Two words: kind, a small number, places of module and parameter; two numbers' bits.
@@ -265,9 +277,9 @@ mod tests {
     fn what_waits_comes_in_order_of_frames_then_of_asking() {
         let mut words = vec![0; AGENDA_WORDS];
         let mut written = vec![0; 64];
-        let mut agenda = Agenda(&mut words);
+        let mut agenda = Agenda::of(&mut words, 0, &mut written);
         for (at, module) in [(30, 0), (10, 1), (20, 2), (10, 3), (30, 4)] {
-            assert!(agenda.add(FrameIndex(at), &gate(module), 0, &mut written));
+            assert!(agenda.add(FrameIndex(at), &gate(module)));
         }
         assert_eq!(agenda.take(FrameIndex(9)), None);
         assert_eq!(agenda.next(), Some(FrameIndex(10)));
@@ -280,11 +292,11 @@ mod tests {
     fn when_it_is_full_it_says_so_and_keeps_what_it_has() {
         let mut words = vec![0; AGENDA_WORDS];
         let mut written = vec![0; 64];
-        let mut agenda = Agenda(&mut words);
+        let mut agenda = Agenda::of(&mut words, 0, &mut written);
         for at in 0..WAITING_MAX as u64 {
-            assert!(agenda.add(FrameIndex(at), &gate(at as u16), 0, &mut written));
+            assert!(agenda.add(FrameIndex(at), &gate(at as u16)));
         }
-        assert!(!agenda.add(FrameIndex(0), &gate(0), 0, &mut written));
+        assert!(!agenda.add(FrameIndex(0), &gate(0)));
         for at in 0..WAITING_MAX as u64 {
             assert_eq!(agenda.take(FrameIndex(at)), Some(gate(at as u16)));
         }

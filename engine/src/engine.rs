@@ -6,36 +6,34 @@
 //! patch. What lies beside it (the order of work, the blocks of the cables) follows from the patch or is
 //! written anew in each block; so to copy the arena is to copy the sound to come.
 
+mod adopt;
+mod events;
 mod sequences;
 
 use common::{
     checkpoint::PIECE_WORDS,
-    command::{Event, RAMP_MS_MAX, SequenceControl},
     limits::{
         ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX,
         RATE_HZ_MIN, sane,
     },
     sample::NO_SAMPLE,
     stage::Shape as StageShape,
-    units::FrameIndex,
 };
 use std::ops::Range;
 
 use fearless_simd::Level;
 
 use crate::{
-    agenda::{AGENDA_WORDS, Agenda, CALM},
+    agenda::{AGENDA_WORDS, CALM},
     cables::{self, Cables, Ring},
-    catalog::Scale,
     changes::Changes,
     gather, lanes,
     master::{MASTER_WORDS, Master},
-    module::{Buffer, Context, Expressed, FRESH, GATE, Note, OPENED, Plug, Shape, Turn, lanes_for},
+    module::{Buffer, Context, Plug, Shape, Turn, lanes_for},
     params,
-    patch::{Patch, PatchError, id_before},
+    patch::{Patch, PatchError},
     plan::{self, FrameByFrame, Node, Plan},
     sequencer::Score,
-    smooth::{self, GLIDE_MS},
 };
 use sequences::{sequence_words, sequences_at};
 
@@ -454,296 +452,8 @@ impl Engine {
         bytemuck::from_bytes::<Master>(&self.arena()[..size_of::<Master>()]).muted()
     }
 
-    /// Lets an event take effect from the next block on. What names no module or parameter of this
-    /// patch, or is not a number, changes nothing; a value out of range is clamped.
-    ///
-    /// # Real-time
-    /// Yes; constant time.
-    pub fn apply(&mut self, event: &Event) {
-        match *event {
-            Event::Param {
-                module,
-                param,
-                value,
-            } => self.change(module, param, value, GLIDE_MS, false),
-            Event::Gate { module, level } => {
-                let Some(node) = self.plan.nodes.get(usize::from(module)) else {
-                    return;
-                };
-                if level.is_finite() && node.kind.describe.takes_gate {
-                    let cells = cells_of(&mut self.arena, node);
-                    cells[GATE] = level.clamp(0.0, 1.0).to_bits();
-                    cells[OPENED] |= u32::from(level > 0.0);
-                }
-            }
-            Event::Bypass(module) => {
-                if usize::from(module) < self.plan.nodes.len() {
-                    let (word, bit) = bypass_bit(module);
-                    self.arena[word] |= bit;
-                }
-            }
-            Event::Run(on) => Master::of(&mut self.arena).run(on, self.context.rate_hz),
-            Event::Ramp {
-                module,
-                param,
-                value,
-                ms,
-            } => self.change(module, param, value, ms, true),
-            Event::Note {
-                module,
-                pitch,
-                velocity,
-                frames,
-            } => self.note(module, pitch, velocity, frames),
-            Event::Express {
-                module,
-                pitch,
-                what,
-                value,
-            } => {
-                if let Some(node) = self.plan.nodes.get(usize::from(module))
-                    && value.is_finite()
-                {
-                    let cells = cells_of(&mut self.arena, node);
-                    let expressed = Expressed { pitch, what, value };
-                    node.kind
-                        .express(cells, self.context, node.channels, expressed);
-                }
-            }
-            Event::Sequence { sequence, control } => {
-                self.control_sequences(Some(sequence), control);
-            }
-            Event::ResetSequences => self.control_sequences(None, SequenceControl::Reset),
-        }
-    }
-
-    /// As [`Self::apply`], at that very frame; if it has passed, at once.
-    ///
-    /// # Real-time
-    /// Yes; time in proportion to the events that wait for their frame.
-    pub fn apply_at(&mut self, frame: FrameIndex, event: &Event) {
-        let first = self.agenda_at();
-        let mut agenda = Agenda(&mut self.arena[first..first + AGENDA_WORDS]);
-        let waits =
-            agenda.clock() < frame && agenda.add(frame, event, first, self.changes.written());
-        if !waits {
-            self.apply(event);
-        }
-    }
-
-    /// Sets a parameter in so many milliseconds; one that goes by steps changes at the half of a ramp.
-    fn change(&mut self, module: u16, param: u16, value: f32, ms: f32, is_ramp: bool) {
-        if self.goes_by_steps(module, param) {
-            // The last word counts.
-            let of_same = |event: &Event| {
-                matches!(*event, Event::Ramp { module: m, param: p, ms, .. }
-                    if (m, p) == (module, param) && ms == 0.0)
-            };
-            let switch = Event::Ramp {
-                module,
-                param,
-                value,
-                ms: 0.0,
-            };
-            let half = smooth::frames(ms.clamp(0.0, RAMP_MS_MAX) / 2.0, self.context.rate_hz);
-            let first = self.agenda_at();
-            let mut agenda = Agenda(&mut self.arena[first..first + AGENDA_WORDS]);
-            agenda.forget(of_same, first, self.changes.written());
-            let at = FrameIndex(agenda.clock().0 + u64::from(half));
-            if is_ramp && ms > 0.0 && agenda.add(at, &switch, first, self.changes.written()) {
-                return;
-            }
-        }
-        self.set(module, param, value, ms);
-    }
-
-    fn goes_by_steps(&self, module: u16, param: u16) -> bool {
-        let node = self.plan.nodes.get(usize::from(module));
-        let known = node.and_then(|node| node.kind.describe.params.get(usize::from(param)));
-        known.is_some_and(|known| known.scale == Scale::Stepped)
-    }
-
-    /// Lets a parameter glide.
-    fn set(&mut self, module: u16, param: u16, value: f32, ms: f32) {
-        let Some(node) = self.plan.nodes.get(usize::from(module)) else {
-            return;
-        };
-        let Some(known) = node.kind.describe.params.get(usize::from(param)) else {
-            return;
-        };
-        let ms = if ms.is_finite() {
-            ms.clamp(0.0, RAMP_MS_MAX)
-        } else {
-            GLIDE_MS
-        };
-        if let Some(value) = known.accept(value) {
-            let cells = cells_of(&mut self.arena, node);
-            node.kind.set(cells, self.context, param.into(), value, ms);
-        }
-    }
-
-    /// What waits for its frame.
-    fn agenda(&mut self) -> Agenda<'_> {
-        let first = self.agenda_at();
-        Agenda(&mut self.arena[first..first + AGENDA_WORDS])
-    }
-
     const fn agenda_at(&self) -> usize {
         agenda_at(self.patch.modules.len())
-    }
-
-    /// Lets the count of frames begin anew, for an instance that goes on where another ended.
-    pub fn rebase(&mut self) {
-        let clock = self.agenda().clock();
-        self.rebase_sequences(clock.0);
-        self.agenda().rebase();
-    }
-
-    /// Plays a note, or ends one: by the module's own voices, or by tuning it and opening its gate.
-    fn note(&mut self, module: u16, pitch: f32, velocity: f32, frames: u32) {
-        let Some(node) = self.plan.nodes.get(usize::from(module)) else {
-            return;
-        };
-        if !(pitch.is_finite() && velocity.is_finite()) {
-            return;
-        }
-        let velocity = velocity.clamp(0.0, 1.0);
-        let cells = cells_of(&mut self.arena, node);
-        let note = Note {
-            pitch,
-            velocity,
-            frames,
-        };
-        if node.kind.note(cells, self.context, node.channels, note) {
-            return;
-        }
-        let off = Event::Gate { module, level: 0.0 };
-        if velocity == 0.0 {
-            // The end of a note that another one has taken the place of ends nothing.
-            if node.kind.is_tuned(cells, pitch) {
-                self.apply(&off);
-            }
-            return;
-        }
-        node.kind.tune(cells, pitch);
-        self.apply(&Event::Gate {
-            module,
-            level: velocity,
-        });
-        let first = self.agenda_at();
-        let mut agenda = Agenda(&mut self.arena[first..first + AGENDA_WORDS]);
-        agenda.forget(|event| *event == off, first, self.changes.written());
-        if frames > 0 {
-            let at = FrameIndex(agenda.clock().0 + u64::from(frames));
-            agenda.add(at, &off, first, self.changes.written());
-        }
-    }
-
-    /// Goes on where another engine was: modules of the same id and type keep their state, and
-    /// their parameters glide to this patch's values; the output goes on without a step.
-    /// Both are meant to have the same [`Config`]. `old` may be dropped afterwards, but not here.
-    ///
-    /// # Real-time
-    /// Yes: no allocation; time in proportion to the modules of both.
-    pub fn adopt(&mut self, old: &Self) {
-        self.go_on_from(old, true);
-    }
-
-    /// As [`Self::adopt`], but modules that go on keep the values of their parameters too, and stay
-    /// bypassed; what comes and goes fades.
-    ///
-    /// # Real-time
-    /// Yes; as [`Self::adopt`].
-    pub fn adopt_edited(&mut self, old: &Self) {
-        self.go_on_from(old, false);
-    }
-
-    fn go_on_from(&mut self, old: &Self, with_values: bool) {
-        let old_master = bytemuck::from_bytes(&old.arena()[..size_of::<Master>()]);
-        // What an edit changes fades by itself.
-        Master::of(&mut self.arena).adopt(old_master, with_values);
-        let (first, there) = (self.agenda_at(), old.agenda_at());
-        let mut agenda = std::mem::take(&mut self.arena);
-        Agenda(&mut agenda[first..first + AGENDA_WORDS])
-            .adopt(&old.arena[there..there + AGENDA_WORDS], |event| {
-                self.renumbered(old, event)
-            });
-        self.arena = agenda;
-        self.adopt_modules(old, with_values);
-        self.adopt_sequences(old, with_values);
-    }
-
-    fn adopt_modules(&mut self, old: &Self, with_values: bool) {
-        let mut others = old.by_id.iter().copied().peekable();
-        for module in self.by_id.iter().copied() {
-            let spec = &self.patch.modules[usize::from(module)];
-            let other_spec = |other: u16| &old.patch.modules[usize::from(other)];
-            while others
-                .next_if(|other| other_spec(*other).id < spec.id)
-                .is_some()
-            {}
-            let found = others.next_if(|other| other_spec(*other).id == spec.id);
-            let (other, twin) = match found {
-                Some(other) => (other, None),
-                None if spec.kind == "out" => (old.plan.out, None),
-                None => {
-                    // A ghost that has been a part of the patch so far.
-                    let Some(before) = id_before(&spec.id) else {
-                        continue;
-                    };
-                    let Some(other) = old.find(before) else {
-                        continue;
-                    };
-                    (other, self.find(before))
-                }
-            };
-            if other_spec(other).kind == spec.kind {
-                self.cables.goes_on(module, other, twin);
-                if !with_values && bypassed(&old.arena, other) {
-                    let (word, bit) = bypass_bit(module);
-                    self.arena[word] |= bit;
-                }
-                let other = &old.plan.nodes[usize::from(other)];
-                let node = &self.plan.nodes[usize::from(module)];
-                let old_cells = &old.cells()[other.cells.clone()];
-                let cells = cells_of(&mut self.arena, node);
-                node.kind.adopt(
-                    self.context,
-                    (cells, node.channels),
-                    (old_cells, other.channels),
-                );
-                cells[FRESH] = 1;
-                for (param, value) in node.values.iter().enumerate().filter(|_| with_values) {
-                    node.kind.set(cells, self.context, param, *value, GLIDE_MS);
-                }
-            }
-        }
-        let rate_hz = self.context.rate_hz;
-        (self.cables).adopt(&mut self.arena, &old.cables, old.cells(), rate_hz);
-    }
-
-    /// The module of that id.
-    fn find(&self, id: &str) -> Option<u16> {
-        let here = |module: &u16| self.patch.modules[usize::from(*module)].id.as_str();
-        let found = self.by_id.binary_search_by(|module| here(module).cmp(id));
-        found.ok().map(|place| self.by_id[place])
-    }
-
-    /// What an event of another engine is in this one: its module goes by another number, or is gone.
-    fn renumbered(&self, old: &Self, event: Event) -> Option<Event> {
-        let Some(module) = event.module() else {
-            return match event {
-                Event::Sequence { sequence, control } => Some(Event::Sequence {
-                    sequence: self.sequence_here(old, sequence)?,
-                    control,
-                }),
-                other => Some(other),
-            };
-        };
-        let spec = old.patch.modules.get(usize::from(module))?;
-        let number = self.find(&spec.id)?;
-        let here = &self.patch.modules[usize::from(number)];
-        (here.kind == spec.kind).then(|| event.of_module(number))
     }
 
     fn cells(&self) -> &[u32] {

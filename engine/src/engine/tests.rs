@@ -1,11 +1,16 @@
 //! What the engine promises as a whole; what a module promises is tested beside the module.
 
-use super::*;
-use std::cell::RefCell;
-
 mod sequences;
 
-use crate::catalog::Scale;
+use std::cell::RefCell;
+
+use common::{
+    command::{Event, SequenceControl},
+    units::FrameIndex,
+};
+
+use super::*;
+use crate::{agenda::Agenda, catalog::Scale};
 
 const CONFIG: Config = Config {
     rate_hz: 48_000,
@@ -955,7 +960,7 @@ fn no_instruction_set_changes_a_bit() {
 fn edited(old: &Engine, new: &Patch, number: u64) -> Engine {
     let mut playing = old.patch().clone();
     let mut arena = old.arena.clone();
-    let agenda = Agenda(&mut arena[old.agenda_at()..]);
+    let agenda = Agenda::of(&mut arena, old.agenda_at(), &mut []);
     if agenda.clock().0 - LAST_EDIT.replace(agenda.clock().0) >= 240 {
         playing = playing.settled();
     }
