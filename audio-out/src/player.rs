@@ -83,9 +83,7 @@ impl Player {
                         &mut self.block,
                     );
                     self.used = 0;
-                    self.tape.append(&self.block, self.merger.block());
-                    self.tell_time();
-                    self.shared.wake_workers();
+                    self.played();
                 }
                 let count = out.len().min(self.block.len() - self.used);
                 let (now, later) = out.split_at_mut(count);
@@ -109,13 +107,18 @@ impl Player {
                 self.merger
                     .take(&self.shared.stage, &self.shared.rings, due, &mut self.block);
             if taken != Taken::Missing {
-                self.tape.append(&self.block, self.merger.block());
-                self.tell_time();
-                self.shared.wake_workers();
+                self.played();
             }
             taken
         });
         (taken != Taken::Missing).then_some((&self.block, self.merger.block()))
+    }
+
+    /// Tells everybody of the block that is played now.
+    fn played(&mut self) {
+        self.tape.append(&self.block, self.merger.block());
+        self.tell_time();
+        self.shared.wake_workers();
     }
 
     /// Says when frames come in: the first that cannot be rendered now, where a clock plays.
