@@ -1,11 +1,12 @@
 //! OSC to an instance: where it listens, one message there, the replies until `/synced`.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     time::{Duration, Instant, SystemTime},
 };
 
 use common::limits::DATAGRAM_BYTES_MAX;
+use platform::reach;
 use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 use serde_json::Value;
 
@@ -31,24 +32,12 @@ impl Osc {
     /// To the address that a status names.
     pub(crate) fn open(status: &Value) -> Result<Self, Failure> {
         let text = status["osc"].as_str().unwrap_or("127.0.0.1:5005");
-        let mut address: SocketAddr = text
+        let listens: SocketAddr = text
             .parse()
             .map_err(|_| Failure::no(format!("the stack says it listens at \"{text}\"")))?;
-        // Listening everywhere is no address to send to.
-        if address.ip().is_unspecified() {
-            address.set_ip(if address.is_ipv4() {
-                IpAddr::V4(Ipv4Addr::LOCALHOST)
-            } else {
-                IpAddr::V6(Ipv6Addr::LOCALHOST)
-            });
-        }
-        let local: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(local)
-            .and_then(|socket| socket.connect(address).map(|()| socket))
-            .map_err(|e| Failure::no(format!("cannot send to {address}: {e}")))?;
+        let (socket, address) = reach::sender(listens)
+            .and_then(|(socket, to)| socket.connect(to).map(|()| (socket, to)))
+            .map_err(|e| Failure::no(format!("cannot send to {listens}: {e}")))?;
         Ok(Self { socket, address })
     }
 

@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn what_is_to_be_learnt_is_bound_to_what_moves_and_kept() {
-        let path =
-            std::env::temp_dir().join(format!("understudy-midi-{}.json", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("midi.json");
         let learn = Bindings {
             learn: Some(("filter".into(), "cutoff".into())),
             ..Bindings::default()
@@ -76,7 +76,6 @@ mod tests {
         let cutoff = vec![("filter".to_owned(), "cutoff".to_owned())];
         assert_eq!(controls.moved(1, 74), cutoff);
         assert_eq!(controls.moved(1, 75), []);
-        assert_eq!(Controls::of(path.clone()).moved(1, 74), cutoff);
-        std::fs::remove_file(path).unwrap();
+        assert_eq!(Controls::of(path).moved(1, 74), cutoff);
     }
 }

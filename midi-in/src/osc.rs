@@ -1,9 +1,10 @@
 //! What MIDI has said, as OSC for the gateway, a little ahead: with the time at which it came and a constant
 //! more, so that it is heard as evenly as it was played, wherever a block begins.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result};
+use platform::reach;
 use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 
 use crate::translate::Said;
@@ -24,19 +25,10 @@ impl Gateway {
     /// # Errors
     /// When the machine gives no socket.
     pub fn new(osc: &str, keys: &str) -> Result<Self> {
-        let mut to: SocketAddr = osc
+        let listens = osc
             .parse()
             .with_context(|| format!("\"{osc}\" is no address"))?;
-        if to.ip().is_unspecified() {
-            let here: IpAddr = if to.is_ipv6() {
-                Ipv6Addr::LOCALHOST.into()
-            } else {
-                Ipv4Addr::LOCALHOST.into()
-            };
-            to.set_ip(here);
-        }
-        let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-        let socket = UdpSocket::bind(any)?;
+        let (socket, to) = reach::sender(listens)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,

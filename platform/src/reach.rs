@@ -3,7 +3,10 @@
 //! OSC knows no passwords: whoever can send a datagram plays. So whoever opens it to a network is
 //! told so, by `up` and in the log.
 
-use std::net::SocketAddr;
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+};
 
 /// What to tell whoever listens at that address, unless nobody but this machine can reach it.
 #[must_use]
@@ -20,6 +23,29 @@ pub fn warning(osc: &SocketAddr) -> Option<String> {
         "--osc {osc} is no loopback address: everybody on {which} can play this instance and load \
          patches; use 127.0.0.1, or a firewall"
     ))
+}
+
+/// A socket for whoever sends to an instance that listens at that address, and where to send to: who
+/// listens everywhere is sent to on this machine.
+///
+/// # Errors
+/// When the machine gives none.
+pub fn sender(osc: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
+    let mut to = osc;
+    let (any, here): (SocketAddr, _) = match osc {
+        SocketAddr::V4(_) => (
+            (Ipv4Addr::UNSPECIFIED, 0).into(),
+            Ipv4Addr::LOCALHOST.into(),
+        ),
+        SocketAddr::V6(_) => (
+            (Ipv6Addr::UNSPECIFIED, 0).into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ),
+    };
+    if to.ip().is_unspecified() {
+        to.set_ip(here);
+    }
+    Ok((UdpSocket::bind(any)?, to))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! `understudy midi learn|forget|list`: what the controllers of the MIDI input turn.
 
 use common::{message::Request, midi::Bindings};
-use engine::{catalog, patch::Patch};
+use osc_gateway::{
+    decode::{Message, Value},
+    namespace::{Budget, Namespace},
+};
 use platform::midi_file;
 use serde_json::json;
 
@@ -61,28 +64,19 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the running patch has it.
+/// Whether the running patch has it, as the gateway will see it.
 fn check(context: &Context, module: &str, param: &str) -> Result<(), Failure> {
     let running = asking::ask(&context.paths, &Request::PatchShow, asking::USUAL)?;
-    let patch = Patch::from_json(&running.to_string()).map_err(|e| Failure::no(e.to_string()))?;
-    let names = |names: Vec<&str>| names.join(", ");
-    let Some(spec) = patch.modules.iter().find(|spec| spec.id == module) else {
-        let ids = patch.modules.iter().map(|spec| spec.id.as_str()).collect();
-        return Err(Failure::no(format!(
-            "no module \"{module}\"; there are {}",
-            names(ids)
-        )));
+    let turn = Message {
+        address: format!("/knob/{module}/{param}"),
+        args: vec![Value::Float(0.0)],
+        time: None,
     };
-    let kind = catalog::find(&spec.kind);
-    if kind.is_some_and(|kind| kind.param_index(param).is_none()) {
-        let params = kind.map(|kind| kind.own_params()).unwrap_or_default();
-        let params = params.iter().map(|param| param.name).collect();
-        return Err(Failure::no(format!(
-            "module \"{module}\" has no parameter \"{param}\"; it has {}",
-            names(params)
-        )));
-    }
-    Ok(())
+    // No note is in it, so that frames do not matter.
+    let names = Namespace::of_patch(1, 1, &running.to_string());
+    let mut budget = Budget::DATAGRAM;
+    let turned = names.and_then(|names| names.understand(&turn, &mut budget));
+    turned.map(|_| ()).map_err(Failure::no)
 }
 
 fn lines(all: &Bindings) -> String {

@@ -3,7 +3,7 @@
 use common::command::{Event, SequenceControl};
 
 use super::{Action, Budget, Namespace, Resolved, listed, no_arguments, push_event, sequences};
-use crate::decode::{Message, Value};
+use crate::decode::Message;
 
 /// What there is.
 pub(super) const RIGHT: &str =
@@ -19,9 +19,14 @@ impl Namespace {
         actions: &mut Vec<Action>,
     ) -> Result<(), String> {
         let control = match (verb, message.args.as_slice()) {
-            ("tempo", [Value::Float(bpm)]) => SequenceControl::Bpm(*bpm as f32),
-            ("tempo", [Value::Int(bpm)]) => SequenceControl::Bpm(*bpm as f32),
-            ("tempo", args) => return Err(format!("{RIGHT}; got {}", listed(args))),
+            ("tempo", args) => {
+                let bpm = match args {
+                    [bpm] => bpm.number(),
+                    _ => None,
+                };
+                let bpm = bpm.ok_or_else(|| format!("{RIGHT}; got {}", listed(args)))?;
+                SequenceControl::Bpm(bpm as f32)
+            }
             ("start" | "continue", _) => SequenceControl::Start,
             ("stop", _) => SequenceControl::Stop,
             _ => return Err(RIGHT.into()),

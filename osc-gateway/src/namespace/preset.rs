@@ -60,13 +60,9 @@ fn milliseconds(rest: &[Value]) -> Result<Option<f32>, String> {
 
 /// A number from 0 on.
 fn within(value: &Value, what: &str, most: f32) -> Result<f32, String> {
-    let number = match value {
-        Value::Int(number) => *number as f64,
-        Value::Float(number) => *number,
-        other => return Err(format!("{what} is a number from 0 to {most}, got {other}")),
-    };
-    match (0.0..=f64::from(most)).contains(&number) {
-        true => Ok(number as f32),
-        false => Err(format!("{what} is a number from 0 to {most}, got {number}")),
+    let fits = |number: &f64| (0.0..=f64::from(most)).contains(number);
+    match value.number().filter(fits) {
+        Some(number) => Ok(number as f32),
+        None => Err(format!("{what} is a number from 0 to {most}, got {value}")),
     }
 }

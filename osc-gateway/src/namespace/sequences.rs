@@ -263,10 +263,9 @@ fn all<T>(values: &[Value], one: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>>
 }
 
 const fn number(value: &Value) -> Option<f32> {
-    match value {
-        Value::Int(number) => Some(*number as f32),
-        Value::Float(number) => Some(*number as f32),
-        _ => None,
+    match value.number() {
+        Some(number) => Some(number as f32),
+        None => None,
     }
 }
 

@@ -28,32 +28,17 @@ impl Namespace {
         message: &Message,
         budget: &mut Budget,
     ) -> Result<Resolved, String> {
-        let (module, known) = self.module(id, budget)?;
-        let Some(place) = known.params.iter().position(|p| p.name == name) else {
-            let names = known.params.iter().map(|p| p.name.as_str());
-            let meant = suggestion(name, names.clone(), budget).unwrap_or_else(|| {
-                let names: Vec<&str> = names.collect();
-                match names.as_slice() {
-                    [] => "it has none".to_owned(),
-                    names => format!("it has {}", names.join(", ")),
-                }
-            });
-            return Err(format!(
-                "module \"{id}\" has no parameter \"{}\"; {meant}",
-                shorten(name, 40)
-            ));
+        let (module, place, param) = self.parameter(id, name, budget)?;
+        let wrong = || {
+            format!(
+                "it takes one number, and perhaps the milliseconds to get there, got {}",
+                listed(&message.args)
+            )
         };
-        let param = known.params.get(place).ok_or("no such parameter")?;
         let (wanted, ms) = match message.args.as_slice() {
             [wanted] => (wanted, None),
-            [wanted, Value::Int(ms)] => (wanted, Some(*ms as f64)),
-            [wanted, Value::Float(ms)] => (wanted, Some(*ms)),
-            other => {
-                return Err(format!(
-                    "it takes one number, and perhaps the milliseconds to get there, got {}",
-                    listed(other)
-                ));
-            }
+            [wanted, ms] => (wanted, Some(ms.number().ok_or_else(wrong)?)),
+            _ => return Err(wrong()),
         };
         let wanted = value_of(param, wanted)?;
         if !wanted.is_finite() {
@@ -70,11 +55,8 @@ impl Namespace {
                 "{ms} ms is no time to get there; 0 to {most_ms} ms are right"
             ));
         }
-        // Not `clamp`, which panics should a range ever be the wrong way round.
-        let value = wanted.max(param.min.into()).min(param.max.into()) as f32;
-        let value = if param.stepped { value.round() } else { value };
+        let value = accepted(param, wanted);
         let clamped = wanted < f64::from(param.min) || wanted > f64::from(param.max);
-        let place = short(place)?;
         let event = match ms {
             None => Event::Param {
                 module,
@@ -114,7 +96,7 @@ impl Namespace {
         budget: &mut Budget,
     ) -> Result<Resolved, String> {
         let position = match message.args.as_slice() {
-            [position] => number(position),
+            [position] => position.number(),
             _ => None,
         };
         let position = position
@@ -125,21 +107,17 @@ impl Namespace {
                     listed(&message.args)
                 )
             })?;
-        let (_, module) = self.module(id, budget)?;
+        let (module, place, param) = self.parameter(id, name, budget)?;
         let near = position.clamp(0.0, 1.0);
-        let value = module
-            .params
-            .iter()
-            .find(|param| param.name == name)
-            .map_or(0.0, |param| at_position(param, near));
-        let set = Message {
-            args: vec![Value::Float(value)],
-            ..message.clone()
-        };
-        let mut resolved = self.param(id, name, &set, budget)?;
-        resolved.message = message.clone();
-        resolved.note = (near != position).then(|| format!("clamped to {near} (range 0 to 1)"));
-        Ok(resolved)
+        Ok(Resolved {
+            message: message.clone(),
+            event: Event::Param {
+                module,
+                param: place,
+                value: accepted(param, at_position(param, near)),
+            },
+            note: (near != position).then(|| format!("clamped to {near} (range 0 to 1)")),
+        })
     }
 
     pub(super) fn gate(
@@ -192,11 +170,11 @@ impl Namespace {
         let wrong = || format!("right is {NOTE}, got {}", listed(&message.args));
         let (pitch, velocity, ms) = match message.args.as_slice() {
             [pitch, velocity] => (pitch, velocity, None),
-            [pitch, velocity, ms] => (pitch, velocity, Some(number(ms).ok_or_else(wrong)?)),
+            [pitch, velocity, ms] => (pitch, velocity, Some(ms.number().ok_or_else(wrong)?)),
             _ => return Err(wrong()),
         };
         let pitch = pitch_of(pitch).ok_or_else(wrong)??;
-        let wanted = number(velocity).ok_or_else(wrong)?;
+        let wanted = velocity.number().ok_or_else(wrong)?;
         if !wanted.is_finite() {
             return Err(format!("a velocity of {wanted} is refused; it is 0 to 127"));
         }
@@ -245,7 +223,7 @@ impl Namespace {
             "timbre" => (Expression::Timbre, 0.0, 1.0),
             _ => return Err(wrong()),
         };
-        let wanted = number(value).ok_or_else(wrong)?;
+        let wanted = value.number().ok_or_else(wrong)?;
         if !wanted.is_finite() {
             return Err(format!("{wanted} is refused; it takes {least} to {most}"));
         }
@@ -314,6 +292,32 @@ impl Namespace {
         Ok(messages.into_iter().map(full).collect())
     }
 
+    /// A parameter: its module's number, its own, and what it is.
+    fn parameter(
+        &self,
+        id: &str,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<(u16, u16, &Param), String> {
+        let (number, module) = self.module(id, budget)?;
+        let mut params = module.params.iter().zip(0..);
+        if let Some((param, place)) = params.find(|(param, _)| param.name == name) {
+            return Ok((number, place, param));
+        }
+        let names = module.params.iter().map(|param| param.name.as_str());
+        let meant = suggestion(name, names.clone(), budget).unwrap_or_else(|| {
+            let names: Vec<&str> = names.collect();
+            match names.as_slice() {
+                [] => "it has none".to_owned(),
+                names => format!("it has {}", names.join(", ")),
+            }
+        });
+        let name = shorten(name, 40);
+        Err(format!(
+            "module \"{id}\" has no parameter \"{name}\"; {meant}"
+        ))
+    }
+
     fn module(&self, id: &str, budget: &mut Budget) -> Result<(u16, &Module), String> {
         if let Some(number) = self.places.get(id) {
             let module = self
@@ -329,20 +333,21 @@ impl Namespace {
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Int(number) => Some(*number as f64),
-        Value::Float(number) => Some(*number),
-        _ => None,
-    }
-}
-
 /// The pitch of a note by its number or its name, if it is one of both.
 fn pitch_of(value: &Value) -> Option<Result<f32, String>> {
     match value {
         Value::Text(name) => Some(pitch::parse(name)),
-        other => number(other).map(|number| pitch::parse(&number.to_string())),
+        other => other
+            .number()
+            .map(|number| pitch::parse(&number.to_string())),
     }
+}
+
+/// The value that a parameter takes when that one is wanted.
+fn accepted(param: &Param, wanted: f64) -> f32 {
+    // Not `clamp`, which panics should a range ever be the wrong way round.
+    let value = wanted.max(param.min.into()).min(param.max.into()) as f32;
+    if param.stepped { value.round() } else { value }
 }
 
 /// The value where a knob stands.
@@ -368,7 +373,9 @@ fn value_of(param: &Param, value: &Value) -> Result<f64, String> {
             };
             Ok(place.ok_or_else(known)? as f64)
         }
-        other => number(other).ok_or_else(|| format!("it takes one number, got {other}")),
+        other => other
+            .number()
+            .ok_or_else(|| format!("it takes one number, got {other}")),
     }
 }
 
@@ -376,8 +383,4 @@ fn range(param: &Param) -> String {
     format!("from {} to {} {}", param.min, param.max, param.unit)
         .trim_end()
         .to_owned()
-}
-
-fn short(place: usize) -> Result<u16, String> {
-    u16::try_from(place).map_err(|_| format!("the patch has more than {} of them", u16::MAX))
 }
