@@ -34,6 +34,19 @@ pub struct Census {
     pub zombies: usize,
 }
 
+/// The processes whose parent that one is, and their states.
+pub fn children(parent: u32) -> impl Iterator<Item = (u32, String)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(move |entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut words = rest.split(' ');
+        let (state, own) = (words.next()?.to_owned(), words.next()?.parse::<u32>().ok()?);
+        (own == parent).then_some((pid, state))
+    })
+}
+
 impl Census {
     /// Counts.
     ///
@@ -66,16 +79,7 @@ impl Census {
         census.segments = names
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
             .count();
-        census.zombies = fs::read_dir("/proc")?
-            .flatten()
-            .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
-            .filter_map(|stat| {
-                let (_, rest) = stat.rsplit_once(") ")?;
-                let mut words = rest.split(' ');
-                Some((words.next()?.to_owned(), words.next()?.parse::<u32>().ok()?))
-            })
-            .filter(|(state, parent)| state == "Z" && *parent == launcher)
-            .count();
+        census.zombies = children(launcher).filter(|(_, state)| state == "Z").count();
         Ok(census)
     }
 

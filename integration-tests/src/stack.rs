@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use common::{
     command::{self, Event},
     command_log::{self, Record},
-    message::{Answer, Fault, Request, SIGKILL, Target},
+    message::{Answer, Fault, Request, SIGKILL, SIGSTOP, Target},
     stage::Shape,
 };
 use engine::replay::Replay;
@@ -27,6 +27,17 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{ear, random::Random};
+
+/// What ails a service, one after the other.
+pub const AILMENTS: [Fault; 7] = [
+    Fault::Hang,
+    Fault::Signal(SIGSTOP),
+    Fault::MuteControl,
+    Fault::DropControl,
+    Fault::Segv,
+    Fault::Panic,
+    Fault::Exit(3),
+];
 
 static PORT: AtomicU16 = AtomicU16::new(0);
 

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use common::{
-    message::{Fault, Request, SIGKILL, SIGSTOP, Service, Target},
+    message::{Fault, Request, SIGKILL, Service, Target},
     recording::Wish,
 };
 use integration_tests::{
     ear,
     random::Random,
-    stack::{Stack, count_of, number, service, text},
+    stack::{AILMENTS, Stack, count_of, number, service, text},
 };
 use serde_json::Value;
 
@@ -177,15 +177,7 @@ fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Re
     let steady = stack.steady_tone()?;
     let (file, from) = record(&stack, "night")?;
     assert_eq!(file.file_name().unwrap_or_default(), "night.wav");
-    for fault in [
-        Fault::Hang,
-        Fault::Signal(SIGSTOP),
-        Fault::MuteControl,
-        Fault::DropControl,
-        Fault::Segv,
-        Fault::Panic,
-        Fault::Exit(3),
-    ] {
+    for fault in AILMENTS {
         harm(&stack, fault, RECORDER, "recorder")?;
     }
     let supervisor = stack.pid("supervisor")?;

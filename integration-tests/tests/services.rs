@@ -5,10 +5,10 @@ use std::{process::Command, thread::sleep, time::Duration};
 use anyhow::Result;
 use common::message::{Fault, Request, SIGKILL, SIGSTOP, Service, Target};
 use integration_tests::{
-    census::Census,
+    census::{Census, children},
     ear,
     random::Random,
-    stack::{Stack, count_of, number, service},
+    stack::{AILMENTS, Stack, count_of, number, service},
 };
 
 const AUDIO_OUT: Target = Target::Service(Service::AudioOut);
@@ -81,15 +81,7 @@ fn services_that_hang_are_started_again() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
-    for fault in [
-        Fault::Hang,
-        Fault::Signal(SIGSTOP),
-        Fault::MuteControl,
-        Fault::DropControl,
-        Fault::Segv,
-        Fault::Panic,
-        Fault::Exit(3),
-    ] {
+    for fault in AILMENTS {
         for (target, name) in [(AUDIO_OUT, "audio-out"), (GATEWAY, "osc-gateway")] {
             if (target, fault) == (GATEWAY, Fault::DropControl) {
                 // It seeks a new link by itself.
@@ -284,19 +276,15 @@ fn an_instance_without_launcher_and_supervisor_can_be_stopped() -> Result<()> {
 }
 
 /// How many processes of that program the launcher has.
-fn children(launcher: u32, program: &str) -> usize {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let is_one = |folder: &std::path::Path| {
-        let read = |file| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-        let (stat, line) = (read("stat"), read("cmdline"));
-        let parent = stat
-            .rsplit(") ")
+fn running(launcher: u32, program: &str) -> usize {
+    let is_one = |pid: u32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split('\0')
             .next()
-            .and_then(|rest| rest.split(' ').nth(1));
-        let own = line.split('\0').next().unwrap_or_default();
-        parent == Some(&launcher.to_string()) && own.ends_with(program)
+            .unwrap_or_default()
+            .ends_with(program)
     };
-    processes.filter(|entry| is_one(&entry.path())).count()
+    children(launcher).filter(|(pid, _)| is_one(*pid)).count()
 }
 
 /// Both killed in one breath: whoever hears of the first death, there is one successor, not two.
@@ -316,7 +304,7 @@ fn gateway_and_supervisor_killed_together_have_one_successor_each() -> Result<()
         stack.wait_for_patiently("the message after it", |status| {
             number(status, "/commands/applied").is_ok_and(|n| n == kill + 1)
         })?;
-        let gateways = children(launcher, "understudy-osc-gateway");
+        let gateways = running(launcher, "understudy-osc-gateway");
         assert_eq!(gateways, 1, "after {kill} kills");
     }
     println!("FIGURE gateway and supervisor killed together {kills} times: one successor each");
