@@ -8,7 +8,7 @@ use crate::{agenda, master::Master, module::FRESH, patch::id_before, smooth::GLI
 impl Engine {
     /// Goes on where another engine was: modules of the same id and type keep their state, and
     /// their parameters glide to this patch's values; the output goes on without a step.
-    /// Both are meant to have the same [`Config`]. `old` may be dropped afterwards, but not here.
+    /// Both are meant to have the same [`Config`](crate::Config). `old` may be dropped afterwards, but not here.
     ///
     /// # Real-time
     /// Yes: no allocation; time in proportion to the modules of both.
