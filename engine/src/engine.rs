@@ -189,7 +189,8 @@ impl Engine {
     ) -> Result<Self, PatchError> {
         config.check()?;
         let context = config.context(level);
-        let steps = patch.steps()?;
+        let wires = patch.check()?;
+        let steps = patch.steps_with(&wires)?;
         let frames = config.block_frames as usize;
         let mut layout = None;
         let plan = plan::plan(patch, steps, context, |lanes| {
@@ -198,8 +199,7 @@ impl Engine {
             end
         });
         small_enough(plan.cells)?;
-        let (wires, layout) = (patch.check()?, layout.unwrap_or_default());
-        let cables = Cables::new(wires, &plan, layout, frames, context);
+        let cables = Cables::new(wires, &plan, layout.unwrap_or_default(), frames, context);
         let mut by_id: Vec<u16> = (0..plan.nodes.len() as u16).collect();
         by_id.sort_by_key(|module| &patch.modules[usize::from(*module)].id);
         let agenda = agenda_at(patch.modules.len());

@@ -330,7 +330,12 @@ impl Patch {
 
     /// Checks all of the patch and finds the order of work.
     pub(crate) fn steps(&self) -> Result<Vec<schedule::Step>, PatchError> {
-        schedule::schedule(self.modules.len(), &self.check()?).map_err(|cycle| {
+        self.steps_with(&self.check()?)
+    }
+
+    /// The order of work, where its cables are those.
+    pub(crate) fn steps_with(&self, wires: &[Wire]) -> Result<Vec<schedule::Step>, PatchError> {
+        schedule::schedule(self.modules.len(), wires).map_err(|cycle| {
             let mut path: Vec<&str> = cycle
                 .iter()
                 .map(|module| self.modules[usize::from(*module)].id.as_str())

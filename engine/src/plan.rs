@@ -15,7 +15,7 @@ use common::sample::Sample;
 use crate::{
     module::{Context, Kind, Plug, Shape, lanes_for},
     modules,
-    patch::{Fade, ModuleSpec, Patch, PatchError, id_before},
+    patch::{Fade, ModuleSpec, Patch, PatchError, Wire, id_before},
     schedule::{Link, Step},
 };
 
@@ -236,9 +236,9 @@ pub fn cells(
     })
 }
 
-/// How many channels each module of a patch has.
-pub fn channels_of(patch: &Patch) -> Result<Vec<usize>, PatchError> {
-    Ok(channels(patch, &patch.steps()?, &kinds(patch)))
+/// How many channels each module of a patch with those cables has.
+pub fn channels_of(patch: &Patch, wires: &[Wire]) -> Result<Vec<usize>, PatchError> {
+    Ok(channels(patch, &patch.steps_with(wires)?, &kinds(patch)))
 }
 
 /// Samples of a frame of what each cable that leads back brings.

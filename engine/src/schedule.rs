@@ -68,7 +68,7 @@ pub fn schedule(modules: usize, cables: &[Wire]) -> Result<Vec<Step>, Vec<u16>> 
         }
         steps.push(Step {
             module,
-            links: links[usize::from(module)].clone(),
+            links: std::mem::take(&mut links[usize::from(module)]),
         });
     }
     match waiting_for.iter().position(|waiting: &usize| *waiting > 0) {

@@ -1,5 +1,7 @@
 //! The patch in force and the commands that change it: accepted, written, then broadcast.
 
+mod draft;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -22,6 +24,7 @@ use engine::{Config, Engine, patch::Patch, replay::Replay};
 use platform::{paths::Paths, samples::Samples};
 
 use crate::log::{self, CommandLog};
+use draft::Draft;
 
 /// The patch with its current values, and the log behind it.
 pub struct Music {
@@ -33,7 +36,7 @@ pub struct Music {
     /// The same as the log has it last, perhaps with what fades out.
     playing: Patch,
     /// The edits that wait for their commit.
-    draft: Vec<Edit>,
+    draft: Draft,
     config: Config,
     /// Grows with each patch: events are resolved against one.
     pub generation: u64,
@@ -51,9 +54,6 @@ pub struct Timed {
 
 /// A token, and that its edit was made, or why not.
 pub type EditOutcome = (u64, Result<(), String>);
-
-/// Edits that may wait for a commit: as many as make the largest patch.
-const DRAFT_EDITS_MAX: usize = 20_000;
 
 /// A command that was looked up.
 pub struct Found {
@@ -125,7 +125,7 @@ impl Music {
             instance: options.instance.clone(),
             patch,
             playing,
-            draft: Vec::new(),
+            draft: Draft::default(),
             config,
             generation: 1,
         };
@@ -284,17 +284,17 @@ impl Music {
     /// # Errors
     /// When it is no good after those that wait already, or cannot be written down.
     pub fn draft(&mut self, token: u64, drafted: Drafted) -> Result<Vec<Numbered>> {
-        if let Drafted::Edit(edit) = &drafted {
-            anyhow::ensure!(
-                self.draft.len() < DRAFT_EDITS_MAX,
-                "{DRAFT_EDITS_MAX} edits wait already; /patch/commit takes them in, /patch/abort forgets them"
-            );
-            self.drafted()?.edit(edit)?;
-        }
+        let made = match &drafted {
+            Drafted::Edit(edit) => {
+                let made = self.draft.with(edit, &self.patch, self.generation)?;
+                Some((self.generation, made))
+            }
+            Drafted::Abort => None,
+        };
         let command = Command::Draft(drafted.clone());
         let numbered = self.log.accept(vec![(token, command)])?;
         match drafted {
-            Drafted::Edit(edit) => self.draft.push(edit),
+            Drafted::Edit(edit) => self.draft.push(edit, made),
             Drafted::Abort => self.draft.clear(),
         }
         Ok(numbered)
@@ -309,8 +309,7 @@ impl Music {
             !self.draft.is_empty(),
             "no edit waits; /patch/create, /patch/remove, /patch/connect and /patch/disconnect make some"
         );
-        let numbered = self
-            .drafted()
+        let numbered = (self.draft.made(&self.patch))
             .and_then(|mut patch| {
                 patch.check_whole()?;
                 let emptied = [Command::Draft(Drafted::Abort)];
@@ -321,25 +320,16 @@ impl Music {
         Ok(numbered)
     }
 
-    /// The patch in force with the edits that wait.
-    fn drafted(&self) -> Result<Patch> {
-        let mut patch = self.patch.clone();
-        for edit in &self.draft {
-            patch.edit(edit)?;
-        }
-        Ok(patch)
-    }
-
-    /// A checked patch, as it is and as it is played, takes the place of the one in force; those commands
-    /// come with it.
+    /// A patch, and as it is played with what comes of [`check`], takes the place of the one in force; those
+    /// commands come with it.
     fn take_in(
         &mut self,
-        (patch, playing): (Patch, Patch),
+        patch: Patch,
+        (playing, (json, arena_bytes)): (Patch, (String, usize)),
         how: fn(String) -> Command,
         token: u64,
         with: &[Command],
     ) -> Result<Vec<Numbered>> {
-        let (json, arena_bytes) = check(&playing, self.config)?;
         platform::shared::reserve_checkpoints(&self.instance, arena_bytes)?;
         let commands = std::iter::once(how(json)).chain(with.iter().cloned());
         let commands = commands.map(|command| (token, command)).collect();
@@ -358,15 +348,20 @@ impl Music {
         token: u64,
         with: &[Command],
     ) -> Result<Vec<Numbered>> {
-        check(&patch, self.config)?;
         let playing = match self.log.is_past_edit(self.config.fade_blocks()) {
             true => self.playing.settled(),
             false => self.playing.clone(),
         };
         let fading = patch.replacing(&playing, self.generation + 1).ok();
-        let fading = fading.filter(|fading| check(fading, self.config).is_ok());
-        let playing = fading.unwrap_or_else(|| patch.clone());
-        self.take_in((patch, playing), Command::Edited, token, with)
+        let fading = fading.and_then(|fading| {
+            let checked = check(&fading, self.config).ok()?;
+            Some((fading, checked))
+        });
+        let playing = match fading {
+            Some(fading) => fading,
+            None => (patch.clone(), check(&patch, self.config)?),
+        };
+        self.take_in(patch, playing, Command::Edited, token, with)
     }
 
     /// Accepts a command of the supervisor's own.
@@ -422,7 +417,8 @@ impl Music {
     /// When it is not one, is too large or cannot be written down; then nothing changes.
     pub fn load(&mut self, json: &str) -> Result<Vec<Numbered>> {
         let patch = Patch::from_json(json)?;
-        self.take_in((patch.clone(), patch), Command::Patch, 0, &[])
+        let playing = (patch.clone(), check(&patch, self.config)?);
+        self.take_in(patch, playing, Command::Patch, 0, &[])
     }
 }
 
@@ -491,7 +487,7 @@ struct Standing {
     patch: Patch,
     /// The same as the log has it.
     playing: Patch,
-    draft: Vec<Edit>,
+    draft: Draft,
     /// The number of patches so far, and of those taken back.
     generation: u64,
 }
@@ -508,7 +504,7 @@ impl Standing {
         let mut standing = Self {
             patch: Patch::default_patch(),
             playing: Patch::default_patch(),
-            draft: Vec::new(),
+            draft: Draft::default(),
             generation: 0,
         };
         for record in records {
@@ -537,7 +533,7 @@ impl Standing {
                 (self.patch).keep(&kept.module, &kept.name, kept.values);
             }
             Command::Keep(_) => {}
-            Command::Draft(Drafted::Edit(edit)) => self.draft.push(edit),
+            Command::Draft(Drafted::Edit(edit)) => self.draft.push(edit, None),
             Command::Draft(Drafted::Abort) => self.draft.clear(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! What is found right comes out as numbers, so that nobody looks names up again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use super::{
     CABLES_MAX, Fade, ID_CHARS_MAX, MODULES_MAX, ModuleSpec, Patch, PatchError, VERSION, Values,
@@ -95,21 +95,31 @@ impl Patch {
                 .modules
                 .iter()
                 .enumerate()
-                .try_for_each(|(at, spec)| check_id(&format!("modules[{at}]"), &spec.id)),
+                .try_for_each(|(at, spec)| check_id(format_args!("modules[{at}]"), &spec.id)),
         }
     }
 
     /// What a cable's ends mean.
-    pub(super) fn ends(&self, from: &str, to: &str) -> Result<(End, End), PatchError> {
-        let modules = self.modules.iter().enumerate();
-        let places: Places<'_> = modules
-            .filter_map(|(at, spec)| Some((spec.id.as_str(), (at, catalog::find(&spec.kind)?))))
-            .collect();
+    pub(super) fn ends(
+        &self,
+        from: &str,
+        to: &str,
+        places: &Places<'_>,
+    ) -> Result<(End, End), PatchError> {
         let at = self.cables.len();
         Ok((
-            end(at, from, Side::From, &places)?,
-            end(at, to, Side::To, &places)?,
+            end(at, from, Side::From, places)?,
+            end(at, to, Side::To, places)?,
         ))
+    }
+
+    /// Where those of its modules stand whose ids are wanted.
+    pub(super) fn places(&self, wanted: impl Fn(&str) -> bool) -> Places<'_> {
+        let modules = self.modules.iter().enumerate();
+        modules
+            .filter(|(_, spec)| wanted(&spec.id))
+            .filter_map(|(at, spec)| Some((spec.id.as_str(), (at, catalog::find(&spec.kind)?))))
+            .collect()
     }
 
     /// All cables, as numbers.
@@ -124,14 +134,14 @@ impl Patch {
         let mut places = Places::new();
         let mut out = None;
         for (index, module) in self.modules.iter().enumerate() {
-            let at = format!("modules[{index}]");
-            check_id(&at, transit::id_before(&module.id).unwrap_or(&module.id))?;
-            if let Some((by, _)) = places.get(module.id.as_str()) {
-                let (id, by) = (module.id.clone(), format!("modules[{by}]"));
+            let at = format_args!("modules[{index}]");
+            check_id(at, transit::id_before(&module.id).unwrap_or(&module.id))?;
+            let kind = check_module(at, module)?;
+            if let Some((by, _)) = places.insert(&module.id, (index, kind)) {
+                let (at, id) = (at.to_string(), module.id.clone());
+                let by = format!("modules[{by}]");
                 return Err(PatchError::DuplicateId { at, id, by });
             }
-            let kind = check_module(&at, module)?;
-            places.insert(&module.id, (index, kind));
             if module.kind == "out"
                 && let Some(by) = out.replace(&module.id)
             {
@@ -239,35 +249,38 @@ pub(super) fn at_most(what: &'static str, count: usize, max: usize) -> Result<()
     }
 }
 
-pub(super) fn check_id(at: &str, id: &str) -> Result<(), PatchError> {
+pub(super) fn check_id(at: impl Display, id: &str) -> Result<(), PatchError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(allowed) {
         Ok(())
     } else {
         let id = id.chars().take(2 * ID_CHARS_MAX).collect();
         Err(PatchError::BadId {
-            at: at.to_owned(),
+            at: at.to_string(),
             id,
         })
     }
 }
 
-pub(super) fn find_type(at: &str, name: &str) -> Result<&'static ModuleType, PatchError> {
+pub(super) fn find_type(at: impl Display, name: &str) -> Result<&'static ModuleType, PatchError> {
     catalog::find(name).ok_or_else(|| {
         let mut hint = hint(name, catalog::all().iter().map(|kind| kind.name));
         if hint.is_empty() {
             hint.push_str("; `understudy modules` shows all there are");
         }
         PatchError::UnknownType {
-            at: at.to_owned(),
+            at: at.to_string(),
             name: name.to_owned(),
             hint,
         }
     })
 }
 
-fn check_module(path: &str, module: &ModuleSpec) -> Result<&'static ModuleType, PatchError> {
-    let at = &format!("{path} \"{}\"", module.id);
+fn check_module(
+    path: impl Display,
+    module: &ModuleSpec,
+) -> Result<&'static ModuleType, PatchError> {
+    let at = format_args!("{path} \"{}\"", module.id);
     let kind = find_type(at, &module.kind)?;
     if !(1..=CABLE_CHANNELS_MAX).contains(&usize::from(module.channels)) {
         return Err(PatchError::OutOfRange {
@@ -288,13 +301,18 @@ fn check_module(path: &str, module: &ModuleSpec) -> Result<&'static ModuleType, 
             return Err(PatchError::UnknownSample { at, sample });
         }
     }
-    check_values(&format!("{path}.params"), &module.id, kind, &module.params)?;
+    check_values(
+        format_args!("{path}.params"),
+        &module.id,
+        kind,
+        &module.params,
+    )?;
     Ok(kind)
 }
 
 /// Checks values of a module's parameters, which stand there.
 pub(super) fn check_values(
-    at: &str,
+    at: impl Display,
     id: &str,
     kind: &'static ModuleType,
     values: &Values,
@@ -309,17 +327,17 @@ pub(super) fn check_values(
             });
         };
         let param = &kind.params[usize::from(index)];
-        check_value(format!("{at}.{name} of \"{id}\""), param, *value)?;
+        check_value(format_args!("{at}.{name} of \"{id}\""), param, *value)?;
     }
     Ok(())
 }
 
-pub(super) fn check_value(at: String, param: &Param, value: f32) -> Result<(), PatchError> {
+pub(super) fn check_value(at: impl Display, param: &Param, value: f32) -> Result<(), PatchError> {
     let Param { min, max, unit, .. } = *param;
     if !(min..=max).contains(&value) {
         let max = format!("{max} {unit}").trim_end().to_owned();
         return Err(PatchError::OutOfRange {
-            at,
+            at: at.to_string(),
             value,
             min,
             max,
@@ -337,6 +355,7 @@ pub(super) fn check_value(at: String, param: &Param, value: f32) -> Result<(), P
         } else {
             named.join(", ")
         };
+        let at = at.to_string();
         return Err(PatchError::NotStepped { at, value, right });
     }
     Ok(())

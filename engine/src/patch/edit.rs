@@ -5,7 +5,7 @@
 
 use common::edit::Edit;
 
-use super::{Cable, ModuleSpec, Patch, PatchError, check, error::hint};
+use super::{Cable, ModuleSpec, Patch, PatchError, check, error::hint, id_of};
 
 impl Patch {
     /// Makes one change.
@@ -86,10 +86,14 @@ impl Patch {
 
     /// Where the cable between those ends stands, however its ends are written.
     fn cable(&self, from: &str, to: &str) -> Result<Option<usize>, PatchError> {
-        let wanted = self.ends(from, to)?;
+        let ids = (id_of(from), id_of(to));
+        let places = self.places(|id| id == ids.0 || id == ids.1);
+        // What is not there may be meant to be another: then all are looked at.
+        let wanted = (self.ends(from, to, &places))
+            .or_else(|_| self.ends(from, to, &self.places(|_| true)))?;
         let same = |cable: &Cable| {
-            self.ends(&cable.from, &cable.to)
-                .is_ok_and(|ends| ends == wanted)
+            (id_of(&cable.from), id_of(&cable.to)) == ids
+                && (self.ends(&cable.from, &cable.to, &places)).is_ok_and(|ends| ends == wanted)
         };
         Ok(self.cables.iter().position(same))
     }

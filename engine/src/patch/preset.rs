@@ -161,8 +161,8 @@ impl Patch {
             let (_, _, kind) = self.named("presets", id)?;
             check::at_most("presets", presets.len(), PRESETS_MAX)?;
             for (name, values) in presets {
-                check::check_id(&format!("presets.{id}"), name)?;
-                check::check_values(&format!("presets.{id}.{name}"), id, kind, values)?;
+                check::check_id(format_args!("presets.{id}"), name)?;
+                check::check_values(format_args!("presets.{id}.{name}"), id, kind, values)?;
             }
         }
         Ok(())

@@ -72,7 +72,9 @@ struct Transit<'a> {
 
 impl<'a> Transit<'a> {
     fn between(old: &'a Patch, new: &'a Patch) -> Result<Self, PatchError> {
-        let (old_channels, new_channels) = (plan::channels_of(old)?, plan::channels_of(new)?);
+        let (old_wires, new_wires) = (old.check()?, new.check()?);
+        let old_channels = plan::channels_of(old, &old_wires)?;
+        let new_channels = plan::channels_of(new, &new_wires)?;
         let places: BTreeMap<&str, usize> = (new.modules.iter().enumerate())
             .map(|(at, spec)| (name(spec), at))
             .collect();
@@ -94,8 +96,8 @@ impl<'a> Transit<'a> {
         Ok(Self {
             old,
             new,
-            old_wires: old.check()?,
-            new_wires: new.check()?,
+            old_wires,
+            new_wires,
             becomes,
             was,
         })
@@ -321,7 +323,7 @@ mod tests {
             "s>f f>v +v>o s>u.in1 t>u.in2 +u>f s>f~3 f~3>v~3 -v~3>o"
         );
         let at = |id: &str| usize::from(union.module_index(id).unwrap());
-        let channels = plan::channels_of(&union).unwrap();
+        let channels = plan::channels_of(&union, &union.check().unwrap()).unwrap();
         assert_eq!((channels[at("f")], channels[at("f~3")]), (2, 1));
     }
 }

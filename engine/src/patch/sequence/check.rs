@@ -275,7 +275,7 @@ fn check_lanes(
                 continue;
             };
             for (number, value) in values.iter().enumerate() {
-                let at = format!("{at}.lanes.{name}[{number}], for \"{module}\"");
+                let at = format_args!("{at}.lanes.{name}[{number}], for \"{module}\"");
                 check_value(at, param, *value)?;
             }
         }

@@ -22,7 +22,7 @@ impl Patch {
                 running,
                 settings,
             } => {
-                check_id(&format!("sequence \"{id}\""), id)?;
+                check_id(format_args!("sequence \"{id}\""), id)?;
                 if self.sequence_index(id).is_ok() {
                     return Err(SequenceError::Taken { id: id.clone() }.into());
                 }
@@ -46,7 +46,7 @@ impl Patch {
                 self.sequences.remove(usize::from(place));
             }
             SequenceEdit::Save { id, name } => {
-                check_id(&format!("pattern \"{name}\""), name)?;
+                check_id(format_args!("pattern \"{name}\""), name)?;
                 let place = usize::from(self.sequence_index(id)?);
                 let pattern = self.sequences[place].pattern.clone();
                 self.patterns.insert(name.clone(), pattern);
