@@ -63,7 +63,7 @@ pub fn serve(
     let mut link: Option<Link> = None;
     let mut mute = false;
     loop {
-        hand_on(&mut handle, &mut waiting, samples);
+        hand_on(&mut handle, &mut waiting, samples, &mut log);
         if handle.between.wanted.load(Ordering::Acquire) > handle.last.0 && waiting.is_empty() {
             waiting.extend(log.commands()?.into_iter().filter(|n| n.seq > handle.last));
             if !waiting.is_empty() {
@@ -128,8 +128,14 @@ impl Seeker {
     }
 }
 
-/// Puts commands into the render thread's queue, in order, none twice, none left out.
-fn hand_on(handle: &mut RenderHandle, waiting: &mut VecDeque<Numbered>, samples: &Samples) {
+/// Puts commands into the render thread's queue, in order, none twice, none left out; what is looked for
+/// in the log is looked for behind them.
+fn hand_on(
+    handle: &mut RenderHandle,
+    waiting: &mut VecDeque<Numbered>,
+    samples: &Samples,
+    log: &mut LogTail,
+) {
     let before = handle.last;
     while let Some(next) = waiting.front() {
         if next.seq <= handle.last {
@@ -152,6 +158,7 @@ fn hand_on(handle: &mut RenderHandle, waiting: &mut VecDeque<Numbered>, samples:
             break;
         };
         handle.last = numbered.seq;
+        log.seek(numbered.next_offset);
         let _ = handle.inputs.push(prepare(handle, numbered, samples));
         handle
             .between
