@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use hound::{SampleFormat, WavSpec, WavWriter};
@@ -36,6 +37,13 @@ pub(crate) fn warning(text: &str) {
 /// Writes a JSON value.
 pub(crate) fn value(value: &Value) {
     raw(&format!("{value:#}\n"));
+}
+
+/// How many times as fast as real time so many frames have been made since then.
+pub(crate) fn pace(frames: u64, rate_hz: u32, begun: Instant) -> f64 {
+    let seconds = frames as f64 / f64::from(rate_hz);
+    let pace = seconds / begun.elapsed().as_secs_f64().max(1e-9);
+    (10.0 * pace).round() / 10.0
 }
 
 /// A WAV file of 32-bit floats in the making.

@@ -5,6 +5,7 @@
 //! are the numbers that events use.
 
 mod check;
+mod draft;
 mod edit;
 mod error;
 mod preset;
@@ -21,6 +22,7 @@ use common::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use check::{End, Wire};
+pub use draft::Draft;
 pub use error::PatchError;
 pub use preset::{PRESETS_MAX, Values};
 use sequence::{PatternSpec, SequenceSpec};

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -76,6 +77,13 @@ fn compare(played: &Path, recorded: &Path, from: usize, channels: usize) -> Resu
         }
     };
     Ok((count, differing + count.abs_diff(expected.len())))
+}
+
+/// As [`compare`], of a recording that ends before what was played.
+fn compare_head(played: &Path, recorded: &Path, from: usize) -> Result<(usize, usize)> {
+    let (count, differing) = compare(played, recorded, from, 2)?;
+    let more = ear::read_wav(played)?.len() - 2 * from - count;
+    Ok((count, differing - more))
 }
 
 /// In time: the recorder is killed every second, workers and audio-out beside it, commands flow, the file
@@ -221,6 +229,84 @@ fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Re
         "it ended before the music"
     );
     assert_eq!(number(&status, "/missing_frames")?, 0);
+    Ok(())
+}
+
+/// A small disk in a folder's place.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None` where this user may not mount one.
+    fn at(folder: &Path, bytes: u64) -> Result<Option<Self>> {
+        std::fs::create_dir_all(folder)?;
+        let size = format!("size={bytes},mode=0700");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "none"])
+            .arg(folder)
+            .output();
+        let mounted = mount.is_ok_and(|done| done.status.success());
+        Ok(mounted.then(|| Self(folder.to_owned())))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The disk fills while it records: that is said, the file ends with what fits and can be read, and as soon
+/// as there is room it goes on with the very next frame.
+#[test]
+fn a_disk_that_fills_holds_the_recording_up_until_there_is_room() -> Result<()> {
+    for name in ["long.wav", "long.flac"] {
+        let folder = tempfile::tempdir()?;
+        let recordings = folder.path().join("state/understudy/test/recordings");
+        let Some(disk) = Disk::at(&recordings, 2 << 20)? else {
+            println!("not tested here: to mount a small disk takes root");
+            return Ok(());
+        };
+        let ballast = recordings.join("ballast");
+        std::fs::write(&ballast, vec![1; (2 << 20) - (256 << 10)])?;
+        let played = tempfile::tempdir()?;
+        let wav = played.path().join("played.wav");
+        let sink = format!("wav:{}", wav.display());
+        let stack = Stack::start_in(folder, &["--sink", &sink], &[])?;
+        stack.steady_tone()?;
+        let (file, from) = record(&stack, name)?;
+        let trouble = |stack: &Stack| -> Result<String> {
+            let status = recording(stack)?;
+            Ok(status["trouble"].as_str().unwrap_or_default().to_owned())
+        };
+        stack.wait_for("the disk to be full", |_| {
+            trouble(&stack).is_ok_and(|why| why.contains("No space left"))
+        })?;
+        // Whoever is killed with a full disk finds it full again.
+        kill(&stack, RECORDER, "recorder")?;
+        let held = played.path().join(format!("held-{name}"));
+        std::fs::copy(&file, &held)?;
+        std::fs::remove_file(&ballast)?;
+        stack.wait_for("room again", |_| {
+            trouble(&stack).is_ok_and(|why| why.is_empty())
+        })?;
+        let stopped = stack.ask(&Request::Record(Wish::Stop))?;
+        let whole = played.path().join(name);
+        std::fs::copy(&file, &whole)?;
+        drop(disk);
+        stack.down()?;
+        let (fits, spoiled) = compare_head(&wav, &held, from)?;
+        let (all, wrong) = compare_head(&wav, &whole, from)?;
+        println!(
+            "FIGURE {name} on a disk that fills: {fits} samples fit, wrong {spoiled}; with room again {all}, wrong {wrong}, missing by its own count {}",
+            stopped["missing_frames"]
+        );
+        assert_eq!(
+            (spoiled, wrong, number(&stopped, "/missing_frames")?),
+            (0, 0, 0)
+        );
+        ensure!(fits > 0 && all > fits, "it was recorded, and went on");
+        assert_eq!(all as u64, 2 * number(&stopped, "/frames")?);
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod addresses;
 mod edit;
 mod midi;
 mod preset;
+mod range;
 mod record;
 mod sequences;
 mod sound;

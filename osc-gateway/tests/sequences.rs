@@ -242,7 +242,7 @@ fn controls_are_by_name_and_clamped() {
     // A sequence of that number is one of that name.
     assert!(matches!(submitted("/seq/stop", &["7"]), Submission::Control { id, .. } if id == "7"));
     let (_, replies) = play(&mut ready(), "/seq/bpm", typed(&["a", "2000"]));
-    let note = "clamped to 999 (range 1 to 999)".to_owned();
+    let note = "the tempo is clamped to 999 (range 1 to 999)".to_owned();
     assert_eq!(replies, [Reply::Done("/seq/bpm".into(), Some(note))]);
 }
 
@@ -309,7 +309,7 @@ fn wrong_ones_are_told_what_would_be_right() {
         (
             "/seq/bpm",
             vec!["a", "NaN"],
-            "NaN is refused; it takes a number from 1 to 999",
+            "NaN is refused; the tempo is a number from 1 to 999",
         ),
         (
             "/seq/strat",

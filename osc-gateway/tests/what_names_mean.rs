@@ -86,7 +86,7 @@ fn out_of_range_is_clamped_and_told_without_notify() {
     let note = "clamped to 20000 Hz (range 0.01 to 20000)".to_owned();
     assert_eq!(replies, [Reply::Done("/mod/sine/freq".into(), Some(note))]);
     let (_, replies) = play(&mut ready(), "/gate/adsr", vec![7.into()]);
-    let note = "clamped to 1 (range 0 to 1)".to_owned();
+    let note = "the gate is clamped to 1 (range 0 to 1)".to_owned();
     assert_eq!(replies, [Reply::Done("/gate/adsr".into(), Some(note))]);
 }
 
@@ -155,9 +155,13 @@ fn a_parameter_can_take_its_time() {
     let args = vec![1.0_f32.into(), 0.5_f32.into()];
     let (events, replies) = play(&mut ready(), "/mod/filter/cutoff", args);
     assert_eq!((events, replies.len()), (ramp(20.0, 0.5), 1));
-    for ms in [OscType::Float(-1.0), f32::NAN.into(), 1e9_f32.into()] {
-        assert!(fail("/mod/filter/cutoff", vec![100.into(), ms]).contains("0 to 3600000 ms"));
+    for (wanted, ms) in [(-1.0, 0.0), (1e9, 3_600_000.0)] {
+        let args = vec![100.into(), OscType::Float(wanted)];
+        let (events, replies) = play(&mut ready(), "/mod/filter/cutoff", args);
+        assert_eq!((events, replies.len()), (ramp(100.0, ms), 1));
     }
+    let nan = fail("/mod/filter/cutoff", vec![100.into(), f32::NAN.into()]);
+    assert!(nan.contains("is a number from 0 to 3600000"), "{nan}");
     assert!(fail("/mod/filter/cutoff", vec![]).contains("got none"));
 }
 
@@ -204,7 +208,10 @@ fn a_note_is_a_name_or_a_number() {
         (vec![], "right is /note/ID PITCH VELOCITY"),
         (vec!["H9".into(), 1.into()], "no note; right is C4"),
         (vec![128.into(), 1.into()], "no note; right is C4"),
-        (vec![60.into(), f32::NAN.into()], "velocity of NaN"),
+        (
+            vec![60.into(), f32::NAN.into()],
+            "the velocity is a number from",
+        ),
         (vec![60.into(), 1.into(), 0.into()], "a note of 0 ms"),
         (vec![60.into(), "loud".into()], "right is /note/ID"),
     ] {
@@ -393,11 +400,20 @@ fn presets_stay_names_and_what_is_wrong_with_them_is_said() {
         asked("/preset/list", vec![]),
         Some(Submission::Presets(None))
     );
-    let beyond = fail("/preset/morph", [names(), vec![3.into()]].concat());
-    assert_eq!(beyond, "the position is a number from 0 to 1, got 3");
+    let beyond = [names(), vec![3.into(), (-1).into()]].concat();
+    assert_eq!(
+        asked("/preset/morph", beyond.clone()),
+        morph("dark", "bright", 1.0, Some(0.0))
+    );
+    let replies = play(&mut ready(), "/preset/morph", beyond).1;
+    let note = "the position is clamped to 1 (range 0 to 1); the time in milliseconds is clamped to 0 (range 0 to 3600000)";
+    assert_eq!(
+        replies,
+        [Reply::Done("/preset/morph".into(), Some(note.into()))]
+    );
     let nan = fail("/preset/morph", [names(), vec![f32::NAN.into()]].concat());
     assert!(
-        nan.starts_with("the position is a number from 0 to 1"),
+        nan.starts_with("NaN is refused; the position is a number from 0 to 1"),
         "{nan}"
     );
     for (address, args) in [

@@ -1,7 +1,5 @@
 //! The patch in force and the commands that change it: accepted, written, then broadcast.
 
-mod draft;
-
 use std::{
     collections::BTreeSet,
     fs,
@@ -20,11 +18,14 @@ use common::{
     stage::Shape,
     units::{FrameIndex, Seq},
 };
-use engine::{Config, Engine, patch::Patch, replay::Replay};
+use engine::{
+    Config, Engine,
+    patch::{Draft, Patch},
+    replay::Replay,
+};
 use platform::{paths::Paths, samples::Samples};
 
 use crate::log::{self, CommandLog};
-use draft::Draft;
 
 /// The patch with its current values, and the log behind it.
 pub struct Music {
@@ -305,11 +306,9 @@ impl Music {
     /// # Errors
     /// When what comes of them is no patch; then they still wait.
     pub fn commit(&mut self, token: u64) -> Result<Vec<Numbered>> {
-        anyhow::ensure!(
-            !self.draft.is_empty(),
-            "no edit waits; /patch/create, /patch/remove, /patch/connect and /patch/disconnect make some"
-        );
-        let numbered = (self.draft.made(&self.patch))
+        anyhow::ensure!(!self.draft.is_empty(), Draft::NONE_WAITS);
+        let made = self.draft.made(&self.patch).map_err(anyhow::Error::from);
+        let numbered = made
             .and_then(|mut patch| {
                 patch.check_whole()?;
                 let emptied = [Command::Draft(Drafted::Abort)];

@@ -1,16 +1,18 @@
 //! `understudy render`: a patch and a score to a WAV file, in one process, without a stack.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use common::{
     command::Event,
+    edit::Drafted,
     limits::{BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX, RATE_HZ_MIN},
     message::Submission,
+    preset::Preset,
     units::FrameIndex,
 };
 use engine::{
     Config, Engine,
-    patch::Patch,
+    patch::{Draft, Patch, PatchError},
     score::{self, Line},
 };
 use osc_gateway::{
@@ -79,7 +81,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mut reader = Reader::new(patch, config).map_err(|why| named(&args.patch, why))?;
     let mut events = Vec::new();
     for line in &lines {
-        let frame = FrameIndex((line.seconds * f64::from(args.rate)).round() as u64);
+        let frame = frame_of(line, args.rate);
         let (steps, notes) = reader
             .read(line)
             .map_err(|e| named(&args.score, format!("line {}: {e}", line.number)))?;
@@ -89,6 +91,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         events.extend(steps.into_iter().map(|step| (frame, step)));
     }
     let frames = (args.seconds * f64::from(args.rate)).round() as u64;
+    let begun = Instant::now();
     let mut wav = output::Wav::create(&args.output, args.rate, args.channels)?;
     let count = events.len();
     let mut events = events.into_iter().peekable();
@@ -112,6 +115,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         wav.add(&samples[..left as usize * args.channels as usize]);
     }
     wav.finish()?;
+    let pace = output::pace(frames, args.rate, begun);
     let late = events.count();
     let played = count - late;
     if late > 0 {
@@ -121,11 +125,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         output::value(&json!({
             "output": args.output.display().to_string(), "frames": frames,
             "rate": args.rate, "channels": args.channels, "events": played,
+            "times_real_time": pace,
         }));
     } else {
         output::line(&format!(
-            "rendered {frames} frames, {} events, to {}",
-            played,
+            "rendered {frames} frames, {played} events, {pace} times as fast as real time, to {}",
             args.output.display()
         ));
     }
@@ -137,13 +141,19 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 enum Step {
     /// At its very frame.
     Event(Event),
-    /// From the block of its frame on.
+    /// From the block of its frame on; perhaps with what fades out.
     Edited(Box<Patch>),
 }
 
 /// Reads a score line by line: each means what it means after those before it.
 struct Reader {
     patch: Patch,
+    /// The same as it is played, since that frame.
+    playing: Patch,
+    edited: Option<FrameIndex>,
+    /// Edits so far.
+    edits: u64,
+    draft: Draft,
     names: Namespace,
     config: Config,
 }
@@ -152,13 +162,18 @@ impl Reader {
     fn new(patch: Patch, config: Config) -> Result<Self, String> {
         Ok(Self {
             names: Namespace::of_patch(1, config.rate_hz, &patch.to_json())?,
+            playing: patch.clone(),
             patch,
+            edited: None,
+            edits: 0,
+            draft: Draft::default(),
             config,
         })
     }
 
     /// What a line does, and what the user should know about it.
     fn read(&mut self, line: &Line) -> Result<(Vec<Step>, Vec<String>), String> {
+        let frame = frame_of(line, self.config.rate_hz);
         let message = Message {
             address: line.address.clone(),
             args: line.args.iter().map(|arg| value(arg)).collect(),
@@ -181,14 +196,44 @@ impl Reader {
                     steps.push(self.event(Event::Sequence { sequence, control }));
                 }
                 Action::Edit(Submission::Edit(edit), _) => {
-                    let said = |why: engine::patch::PatchError| why.to_string();
                     let mut patch = self.patch.clone();
                     patch.edit(&edit).map_err(said)?;
-                    Engine::arena_bytes_of(&patch, self.config).map_err(said)?;
                     let tempo = patch.tempo_of(&edit);
-                    *self = Self::new(patch, self.config)?;
-                    steps.push(Step::Edited(Box::new(self.patch.clone())));
+                    steps.push(self.take_in(patch, frame)?);
                     steps.extend(tempo.map(Step::Event));
+                }
+                Action::Edit(Submission::Draft(Drafted::Edit(edit)), _) => {
+                    let made = self.draft.with(&edit, &self.patch, self.edits);
+                    let made = made.map_err(said)?;
+                    self.draft.push(edit, Some((self.edits, made)));
+                }
+                Action::Edit(Submission::Draft(Drafted::Abort), _) => self.draft.clear(),
+                Action::Edit(Submission::Commit, _) if self.draft.is_empty() => {
+                    return Err(Draft::NONE_WAITS.into());
+                }
+                Action::Edit(Submission::Commit, _) => {
+                    let patch = self.draft.made(&self.patch).map_err(said)?;
+                    steps.push(self.take_in(patch, frame)?);
+                    self.draft.clear();
+                }
+                Action::Edit(Submission::Preset(Preset::Save { module, name }), _) => {
+                    let values = self.patch.values_for(&module, &name).map_err(said)?;
+                    self.patch.keep(&module, &name, values);
+                }
+                Action::Edit(
+                    Submission::Preset(Preset::Morph {
+                        module,
+                        between: (a, b),
+                        position,
+                        ms,
+                        ..
+                    }),
+                    note,
+                ) => {
+                    notes.extend(note.map(|note| format!("{} {note}", line.address)));
+                    let events = self.patch.morphed(&module, (&a, &b), position, ms);
+                    let events = events.map_err(said)?.into_iter();
+                    steps.extend(events.map(|event| self.event(event)));
                 }
                 _ => {
                     return Err(format!(
@@ -201,10 +246,40 @@ impl Reader {
         Ok((steps, notes))
     }
 
+    /// An edited patch is played from that frame on; what goes fades out.
+    fn take_in(&mut self, mut patch: Patch, frame: FrameIndex) -> Result<Step, String> {
+        patch.check_whole().map_err(said)?;
+        let faded = self.config.fade_blocks() * u64::from(self.config.block_frames);
+        let playing = match self.edited {
+            Some(edited) if frame.0 < edited.0 + faded => self.playing.clone(),
+            _ => self.playing.settled(),
+        };
+        self.edits += 1;
+        let fits = |patch: &Patch| Engine::arena_bytes_of(patch, self.config);
+        let fading = patch.replacing(&playing, self.edits).ok();
+        self.playing = match fading.filter(|fading| fits(fading).is_ok()) {
+            Some(fading) => fading,
+            None => fits(&patch).map(|_| patch.clone()).map_err(said)?,
+        };
+        self.names = Namespace::of_patch(1, self.config.rate_hz, &patch.to_json())?;
+        self.patch = patch;
+        self.edited = Some(frame);
+        Ok(Step::Edited(Box::new(self.playing.clone())))
+    }
+
     fn event(&mut self, event: Event) -> Step {
         self.patch.apply(&event);
         Step::Event(event)
     }
+}
+
+/// When what a line says is due.
+fn frame_of(line: &Line, rate_hz: u32) -> FrameIndex {
+    FrameIndex((line.seconds * f64::from(rate_hz)).round() as u64)
+}
+
+fn said(why: PatchError) -> String {
+    why.to_string()
 }
 
 /// An argument as OSC would have it.
@@ -293,6 +368,37 @@ mod tests {
     }
 
     #[test]
+    fn a_score_patches_and_what_goes_fades_out() {
+        let cut = "0 /patch/disconnect filter out\n1 /patch/commit\n";
+        let (steps, _) = read(cut).unwrap();
+        let [Step::Edited(patch)] = steps.as_slice() else {
+            panic!("{steps:?}");
+        };
+        assert_eq!((patch.cables.len(), patch.settled().cables.len()), (3, 2));
+        // After 5 ms it is gone.
+        let later = format!("{cut}1.1 /patch/remove filter\n1.1 /patch/commit");
+        let (steps, _) = read(&later).unwrap();
+        let [Step::Edited(patch)] = steps.as_slice() else {
+            panic!("{steps:?}");
+        };
+        assert!(patch.cables.iter().all(|cable| cable.to != "out"));
+        let kept = read("0 /patch/remove filter\n0 /patch/abort\n0 /mod/filter/q 1").unwrap();
+        assert_eq!(kept.0.len(), 1);
+    }
+
+    #[test]
+    fn a_score_recalls_presets() {
+        let text = "0 /mod/sine/freq 880\n0 /preset/save sine high\n0 /mod/sine/freq 220\n1 /preset/load sine high";
+        let (steps, _) = read(text).unwrap();
+        let freq = Event::Param {
+            module: 0,
+            param: 0,
+            value: 880.0,
+        };
+        assert!(steps.contains(&Step::Event(freq)), "{steps:?}");
+    }
+
+    #[test]
     fn wrong_lines_say_what_would_be_right() {
         for (text, what) in [
             ("0 /mod/sin/freq 1", "did you mean \"sine\"?"),
@@ -300,7 +406,9 @@ mod tests {
             ("0 /mod/sine/freq nan", "NaN is refused"),
             ("0 /gate/out 1", "takes no gate"),
             ("0 /sync 1", "plays nothing"),
-            ("0 /patch/commit", "plays nothing"),
+            ("0 /patch/commit", "no edit waits"),
+            ("0 /patch/connect sine nobody", "no module \"nobody\""),
+            ("0 /preset/load sine none", "no preset"),
             ("0 /seq/start a", "no sequence \"a\"; there is none yet"),
             ("0 /seq/add a sine X", "takes no gate; these do: adsr"),
         ] {

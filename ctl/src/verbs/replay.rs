@@ -9,6 +9,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use common::stage::Shape;
@@ -56,6 +57,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         None => None,
     };
     let mut block = vec![0.0; shape.block_samples()];
+    let begun = Instant::now();
     while replay.next(&mut block).map_err(played)? {
         if let Some(stems) = &mut stems {
             stems.next(&block).map_err(played)?;
@@ -68,6 +70,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     wav.map_or(Ok(()), output::Wav::finish)?;
     let written = stems.map_or(Ok(Vec::new()), Stems::finish)?;
     let frames = blocks * u64::from(shape.block_frames);
+    let pace = output::pace(frames, shape.rate_hz, begun);
     let mut files: Vec<String> = args
         .output
         .iter()
@@ -78,11 +81,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         output::value(&json!({
             "log": path.display().to_string(), "output": args.output,
             "stems": written, "frames": frames, "blocks": blocks, "commands": commands,
-            "rate": shape.rate_hz, "channels": shape.channels,
+            "rate": shape.rate_hz, "channels": shape.channels, "times_real_time": pace,
         }));
     } else {
         output::line(&format!(
-            "replayed {commands} commands, {blocks} blocks, {frames} frames to {}",
+            "replayed {commands} commands, {blocks} blocks, {frames} frames, {pace} times as fast as real time, to {}",
             files.join(", ")
         ));
     }

@@ -2,7 +2,10 @@
 
 use common::{command::RAMP_MS_MAX, message::Submission, preset::Preset};
 
-use super::{Action, listed};
+use super::{
+    Action, listed,
+    range::{MS, both, within},
+};
 use crate::decode::Value;
 
 /// What there is.
@@ -13,19 +16,15 @@ pub(super) const RIGHT: &str = "there are /preset/save MODULE NAME, /preset/load
 /// # Errors
 /// With what was wrong and what would be right.
 pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
-    let preset = match (verb, args) {
-        ("save", [Value::Text(module), Value::Text(name)]) => Preset::Save {
-            module: module.clone(),
-            name: name.clone(),
-        },
+    let wrong = || format!("{RIGHT}; got {}", listed(args));
+    let (preset, note) = match (verb, args) {
+        ("save", [Value::Text(module), Value::Text(name)]) => {
+            let (module, name) = (module.clone(), name.clone());
+            (Preset::Save { module, name }, None)
+        }
         ("load", [Value::Text(module), Value::Text(name), rest @ ..]) if rest.len() <= 1 => {
-            Preset::Morph {
-                module: module.clone(),
-                between: (name.clone(), name.clone()),
-                position: 0.0,
-                ms: milliseconds(rest)?,
-                at: None,
-            }
+            let (ms, note) = milliseconds(rest, &wrong)?;
+            (morph(module, (name, name), 0.0, ms), note)
         }
         (
             "morph",
@@ -36,33 +35,38 @@ pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
                 position,
                 rest @ ..,
             ],
-        ) if rest.len() <= 1 => Preset::Morph {
-            module: module.clone(),
-            between: (a.clone(), b.clone()),
-            position: within(position, "the position", 1.0)?,
-            ms: milliseconds(rest)?,
-            at: None,
-        },
+        ) if rest.len() <= 1 => {
+            let position = position.number().ok_or_else(wrong)?;
+            let (position, clamped) = within("the position", position, (0.0, 1.0))?;
+            let (ms, note) = milliseconds(rest, &wrong)?;
+            (morph(module, (a, b), position, ms), both([clamped, note]))
+        }
         ("list", []) => return Ok(Action::Presets(None)),
         ("list", [Value::Text(module)]) => return Ok(Action::Presets(Some(module.clone()))),
-        ("save" | "load" | "morph" | "list", _) => {
-            return Err(format!("{RIGHT}; got {}", listed(args)));
-        }
+        ("save" | "load" | "morph" | "list", _) => return Err(wrong()),
         _ => return Err(RIGHT.into()),
     };
-    Ok(Action::Edit(Submission::Preset(preset), None))
+    Ok(Action::Edit(Submission::Preset(preset), note))
 }
 
-fn milliseconds(rest: &[Value]) -> Result<Option<f32>, String> {
-    let ms = rest.first();
-    ms.map(|ms| within(ms, "MS", RAMP_MS_MAX)).transpose()
-}
-
-/// A number from 0 on.
-fn within(value: &Value, what: &str, most: f32) -> Result<f32, String> {
-    let fits = |number: &f64| (0.0..=f64::from(most)).contains(number);
-    match value.number().filter(fits) {
-        Some(number) => Ok(number as f32),
-        None => Err(format!("{what} is a number from 0 to {most}, got {value}")),
+fn morph(module: &str, (a, b): (&str, &str), position: f32, ms: Option<f32>) -> Preset {
+    Preset::Morph {
+        module: module.to_owned(),
+        between: (a.to_owned(), b.to_owned()),
+        position,
+        ms,
+        at: None,
     }
+}
+
+/// The milliseconds that something takes, if they are given, and that they were clamped.
+fn milliseconds(
+    rest: &[Value],
+    wrong: &impl Fn() -> String,
+) -> Result<(Option<f32>, Option<String>), String> {
+    let Some(ms) = rest.first() else {
+        return Ok((None, None));
+    };
+    let (ms, note) = within(MS, ms.number().ok_or_else(wrong)?, (0.0, RAMP_MS_MAX))?;
+    Ok((Some(ms), note))
 }

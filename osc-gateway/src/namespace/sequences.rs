@@ -3,6 +3,8 @@
 //! Names stay names: the supervisor, who holds the patch in force, says whether there are such sequences,
 //! modules and patterns; so a message may follow at once the one that makes what it names.
 
+use std::ops::RangeInclusive;
+
 use common::{
     command::SequenceControl,
     edit::{Edit, Role, SequenceEdit, Setting},
@@ -11,7 +13,7 @@ use common::{
 use engine::patch::sequence::{BPM, GATE_LENGTH, PatternSpec, SequenceSpec};
 use rosc::OscType;
 
-use super::{Action, Namespace, listed};
+use super::{Action, Namespace, listed, range::within};
 use crate::{
     decode::Value,
     reply::{shorten, text},
@@ -102,7 +104,7 @@ pub fn sequence(verb: &str, args: &[Value]) -> Result<Action, String> {
 /// # Errors
 /// When its value is none.
 pub fn controlled(id: String, control: SequenceControl) -> Result<Action, String> {
-    let (control, note) = within(control)?;
+    let (control, note) = clamped(control)?;
     let at = None;
     Ok(Action::Edit(Submission::Control { id, control, at }, note))
 }
@@ -202,24 +204,17 @@ const fn create(id: String, running: bool, settings: Vec<Setting>) -> Action {
 }
 
 /// A control whose value is in its range, and that it was clamped.
-fn within(control: SequenceControl) -> Result<(SequenceControl, Option<String>), String> {
-    let clamped = |value: f32, (min, max): (f32, f32)| {
-        if !value.is_finite() {
-            return Err(format!(
-                "{value} is refused; it takes a number from {min} to {max}"
-            ));
-        }
-        let near = value.clamp(min, max);
-        let note = (near != value).then(|| format!("clamped to {near} (range {min} to {max})"));
-        Ok((near, note))
+fn clamped(control: SequenceControl) -> Result<(SequenceControl, Option<String>), String> {
+    let near = |what, value: f32, range: &RangeInclusive<f32>| {
+        within(what, value.into(), (*range.start(), *range.end()))
     };
     Ok(match control {
         SequenceControl::Bpm(bpm) => {
-            let (bpm, note) = clamped(bpm, (*BPM.start(), *BPM.end()))?;
+            let (bpm, note) = near("the tempo", bpm, &BPM)?;
             (SequenceControl::Bpm(bpm), note)
         }
         SequenceControl::GateLength(part) => {
-            let (part, note) = clamped(part, (*GATE_LENGTH.start(), *GATE_LENGTH.end()))?;
+            let (part, note) = near("the gate length", part, &GATE_LENGTH)?;
             (SequenceControl::GateLength(part), note)
         }
         other => (other, None),

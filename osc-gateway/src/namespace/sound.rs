@@ -5,7 +5,11 @@ use common::{
     pitch,
 };
 
-use super::{Budget, Module, Namespace, Param, Resolved, listed, suggestion};
+use super::{
+    Budget, Module, Namespace, Param, Resolved, listed,
+    range::{MS, both, within},
+    suggestion,
+};
 use crate::{
     decode::{Message, Value},
     reply::shorten,
@@ -18,7 +22,7 @@ pub(super) const NOTE: &str =
 pub(super) const EXPRESS: &str =
     "/express/ID bend|pressure|timbre VALUE [PITCH], for example /express/keys bend 0.5 C4";
 /// Semitones of bend.
-const BEND_MAX: f64 = 96.0;
+const BEND_MAX: f32 = 96.0;
 
 impl Namespace {
     pub(super) fn param(
@@ -47,14 +51,8 @@ impl Namespace {
                 range(param)
             ));
         }
-        let most_ms = f64::from(RAMP_MS_MAX);
-        if let Some(ms) = ms
-            && !(0.0..=most_ms).contains(&ms)
-        {
-            return Err(format!(
-                "{ms} ms is no time to get there; 0 to {most_ms} ms are right"
-            ));
-        }
+        let ms = ms.map(|ms| within(MS, ms, (0.0, RAMP_MS_MAX)));
+        let (ms, late) = ms.transpose()?.unzip();
         let value = accepted(param, wanted);
         let clamped = wanted < f64::from(param.min) || wanted > f64::from(param.max);
         let event = match ms {
@@ -67,7 +65,7 @@ impl Namespace {
                 module,
                 param: place,
                 value,
-                ms: ms as f32,
+                ms,
             },
         };
         let unit = if param.unit.is_empty() {
@@ -75,15 +73,16 @@ impl Namespace {
         } else {
             format!(" {}", param.unit)
         };
+        let note = clamped.then(|| {
+            format!(
+                "clamped to {value}{unit} (range {} to {})",
+                param.min, param.max
+            )
+        });
         Ok(Resolved {
             message: message.clone(),
             event,
-            note: clamped.then(|| {
-                format!(
-                    "clamped to {value}{unit} (range {} to {})",
-                    param.min, param.max
-                )
-            }),
+            note: both([note, late.flatten()]),
         })
     }
 
@@ -99,24 +98,22 @@ impl Namespace {
             [position] => position.number(),
             _ => None,
         };
-        let position = position
-            .filter(|position| position.is_finite())
-            .ok_or_else(|| {
-                format!(
-                    "it takes one number from 0 to 1, got {}",
-                    listed(&message.args)
-                )
-            })?;
+        let position = position.ok_or_else(|| {
+            format!(
+                "it takes one number from 0 to 1, got {}",
+                listed(&message.args)
+            )
+        })?;
         let (module, place, param) = self.parameter(id, name, budget)?;
-        let near = position.clamp(0.0, 1.0);
+        let (near, note) = within("the position", position, (0.0, 1.0))?;
         Ok(Resolved {
             message: message.clone(),
             event: Event::Param {
                 module,
                 param: place,
-                value: accepted(param, at_position(param, near)),
+                value: accepted(param, at_position(param, near.into())),
             },
-            note: (near != position).then(|| format!("clamped to {near} (range 0 to 1)")),
+            note,
         })
     }
 
@@ -143,10 +140,7 @@ impl Namespace {
                 ));
             }
         };
-        if !wanted.is_finite() {
-            return Err(format!("{wanted} is refused; a gate takes 0 to 1"));
-        }
-        let level = wanted.clamp(0.0, 1.0) as f32;
+        let (level, note) = within("the gate", wanted, (0.0, 1.0))?;
         // -0.0 and what is too small for f32 are off too; neither is out of range.
         let level = if level > 0.0 { level } else { 0.0 };
         Ok(Resolved {
@@ -155,8 +149,7 @@ impl Namespace {
                 module: number,
                 level,
             },
-            note: (!(0.0..=1.0).contains(&wanted))
-                .then(|| format!("clamped to {level} (range 0 to 1)")),
+            note,
         })
     }
 
@@ -175,10 +168,7 @@ impl Namespace {
         };
         let pitch = pitch_of(pitch).ok_or_else(wrong)??;
         let wanted = velocity.number().ok_or_else(wrong)?;
-        if !wanted.is_finite() {
-            return Err(format!("a velocity of {wanted} is refused; it is 0 to 127"));
-        }
-        let velocity = wanted.clamp(0.0, 127.0);
+        let (velocity, note) = within("the velocity", wanted, (0.0, 127.0))?;
         let most_ms = f64::from(RAMP_MS_MAX);
         let frames = match ms {
             None => 0,
@@ -196,11 +186,10 @@ impl Namespace {
             event: Event::Note {
                 module,
                 pitch,
-                velocity: (velocity / 127.0) as f32,
+                velocity: velocity / 127.0,
                 frames,
             },
-            note: (velocity != wanted)
-                .then(|| format!("velocity clamped to {velocity} (range 0 to 127)")),
+            note,
         })
     }
 
@@ -224,20 +213,16 @@ impl Namespace {
             _ => return Err(wrong()),
         };
         let wanted = value.number().ok_or_else(wrong)?;
-        if !wanted.is_finite() {
-            return Err(format!("{wanted} is refused; it takes {least} to {most}"));
-        }
-        let value = wanted.clamp(least, most);
+        let (value, note) = within("the value", wanted, (least, most))?;
         Ok(Resolved {
             message: message.clone(),
             event: Event::Express {
                 module,
                 pitch,
                 what,
-                value: value as f32,
+                value,
             },
-            note: (value != wanted)
-                .then(|| format!("clamped to {value} (range {least} to {most})")),
+            note,
         })
     }
 

@@ -1,8 +1,8 @@
 //! Edits that wait for their commit.
 
-use anyhow::Result;
 use common::edit::Edit;
-use engine::patch::Patch;
+
+use super::{Patch, PatchError, check::at_most};
 
 /// Edits that may wait for a commit: as many as make the largest patch.
 const EDITS_MAX: usize = 20_000;
@@ -17,7 +17,11 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// What a commit is told if none waits.
+    pub const NONE_WAITS: &str = "no edit waits; /patch/create, /patch/remove, /patch/connect and /patch/disconnect make some";
+
     /// Whether none waits.
+    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
@@ -26,11 +30,13 @@ impl Draft {
     ///
     /// # Errors
     /// When it cannot be made, or too many wait.
-    pub fn with(&mut self, edit: &Edit, in_force: &Patch, generation: u64) -> Result<Patch> {
-        anyhow::ensure!(
-            self.edits.len() < EDITS_MAX,
-            "{EDITS_MAX} edits wait already; /patch/commit takes them in, /patch/abort forgets them"
-        );
+    pub fn with(
+        &mut self,
+        edit: &Edit,
+        in_force: &Patch,
+        generation: u64,
+    ) -> Result<Patch, PatchError> {
+        at_most("edits that wait", self.edits.len() + 1, EDITS_MAX)?;
         let mut patch = match self.made.take() {
             Some((of, patch)) if of == generation => patch,
             _ => self.made(in_force)?,
@@ -39,7 +45,7 @@ impl Draft {
             Ok(()) => Ok(patch),
             Err(why) => {
                 self.made = Some((generation, patch));
-                Err(why.into())
+                Err(why)
             }
         }
     }
@@ -54,7 +60,7 @@ impl Draft {
     ///
     /// # Errors
     /// When one cannot be made any more.
-    pub fn made(&self, in_force: &Patch) -> Result<Patch> {
+    pub fn made(&self, in_force: &Patch) -> Result<Patch, PatchError> {
         let mut patch = in_force.clone();
         for edit in &self.edits {
             patch.edit(edit)?;
