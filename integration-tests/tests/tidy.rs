@@ -52,10 +52,10 @@ const PROCESS: &[&str] = &["common", "engine", "failover", "platform"];
 const PLACES: [(&str, &[&str]); 4] = [
     ("cpal", &["audio-out"]),
     ("ipc-channel", &["platform"]),
-    // The gateway decodes; the command line sends.
+    // The gateway decodes; the command line sends, and so does who plays from a process of its own.
     (
         "rosc",
-        &["ctl", "osc-gateway", "midi-in", "integration-tests"],
+        &["ctl", "osc-gateway", "platform", "integration-tests"],
     ),
     ("shared_memory", &["platform"]),
 ];
