@@ -20,7 +20,7 @@ const SAFETY_LINES: usize = 2;
 const DOCUMENTS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
 
 /// Every crate of the workspace, by its folder, and the crates of it that it may know.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("common", &[]),
     ("engine", &["common"]),
     ("failover", &["common"]),
@@ -33,6 +33,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("osc-gateway", PROCESS),
     ("recorder", PROCESS),
     ("midi-in", PROCESS),
+    ("link-in", PROCESS),
     ("launcher", PROCESS),
     // The public contract: commands, segments, control socket; no rule of `failover`.
     // A score means what the gateway would make of it.

@@ -74,6 +74,9 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_MIDI_TO"
     )]
     pub(crate) midi_to: String,
+    /// Follow the tempo, start and stop of an Ableton Link session (a build with Link: `./launch.sh --link`)
+    #[arg(long, env = "UNDERSTUDY_LINK", value_parser = FalseyValueParser::new())]
+    pub(crate) link: bool,
     /// Frames a second
     #[arg(long, value_name = "HZ", default_value_t = 48_000, env = "UNDERSTUDY_RATE",
         value_parser = clap::value_parser!(u32).range(i64::from(RATE_HZ_MIN)..=i64::from(RATE_HZ_MAX)))]
@@ -161,6 +164,7 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
         freewheel: args.freewheel,
         osc: args.osc.to_string(),
         midi: args.midi.clone().map(|port| (port, args.midi_to.clone())),
+        link: args.link,
         rate_hz: args.rate,
         block_frames: args.block,
         lead_blocks: args.lead,
