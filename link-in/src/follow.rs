@@ -80,6 +80,13 @@ pub struct Follower {
     met: Option<f64>,
 }
 
+impl Told {
+    /// Whether it was told to start, and not to stop since.
+    pub const fn plays(&self) -> bool {
+        self.from.is_some()
+    }
+}
+
 impl Session {
     /// The beat at a frame, as long as the tempo stays.
     fn beat_at(&self, frame: f64, rate_hz: f64) -> f64 {
@@ -371,7 +378,7 @@ mod tests {
     fn one_that_is_stopped_before_it_has_started_stays_silent() {
         let mut world = World::at(120.0);
         world.set_playing(true);
-        while world.follower.told().from.is_none() {
+        while !world.follower.told().plays() {
             world.play(0.01);
         }
         world.set_playing(false);

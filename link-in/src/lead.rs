@@ -49,7 +49,7 @@ pub fn run() -> Result<()> {
         Default::default()
     });
     let follower = Follower::new(stage.shape().rate_hz, told);
-    let member = Member::join(told.bpm, stage);
+    let member = Member::join(told, stage);
     service::serve(&paths, Service::LinkIn, move |signs| {
         lead(member, follower, &player, &file, signs);
     })?;

@@ -8,7 +8,7 @@ use common::{
 use platform::realtime::ntp_now;
 use rusty_link::{AblLink, SessionState};
 
-use crate::follow::{QUANTUM, Session};
+use crate::follow::{QUANTUM, Session, Told};
 
 /// Where nobody says otherwise.
 const BPM: f64 = 120.0;
@@ -24,14 +24,21 @@ pub struct Member {
 }
 
 impl Member {
-    /// Looks for a session. While there is none, its tempo is that one, if it is any.
-    pub fn join(bpm: f64, stage: Stage<'static>) -> Self {
-        let link = AblLink::new(if bpm > 0.0 { bpm } else { BPM });
+    /// Looks for a session; until it is found, where a predecessor was holds. Whether a session plays is told to
+    /// its members when it changes only, so that a new one has to know it.
+    pub fn join(told: Told, stage: Stage<'static>) -> Self {
+        let link = AblLink::new(if told.bpm > 0.0 { told.bpm } else { BPM });
+        let mut state = SessionState::new();
         link.enable_start_stop_sync(true);
+        if told.plays() {
+            link.capture_app_session_state(&mut state);
+            state.set_is_playing(true, link.clock_micros());
+            link.commit_app_session_state(&state);
+        }
         link.enable(true);
         Self {
             link,
-            state: SessionState::new(),
+            state,
             stage,
             anchor: 0,
         }
