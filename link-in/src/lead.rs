@@ -1,6 +1,6 @@
 //! The process: listens to the session, says what is due, keeps what it has said for its successor.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
@@ -19,7 +19,8 @@ use crate::{
     session::Member,
 };
 
-/// Understudy's Ableton Link input; started by its launcher with `--link`.
+/// Understudy's Ableton Link input; started by its launcher with `--link`. Built with the Link library, this
+/// program is under the GNU General Public License, version 2 or later.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -56,13 +57,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn lead(
-    mut member: Member,
-    mut follower: Follower,
-    player: &Player,
-    file: &PathBuf,
-    signs: &Signs,
-) {
+fn lead(mut member: Member, mut follower: Follower, player: &Player, file: &Path, signs: &Signs) {
     let mut peers = 0;
     loop {
         signs.act();
