@@ -130,7 +130,7 @@ fn a_sequence_plays_in_time_with_a_link_session() -> Result<()> {
         .is_ok_and(|output| output.status.success());
     if !has_link || !peer.exists() {
         println!(
-            "SKIPPED: the programs were built without Ableton Link; see the head of this file"
+            "SKIPPED: the programs were built without Ableton Link; integration-tests/tests/link.rs says how to build them"
         );
         return Ok(());
     }
