@@ -7,20 +7,37 @@ set -eu
 here=$(cd -P -- "$(dirname -- "$(readlink -f -- "$0")")" && pwd)
 bin=$here/target/release
 stamp=$bin/.launch-stamp
-programs="understudy understudy-launcher understudy-supervisor understudy-worker understudy-audio-out understudy-recorder understudy-midi-in understudy-osc-gateway"
+programs="understudy understudy-launcher understudy-supervisor understudy-worker understudy-audio-out understudy-recorder understudy-midi-in understudy-link-in understudy-osc-gateway"
 
 say() { printf 'launch.sh: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
+
+# Ableton Link is built in only where it is asked for: its licence is the GPL.
+link=
+case ${UNDERSTUDY_LINK-} in '' | 0 | n | no | f | false | off | N | NO | No | F | FALSE | False | OFF | Off) ;; *) link=1 ;; esac
+for argument; do
+    [ "$argument" != --link ] || link=1
+done
 
 built() {
     for program in $programs; do
         [ -x "$bin/$program" ] || return 1
     done
     [ -e "$stamp" ] || return 1
+    [ -z "$link" ] || "$bin/understudy-link-in" --version >/dev/null 2>&1 || return 1
     newer=$(find "$here" \( -name target -o -name .git \) -prune -o -type f \
         \( -name '*.rs' -o -name Cargo.toml -o -name Cargo.lock -o -name '*.json' \) \
         -newer "$stamp" -print -quit)
     [ -z "$newer" ]
+}
+
+# Whether libclang is where bindgen will find it.
+libclang() {
+    [ -z "${LIBCLANG_PATH-}" ] || return 0
+    for library in /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib/llvm*/lib/libclang*.so*; do
+        [ ! -e "$library" ] || return 0
+    done
+    return 1
 }
 
 packages() {
@@ -31,8 +48,15 @@ packages() {
     elif ! pkg-config --exists alsa; then
         missing="$missing libasound2-dev"
     fi
+    if [ -n "$link" ]; then
+        command -v c++ >/dev/null 2>&1 || missing="$missing g++"
+        command -v cmake >/dev/null 2>&1 || missing="$missing cmake"
+        libclang || missing="$missing libclang-dev"
+    fi
     [ -n "$missing" ] || return 0
     advice="install the C compiler, pkg-config and the ALSA headers (Debian/Ubuntu: apt-get install$missing; Fedora: gcc pkgconf alsa-lib-devel; Arch: gcc pkgconf alsa-lib)"
+    [ -z "$link" ] ||
+        advice="$advice; for Ableton Link a C++ compiler, cmake and libclang, too (Fedora: gcc-c++ cmake clang-devel; Arch: cmake clang)"
     command -v apt-get >/dev/null 2>&1 || fail "missing:$missing; $advice"
     if [ "$(id -u)" = 0 ]; then
         root=
@@ -60,7 +84,7 @@ build() {
     mkdir -p "$bin"
     # The time before the build counts: what is edited during it must be built again.
     touch "$stamp.new"
-    (cd "$here" && cargo build --release --quiet --target-dir "$here/target") >&2 ||
+    (cd "$here" && cargo build --release --quiet ${link:+--features understudy-link-in/link} --target-dir "$here/target") >&2 ||
         fail "the build failed; what the compiler said stands above"
     for program in $programs; do
         [ -x "$bin/$program" ] || fail "the build made no $bin/$program"

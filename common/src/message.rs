@@ -27,6 +27,8 @@ pub enum Service {
     Recorder,
     /// `midi-in`
     MidiIn,
+    /// `link-in`
+    LinkIn,
     /// `worker:0`, `worker:1`
     Worker(Slot),
     /// `trial`: the worker that plays for nobody; started when there is something to find out.
@@ -41,6 +43,7 @@ impl std::fmt::Display for Service {
             Self::AudioOut => f.write_str("audio-out"),
             Self::Recorder => f.write_str("recorder"),
             Self::MidiIn => f.write_str("midi-in"),
+            Self::LinkIn => f.write_str("link-in"),
             Self::Worker(slot) => write!(f, "worker:{slot}"),
             Self::Trial => f.write_str("trial"),
         }
@@ -68,13 +71,14 @@ impl std::str::FromStr for Target {
             "audio-out" => Self::Service(Service::AudioOut),
             "recorder" => Self::Service(Service::Recorder),
             "midi-in" => Self::Service(Service::MidiIn),
+            "link-in" => Self::Service(Service::LinkIn),
             "worker:0" => Self::Service(Service::Worker(Slot::Zero)),
             "worker:1" => Self::Service(Service::Worker(Slot::One)),
             "leader" => Self::Leader,
             "follower" => Self::Follower,
             _ => {
                 return Err(format!(
-                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, recorder, midi-in, worker:0, worker:1, leader, follower"
+                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader, follower"
                 ));
             }
         })

@@ -18,6 +18,8 @@ pub struct Options {
     pub osc: String,
     /// The port that MIDI comes from, and the module that its notes go to, if it is listened to.
     pub midi: Option<(String, String)>,
+    /// Whether an Ableton Link session is followed.
+    pub link: bool,
     /// Frames a second.
     pub rate_hz: u32,
     /// Frames in a block.

@@ -11,8 +11,10 @@ use crate::units::FrameIndex;
 
 /// Seconds from 1900, where NTP begins to count, to 1970.
 const UNIX_EPOCH: u64 = 2_208_988_800;
+/// A second, as NTP counts.
+pub const SECOND: u64 = 1 << 32;
 /// How far the anchor may be from what is measured: a thousandth of a second.
-pub const DEADBAND: u64 = (1 << 32) / 1_000;
+pub const DEADBAND: u64 = SECOND / 1_000;
 
 /// An NTP timestamp: seconds since 1900 in the upper half, their fraction in the lower.
 #[must_use]
@@ -28,6 +30,13 @@ pub fn frame_at(anchor: u64, tag: u64, rate_hz: u32) -> FrameIndex {
     let since = (tag.wrapping_sub(anchor) as i64).max(0) as u64;
     let frames = (u128::from(since) * u128::from(rate_hz) + (1 << 31)) >> 32;
     FrameIndex(frames as u64)
+}
+
+/// The time tag of what is to come in at that frame: [`frame_at`], the other way.
+#[must_use]
+pub fn tag_of(anchor: u64, frame: FrameIndex, rate_hz: u32) -> u64 {
+    let since = (u128::from(frame.0) << 32) / u128::from(rate_hz.max(1));
+    anchor.wrapping_add(since as u64)
 }
 
 /// What audio-out measures the anchor with.
@@ -81,15 +90,13 @@ impl Anchoring {
 mod tests {
     use super::*;
 
-    const SECOND: u64 = 1 << 32;
-
     #[test]
     fn a_tag_is_a_frame_and_the_distance_of_tags_is_that_of_their_frames() {
         let anchor = ntp(1_700_000_000, 123_456_789);
         assert_eq!(frame_at(anchor, anchor, 48_000), FrameIndex(0));
         assert_eq!(frame_at(anchor, anchor - SECOND, 48_000), FrameIndex(0));
         for frames in [1_u64, 479, 48_000, 48_000 * 3600 * 24 * 365] {
-            let tag = anchor + ((u128::from(frames) << 32) / 48_000) as u64;
+            let tag = tag_of(anchor, FrameIndex(frames), 48_000);
             assert_eq!(frame_at(anchor, tag, 48_000), FrameIndex(frames));
         }
         // NTP's era ends in 2036.

@@ -20,7 +20,7 @@ const SAFETY_LINES: usize = 2;
 const DOCUMENTS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
 
 /// Every crate of the workspace, by its folder, and the crates of it that it may know.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("common", &[]),
     ("engine", &["common"]),
     ("failover", &["common"]),
@@ -33,6 +33,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("osc-gateway", PROCESS),
     ("recorder", PROCESS),
     ("midi-in", PROCESS),
+    ("link-in", PROCESS),
     ("launcher", PROCESS),
     // The public contract: commands, segments, control socket; no rule of `failover`.
     // A score means what the gateway would make of it.
@@ -52,10 +53,10 @@ const PROCESS: &[&str] = &["common", "engine", "failover", "platform"];
 const PLACES: [(&str, &[&str]); 4] = [
     ("cpal", &["audio-out"]),
     ("ipc-channel", &["platform"]),
-    // The gateway decodes; the command line sends.
+    // The gateway decodes; the command line sends, and so does who plays from a process of its own.
     (
         "rosc",
-        &["ctl", "osc-gateway", "midi-in", "integration-tests"],
+        &["ctl", "osc-gateway", "platform", "integration-tests"],
     ),
     ("shared_memory", &["platform"]),
 ];

@@ -143,6 +143,7 @@ impl Children {
             Service::AudioOut => ("understudy-audio-out", &[]),
             Service::Recorder => ("understudy-recorder", &[]),
             Service::MidiIn => ("understudy-midi-in", &[]),
+            Service::LinkIn => ("understudy-link-in", &[]),
             Service::Worker(_) | Service::Trial => ("understudy-worker", &[]),
         };
         let mut command = Command::new(self.folder.join(program));

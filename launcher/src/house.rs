@@ -109,6 +109,7 @@ impl House {
         if living.is_empty() {
             shm::unlink_stale();
             let _ = fs::remove_dir_all(paths.ipc());
+            let _ = fs::remove_file(paths.link());
             paths.make()?;
         }
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;

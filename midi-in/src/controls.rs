@@ -6,7 +6,7 @@ use std::{
 };
 
 use common::midi::Bindings;
-use platform::{midi_file, say};
+use platform::{kept, say};
 
 /// How often it is looked whether the file has changed.
 const LOOK: Duration = Duration::from_millis(200);
@@ -34,7 +34,7 @@ impl Controls {
     pub fn moved(&mut self, channel: u8, controller: u8) -> Vec<(String, String)> {
         self.look();
         if self.bindings.learnt(channel, controller)
-            && let Err(why) = midi_file::write(&self.path, &self.bindings)
+            && let Err(why) = kept::write(&self.path, &self.bindings)
         {
             say::line("midi-in", &format!("what was learnt is not kept: {why}"));
         }
@@ -52,7 +52,7 @@ impl Controls {
             return;
         }
         self.changed = changed;
-        match midi_file::read(&self.path) {
+        match kept::read(&self.path) {
             Ok(bindings) => self.bindings = bindings,
             Err(why) => say::line("midi-in", &why.to_string()),
         }
@@ -71,7 +71,7 @@ mod tests {
             learn: Some(("filter".into(), "cutoff".into())),
             ..Bindings::default()
         };
-        midi_file::write(&path, &learn).unwrap();
+        kept::write(&path, &learn).unwrap();
         let mut controls = Controls::of(path.clone());
         let cutoff = vec![("filter".to_owned(), "cutoff".to_owned())];
         assert_eq!(controls.moved(1, 74), cutoff);

@@ -160,6 +160,7 @@ fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
         "understudy-audio-out" => Service::AudioOut,
         "understudy-recorder" => Service::Recorder,
         "understudy-midi-in" => Service::MidiIn,
+        "understudy-link-in" => Service::LinkIn,
         "understudy-worker" => match value("--slot") {
             None => Service::Trial,
             Some(0) => Service::Worker(Slot::Zero),

@@ -122,6 +122,12 @@ impl Paths {
         self.state.join("midi.json")
     }
 
+    /// What the Link session was followed with so far; gone with the instance.
+    #[must_use]
+    pub fn link(&self) -> PathBuf {
+        self.runtime.join("link.json")
+    }
+
     /// What was recorded of what it played.
     #[must_use]
     pub fn recordings(&self) -> PathBuf {

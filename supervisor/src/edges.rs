@@ -164,7 +164,7 @@ fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
         Service::OscGateway => {
             link::offer(move |who, link, from| hear(&events, who, PeerLink::Gateway(link), &from))
         }
-        Service::Recorder | Service::MidiIn => {
+        Service::Recorder | Service::MidiIn | Service::LinkIn => {
             link::offer(move |who, link, from| hear(&events, who, PeerLink::Service(link), &from))
         }
         Service::Trial => return Answer::No("a trial talks to nobody".into()),

@@ -275,6 +275,7 @@ impl Stack {
                     args.extend([option.into(), value]);
                 }
             }
+            Service::LinkIn => args.extend(["--osc".into(), self.options.osc.clone()]),
             Service::OscGateway | Service::Recorder | Service::Supervisor | Service::Trial => {}
         }
         self.ask_for(Wanted {
@@ -311,7 +312,11 @@ impl Stack {
             Service::AudioOut if self.finishing.is_some() => self.conclude(),
             // The end of one whose successor is there, or asked for: told to the supervisor before.
             _ if !known && self.is_coming(service) => {}
-            Service::AudioOut | Service::OscGateway | Service::Recorder | Service::MidiIn => {
+            Service::AudioOut
+            | Service::OscGateway
+            | Service::Recorder
+            | Service::MidiIn
+            | Service::LinkIn => {
                 self.service_gone(service, ending);
             }
         }

@@ -99,6 +99,7 @@ fn options(instance: &str, wav: &Path) -> Result<Options, Failure> {
         freewheel: false,
         osc: free.to_string(),
         midi: None,
+        link: false,
         rate_hz: 48_000,
         block_frames: 128,
         lead_blocks: None,

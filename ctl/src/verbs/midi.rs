@@ -5,7 +5,7 @@ use osc_gateway::{
     decode::{Message, Value},
     namespace::{Budget, Namespace},
 };
-use platform::midi_file;
+use platform::kept;
 use serde_json::json;
 
 use crate::{Context, asking, failure::Failure, output};
@@ -38,13 +38,13 @@ enum What {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let path = context.paths.midi();
-    let wrong = |why: midi_file::MidiFileError| Failure::no(why.to_string());
-    let mut all = midi_file::read(&path).map_err(wrong)?;
+    let wrong = |why: kept::KeptError| Failure::no(why.to_string());
+    let mut all: Bindings = kept::read(&path).map_err(wrong)?;
     match &args.what {
         What::Learn { module, param } => {
             check(context, module, param)?;
             all.learn = Some((module.clone(), param.clone()));
-            midi_file::write(&path, &all).map_err(wrong)?;
+            kept::write(&path, &all).map_err(wrong)?;
         }
         What::Forget { module, param } => {
             if !all.forget(module, param) {
@@ -52,7 +52,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                     "no controller turns {module}.{param}; `understudy midi list` shows what is bound"
                 )));
             }
-            midi_file::write(&path, &all).map_err(wrong)?;
+            kept::write(&path, &all).map_err(wrong)?;
         }
         What::List => {}
     }

@@ -7,7 +7,7 @@ use std::{
     io::IsTerminal,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Child,
+    process::{Child, Command},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -39,6 +39,8 @@ use crate::{
     },
 };
 
+/// The program that follows an Ableton Link session.
+const LINK_IN: &str = "understudy-link-in";
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 /// How long it may take until there is another launcher.
 const NEXT_LAUNCHER: Duration = Duration::from_secs(5);
@@ -74,6 +76,9 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_MIDI_TO"
     )]
     pub(crate) midi_to: String,
+    /// Follow the tempo, start and stop of an Ableton Link session (a build with Link: `./launch.sh --link`)
+    #[arg(long, env = "UNDERSTUDY_LINK", value_parser = FalseyValueParser::new())]
+    pub(crate) link: bool,
     /// Frames a second
     #[arg(long, value_name = "HZ", default_value_t = 48_000, env = "UNDERSTUDY_RATE",
         value_parser = clap::value_parser!(u32).range(i64::from(RATE_HZ_MIN)..=i64::from(RATE_HZ_MAX)))]
@@ -145,6 +150,9 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
             "--freewheel has no clock, but the sink \"{sink}\" has one; use it with --sink wav:PATH or --sink null"
         )));
     }
+    if args.link {
+        check_link()?;
+    }
     let read = args.patch.as_deref().map(|path| {
         let config = Config {
             rate_hz: args.rate,
@@ -161,6 +169,7 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
         freewheel: args.freewheel,
         osc: args.osc.to_string(),
         midi: args.midi.clone().map(|port| (port, args.midi_to.clone())),
+        link: args.link,
         rate_hz: args.rate,
         block_frames: args.block,
         lead_blocks: args.lead,
@@ -181,6 +190,19 @@ fn check_sink(sink: &str) -> Result<String, Failure> {
             "no sink \"{sink}\"; there are auto, device, device:NAME, wav:PATH, null"
         ))),
     }
+}
+
+/// Whether the program that follows Link has it built in; it says itself what to do if not.
+fn check_link() -> Result<(), Failure> {
+    let cannot = |why: std::io::Error| Failure::no(format!("cannot start {LINK_IN}: {why}"));
+    let program = std::env::current_exe().map_err(cannot)?;
+    let mut command = Command::new(program.with_file_name(LINK_IN));
+    let output = command.arg("--version").output().map_err(cannot)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::usage(said.trim()))
 }
 
 fn check_wav(path: &str) -> Result<String, Failure> {

@@ -132,8 +132,9 @@ impl Stack {
         self.supervision = Some(supervision);
         self.fact(Fact::Tick, "start", None);
         let midi = self.options.midi.as_ref().map(|_| Service::MidiIn);
+        let link = self.options.link.then_some(Service::LinkIn);
         let always = [Service::AudioOut, Service::OscGateway, Service::Recorder];
-        for service in always.into_iter().chain(midi) {
+        for service in always.into_iter().chain(midi).chain(link) {
             // Of one that has died under the supervisor before, that may be known already.
             if !self.is_coming(service) {
                 self.spawn(service, Incarnation::default());

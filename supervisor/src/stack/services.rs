@@ -198,7 +198,11 @@ impl Stack {
         for (service, incarnation) in deaf {
             match service {
                 Service::Worker(slot) => self.deaf(slot, incarnation),
-                Service::AudioOut | Service::OscGateway | Service::Recorder | Service::MidiIn => {
+                Service::AudioOut
+                | Service::OscGateway
+                | Service::Recorder
+                | Service::MidiIn
+                | Service::LinkIn => {
                     self.end_service(service, "it does not read its control channel");
                 }
                 Service::Supervisor | Service::Trial => {}

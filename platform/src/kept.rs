@@ -1,15 +1,15 @@
-//! The file in which an instance keeps what its MIDI controllers turn; whole at every moment.
+//! A small file in which an instance keeps something, as JSON; whole at every moment.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use common::midi::Bindings;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Why it cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum MidiFileError {
+pub enum KeptError {
     /// It cannot be read or written.
     #[error("{}: {why}", path.display())]
     File {
@@ -28,17 +28,17 @@ pub enum MidiFileError {
     },
 }
 
-/// Reads it; where there is none nothing is bound.
+/// Reads it; where there is none nothing is kept yet.
 ///
 /// # Errors
 /// When it cannot be read, or is something else.
-pub fn read(path: &Path) -> Result<Bindings, MidiFileError> {
+pub fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, KeptError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Bindings::default()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
         Err(why) => return Err(file(path, why)),
     };
-    serde_json::from_str(&text).map_err(|why| MidiFileError::Text {
+    serde_json::from_str(&text).map_err(|why| KeptError::Text {
         path: path.to_owned(),
         why,
     })
@@ -48,16 +48,16 @@ pub fn read(path: &Path) -> Result<Bindings, MidiFileError> {
 ///
 /// # Errors
 /// When it cannot be written; the old one is left as it was.
-pub fn write(path: &Path, bindings: &Bindings) -> Result<(), MidiFileError> {
+pub fn write(path: &Path, kept: &impl Serialize) -> Result<(), KeptError> {
     let new = path.with_extension("new");
-    let text = serde_json::to_string_pretty(bindings).unwrap_or_default();
+    let text = serde_json::to_string_pretty(kept).unwrap_or_default();
     fs::write(&new, text)
         .and_then(|()| fs::rename(&new, path))
         .map_err(|why| file(path, why))
 }
 
-fn file(path: &Path, why: io::Error) -> MidiFileError {
-    MidiFileError::File {
+fn file(path: &Path, why: io::Error) -> KeptError {
+    KeptError::File {
         path: path.to_owned(),
         why,
     }

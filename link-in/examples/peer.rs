@@ -1,0 +1,72 @@
+//! Another member of an Ableton Link session, to try `--link` with: it is told `tempo BPM`, `start` and `stop` on
+//! its standard input, and says `beat PHASE NTP` of each beat, `peers COUNT` of each who comes or goes.
+//!
+//! `cargo run --release -p understudy-link-in --features link --example peer`. Whoever is in the local network's
+//! session hears it.
+
+use std::{
+    io::{self, BufRead},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use platform::realtime::ntp_now;
+use rusty_link::{AblLink, SessionState};
+
+const QUANTUM: f64 = 4.0;
+const POLL: Duration = Duration::from_millis(5);
+
+fn main() {
+    let link = AblLink::new(120.0);
+    link.enable_start_stop_sync(true);
+    link.enable(true);
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            let _ = tell.send(line);
+        }
+    });
+    let mut state = SessionState::new();
+    let (mut last, mut peers) = (f64::NAN, 0);
+    loop {
+        link.capture_app_session_state(&mut state);
+        let now = link.clock_micros();
+        match told.try_recv().as_deref().map(str::split_whitespace) {
+            Ok(words) => {
+                act(&mut state, now, words.collect());
+                link.commit_app_session_state(&state);
+            }
+            Err(mpsc::TryRecvError::Empty) => {}
+            Err(mpsc::TryRecvError::Disconnected) => return,
+        }
+        if link.num_peers() != peers {
+            peers = link.num_peers();
+            println!("peers {peers}");
+        }
+        let beat = state.beat_at_time(now, QUANTUM).floor();
+        if beat != last {
+            last = beat;
+            let ago_us = (link.clock_micros() - state.time_at_beat(beat, QUANTUM)).max(0) as u64;
+            let ago = (u128::from(ago_us) << 32) / 1_000_000;
+            println!(
+                "beat {} {}",
+                beat.rem_euclid(QUANTUM),
+                ntp_now() - ago as u64
+            );
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn act(state: &mut SessionState, now: i64, words: Vec<&str>) {
+    match words[..] {
+        ["tempo", bpm] => match bpm.parse() {
+            Ok(bpm) => state.set_tempo(bpm, now),
+            Err(_) => println!("\"{bpm}\" is no tempo"),
+        },
+        ["start"] => state.set_is_playing(true, now),
+        ["stop"] => state.set_is_playing(false, now),
+        _ => println!("there are tempo BPM, start, stop; got {words:?}"),
+    }
+}

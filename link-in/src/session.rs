@@ -1,0 +1,97 @@
+//! The session as the Link library knows it, in frames of the stack: the only place that names the library.
+
+use common::{
+    stage::Stage,
+    time_tag::{self, tag_of},
+    units::FrameIndex,
+};
+use platform::realtime::ntp_now;
+use rusty_link::{AblLink, SessionState};
+
+use crate::follow::{QUANTUM, Session, Told};
+
+/// Where nobody says otherwise.
+const BPM: f64 = 120.0;
+/// How often two clocks are read until nothing came between: the best of so many is taken.
+const READINGS: usize = 4;
+
+/// A member of the session that listens.
+pub struct Member {
+    link: AblLink,
+    state: SessionState,
+    stage: Stage<'static>,
+    anchor: u64,
+}
+
+impl Member {
+    /// Looks for a session; until it is found, where a predecessor was holds. Whether a session plays is told to
+    /// its members when it changes only, so that a new one has to know it.
+    pub fn join(told: Told, stage: Stage<'static>) -> Self {
+        let link = AblLink::new(if told.bpm > 0.0 { told.bpm } else { BPM });
+        let mut state = SessionState::new();
+        link.enable_start_stop_sync(true);
+        if told.plays() {
+            link.capture_app_session_state(&mut state);
+            state.set_is_playing(true, link.clock_micros());
+            link.commit_app_session_state(&state);
+        }
+        link.enable(true);
+        Self {
+            link,
+            state,
+            stage,
+            anchor: 0,
+        }
+    }
+
+    /// Where the session is now; nowhere as long as the stack has no clock.
+    pub fn listen(&mut self) -> Option<Session> {
+        self.anchor = self.stage.anchor();
+        if self.anchor == 0 {
+            return None;
+        }
+        self.link.capture_app_session_state(&mut self.state);
+        let (ntp, micros) = self.now();
+        let shape = self.stage.shape();
+        let rate_hz = f64::from(shape.rate_hz);
+        let open = since(self.anchor, ntp) * rate_hz;
+        // A block is handed to the device while as many are rendered ahead, and it is the next one.
+        let ahead = u64::from(shape.lead_blocks) + self.stage.burst() + 1;
+        let frame = open - (ahead * u64::from(shape.block_frames)) as f64;
+        let since_us = self.state.time_for_is_playing() - micros;
+        Some(Session {
+            peers: self.link.num_peers(),
+            frame,
+            open,
+            beat: self.state.beat_at_time(micros, QUANTUM),
+            bpm: self.state.tempo(),
+            playing: self.state.is_playing(),
+            since: frame + since_us as f64 * rate_hz / 1e6,
+        })
+    }
+
+    /// The time tag of a frame, by the clock that was listened with.
+    pub fn tag(&self, frame: f64) -> u64 {
+        tag_of(
+            self.anchor,
+            FrameIndex(frame.max(0.0) as u64),
+            self.stage.shape().rate_hz,
+        )
+    }
+
+    /// The same moment by the wall and by Link: the pair that was read closest together.
+    fn now(&self) -> (u64, i64) {
+        let reading = || {
+            let (before, micros, after) = (ntp_now(), self.link.clock_micros(), ntp_now());
+            (after.wrapping_sub(before), before, micros)
+        };
+        let best = (0..READINGS).map(|_| reading()).min();
+        let (took, before, micros) = best.unwrap_or_else(reading);
+        (before.wrapping_add(took / 2), micros)
+    }
+}
+
+/// Seconds from one NTP timestamp to another.
+fn since(earlier: u64, later: u64) -> f64 {
+    later.wrapping_sub(earlier) as i64 as f64 / time_tag::SECOND as f64
+}
