@@ -322,6 +322,13 @@ mod tests {
         }
     }
 
+    fn edited(text: &str) -> Patch {
+        match read(text).unwrap().0.remove(0) {
+            Step::Edited(patch) => *patch,
+            Step::Event(event) => panic!("{text} is {event:?}"),
+        }
+    }
+
     #[test]
     fn lines_become_events() {
         let gate = Event::Gate {
@@ -349,11 +356,7 @@ mod tests {
     #[test]
     fn a_score_makes_sequences_and_plays_them() {
         let added = "0 /seq/add a adsr X..x\n";
-        let (steps, _) = read(added).unwrap();
-        let [Step::Edited(patch)] = steps.as_slice() else {
-            panic!("{steps:?}");
-        };
-        assert!(patch.sequences[0].running);
+        assert!(edited(added).sequences[0].running);
         let control = |control| Event::Sequence {
             sequence: 0,
             control,
@@ -370,17 +373,11 @@ mod tests {
     #[test]
     fn a_score_patches_and_what_goes_fades_out() {
         let cut = "0 /patch/disconnect filter out\n1 /patch/commit\n";
-        let (steps, _) = read(cut).unwrap();
-        let [Step::Edited(patch)] = steps.as_slice() else {
-            panic!("{steps:?}");
-        };
+        let patch = edited(cut);
         assert_eq!((patch.cables.len(), patch.settled().cables.len()), (3, 2));
         // After 5 ms it is gone.
         let later = format!("{cut}1.1 /patch/remove filter\n1.1 /patch/commit");
-        let (steps, _) = read(&later).unwrap();
-        let [Step::Edited(patch)] = steps.as_slice() else {
-            panic!("{steps:?}");
-        };
+        let patch = edited(&later);
         assert!(patch.cables.iter().all(|cable| cable.to != "out"));
         let kept = read("0 /patch/remove filter\n0 /patch/abort\n0 /mod/filter/q 1").unwrap();
         assert_eq!(kept.0.len(), 1);
