@@ -1,5 +1,6 @@
 //! What the engine promises as a whole; what a module promises is tested beside the module.
 
+mod loops;
 mod sequences;
 
 use std::cell::RefCell;
@@ -40,6 +41,14 @@ fn heard(engine: &mut Engine, blocks: usize) -> Vec<f32> {
     left
 }
 
+/// How many turns each module has in the next block.
+fn turns(engine: &mut Engine) -> Vec<usize> {
+    let mut turns = vec![0; engine.patch().modules.len()];
+    let mut block = [0.0; CONFIG.block_samples()];
+    engine.render(&mut block, &mut |module| turns[usize::from(module)] += 1);
+    turns
+}
+
 thread_local! {
     /// What each module has put out, channel by channel, if somebody listens.
     static OVERHEARD: RefCell<Option<Vec<Overheard>>> = const { RefCell::new(None) };
@@ -49,7 +58,7 @@ thread_local! {
 type Overheard = (u16, usize, usize, Vec<u32>);
 
 impl Engine {
-    pub(super) fn overhear(&self, module: u16, frames: usize) {
+    pub(super) fn overhear(&self, module: u16, stretch: Stretch) {
         OVERHEARD.with_borrow_mut(|overheard| {
             let Some(overheard) = overheard else { return };
             let node = &self.plan.nodes[usize::from(module)];
@@ -57,12 +66,12 @@ impl Engine {
             let (n, _) = lanes_for(channels, self.context.wide);
             for (output, buffer) in node.outs.iter().enumerate() {
                 let block = &self.buffers[usize::from(*buffer)];
-                let heard = if block.still { 1 } else { frames };
                 for channel in 0..channels {
-                    let sample =
-                        |frame| block.samples[(channel / n * frames + frame) * n + channel % n];
+                    let group = &block.samples[stretch.samples(n, channel / n)];
+                    let moves = usize::from(!block.still);
+                    let sample = |frame: usize| group[moves * frame * n + channel % n];
                     let bits = |x: f32| if x.is_nan() { f32::NAN } else { x }.to_bits();
-                    let samples = (0..heard).map(sample).map(bits).collect();
+                    let samples = (0..stretch.frames).map(sample).map(bits).collect();
                     overheard.push((module, output, channel, samples));
                 }
             }
@@ -1316,13 +1325,14 @@ fn what_leads_back_a_frame_late_makes_a_filter() {
     let mut copy = engine(&patch);
     copy.restore(whole.arena()).unwrap();
     assert_eq!(bits(&heard(&mut copy, 3)), bits(&heard(&mut whole, 3)));
-    assert!(whole.is_frame_by_frame());
+    assert_eq!(turns(&mut whole), [1, 1, 64, 64], "o, one, y, half");
     let mut opened = patch.clone();
     opened.cables.remove(2);
     let mut after = edited(&whole, &opened, 1);
-    assert!(after.is_frame_by_frame());
+    assert_eq!(turns(&mut after), [1, 1, 64, 64]);
     let steps = step_max(&heard(&mut after, 6));
-    assert!(steps < 0.02 && !after.is_frame_by_frame(), "{steps}");
+    assert!(steps < 0.02, "{steps}");
+    assert_eq!(turns(&mut after), [1; 4]);
 }
 
 #[test]
