@@ -363,13 +363,7 @@ impl Engine {
     }
 
     /// One module's turn in those frames.
-    fn turn(
-        &mut self,
-        module: u16,
-        stretch: Stretch,
-        is_over: bool,
-        trace: &mut impl FnMut(u16),
-    ) {
+    fn turn(&mut self, module: u16, stretch: Stretch, is_over: bool, trace: &mut impl FnMut(u16)) {
         self.push(module, true, stretch);
         let node = &self.plan.nodes[usize::from(module)];
         for gathered in &node.summed {

@@ -16,7 +16,10 @@ pub fn loops(modules: usize, cables: &[Wire]) -> Vec<Option<u16>> {
         return loops;
     }
     let (mut listeners, mut sources) = (vec![Vec::new(); modules], vec![Vec::new(); modules]);
-    for wire in cables.iter().filter(|wire| wire.feedback.is_none() || wire.frame) {
+    for wire in cables
+        .iter()
+        .filter(|wire| wire.feedback.is_none() || wire.frame)
+    {
         listeners[usize::from(wire.from.module)].push(wire.to.module);
         sources[usize::from(wire.to.module)].push(wire.from.module);
     }
@@ -42,7 +45,9 @@ pub fn loops(modules: usize, cables: &[Wire]) -> Vec<Option<u16>> {
             loops[usize::from(from)] = Some(from);
         }
     }
-    of.into_iter().map(|first| loops[usize::from(first)]).collect()
+    of.into_iter()
+        .map(|first| loops[usize::from(first)])
+        .collect()
 }
 
 /// Adds all that can be reached from a module and has not been seen, each after what is reached from it.

@@ -141,7 +141,9 @@ impl Plan {
         for part in steps.chunk_by(|one, two| one.in_loop == two.in_loop) {
             let begin = self.parts.last().map_or(0, |part| part.turns.end);
             let (mut frame_by_frame, mut feedbacks) = (FrameByFrame::Never, Vec::new());
-            let links = part.iter().flat_map(|step| step.links.iter().map(move |l| (step, l)));
+            let links = part
+                .iter()
+                .flat_map(|step| step.links.iter().map(move |l| (step, l)));
             for (step, link) in links {
                 match link.feedback {
                     Some(Feedback { number, late }) if late == Late::Block => {

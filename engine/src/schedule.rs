@@ -188,7 +188,10 @@ fn cycle(modules: usize, cables: &[Wire]) -> Vec<u16> {
     let ahead = || cables.iter().filter(|wire| wire.feedback.is_none());
     let stuck = unreached(modules, ahead().map(|w| (w.from.module, w.to.module)));
     let is_stuck = |module: u16| stuck[usize::from(module)];
-    let mut path: Vec<u16> = (0..modules as u16).filter(|m| is_stuck(*m)).take(1).collect();
+    let mut path: Vec<u16> = (0..modules as u16)
+        .filter(|m| is_stuck(*m))
+        .take(1)
+        .collect();
     // Who waits, waits for one who waits: there is always a way up.
     while let Some(up) = path.last().and_then(|last| {
         let mut up = ahead().filter(|wire| wire.to.module == *last);

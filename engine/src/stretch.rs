@@ -85,7 +85,10 @@ mod tests {
         let places = |lanes, group| frames.iter().map(move |f| f.samples(lanes, group));
         assert_eq!(places(1, 0).collect::<Vec<_>>(), [0..1, 1..2, 2..3]);
         assert_eq!(places(8, 1).collect::<Vec<_>>(), [24..32, 32..40, 40..48]);
-        assert_eq!(frames.iter().map(|f| f.at()).collect::<Vec<_>>(), [10, 11, 12]);
+        assert_eq!(
+            frames.iter().map(|f| f.at()).collect::<Vec<_>>(),
+            [10, 11, 12]
+        );
         assert!(frames.iter().all(|frame| !frame.is_whole()));
         assert_eq!(whole.each(3).collect::<Vec<_>>(), [whole]);
         assert!(whole.is_whole() && frames[2].each(1).eq([frames[2]]));
