@@ -73,7 +73,9 @@ fn two_that_lead_back_make_a_filter_of_second_order() {
 }
 
 /// Types whose sound does not depend on where a block is cut.
-const SEAMLESS: [&str; 11] = [
+const SEAMLESS: [&str; 13] = [
+    "sum",
+    "pingpong",
     "sine",
     "saw",
     "vca",
@@ -91,7 +93,7 @@ const SEAMLESS: [&str; 11] = [
 fn tangle(dice: &mut Dice) -> Patch {
     let count = 28;
     let kinds: Vec<_> = (0..count)
-        .map(|_| crate::catalog::find(SEAMLESS[dice.roll(11) as usize]).unwrap())
+        .map(|_| crate::catalog::find(SEAMLESS[dice.roll(13) as usize]).unwrap())
         .collect();
     let mut modules: Vec<String> = Vec::new();
     for (number, kind) in kinds.iter().enumerate() {
@@ -253,6 +255,26 @@ fn what_is_beside_a_loop_sounds_as_without_it() {
         }
         assert_eq!(turns(&mut one)[at..at + 4], [64, 64, 64, 1]);
     }
+}
+
+#[test]
+fn what_a_loop_holds_for_a_frame_does_not_stand_still() {
+    // A pitch that depends on the one of the frame before, and one who listens less where nothing moves.
+    let modules = r#"{"id":"q","type":"quantizer","params":{"scale":18,"root":7,"root_amount":11}},
+        {"id":"s","type":"spread","params":{"step":0}}"#;
+    let mut closed = patch(modules, &[("q", "s"), ("s", "o")]);
+    closed.cables.push(late("q", "q.root"));
+    let mut opened = closed.clone();
+    opened.cables.remove(0);
+    let mut one = engine(&closed);
+    let block = each(&mut one);
+    assert!(step_max(&of(&block, "q")) > 0.1);
+    assert_eq!(of(&block, "s"), of(&block, "q"));
+    // Nor where it ends to fade out, in the middle of a block.
+    one = edited(&one, &opened, 1);
+    heard(&mut one, 3);
+    let faded = of(&each(&mut one), "s");
+    assert!(faded[0] != 0.0 && faded[48..] == [0.0; 16], "{faded:?}");
 }
 
 #[test]
