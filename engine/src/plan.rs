@@ -141,24 +141,20 @@ impl Plan {
         for part in steps.chunk_by(|one, two| one.in_loop == two.in_loop) {
             let begin = self.parts.last().map_or(0, |part| part.turns.end);
             let (mut frame_by_frame, mut feedbacks) = (FrameByFrame::Never, Vec::new());
-            let links = part
-                .iter()
-                .flat_map(|step| step.links.iter().map(move |l| (step, l)));
-            for (step, link) in links {
-                match link.feedback {
-                    Some(Feedback { number, late }) if late == Late::Block => {
-                        self.block_late.push(number);
+            for step in part {
+                for link in &step.links {
+                    let Some(Feedback { number, late }) = link.feedback else {
+                        continue;
+                    };
+                    match late {
+                        Late::Block => self.block_late.push(number),
+                        Late::Frame => {
+                            frame_by_frame = frame_by_frame.max(self.until(step.module, link));
+                            feedbacks.push(number);
+                        }
+                        // Its source brings it.
+                        Late::FrameAhead => {}
                     }
-                    Some(Feedback { number, late }) if late == Late::Frame => {
-                        let goes = |fade: u16| self.fades[usize::from(fade)] == Fade::Out;
-                        let by = match link.fade.is_some_and(goes) || self.is_ghost(step.module) {
-                            true => FrameByFrame::UntilFaded,
-                            false => FrameByFrame::Always,
-                        };
-                        frame_by_frame = frame_by_frame.max(by);
-                        feedbacks.push(number);
-                    }
-                    _ => {}
                 }
             }
             self.parts.push(Part {
@@ -169,8 +165,13 @@ impl Plan {
         }
     }
 
-    fn is_ghost(&self, module: u16) -> bool {
-        self.nodes[usize::from(module)].ghost
+    /// How long a cable of a loop into that module has frames rendered one by one.
+    fn until(&self, module: u16, link: &Link) -> FrameByFrame {
+        let goes = |fade: u16| self.fades[usize::from(fade)] == Fade::Out;
+        match link.fade.is_some_and(goes) || self.nodes[usize::from(module)].ghost {
+            true => FrameByFrame::UntilFaded,
+            false => FrameByFrame::Always,
+        }
     }
 
     /// The block that a link brings.
