@@ -20,7 +20,7 @@ const PRIORITY: i32 = 5;
 const EDITS: usize = 40;
 
 /// 249 chains of four modules, and four more.
-fn patch() -> Patch {
+pub fn patch() -> Patch {
     let mut draft = Draft::new(0.004);
     for number in 0..249_u8 {
         let source = ["sine", "saw"][usize::from(number % 2)];

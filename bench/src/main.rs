@@ -8,6 +8,7 @@ mod checkpoint;
 mod clock;
 mod fundsp;
 mod graph;
+mod one_loop;
 mod ours;
 mod players;
 mod scsynth;
@@ -39,13 +40,14 @@ const LOOKED_AT_HZ: f32 = 440.0;
 /// Measures and prints.
 type Part = fn() -> Result<()>;
 /// What is measured, by the name that asks for it alone.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("sine", || {
         compare("sine, envelope, resonant low-pass", Voice::Sine)
     }),
     ("saw", || compare("sawtooth, ladder", Voice::Saw)),
     ("flat", flatness),
     ("graph", graph::measure),
+    ("loop", one_loop::measure),
     ("checkpoint", checkpoint::measure),
 ];
 

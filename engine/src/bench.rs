@@ -12,6 +12,7 @@ use crate::{
     },
     modules, params,
     smooth::GLIDE_MS,
+    stretch::Stretch,
 };
 
 /// Frames that are rendered at once.
@@ -185,7 +186,7 @@ impl Bench {
                 .collect();
             let mut turn = Turn {
                 context: self.context,
-                frames: now,
+                stretch: Stretch::whole(0..now),
                 channels: self.channels,
                 cells: &mut self.cells,
                 first_cell: 0,

@@ -16,6 +16,7 @@ use crate::{
     patch::{Fade, Wire},
     plan::{LANES_TOTAL_MAX, Plan, Push},
     smooth::Smooth,
+    stretch::Stretch,
 };
 
 /// How long a cable fades in or out.
@@ -191,59 +192,52 @@ impl Cables {
         push: &Push,
         from: &Buffer,
         into: &mut Buffer,
-        frames: usize,
+        stretch: Stretch,
     ) {
         let Some(fade) = push.fade else {
-            return gather::push(level, push, from, into, frames);
+            return gather::push(level, push, from, into, stretch);
         };
         let glide = &mut self.glides(arena)[usize::from(fade)];
         match glide.at_rest() {
-            Some(gain) if gain > 0.0 => gather::push(level, push, from, into, frames),
-            Some(_) => gather::nothing(push, into, self.wide, frames),
+            Some(gain) if gain > 0.0 => gather::push(level, push, from, into, stretch),
+            Some(_) => gather::nothing(push, into, self.wide, stretch),
             None => {
                 let mut glide_on = std::mem::replace(glide, Smooth::at(0.0));
-                for gain in &mut self.ramp[..frames] {
+                for gain in &mut self.ramp[..stretch.frames] {
                     *gain = glide_on.next();
                 }
                 self.glides(arena)[usize::from(fade)] = glide_on;
-                let (n, _) = lanes_for(push.from_channels, self.wide);
-                let groups = from.samples.chunks_exact(n * frames);
-                let faded = self.faded.samples.chunks_exact_mut(n * frames);
-                for (group, faded) in groups.zip(faded) {
-                    let frames = group.chunks_exact(n).zip(faded.chunks_exact_mut(n));
+                let (n, groups) = lanes_for(push.from_channels, self.wide);
+                for group in 0..groups {
+                    let samples = stretch.samples(n, group);
+                    let faded = self.faded.samples[samples.clone()].chunks_exact_mut(n);
+                    let frames = from.samples[samples].chunks_exact(n).zip(faded);
                     for ((frame, faded), gain) in frames.zip(&self.ramp) {
                         for (sample, faded) in frame.iter().zip(faded) {
                             *faded = sample * gain;
                         }
                     }
                 }
-                gather::push(level, push, &self.faded, into, frames);
+                gather::push(level, push, &self.faded, into, stretch);
             }
         }
     }
 
-    /// Reads what a cable that leads back brings to so many frames of a block from `begin` on.
+    /// Reads what a cable that leads back brings to some frames.
     ///
     /// # Real-time
     /// Yes.
-    pub fn bring(
-        &self,
-        arena: &[u64],
-        feedback: u16,
-        buffer: &mut Buffer,
-        begin: usize,
-        frames: usize,
-    ) {
+    pub fn bring(&self, arena: &[u64], feedback: u16, buffer: &mut Buffer, stretch: Stretch) {
         let ring = &self.rings[usize::from(feedback)];
-        if frames > ring.frames {
+        if stretch.frames > ring.frames {
             // It has faded out: nobody listens any more.
             return;
         }
         let kept: &[f32] = &bytemuck::cast_slice(arena)[ring.cells.clone()];
-        let (n, begin) = (self.lanes(ring), begin % ring.frames);
-        let groups = kept.chunks_exact(n * ring.frames);
-        for (to, from) in buffer.samples.chunks_exact_mut(n * frames).zip(groups) {
-            to.copy_from_slice(&from[n * begin..][..n * frames]);
+        let (n, begin) = (self.lanes(ring), stretch.at() % ring.frames);
+        for (group, from) in kept.chunks_exact(n * ring.frames).enumerate() {
+            let to = &mut buffer.samples[stretch.samples(n, group)];
+            to.copy_from_slice(&from[n * begin..][..to.len()]);
         }
         buffer.still = false;
     }
@@ -253,23 +247,16 @@ impl Cables {
     ///
     /// # Real-time
     /// Yes.
-    pub fn keep(
-        &self,
-        arena: &mut [u64],
-        feedback: u16,
-        buffer: &Buffer,
-        begin: usize,
-        frames: usize,
-    ) {
+    pub fn keep(&self, arena: &mut [u64], feedback: u16, buffer: &Buffer, stretch: Stretch) {
         let ring = &self.rings[usize::from(feedback)];
-        if frames > ring.frames {
+        if stretch.frames > ring.frames {
             // It has faded out: nobody listens any more.
             return;
         }
         let kept: &mut [f32] = &mut bytemuck::cast_slice_mut(arena)[ring.cells.clone()];
-        let (n, begin) = (self.lanes(ring), begin % ring.frames);
-        let groups = kept.chunks_exact_mut(n * ring.frames);
-        for (to, from) in groups.zip(buffer.samples.chunks_exact(n * frames)) {
+        let (n, begin) = (self.lanes(ring), stretch.at() % ring.frames);
+        for (group, to) in kept.chunks_exact_mut(n * ring.frames).enumerate() {
+            let from = &buffer.samples[stretch.samples(n, group)];
             for (to, from) in to[n * begin..].iter_mut().zip(from) {
                 *to = match from.is_nan() {
                     true => 0.0,

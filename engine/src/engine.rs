@@ -33,7 +33,9 @@ use crate::{
     params,
     patch::{Patch, PatchError},
     plan::{self, FrameByFrame, Node, Plan},
+    schedule::{Feedback, Late},
     sequencer::Score,
+    stretch::Stretch,
 };
 use sequences::{sequence_words, sequences_at};
 
@@ -281,7 +283,6 @@ impl Engine {
             self.come_in();
             let next = self.agenda().next().map(|frame| frame.0);
             let end = match next.into_iter().chain(self.sequences_due()).min() {
-                _ if self.is_frame_by_frame() => begin + 1,
                 Some(next) if cut < CUTS_MAX => {
                     let ahead = next - self.agenda().clock().0;
                     frames.min(begin + usize::try_from(ahead).unwrap_or(frames))
@@ -306,41 +307,46 @@ impl Engine {
 
     /// Renders those frames of a block, in the middle of which nothing comes in.
     fn segment(&mut self, out: &mut [f32], range: Range<usize>, trace: &mut impl FnMut(u16)) {
-        let frames = range.len();
-        for (feedback, buffer) in self.plan.feedbacks.iter().enumerate() {
-            let buffer = &mut self.buffers[usize::from(*buffer)];
-            (self.cables).bring(&self.arena, feedback as u16, buffer, range.start, frames);
+        let segment = Stretch::whole(range);
+        for late in 0..self.plan.block_late.len() {
+            self.bring(self.plan.block_late[late], segment);
         }
         let is_over = self.end_fades();
         // What is no sound is looked for only once some has been heard.
         let hunted = Master::of(&mut self.arena).muted().is_some();
         let mut culprit = None;
-        for place in 0..self.plan.order.len() {
-            let module = self.plan.order[place];
-            self.turn(module, range.clone(), is_over, trace);
-            if hunted && culprit.is_none() && !self.is_sane(module, frames) {
-                culprit = Some(module);
+        for part in 0..self.plan.parts.len() {
+            let frames = match self.plan.parts[part].frame_by_frame {
+                FrameByFrame::Never => segment.frames,
+                FrameByFrame::UntilFaded if is_over => segment.frames,
+                FrameByFrame::UntilFaded | FrameByFrame::Always => 1,
+            };
+            for stretch in segment.each(frames) {
+                for late in 0..self.plan.parts[part].feedbacks.len() {
+                    self.bring(self.plan.parts[part].feedbacks[late], stretch);
+                }
+                for place in self.plan.parts[part].turns.clone() {
+                    let module = self.plan.order[place];
+                    self.turn(module, stretch, is_over, trace);
+                    if hunted && culprit.is_none() && !self.is_sane(module, stretch) {
+                        culprit = Some(module);
+                    }
+                }
             }
         }
-        let insane = self
-            .heard
-            .iter()
-            .any(|block| !sane(&block.samples[..frames]));
-        let muted = insane.then(|| culprit.unwrap_or(self.plan.out));
+        let heard = segment.mono();
+        let mut heard = self.heard.iter().map(|block| &block.samples[heard.clone()]);
+        let muted = (!heard.all(sane)).then(|| culprit.unwrap_or(self.plan.out));
         let master = Master::of(&mut self.arena);
         master.set_muted(muted);
         master.render(&self.heard, out, self.context.rate_hz);
     }
 
-    /// Whether a cable brings what is only a frame late.
-    fn is_frame_by_frame(&mut self) -> bool {
-        match self.plan.frame_by_frame {
-            FrameByFrame::Never => false,
-            FrameByFrame::UntilFaded => {
-                !(self.cables).is_over(&mut self.arena, self.cables.fades())
-            }
-            FrameByFrame::Always => true,
-        }
+    /// Reads what a cable that leads back brings.
+    fn bring(&mut self, feedback: u16, stretch: Stretch) {
+        let buffer = self.plan.feedbacks[usize::from(feedback)];
+        let buffer = &mut self.buffers[usize::from(buffer)];
+        (self.cables).bring(&self.arena, feedback, buffer, stretch);
     }
 
     /// Takes out the cables that have faded out; whether all have that go.
@@ -356,19 +362,12 @@ impl Engine {
         (self.cables).is_over(&mut self.arena, self.cables.fades())
     }
 
-    /// One module's turn in those frames of a block.
-    fn turn(
-        &mut self,
-        module: u16,
-        range: Range<usize>,
-        is_over: bool,
-        trace: &mut impl FnMut(u16),
-    ) {
-        let frames = range.len();
-        self.push(module, true, frames);
+    /// One module's turn in those frames.
+    fn turn(&mut self, module: u16, stretch: Stretch, is_over: bool, trace: &mut impl FnMut(u16)) {
+        self.push(module, true, stretch);
         let node = &self.plan.nodes[usize::from(module)];
         for gathered in &node.summed {
-            gather::across(&mut self.gathered[usize::from(*gathered)], frames);
+            gather::across(&mut self.gathered[usize::from(*gathered)], stretch);
         }
         self.exchange(module);
         let node = &self.plan.nodes[usize::from(module)];
@@ -377,12 +376,12 @@ impl Engine {
             // Nobody hears it any more.
         } else if bypassed(&self.arena, module) {
             let inputs = (&self.buffers[..], &self.gathered[..]);
-            pass_through(node, self.context, frames, inputs, outs);
+            pass_through(node, self.context, stretch, inputs, outs);
         } else {
             trace(module);
             let mut turn = Turn {
                 context: self.context,
-                frames,
+                stretch,
                 channels: node.channels,
                 cells: cells_of(&mut self.arena, node),
                 first_cell: node.cells.start,
@@ -400,17 +399,34 @@ impl Engine {
         }
         self.exchange(module);
         #[cfg(test)]
-        self.overhear(module, frames);
-        let node = &self.plan.nodes[usize::from(module)];
-        for (output, feedback) in &node.feeds {
-            let buffer = &self.buffers[usize::from(node.outs[usize::from(*output)])];
-            (self.cables).keep(&mut self.arena, *feedback, buffer, range.start, frames);
+        self.overhear(module, stretch);
+        self.feed(module, stretch);
+        self.push(module, false, stretch);
+    }
+
+    /// Keeps those of a module's blocks that lead back.
+    fn feed(&mut self, module: u16, stretch: Stretch) {
+        for feed in 0..self.plan.nodes[usize::from(module)].feeds.len() {
+            let node = &self.plan.nodes[usize::from(module)];
+            let (output, Feedback { number, late }) = node.feeds[feed];
+            let buffer = usize::from(node.outs[usize::from(output)]);
+            // Who has its turn later is brought each frame's before that frame's is kept.
+            let (frames, at_once) = match late {
+                Late::Block | Late::Frame => (stretch.frames, false),
+                Late::FrameAhead => (1, true),
+            };
+            for stretch in stretch.each(frames) {
+                if at_once {
+                    self.bring(number, stretch);
+                }
+                let buffer = &self.buffers[buffer];
+                (self.cables).keep(&mut self.arena, number, buffer, stretch);
+            }
         }
-        self.push(module, false, frames);
     }
 
     /// Adds a module's blocks to what is gathered for others, or what leads back to what is gathered for it.
-    fn push(&mut self, module: u16, before_turn: bool, frames: usize) {
+    fn push(&mut self, module: u16, before_turn: bool, stretch: Stretch) {
         let node = &self.plan.nodes[usize::from(module)];
         for push in if before_turn {
             &node.pulls
@@ -419,7 +435,7 @@ impl Engine {
         } {
             let from = &self.buffers[usize::from(push.from)];
             let into = &mut self.gathered[usize::from(push.into)];
-            (self.cables).push(self.level, &mut self.arena, push, from, into, frames);
+            (self.cables).push(self.level, &mut self.arena, push, from, into, stretch);
         }
     }
 
@@ -435,13 +451,15 @@ impl Engine {
         }
     }
 
-    /// Whether all that a module has just put out, in so many frames, can be sound.
-    fn is_sane(&self, module: u16, frames: usize) -> bool {
+    /// Whether all that a module has just put out, in those frames, can be sound.
+    fn is_sane(&self, module: u16, stretch: Stretch) -> bool {
         let node = &self.plan.nodes[usize::from(module)];
         let channels = plan::out_channels(&node.kind, node.channels);
         let (lanes, groups) = lanes_for(channels, self.context.wide);
-        let samples = lanes * groups * frames;
-        let block = |buffer: &u16| sane(&self.buffers[usize::from(*buffer)].samples[..samples]);
+        let group = |buffer: usize, group| {
+            sane(&self.buffers[buffer].samples[stretch.samples(lanes, group)])
+        };
+        let block = |buffer: &u16| (0..groups).all(|number| group(usize::from(*buffer), number));
         node.outs.iter().all(block)
     }
 
@@ -606,7 +624,7 @@ fn bypassed(arena: &[u64], module: u16) -> bool {
 fn pass_through(
     node: &Node,
     context: Context,
-    frames: usize,
+    stretch: Stretch,
     (buffers, gathered): (&[Buffer], &[Buffer]),
     outs: &mut [Buffer],
 ) {
@@ -615,34 +633,26 @@ fn pass_through(
         Some(Plug::Gathered(at)) => gathered.get(usize::from(*at)),
         Some(Plug::Nothing) | None => None,
     };
+    let splits = node.kind.shape == Shape::Split;
     let (lanes, _) = lanes_for(node.channels, context.wide);
+    let out_channels = plan::out_channels(&node.kind, node.channels);
+    let (out_lanes, groups) = lanes_for(out_channels, context.wide);
     for (number, out) in outs.iter_mut().enumerate() {
-        match input {
-            Some(input) if node.kind.shape == Shape::Split && number < node.channels => {
-                // Of the group that the channel is of.
-                let group = input
-                    .samples
-                    .chunks_exact(lanes * frames)
-                    .nth(number / lanes);
-                let from = group.unwrap_or_default().chunks_exact(lanes);
-                for (to, from) in out.samples.iter_mut().zip(from) {
-                    *to = from[number % lanes];
+        let from = input.filter(|_| !splits || number < node.channels);
+        out.still = from.is_none_or(|from| from.still);
+        for group in 0..groups {
+            let samples = stretch.samples(out_lanes, group);
+            let to = &mut out.samples[samples.clone()];
+            match from {
+                Some(from) if splits => {
+                    // Of the group that the channel is of.
+                    let from = &from.samples[stretch.samples(lanes, number / lanes)];
+                    for (to, from) in to.iter_mut().zip(from.chunks_exact(lanes)) {
+                        *to = from[number % lanes];
+                    }
                 }
-                out.still = input.still;
-            }
-            _ if node.kind.shape == Shape::Split => {
-                out.samples.fill(0.0);
-                out.still = true;
-            }
-            // A gathered block may be longer than what was gathered.
-            Some(input) if input.samples.len() >= out.samples.len() => {
-                let len = out.samples.len();
-                out.samples.copy_from_slice(&input.samples[..len]);
-                out.still = input.still;
-            }
-            _ => {
-                out.samples.fill(0.0);
-                out.still = true;
+                Some(from) => to.copy_from_slice(&from.samples[samples]),
+                None => to.fill(0.0),
             }
         }
     }

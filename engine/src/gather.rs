@@ -9,19 +9,20 @@ use crate::{
     lanes::{Lanes, with_lanes},
     module::{Buffer, lanes_for},
     plan::{Push, SUM_LANES},
+    stretch::Stretch,
 };
 
 /// Adds a block to what is gathered.
 ///
 /// # Real-time
 /// Yes; in proportion to the samples that come in.
-pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, frames: usize) {
+pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, stretch: Stretch) {
     with_lanes!(
         level,
-        simd => add(push, from, into, frames, true, #[inline(always)] |to, from| {
+        simd => add(push, from, into, stretch, true, #[inline(always)] |to, from| {
             add_all(simd, to, from);
         }),
-        else add(push, from, into, frames, false, add_each)
+        else add(push, from, into, stretch, false, add_each)
     );
 }
 
@@ -29,11 +30,13 @@ pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, frames:
 ///
 /// # Real-time
 /// Yes.
-pub fn nothing(push: &Push, into: &mut Buffer, wide: bool, frames: usize) {
+pub fn nothing(push: &Push, into: &mut Buffer, wide: bool, stretch: Stretch) {
     if push.first {
         let (n, groups) = lanes_of(push, wide);
-        into.samples[..n * groups * frames].fill(0.0);
-        into.still = true;
+        for group in 0..groups {
+            into.samples[stretch.samples(n, group)].fill(0.0);
+        }
+        into.still = stretch.is_whole();
     }
 }
 
@@ -52,28 +55,30 @@ fn add(
     push: &Push,
     from: &Buffer,
     into: &mut Buffer,
-    frames: usize,
+    stretch: Stretch,
     wide: bool,
     all: impl Fn(&mut [f32], &[f32]),
 ) {
     let (m, from_groups) = lanes_for(push.from_channels, wide);
     let (n, groups) = lanes_of(push, wide);
-    let to = &mut into.samples[..n * groups * frames];
     if push.first {
         into.still = from.still;
-        if n == m && (push.summed || push.from_channels == push.channels) {
+        let alike = n == m && (push.summed || push.from_channels == push.channels);
+        if alike && from_groups == 1 && push.from_channels == m {
             // Nothing to add to.
-            if from_groups == 1 && push.from_channels == m {
-                to.copy_from_slice(&from.samples[..to.len()]);
-                return;
-            }
+            let samples = stretch.samples(n, 0);
+            into.samples[samples.clone()].copy_from_slice(&from.samples[samples]);
+            return;
         }
-        to.fill(0.0);
+        for group in 0..groups {
+            into.samples[stretch.samples(n, group)].fill(0.0);
+        }
     }
     into.still &= from.still;
     if push.summed {
+        let to = &mut into.samples[stretch.samples(n, 0)];
         for group in 0..from_groups {
-            let block = &from.samples[group * frames * m..][..frames * m];
+            let block = &from.samples[stretch.samples(m, group)];
             // Lanes beyond the channels hold whatever was worked out there.
             let there = (push.from_channels - group * m).min(m);
             match (m, there) {
@@ -82,8 +87,10 @@ fn add(
             }
         }
     } else if push.from_channels == 1 {
-        for group in to.chunks_exact_mut(n * frames) {
-            for (frame, sample) in group.chunks_exact_mut(n).zip(&from.samples) {
+        let from = &from.samples[stretch.mono()];
+        for group in 0..groups {
+            let to = &mut into.samples[stretch.samples(n, group)];
+            for (frame, sample) in to.chunks_exact_mut(n).zip(from) {
                 for to in frame {
                     *to += sample;
                 }
@@ -91,13 +98,15 @@ fn add(
         }
     } else if n == m && push.from_channels >= push.channels {
         // Lanes beyond the channels hold whatever was worked out there: there nobody listens.
-        all(to, &from.samples);
+        for group in 0..groups {
+            let samples = stretch.samples(n, group);
+            all(&mut into.samples[samples.clone()], &from.samples[samples]);
+        }
     } else {
         for channel in 0..push.from_channels.min(push.channels) {
-            let to = &mut to[channel / n * n * frames..];
-            let from = &from.samples[channel / m * m * frames..];
-            let both = to.chunks_exact_mut(n).zip(from.chunks_exact(m));
-            for (to, from) in both.take(frames) {
+            let to = &mut into.samples[stretch.samples(n, channel / n)];
+            let from = &from.samples[stretch.samples(m, channel / m)];
+            for (to, from) in to.chunks_exact_mut(n).zip(from.chunks_exact(m)) {
                 to[channel % n] += from[channel % m];
             }
         }
@@ -133,8 +142,8 @@ fn side_by_side(to: &mut [f32], lane: usize, from: &[f32], m: usize, there: usiz
 ///
 /// # Real-time
 /// Yes.
-pub fn across(into: &mut Buffer, frames: usize) {
-    for frame in 0..frames {
+pub fn across(into: &mut Buffer, stretch: Stretch) {
+    for frame in stretch.mono() {
         let sum = &into.samples[frame * SUM_LANES..][..SUM_LANES];
         let half: [f32; 8] = std::array::from_fn(|i| sum[i] + sum[i + 8]);
         let quarter: [f32; 4] = std::array::from_fn(|i| half[i] + half[i + 4]);

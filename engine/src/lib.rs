@@ -12,6 +12,7 @@ mod changes;
 mod engine;
 mod gather;
 mod lanes;
+mod loops;
 mod master;
 mod math;
 mod module;
@@ -24,6 +25,7 @@ mod schedule;
 pub mod score;
 mod sequencer;
 mod smooth;
+mod stretch;
 
 #[cfg(test)]
 mod bench;

@@ -17,6 +17,7 @@ use crate::{
     math,
     params::{self, PARAMS_MAX, Signal},
     smooth::Smooth,
+    stretch::Stretch,
 };
 
 /// What every module may know of the world.
@@ -147,7 +148,7 @@ impl Voices<'_> {
 /// A module's turn: what the engine hands over.
 pub struct Turn<'a> {
     pub context: Context,
-    pub frames: usize,
+    pub stretch: Stretch,
     pub channels: usize,
     /// Everything that it remembers.
     pub cells: &'a mut [u32],
@@ -409,14 +410,15 @@ fn groups<M: Module, S: Simd>(simd: S, turn: &mut Turn<'_>) {
 #[inline(always)]
 fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     let params = M::TYPE.params;
+    let frames = turn.stretch.frames;
     let (head, rest) = turn.cells.split_at_mut(HEAD);
     let (glides, state) = rest.split_at_mut(2 * params.len() * GLIDE);
     let glides: &mut [Smooth] = bytemuck::cast_slice_mut(glides);
     let moving = u64::from(head[MOVING]) | u64::from(head[MOVING + 1]) << 32;
-    let (ramps, signals) = turn.scratch.split_at_mut(2 * PARAMS_MAX * turn.frames);
+    let (ramps, signals) = turn.scratch.split_at_mut(2 * PARAMS_MAX * frames);
     let (moved, still_moving) = match moving {
         0 => (0, 0),
-        _ => params::ramp(glides, moving, ramps, turn.frames),
+        _ => params::ramp(glides, moving, ramps, frames),
     };
     let plugs = &turn.plugs[M::TYPE.inputs.len()..];
     let modulated = params::modulated(plugs);
@@ -431,12 +433,15 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     let first_memory = turn.first_cell + memory_at;
     let memory: &mut [f32] = bytemuck::cast_slice_mut(memory);
     let out_channels = if M::SHAPE == Shape::Split { 1 } else { n };
-    turn.outs.iter_mut().for_each(|out| out.still = true);
+    // Of a frame alone nobody knows whether it is as the first.
+    let whole = turn.stretch.is_whole();
+    turn.outs.iter_mut().for_each(|out| out.still = whole);
     for group in 0..group_count {
         let mut io = Io {
             token,
             context: turn.context,
-            frames: turn.frames,
+            frames,
+            stretch: turn.stretch,
             channels: (turn.channels - group * n).min(n),
             first_channel: group * n,
             fresh: head[FRESH] != 0 || moved != 0 || modulated != 0,
@@ -468,8 +473,11 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
         let mut outs = Outs {
             buffers: turn.outs,
             // A module that splits writes each of its outputs from the group that it is of.
-            at: if M::SHAPE == Shape::Split { 0 } else { group },
-            len: turn.frames * out_channels,
+            first: match M::SHAPE {
+                Shape::Split => turn.stretch.first(1, 0),
+                _ => turn.stretch.first(n, group),
+            },
+            len: frames * out_channels,
             wanted: turn.wanted,
             still: 0,
             lanes: PhantomData,
@@ -501,6 +509,7 @@ pub struct Io<'a, L: Lanes> {
     pub gate: Gate,
     /// The recording that it plays from, which may be an empty one.
     pub sample: &'a Sample,
+    stretch: Stretch,
     group: usize,
     plugs: &'a [Plug],
     buffers: &'a [Buffer],
@@ -555,8 +564,8 @@ impl<'a, L: Lanes> Io<'a, L> {
     pub fn input(&self, input: usize) -> &'a [f32] {
         let plug = self.plugs[input];
         let group = if plug == Plug::Nothing { 0 } else { self.group };
-        let len = self.frames * L::N;
-        &self.buffer(input).samples[group * len..][..len]
+        let first = self.stretch.first(L::N, group);
+        &self.buffer(input).samples[first..][..self.frames * L::N]
     }
 
     /// One frame of an input.
@@ -611,7 +620,7 @@ impl<'a, L: Lanes> Io<'a, L> {
     /// One frame of the first channel of an input, or of a parameter's modulation.
     #[inline(always)]
     pub(crate) fn first_channel_of(&self, plug: usize, frame: usize) -> f32 {
-        self.buffer(plug).samples[frame * L::N]
+        self.buffer(plug).samples[self.stretch.first(L::N, 0) + frame * L::N]
     }
 
     /// Where the parameters' inputs begin.
@@ -718,7 +727,8 @@ impl<L: Lanes> State<'_, L> {
 /// Where a module's sound goes.
 pub struct Outs<'a, L: Lanes> {
     buffers: &'a mut [Buffer],
-    at: usize,
+    /// Where the samples of its group lie, and how many there are.
+    first: usize,
     len: usize,
     wanted: u32,
     still: u32,
@@ -741,14 +751,14 @@ impl<L: Lanes> Outs<'_, L> {
     /// The block of an output: of each frame [`Lanes::N`] samples (of a module that splits, one).
     #[inline(always)]
     pub fn samples(&mut self, output: usize) -> &mut [f32] {
-        &mut self.buffers[output].samples[self.at * self.len..][..self.len]
+        &mut self.buffers[output].samples[self.first..][..self.len]
     }
 
     /// The blocks of the first two outputs.
     #[inline(always)]
     pub fn two(&mut self) -> (&mut [f32], &mut [f32]) {
         let (first, second) = self.buffers.split_at_mut(1);
-        let range = self.at * self.len..(self.at + 1) * self.len;
+        let range = self.first..self.first + self.len;
         (
             &mut first[0].samples[range.clone()],
             &mut second[0].samples[range],
@@ -758,7 +768,7 @@ impl<L: Lanes> Outs<'_, L> {
     /// The blocks of the first outputs, all there are or fewer.
     #[inline(always)]
     pub fn all<const COUNT: usize>(&mut self) -> [&mut [f32]; COUNT] {
-        let range = self.at * self.len..(self.at + 1) * self.len;
+        let range = self.first..self.first + self.len;
         let mut buffers = self.buffers.iter_mut();
         std::array::from_fn(|_| match buffers.next() {
             Some(buffer) => &mut buffer.samples[range.clone()],

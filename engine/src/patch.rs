@@ -108,8 +108,8 @@ pub struct Cable {
     /// It leads back: what it brings is a block late, so that it may close a cycle.
     #[serde(default, skip_serializing_if = "is_false")]
     pub feedback: bool,
-    /// It leads back, too, but what it brings is only a frame late: then the patch is rendered frame by
-    /// frame.
+    /// It leads back, too, but what it brings is only a frame late: then the modules of its cycle are
+    /// rendered frame by frame.
     #[serde(default, skip_serializing_if = "is_false")]
     pub frame: bool,
     /// While a patch takes the place of another: whether it comes or goes. Not in a user's patch.

@@ -2,7 +2,8 @@
 //! module has, where each block of sound lies, what is summed into what.
 //!
 //! A block is needed from its module's turn to the turn of the last who listens; afterwards another
-//! takes its place, so that few blocks, which stay in the processor's cache, serve a large patch.
+//! takes its place, so that few blocks, which stay in the processor's cache, serve a large patch. In a
+//! loop, which has its turns again for the next frame, nobody takes the place of another before its end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,7 @@ use crate::{
     module::{Context, Kind, Plug, Shape, lanes_for},
     modules,
     patch::{Fade, ModuleSpec, Patch, PatchError, Wire, id_before},
-    schedule::{Link, Step},
+    schedule::{Feedback, Late, Link, Step},
 };
 
 /// Channels of a cable, at the most.
@@ -42,7 +43,7 @@ pub struct Node {
     /// Where its blocks are added to after its turn.
     pub pushes: Vec<Push>,
     /// Which of its outputs lead back, and by which cable.
-    pub feeds: Vec<(u16, u16)>,
+    pub feeds: Vec<(u16, Feedback)>,
     /// It is no part of the patch any more and plays on until all has faded out.
     pub ghost: bool,
     /// The block of each of its outputs, and a bit for each that somebody listens to.
@@ -81,6 +82,15 @@ pub struct End {
 /// Samples of a frame in which channels are summed, side by side, before they are summed across.
 pub const SUM_LANES: usize = 16;
 
+/// Modules that have their turns one after the other, for a whole segment or for each of its frames.
+pub struct Part {
+    /// Their places in the order of work.
+    pub turns: Range<usize>,
+    pub frame_by_frame: FrameByFrame,
+    /// The cables among them that bring what is a frame late, by their numbers.
+    pub feedbacks: Vec<u16>,
+}
+
 /// Whether frames are rendered one by one, since a cable brings what is only a frame late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FrameByFrame {
@@ -90,32 +100,20 @@ pub enum FrameByFrame {
     Always,
 }
 
-impl FrameByFrame {
-    fn of(patch: &Patch) -> Self {
-        let late = patch.cables.iter().filter(|cable| cable.frame);
-        let each = late.map(|cable| {
-            let to = cable.to.split('.').next().and_then(id_before);
-            match cable.fade == Some(Fade::Out) || to.is_some() {
-                true => Self::UntilFaded,
-                false => Self::Always,
-            }
-        });
-        each.max().unwrap_or(Self::Never)
-    }
-}
-
 /// All of it.
 pub struct Plan {
     /// By the modules' places in the patch.
     pub nodes: Vec<Node>,
-    /// The order of work.
+    /// The order of work, and its parts: loops, and what is between them.
     pub order: Vec<u16>,
+    pub parts: Vec<Part>,
     /// Of each cable that fades whether it comes or goes.
     pub fades: Vec<Fade>,
     pub ends: Vec<End>,
     /// Of each cable that leads back, the block that it brings.
     pub feedbacks: Vec<u16>,
-    pub frame_by_frame: FrameByFrame,
+    /// The cables that bring what is a block late, by their numbers.
+    pub block_late: Vec<u16>,
     /// The place of `out`.
     pub out: u16,
     /// Samples of a frame of each block.
@@ -138,6 +136,52 @@ impl Plan {
 }
 
 impl Plan {
+    /// Parts the order of work into loops and what is between them.
+    fn part(&mut self, steps: &[Step]) {
+        for part in steps.chunk_by(|one, two| one.in_loop == two.in_loop) {
+            let begin = self.parts.last().map_or(0, |part| part.turns.end);
+            let (mut frame_by_frame, mut feedbacks) = (FrameByFrame::Never, Vec::new());
+            for step in part {
+                for link in &step.links {
+                    let Some(Feedback { number, late }) = link.feedback else {
+                        continue;
+                    };
+                    match late {
+                        Late::Block => self.block_late.push(number),
+                        Late::Frame => {
+                            frame_by_frame = frame_by_frame.max(self.until(step.module, link));
+                            feedbacks.push(number);
+                        }
+                        // Its source brings it.
+                        Late::FrameAhead => {}
+                    }
+                }
+            }
+            self.parts.push(Part {
+                turns: begin..begin + part.len(),
+                frame_by_frame,
+                feedbacks,
+            });
+        }
+    }
+
+    /// How long a cable of a loop into that module has frames rendered one by one.
+    fn until(&self, module: u16, link: &Link) -> FrameByFrame {
+        let goes = |fade: u16| self.fades[usize::from(fade)] == Fade::Out;
+        match link.fade.is_some_and(goes) || self.nodes[usize::from(module)].ghost {
+            true => FrameByFrame::UntilFaded,
+            false => FrameByFrame::Always,
+        }
+    }
+
+    /// The block that a link brings.
+    fn brought(&self, link: &Link) -> u16 {
+        match link.feedback {
+            Some(feedback) => self.feedbacks[usize::from(feedback.number)],
+            None => self.nodes[usize::from(link.module)].outs[usize::from(link.output)],
+        }
+    }
+
     /// How the block of a link is added to what is gathered for an input.
     fn push(
         &self,
@@ -172,7 +216,7 @@ struct Listener {
     /// Module and input.
     input: (u16, u16),
     fade: Option<u16>,
-    feedback: Option<u16>,
+    feedback: Option<Feedback>,
 }
 
 /// The values of a module's parameters in a patch.
@@ -188,6 +232,9 @@ fn values(kind: &Kind, spec: &ModuleSpec) -> Vec<f32> {
 struct Pool {
     lanes: Vec<usize>,
     free: BTreeMap<usize, Vec<u16>>,
+    /// The loop whose turn it is, and what is free at its end.
+    in_loop: Option<u16>,
+    held: Vec<u16>,
 }
 
 impl Pool {
@@ -200,8 +247,22 @@ impl Pool {
     }
 
     fn give_back(&mut self, buffer: u16) {
+        if self.in_loop.is_some() {
+            return self.held.push(buffer);
+        }
         let lanes = self.lanes[usize::from(buffer)];
         self.free.entry(lanes).or_default().push(buffer);
+    }
+
+    /// Goes on to a module of that loop, or of none.
+    fn enter(&mut self, in_loop: Option<u16>) {
+        if self.in_loop != in_loop {
+            self.in_loop = None;
+            for buffer in std::mem::take(&mut self.held) {
+                self.give_back(buffer);
+            }
+            self.in_loop = in_loop;
+        }
     }
 }
 
@@ -253,7 +314,7 @@ fn feedback_lanes(
         .filter_map(|link| {
             let module = usize::from(link.module);
             let channels = out_channels(&kinds[module], channels[module]);
-            Some((link.feedback?, lanes(channels, context.wide)))
+            Some((link.feedback?.number, lanes(channels, context.wide)))
         })
         .collect();
     all.sort_unstable();
@@ -308,11 +369,12 @@ pub fn plan(
     let out = patch.modules.iter().position(|spec| spec.kind == "out");
     let mut plan = Plan {
         order: steps.iter().map(|step| step.module).collect(),
+        parts: Vec::new(),
         out: out.unwrap_or_default() as u16,
         fades: patch.cables.iter().filter_map(|cable| cable.fade).collect(),
         ends: Vec::new(),
         feedbacks: Vec::new(),
-        frame_by_frame: FrameByFrame::of(patch),
+        block_late: Vec::new(),
         buffers: Vec::new(),
         gathered: Vec::new(),
         outs_max: nodes
@@ -323,6 +385,7 @@ pub fn plan(
         cells,
         nodes,
     };
+    plan.part(&steps);
     let gathered = gathered(&plan, &steps);
     let (mut pool, mut gathers) = (Pool::default(), Pool::default());
     // They are filled before the first turn.
@@ -333,23 +396,21 @@ pub fn plan(
     let mut left = BTreeMap::new();
     for step in &steps {
         let module = usize::from(step.module);
+        pool.enter(step.in_loop);
+        gathers.enter(step.in_loop);
         let mut gone = Vec::new();
         for (input, links) in inputs_of(step) {
             let place = usize::from(input);
             let listener = (step.module, input);
             if !gathered.contains(&listener) {
                 if let [link] = links.as_slice() {
-                    let buffer = match link.feedback {
-                        Some(feedback) => plan.feedbacks[usize::from(feedback)],
-                        None => plan.nodes[usize::from(link.module)].outs[usize::from(link.output)],
-                    };
-                    plan.nodes[module].plugs[place] = Plug::Direct(buffer);
+                    plan.nodes[module].plugs[place] = Plug::Direct(plan.brought(link));
                 }
                 continue;
             }
-            for (link, feedback) in links.iter().filter_map(|l| Some((l, l.feedback?))) {
-                let from = plan.feedbacks[usize::from(feedback)];
-                let push = plan.push(&mut gathers, &mut into, listener, (from, link), context);
+            for link in links.iter().filter(|link| link.feedback.is_some()) {
+                let from = (plan.brought(link), link);
+                let push = plan.push(&mut gathers, &mut into, listener, from, context);
                 plan.nodes[module].pulls.push(push);
             }
             let Some(at) = into.remove(&listener) else {

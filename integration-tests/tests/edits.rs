@@ -1,5 +1,5 @@
 //! Patching while it plays: a tone through an untouched path does not change by one sample, whatever is
-//! edited beside it and whoever is killed; and no edit is lost.
+//! edited beside it, loops by a block and by a frame among it, and whoever is killed; and no edit is lost.
 
 use std::{collections::BTreeSet, thread::sleep, time::Duration};
 
@@ -36,6 +36,8 @@ struct Wanted {
     modules: Vec<String>,
     cables: BTreeSet<(String, String)>,
     made: usize,
+    /// Loops closed so far: by a block, by a frame.
+    loops: [usize; 2],
 }
 
 impl Wanted {
@@ -43,7 +45,7 @@ impl Wanted {
     fn change(&mut self, random: &mut Random) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         let any = random.below(self.modules.len().max(1) as u64) as usize;
-        match (random.below(4), self.modules.get(any).cloned()) {
+        match (random.below(6), self.modules.get(any).cloned()) {
             // A way of its own or behind another.
             (0 | 1, _) | (_, None) if self.modules.len() < 12 => {
                 let kinds = ["vca", "filter", "delay", "svf", "sine", "chorus"];
@@ -65,6 +67,19 @@ impl Wanted {
                     sent.push(datagram_of("/patch/disconnect", &[&id, "out.right"]));
                 } else {
                     self.connect(&id, "out.right", &mut sent);
+                }
+            }
+            // Back to what it comes from, perhaps, and from there on it goes by a block or by a frame.
+            (3 | 4, Some(id)) => {
+                let back = (id.clone(), "drone.fm".to_owned());
+                if self.cables.remove(&back) {
+                    sent.push(datagram_of("/patch/disconnect", &[&id, "drone.fm"]));
+                } else {
+                    let by_frame = random.below(2) as usize;
+                    let texts = [&id, "drone.fm", "frame"];
+                    sent.push(datagram_of("/patch/connect", &texts[..2 + by_frame]));
+                    self.cables.insert(back);
+                    self.loops[by_frame] += 1;
                 }
             }
             (_, Some(id)) => {
@@ -152,7 +167,9 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
     let shape = remains.replay(|_| {})?;
     let changed = ear::differing(&left, &alone(shape, left.len())?);
     println!(
-        "FIGURE {edits} edits and {kills} kills beside a tone: samples of it that differ {changed} of {}, edits lost 0, concealed {}; samples that differ from the replay {differing} of {compared}",
+        "FIGURE {edits} edits ({} cables back by a block, {} by a frame) and {kills} kills beside a tone: samples of it that differ {changed} of {}, edits lost 0, concealed {}; samples that differ from the replay {differing} of {compared}",
+        wanted.loops[0],
+        wanted.loops[1],
         left.len(),
         status["audio"]["concealed_blocks"]
     );
@@ -161,6 +178,7 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
         ear::peak(&left) > 0.3 && ear::peak(&right) > 0.1,
         "all sounds"
     );
+    assert!(wanted.loops.iter().all(|closed| *closed > 0));
     assert_eq!((changed, differing), (0, 0), "{log}");
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
     Ok(())
