@@ -9,8 +9,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
-use common::message::Target;
+use anyhow::{Context, Result, ensure};
+use common::{
+    message::{Request, Target},
+    recording::Wish,
+};
 use integration_tests::{
     ear,
     stack::{Stack, number},
@@ -139,14 +142,23 @@ impl Recorder {
     }
 }
 
-#[test]
-fn twenty_kills_through_a_device_cannot_be_heard() -> Result<()> {
+/// What was heard while twenty workers were killed, and where it broke.
+struct Heard {
+    /// At the server's end.
+    breaks: Vec<usize>,
+    /// In what audio-out has handed to the device, by its recording.
+    handed: Vec<usize>,
+    underruns: u64,
+}
+
+fn twenty_kills() -> Result<Heard> {
     let folder = tempfile::tempdir()?;
     let server = Server::start(folder.path())?;
     let stack = stack_at(folder.path())?;
     stack.osc_send("/test", None)?;
     std::thread::sleep(Duration::from_millis(700));
     let recorder = Recorder::start(folder.path())?;
+    stack.ask(&Request::Record(Wish::Start(Some("handed.wav".into()))))?;
     for kill in 0..20 {
         stack.wait_protected()?;
         std::thread::sleep(Duration::from_millis(53));
@@ -160,26 +172,51 @@ fn twenty_kills_through_a_device_cannot_be_heard() -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
     let status = stack.status()?;
     let heard = recorder.heard()?;
-    let breaks = ear::breaks(&heard, 440.0, 48_000.0);
+    stack.ask(&Request::Record(Wish::Stop))?;
+    let log = stack.log();
+    let remains = stack.down()?;
+    drop(server);
+    let handed = ear::read_wav(&remains.recordings().join("handed.wav"))?;
+    let handed: Vec<f32> = handed.iter().step_by(2).copied().collect();
+    let found = Heard {
+        breaks: ear::breaks(&heard, 440.0, 48_000.0),
+        handed: ear::breaks(&handed, 440.0, 48_000.0),
+        underruns: number(&status, "/audio/underruns")?,
+    };
     println!(
-        "FIGURE kills 20 through {}: breaks {}, samples heard {}, underruns {}, concealed {}, device burst {} blocks",
+        "FIGURE kills 20 through {}: breaks {}, samples heard {}, breaks in what was handed to it {}, samples {}, underruns {}, concealed {}, device burst {} blocks",
         status["audio"]["sink"],
-        breaks.len(),
+        found.breaks.len(),
         heard.len(),
-        status["audio"]["underruns"],
+        found.handed.len(),
+        handed.len(),
+        found.underruns,
         status["audio"]["concealed_blocks"],
         status["audio"]["device_burst_blocks"]
     );
-    println!("{}", stack.log());
-    drop(stack);
-    drop(server);
-    assert!(
-        heard.len() > 48_000 && ear::peak(&heard) > 0.3,
-        "there was a tone"
-    );
-    assert!(breaks.is_empty(), "breaks at {breaks:?}");
-    assert_eq!(number(&status, "/audio/underruns")?, 0);
-    Ok(())
+    println!("{log}");
+    for (what, samples) in [("heard", &heard), ("handed over", &handed)] {
+        ensure!(
+            samples.len() > 48_000 && ear::peak(samples) > 0.3,
+            "no tone was {what}"
+        );
+    }
+    Ok(found)
+}
+
+/// What the stack hands over never breaks. The sound server has no priority and may drop some of it on a
+/// busy machine, so that what arrives at its end has three tries; what is wrong on the way there breaks them all.
+#[test]
+fn twenty_kills_through_a_device_cannot_be_heard() -> Result<()> {
+    for _ in 0..3 {
+        let heard = twenty_kills()?;
+        assert_eq!((heard.handed, heard.underruns), (vec![], 0));
+        if heard.breaks.is_empty() {
+            return Ok(());
+        }
+        println!("the server has dropped something at {:?}", heard.breaks);
+    }
+    anyhow::bail!("broken three times on the way through the server")
 }
 
 #[test]

@@ -57,8 +57,11 @@ fn kill_all(folder: &Path) -> Result<()> {
     pids.push(launcher);
     // Launcher, supervisor, gateway, two workers, audio-out, recorder.
     ensure!(pids.len() == 7, "{pids:?}");
-    let killed = Command::new("kill").arg("-9").args(&pids).status()?;
-    ensure!(killed.success());
+    // Stopped first: between two kills one could start another anew.
+    for signal in ["-STOP", "-KILL"] {
+        let sent = Command::new("kill").arg(signal).args(&pids).status()?;
+        ensure!(sent.success(), "{signal}");
+    }
     let there = |pid: &String| Path::new(&format!("/proc/{pid}/status")).exists();
     for _ in 0..500 {
         if !pids.iter().any(there) {
