@@ -35,6 +35,22 @@ pub enum Service {
     Trial,
 }
 
+impl Service {
+    /// The name of its program.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Supervisor => "understudy-supervisor",
+            Self::OscGateway => "understudy-osc-gateway",
+            Self::AudioOut => "understudy-audio-out",
+            Self::Recorder => "understudy-recorder",
+            Self::MidiIn => "understudy-midi-in",
+            Self::LinkIn => "understudy-link-in",
+            Self::Worker(_) | Self::Trial => "understudy-worker",
+        }
+    }
+}
+
 impl std::fmt::Display for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -171,7 +171,7 @@ impl Patch {
     }
 
     /// As [`Self::from_json`], of a command log: it may hold what is about to fade out
-    /// ([`Self::replacing`]).
+    /// ([`Self::taking_over`]).
     ///
     /// # Errors
     /// As [`Self::from_json`].

@@ -126,27 +126,17 @@ impl Children {
         incarnation: Incarnation,
         args: &[String],
     ) -> io::Result<Child> {
-        let (program, handed): (&str, &[(&str, &OwnedFd)]) = match service {
-            Service::Supervisor => (
-                "understudy-supervisor",
-                &[
-                    (fd::CONTROL, &self.inheritance.control),
-                    (fd::LAUNCHER, &self.inheritance.packets),
-                    (fd::OSC, &self.inheritance.osc),
-                    (fd::LOCK, &self.inheritance.lock),
-                ],
-            ),
-            Service::OscGateway => (
-                "understudy-osc-gateway",
-                &[(fd::OSC, &self.inheritance.osc)],
-            ),
-            Service::AudioOut => ("understudy-audio-out", &[]),
-            Service::Recorder => ("understudy-recorder", &[]),
-            Service::MidiIn => ("understudy-midi-in", &[]),
-            Service::LinkIn => ("understudy-link-in", &[]),
-            Service::Worker(_) | Service::Trial => ("understudy-worker", &[]),
+        let handed: &[(&str, &OwnedFd)] = match service {
+            Service::Supervisor => &[
+                (fd::CONTROL, &self.inheritance.control),
+                (fd::LAUNCHER, &self.inheritance.packets),
+                (fd::OSC, &self.inheritance.osc),
+                (fd::LOCK, &self.inheritance.lock),
+            ],
+            Service::OscGateway => &[(fd::OSC, &self.inheritance.osc)],
+            _ => &[],
         };
-        let mut command = Command::new(self.folder.join(program));
+        let mut command = Command::new(self.folder.join(service.program()));
         command
             .args(args)
             .env(MARK, self.paths.ipc())

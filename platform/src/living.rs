@@ -154,20 +154,22 @@ fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
         let at = words.iter().position(|word| *word == name)?;
         words.get(at + 1)?.parse::<u64>().ok()
     };
-    let service = match program {
-        "understudy-supervisor" => Service::Supervisor,
-        "understudy-osc-gateway" => Service::OscGateway,
-        "understudy-audio-out" => Service::AudioOut,
-        "understudy-recorder" => Service::Recorder,
-        "understudy-midi-in" => Service::MidiIn,
-        "understudy-link-in" => Service::LinkIn,
-        "understudy-worker" => match value("--slot") {
-            None => Service::Trial,
-            Some(0) => Service::Worker(Slot::Zero),
-            Some(_) => Service::Worker(Slot::One),
-        },
-        _ => return None,
+    // Whoever renders is told apart by its slot.
+    let renders = match value("--slot") {
+        None => Service::Trial,
+        Some(0) => Service::Worker(Slot::Zero),
+        Some(_) => Service::Worker(Slot::One),
     };
+    let all = [
+        Service::Supervisor,
+        Service::OscGateway,
+        Service::AudioOut,
+        Service::Recorder,
+        Service::MidiIn,
+        Service::LinkIn,
+        renders,
+    ];
+    let service = all.into_iter().find(|s| s.program() == program)?;
     let incarnation = value("--incarnation").unwrap_or_default();
     Some((service, Incarnation(incarnation)))
 }

@@ -286,10 +286,7 @@ impl Music {
     /// When it is no good after those that wait already, or cannot be written down.
     pub fn draft(&mut self, token: u64, drafted: Drafted) -> Result<Vec<Numbered>> {
         let made = match &drafted {
-            Drafted::Edit(edit) => {
-                let made = self.draft.with(edit, &self.patch, self.generation)?;
-                Some((self.generation, made))
-            }
+            Drafted::Edit(edit) => Some(self.draft.with(edit, &self.patch, self.generation)?),
             Drafted::Abort => None,
         };
         let command = Command::Draft(drafted.clone());
@@ -347,19 +344,11 @@ impl Music {
         token: u64,
         with: &[Command],
     ) -> Result<Vec<Numbered>> {
-        let playing = match self.log.is_past_edit(self.config.fade_blocks()) {
-            true => self.playing.settled(),
-            false => self.playing.clone(),
-        };
-        let fading = patch.replacing(&playing, self.generation + 1).ok();
-        let fading = fading.and_then(|fading| {
-            let checked = check(&fading, self.config).ok()?;
-            Some((fading, checked))
-        });
-        let playing = match fading {
-            Some(fading) => fading,
-            None => (patch.clone(), check(&patch, self.config)?),
-        };
+        let has_faded = self.log.is_past_edit(self.config.fade_blocks());
+        let number = self.generation + 1;
+        let playing = patch.taking_over(&self.playing, has_faded, number, |patch| {
+            check(patch, self.config)
+        })?;
         self.take_in(patch, playing, Command::Edited, token, with)
     }
 

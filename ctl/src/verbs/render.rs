@@ -205,7 +205,7 @@ impl Reader {
                 Action::Edit(Submission::Draft(Drafted::Edit(edit)), _) => {
                     let made = self.draft.with(&edit, &self.patch, self.edits);
                     let made = made.map_err(said)?;
-                    self.draft.push(edit, Some((self.edits, made)));
+                    self.draft.push(edit, Some(made));
                 }
                 Action::Edit(Submission::Draft(Drafted::Abort), _) => self.draft.clear(),
                 Action::Edit(Submission::Commit, _) if self.draft.is_empty() => {
@@ -250,17 +250,11 @@ impl Reader {
     fn take_in(&mut self, mut patch: Patch, frame: FrameIndex) -> Result<Step, String> {
         patch.check_whole().map_err(said)?;
         let faded = self.config.fade_blocks() * u64::from(self.config.block_frames);
-        let playing = match self.edited {
-            Some(edited) if frame.0 < edited.0 + faded => self.playing.clone(),
-            _ => self.playing.settled(),
-        };
+        let has_faded = self.edited.is_none_or(|edited| frame.0 >= edited.0 + faded);
         self.edits += 1;
         let fits = |patch: &Patch| Engine::arena_bytes_of(patch, self.config);
-        let fading = patch.replacing(&playing, self.edits).ok();
-        self.playing = match fading.filter(|fading| fits(fading).is_ok()) {
-            Some(fading) => fading,
-            None => fits(&patch).map(|_| patch.clone()).map_err(said)?,
-        };
+        let taken = patch.taking_over(&self.playing, has_faded, self.edits, fits);
+        (self.playing, _) = taken.map_err(said)?;
         self.names = Namespace::of_patch(1, self.config.rate_hz, &patch.to_json())?;
         self.patch = patch;
         self.edited = Some(frame);

@@ -21,6 +21,7 @@ use common::{
     limits::{
         BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, LEAD_BLOCKS_MAX, RATE_HZ_MAX, RATE_HZ_MIN,
     },
+    message::Service,
     options::Options,
 };
 use engine::Config;
@@ -39,8 +40,6 @@ use crate::{
     },
 };
 
-/// The program that follows an Ableton Link session.
-const LINK_IN: &str = "understudy-link-in";
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 /// How long it may take until there is another launcher.
 const NEXT_LAUNCHER: Duration = Duration::from_secs(5);
@@ -194,9 +193,10 @@ fn check_sink(sink: &str) -> Result<String, Failure> {
 
 /// Whether the program that follows Link has it built in; it says itself what to do if not.
 fn check_link() -> Result<(), Failure> {
-    let cannot = |why: std::io::Error| Failure::no(format!("cannot start {LINK_IN}: {why}"));
+    let name = Service::LinkIn.program();
+    let cannot = |why: std::io::Error| Failure::no(format!("cannot start {name}: {why}"));
     let program = std::env::current_exe().map_err(cannot)?;
-    let mut command = Command::new(program.with_file_name(LINK_IN));
+    let mut command = Command::new(program.with_file_name(name));
     let output = command.arg("--version").output().map_err(cannot)?;
     if output.status.success() {
         return Ok(());

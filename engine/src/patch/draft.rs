@@ -26,7 +26,8 @@ impl Draft {
         self.edits.is_empty()
     }
 
-    /// What comes of the patch in force, which is that of the generation, by those that wait and this one.
+    /// What comes of the patch in force, which is that of the generation, by those that wait and this one: for
+    /// [`Self::push`].
     ///
     /// # Errors
     /// When it cannot be made, or too many wait.
@@ -35,14 +36,14 @@ impl Draft {
         edit: &Edit,
         in_force: &Patch,
         generation: u64,
-    ) -> Result<Patch, PatchError> {
+    ) -> Result<(u64, Patch), PatchError> {
         at_most("edits that wait", self.edits.len() + 1, EDITS_MAX)?;
         let mut patch = match self.made.take() {
             Some((of, patch)) if of == generation => patch,
             _ => self.made(in_force)?,
         };
         match patch.edit(edit) {
-            Ok(()) => Ok(patch),
+            Ok(()) => Ok((generation, patch)),
             Err(why) => {
                 self.made = Some((generation, patch));
                 Err(why)
@@ -50,7 +51,7 @@ impl Draft {
         }
     }
 
-    /// It waits; `made` is what [`Self::with`] has returned, and the generation.
+    /// It waits; `made` is what [`Self::with`] has returned, if it was asked.
     pub fn push(&mut self, edit: Edit, made: Option<(u64, Patch)>) {
         self.edits.push(edit);
         self.made = made;

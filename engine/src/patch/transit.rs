@@ -45,12 +45,37 @@ impl Patch {
         settled
     }
 
+    /// What is played from an edit on that this patch has come of, and what `check` says of it: this patch with
+    /// what fades out of the one that is played now, or alone where that would be too large. `has_faded` says
+    /// whether all has faded out that the edit before had let fade; `number` tells this edit from those before.
+    ///
+    /// # Errors
+    /// As `check`, of this patch.
+    pub fn taking_over<T, E>(
+        &self,
+        playing: &Self,
+        has_faded: bool,
+        number: u64,
+        check: impl Fn(&Self) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
+        let fading = match has_faded {
+            true => self.replacing(&playing.settled(), number),
+            false => self.replacing(playing, number),
+        };
+        if let Ok(fading) = fading
+            && let Ok(checked) = check(&fading)
+        {
+            return Ok((fading, checked));
+        }
+        Ok((self.clone(), check(self)?))
+    }
+
     /// This patch with all that has to fade out, or play on until it has, of the one that is played now;
     /// `number` tells this edit from those before.
     ///
     /// # Errors
     /// As [`Self::from_json`].
-    pub fn replacing(&self, playing: &Self, number: u64) -> Result<Self, PatchError> {
+    pub(crate) fn replacing(&self, playing: &Self, number: u64) -> Result<Self, PatchError> {
         let mut transit = Transit::between(playing, self)?;
         transit.part();
         let union = transit.union(number);
