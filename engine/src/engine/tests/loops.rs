@@ -1,4 +1,5 @@
-//! Loops of one frame of delay, among modules that have their turns for whole blocks.
+//! Cables that lead back: a block late, or a frame, in loops among modules that have their turns for whole
+//! blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -287,4 +288,107 @@ fn a_loop_that_gets_out_of_hand_is_muted_and_named() {
     assert_eq!((grown[40], grown[64 * 39]), (41.0, 0.0));
     assert_eq!(engine.muted(), Some(2));
     comes_to_its_senses(&mut engine);
+}
+
+#[test]
+fn what_leads_back_is_a_block_late_however_blocks_are_cut() {
+    let modules = format!(
+        r#"{},{{"id":"v","type":"vca","params":{{"level":0.5}}}},{{"id":"w","type":"vca","params":{{"level":1}}}}"#,
+        constant("one", 1.0)
+    );
+    let cables = [("one", "v"), ("v", "w"), ("w", "v"), ("w", "o")];
+    let patch = patch(&modules, &cables);
+    assert!(patch.cables[2].feedback);
+    let mut whole = engine(&patch);
+    let out = heard(&mut whole, 4);
+    let block = |n: usize| &out[64 * n..64 * (n + 1)];
+    assert_eq!(block(0), [0.5; 64]);
+    assert_eq!(block(1), [0.75; 64]);
+    assert_eq!(block(2), [0.875; 64]);
+    // Cut at any frames, and copied, it is the same.
+    let mut dice = Dice(2);
+    let moved = Event::Ramp {
+        module: 2,
+        param: 0,
+        value: 0.4,
+        ms: 20.0,
+    };
+    let mut cut = engine(&patch);
+    heard(&mut cut, 4);
+    whole.apply(&moved);
+    cut.apply(&moved);
+    for _ in 0..30 {
+        for _ in 0..dice.roll(4) {
+            let frame = FrameIndex(cut.agenda().clock().0 + dice.roll(64));
+            cut.apply_at(frame, &gate(&patch, "v", 1.0));
+        }
+        let mut copy = engine(&patch);
+        copy.restore(cut.arena()).unwrap();
+        cut = copy;
+        assert_eq!(bits(&heard(&mut cut, 1)), bits(&heard(&mut whole, 1)));
+    }
+}
+
+#[test]
+fn what_leads_back_and_gets_out_of_hand_is_muted_and_comes_to_its_senses() {
+    let vca = r#"{"id":"v","type":"vca","params":{"level":1}}"#;
+    let modules = format!("{},{vca}", constant("one", 1.0));
+    let patch = patch(&modules, &[("one", "v"), ("v", "v"), ("v", "o")]);
+    let mut engine = engine(&patch);
+    let grown = heard(&mut engine, 100);
+    assert_eq!(grown[64 * 40], 41.0);
+    assert!(engine.muted().is_some() && grown[64 * 99] == 0.0);
+    comes_to_its_senses(&mut engine);
+}
+
+/// A loop of a level, the third module, that has got out of hand settles at 1 where the level is halved.
+fn comes_to_its_senses(engine: &mut Engine) {
+    engine.apply(&Event::Param {
+        module: 2,
+        param: 0,
+        value: 0.5,
+    });
+    heard(engine, 100);
+    assert!(engine.muted().is_none() && (heard(engine, 1)[0] - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn what_leads_back_a_frame_late_makes_a_filter() {
+    // y(n) = x(n) + y(n-1) / 2: a one-pole low-pass, whose step is 2 - 2^-n.
+    let modules = format!(
+        r#"{},{{"id":"y","type":"mixer"}},{{"id":"half","type":"vca","params":{{"level":0.5}}}}"#,
+        constant("one", 1.0)
+    );
+    let cables = [
+        ("one", "y.in1"),
+        ("y", "half"),
+        ("half", "y.in2"),
+        ("y", "o"),
+    ];
+    let mut patch = patch(&modules, &cables);
+    patch.cables[2].frame = true;
+    patch.cables[2].feedback = false;
+    let mut whole = engine(&patch);
+    let level = heard(&mut whole, 1)[0];
+    let mut whole = engine(&patch);
+    for (n, sample) in heard(&mut whole, 1).into_iter().take(20).enumerate() {
+        let wanted = level
+            * (0..=n)
+                .map(|k| libm::powf(0.5 * level, k as f32))
+                .sum::<f32>();
+        assert!((sample - wanted).abs() < 1e-5, "{n}: {sample} {wanted}");
+    }
+    assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
+    // From a copy it goes on to the bit; once the cable has faded out, blocks are whole again.
+    let mut copy = engine(&patch);
+    copy.restore(whole.arena()).unwrap();
+    assert_eq!(bits(&heard(&mut copy, 3)), bits(&heard(&mut whole, 3)));
+    assert_eq!(turns(&mut whole), [1, 1, 64, 64], "o, one, y, half");
+    let mut opened = patch.clone();
+    opened.cables.remove(2);
+    let mut after = edited(&whole, &opened, 1);
+    assert_eq!(turns(&mut after), [1, 1, 64, 64]);
+    let steps = step_max(&heard(&mut after, 6));
+    assert!(steps < 0.02, "{steps}");
+    assert_eq!(turns(&mut after), [1; 4]);
 }
