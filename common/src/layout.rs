@@ -11,7 +11,7 @@ pub const HEADER_WORDS: usize = 8;
 /// Written last by the creator of a segment: "undrstdy".
 pub const MAGIC: u64 = u64::from_be_bytes(*b"undrstdy");
 /// Changes with every change of any layout or rule: replicas refuse a mixed build.
-pub const LAYOUT: u64 = 6;
+pub const LAYOUT: u64 = 7;
 
 /// What a segment is for; stands in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

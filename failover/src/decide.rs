@@ -121,6 +121,21 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     }
 }
 
+/// Whether the leader in slot `me`, which has published a block, has to wake the follower for it.
+/// When the play cursor moves next, both are woken anyway; a follower that will still be further
+/// ahead of it by then than it waits for a leader that is silent can render the block with the
+/// next. So the leader, and the blocks that it owes, cost nothing for being followed.
+///
+/// # Real-time
+/// Yes: a few loads.
+#[must_use]
+pub fn follower_is_needed(stage: &Stage<'_>, me: Slot) -> bool {
+    let shape = stage.shape();
+    let moved = stage.cursor().0.saturating_add(1 + stage.burst());
+    let least = moved.saturating_add(patience_blocks(shape.lead_blocks));
+    shape.freewheel || stage.slot(me.other()).frontier().0 < least
+}
+
 const fn unchanged(applied: Seq) -> Decision {
     Decision::Made {
         seq: applied,

@@ -4,6 +4,7 @@
 pub mod census;
 pub mod ear;
 pub mod fuzz;
+pub mod patches;
 pub mod random;
 pub mod stack;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -23,7 +23,7 @@ use platform::{
     samples::{FOLDER, Samples},
     shared::Shared,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{ear, random::Random};
@@ -461,24 +461,6 @@ impl Recording {
         let heard = ear::read_wav(&self.wav)?;
         Ok(heard.iter().step_by(2).copied().skip(frame).collect())
     }
-}
-
-/// 200 modules, 198 of them echoes: 16 MiB of state.
-#[must_use]
-pub fn large_patch() -> Value {
-    let mut modules = vec![json!({"id": "sine", "type": "sine"})];
-    let mut cables = Vec::new();
-    let mut before = "sine".to_owned();
-    for number in 0..198 {
-        let id = format!("d{number}");
-        let params = json!({"time": 20.0 + f64::from(number), "feedback": 0.3, "mix": 0.05});
-        modules.push(json!({"id": id, "type": "delay", "params": params}));
-        cables.push(json!({"from": before, "to": id}));
-        before = id;
-    }
-    modules.push(json!({"id": "out", "type": "out"}));
-    cables.push(json!({"from": before, "to": "out"}));
-    json!({"version": 1, "modules": modules, "cables": cables})
 }
 
 /// A service in a status, by its name.

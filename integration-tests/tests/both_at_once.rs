@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Result, ensure};
 use integration_tests::{
     ear::{self, percentile},
+    patches::large_patch,
     random::Random,
-    stack::{Recording, Stack, count_of, large_patch, number, workers},
+    stack::{Recording, Stack, count_of, number, workers},
 };
 use serde_json::Value;
 use tempfile::TempDir;

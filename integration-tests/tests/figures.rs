@@ -13,7 +13,8 @@ use common::{message::SIGKILL, stage::Stage, units::Slot};
 use engine::patch::Patch;
 use integration_tests::{
     ear::percentile,
-    stack::{Stack, datagram, large_patch, number, workers},
+    patches::{large_patch, thousand},
+    stack::{Stack, datagram, number, workers},
     surgeon::Stopped,
 };
 use platform::pidfd;
@@ -62,19 +63,23 @@ fn start_processor_time_and_memory() -> Result<()> {
 }
 
 /// Rounds of the cost of protection, each with and without a follower.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 20;
 
-/// What the second copy costs: with the default patch, and with one whose checkpoints are large.
+/// What the second copy costs: with the default patch, with many modules, and with one whose checkpoints
+/// are large.
 #[test]
 #[ignore = "a benchmark of the machine: ./bench.sh"]
 fn the_cost_of_protection() -> Result<()> {
     cost_of_protection("the default patch", &Patch::default_patch().to_json())?;
+    cost_of_protection("1,000 modules", &thousand(0).to_string())?;
     cost_of_protection("16 MiB of state", &large_patch().to_string())
 }
 
-/// Processor time for each block, in microseconds: of the leader's render thread, of the follower's, and
-/// of all threads of both workers.
+/// Microseconds for each block.
 struct Cost {
+    /// From the leader's beginning on a block until it is published.
+    block: f64,
+    /// Processor time of the leader's render thread, of the follower's, of all threads of both workers.
     leader: f64,
     follower: f64,
     both: f64,
@@ -92,7 +97,7 @@ fn cost_of_protection(what: &str, patch: &str) -> Result<()> {
     stack.wait_protected()?;
     let _ = stack.osc_send("/test", None);
     let stage = stack.shared()?.stage;
-    let (mut alone, mut protected) = (Vec::new(), Vec::new());
+    let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         stack.wait_protected()?;
         // Until both checkpoints have been filled for the first time.
@@ -100,31 +105,32 @@ fn cost_of_protection(what: &str, patch: &str) -> Result<()> {
         let leader = stage.preference().slot;
         let pid = |slot: Slot| stack.pid(&format!("worker:{slot}"));
         let (follower_pid, pids) = (pid(leader.other())?, [pid(leader)?, pid(leader.other())?]);
-        protected.push(cost(&stage, leader, pids));
-        // Nobody is to start another for a while.
+        // Nobody is to start another for a while, and nothing but the follower is to differ.
         let watchers = [stack.pid("supervisor")?, stack.launcher()?].map(Stopped::stop);
+        let protected = cost(&stage, leader, pids);
         pidfd::signal(&pidfd::open(follower_pid)?, SIGKILL)?;
         std::thread::sleep(Duration::from_millis(100));
-        alone.push(cost(&stage, leader, pids));
+        rounds.push((protected, cost(&stage, leader, pids)));
         drop(watchers);
         stack.expect_replacements(1);
     }
     stack.wait_protected()?;
-    let middle = |costs: &[Cost], of: fn(&Cost) -> f64| {
-        let mut all: Vec<f64> = costs.iter().map(of).collect();
+    let middle = |of: &dyn Fn(&Cost, &Cost) -> f64| {
+        let mut all: Vec<f64> = rounds.iter().map(|(with, alone)| of(with, alone)).collect();
         percentile(&mut all, 0.5)
     };
-    let (leader_alone, all_alone) = (middle(&alone, |c| c.leader), middle(&alone, |c| c.both));
-    let (leader, follower) = (
-        middle(&protected, |c| c.leader),
-        middle(&protected, |c| c.follower),
-    );
-    let both = middle(&protected, |c| c.both);
+    let more = |of: &dyn Fn(&Cost, &Cost) -> f64| 100.0 * (middle(of) - 1.0);
     println!(
-        "FIGURE cost of protection, {what}: two workers take {:.2} times the processor time of one; the leader's block {leader_alone:.1} µs without a follower, {leader:.1} µs with one ({:+.1} %); the follower's, which keeps the checkpoints, {follower:.1} µs ({:+.1} %); underruns {}",
-        both / all_alone,
-        100.0 * (leader / leader_alone - 1.0),
-        100.0 * (follower / leader - 1.0),
+        "FIGURE cost of protection, {what}: the leader's block takes {:.1} µs without a follower, {:.1} µs with one ({:+.1} %), its thread {:.1} and {:.1} µs of processor time ({:+.1} %); two workers take {:.2} times the processor time of one; the follower's thread, which keeps the checkpoints, {:.1} µs ({:+.1} % to the leader's); underruns {}",
+        middle(&|_, alone| alone.block),
+        middle(&|with, _| with.block),
+        more(&|with, alone| with.block / alone.block),
+        middle(&|_, alone| alone.leader),
+        middle(&|with, _| with.leader),
+        more(&|with, alone| with.leader / alone.leader),
+        middle(&|with, alone| with.both / alone.both),
+        middle(&|with, _| with.follower),
+        more(&|with, _| with.follower / with.leader),
         number(&stack.status()?, "/audio/underruns")?
     );
     Ok(())
@@ -133,20 +139,28 @@ fn cost_of_protection(what: &str, patch: &str) -> Result<()> {
 /// Over a second and a bit: a lone leader writes no checkpoint in that time.
 fn cost(stage: &Stage<'_>, leader: Slot, pids: [u32; 2]) -> Cost {
     let [leader_pid, follower_pid] = pids.map(u64::from);
+    let seat = stage.slot(leader);
     let look = || {
-        let block = stage.slot(leader).frontier().0 as f64;
         let render = |pid| thread_seconds(pid, |name| name == "render");
         let all = cpu_seconds(leader_pid) + cpu_seconds(follower_pid);
-        [block, render(leader_pid), render(follower_pid), all]
+        let spent = seat.spent_ns() as f64 / 1e9;
+        [
+            seat.blocks() as f64,
+            spent,
+            render(leader_pid),
+            render(follower_pid),
+            all,
+        ]
     };
     let before = look();
     std::thread::sleep(Duration::from_millis(1_100));
     let after = look();
     let each = |n: usize| 1e6 * (after[n] - before[n]) / (after[0] - before[0]);
     Cost {
-        leader: each(1),
-        follower: each(2),
-        both: each(3),
+        block: each(1),
+        leader: each(2),
+        follower: each(3),
+        both: each(4),
     }
 }
 

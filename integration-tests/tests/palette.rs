@@ -14,6 +14,7 @@ use common::{
 use engine::{catalog, patch::Patch};
 use integration_tests::{
     ear::{self, percentile},
+    patches::thousand,
     random::Random,
     stack::{Stack, count_of, datagram_of, number},
 };
@@ -113,31 +114,6 @@ fn change_any(stack: &Stack, patch: &Patch, random: &mut Random) -> Result<()> {
     stack.osc_send(&format!("/mod/{}/{}", spec.id, param.name), Some(value))
 }
 
-/// A thousand modules: 250 voices, the first of which sounds, each a little different in each edit.
-fn thousand(edit: usize) -> String {
-    let mut modules = Vec::new();
-    let mut cables = Vec::new();
-    for voice in 0..250 {
-        let hz = if voice == 0 { 440 } else { 100 + voice + edit };
-        modules.push(json!({"id": format!("s{voice}"), "type": "sine", "params": {"freq": hz}}));
-        modules.push(json!({"id": format!("e{voice}"), "type": "adsr"}));
-        modules.push(json!({"id": format!("f{voice}"), "type": "filter"}));
-        modules.push(json!({"id": format!("a{voice}"), "type": "vca", "params": {"level": 1}}));
-        for (from, to) in [("s", "e"), ("e", "f"), ("f", "a")] {
-            let (from, to) = (format!("{from}{voice}"), format!("{to}{voice}"));
-            cables.push(json!({"from": from, "to": to}));
-        }
-        cables.push(json!({"from": format!("a{voice}"), "to": "out"}));
-    }
-    modules.push(json!({"id": "out", "type": "out"}));
-    // Another one comes and goes.
-    if edit % 2 == 1 {
-        modules.push(json!({"id": "more", "type": "noise", "params": {"gain": 0}}));
-        cables.push(json!({"from": "more", "to": "out"}));
-    }
-    json!({"version": 1, "modules": modules, "cables": cables}).to_string()
-}
-
 /// An edit of it by messages, as somebody patches: a filter comes between a voice and the sum.
 fn filter_comes(edit: usize) -> Vec<Vec<u8>> {
     let (voice, filter) = (format!("a{edit}"), format!("more{edit}"));
@@ -156,7 +132,7 @@ fn filter_comes(edit: usize) -> Vec<Vec<u8>> {
 fn a_thousand_modules_are_edited_while_they_play() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("thousand.json");
-    std::fs::write(&file, thousand(0))?;
+    std::fs::write(&file, thousand(0).to_string())?;
     let path = file.display().to_string();
     let options = ["--block", "64", "--lead", "24", "--patch", &path];
     let (stack, recording) = Stack::start_wav(&options)?;
@@ -183,7 +159,7 @@ fn a_thousand_modules_are_edited_while_they_play() -> Result<()> {
     };
     let (mut loads, mut edits) = (Vec::new(), Vec::new());
     for edit in 1..=12 {
-        let patch = thousand(edit);
+        let patch = thousand(edit).to_string();
         let load = || stack.ask(&Request::PatchLoad(patch.clone())).map(drop);
         loads.push(taken_ms(&load, 1)?);
         let datagrams = filter_comes(edit);

@@ -10,6 +10,7 @@ use integration_tests::{
     random::Random,
     stack::{AILMENTS, Stack, count_of, number, service},
 };
+use serde_json::Value;
 
 const AUDIO_OUT: Target = Target::Service(Service::AudioOut);
 const GATEWAY: Target = Target::Service(Service::OscGateway);
@@ -148,6 +149,56 @@ fn a_supervisor_that_dies_or_hangs_is_replaced() -> Result<()> {
         status["audio"]["concealed_blocks"]
     );
     assert_eq!((breaks, differing), (0, 0));
+    Ok(())
+}
+
+/// Stops them, the first one first, and lets them go on after that time.
+fn pause(pids: &[u32], time: Duration) -> Result<()> {
+    for pid in pids {
+        signal(*pid, "-STOP")?;
+    }
+    sleep(time);
+    for pid in pids {
+        signal(*pid, "-CONT")?;
+    }
+    Ok(())
+}
+
+/// A machine that stands still for a while, or those two that watch the others, go on as if nothing were:
+/// who was away has no say in who was silent.
+#[test]
+fn who_was_away_blames_nobody() -> Result<()> {
+    const AWAY: Duration = Duration::from_millis(4_500);
+    let (stack, recording) = Stack::start_wav(&[])?;
+    stack.wait_protected()?;
+    let steady = stack.steady_tone()?;
+    let pids = |status: &Value| -> Vec<u32> {
+        let services = status["services"].as_array().into_iter().flatten();
+        services
+            .filter_map(|s| Some(s["pid"].as_u64()? as u32))
+            .collect()
+    };
+    let before = pids(&stack.status()?);
+    let watchers = [stack.launcher()?, stack.pid("supervisor")?];
+    pause(&watchers, AWAY)?;
+    sleep(Duration::from_secs(3));
+    let status = stack.status()?;
+    let concealed = status["audio"]["concealed_blocks"].clone();
+    assert_eq!(pids(&status), before, "{}", stack.log());
+    let everybody = [&[stack.launcher()?], &before[..]].concat();
+    pause(&everybody, AWAY)?;
+    sleep(Duration::from_secs(3));
+    assert_eq!(pids(&stack.status()?), before, "{}", stack.log());
+    // And they watch as ever.
+    stack.kill(Target::Leader)?;
+    stack.wait_protected_anew()?;
+    let (compared, differing) = stack.down()?.compare(&recording.wav)?;
+    let breaks = ear::breaks(&recording.left_from(steady)?, 440.0, 48_000.0).len();
+    println!(
+        "FIGURE launcher and supervisor stopped for {} s, then everybody: none replaced, concealed {concealed} by the first, breaks {breaks}, samples that differ {differing} of {compared}",
+        AWAY.as_secs_f64()
+    );
+    assert_eq!((concealed, differing), (Value::from(0), 0));
     Ok(())
 }
 

@@ -37,6 +37,10 @@ const GRACE: Duration = Duration::from_secs(3);
 /// not. To take over a long log may take longer.
 const SILENT: Duration = Duration::from_secs(3);
 const FIRST_WORD: Duration = Duration::from_secs(60);
+/// A round that took so long: the launcher was itself away, and has no say in who was silent.
+const AWAY: Duration = Duration::from_secs(1);
+/// The longest that it sleeps.
+const ROUND: Duration = Duration::from_millis(500);
 /// A supervisor that ends sooner than this after its start is started again only after a pause.
 const HASTY: Duration = Duration::from_millis(200);
 /// Room for datagrams while the gateway is busy or being replaced, some 40,000 where all of it is granted:
@@ -149,7 +153,11 @@ impl House {
     pub fn keep(mut self, tell: &mut impl FnMut(Started)) {
         loop {
             self.start_supervisor();
+            let round = Instant::now();
             self.sleep();
+            if round.elapsed() > AWAY {
+                self.supervisor_silent_at = self.supervisor_silent_at.max(Instant::now() + SILENT);
+            }
             self.reap();
             if drained(&mut self.sigstop) && self.ending.is_none() {
                 self.ending = Some(Instant::now() + GRACE);
@@ -235,7 +243,7 @@ impl House {
             (Some(at), _) | (None, Some(at)) => at,
             (None, None) => self.supervisor_silent_at,
         };
-        let wait = next.saturating_duration_since(Instant::now());
+        let wait = next.saturating_duration_since(Instant::now()).min(ROUND);
         let timeout = Timespec {
             tv_sec: wait.as_secs() as i64,
             tv_nsec: wait.subsec_nanos().into(),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, os::fd::OwnedFd, time::Instant};
 
 use common::{
     message::{Child, Fault, Service, ToAudio, ToGateway, ToService, ToWorker},
+    stage::SlotWords,
     units::{Incarnation, Slot},
 };
 use platform::{
@@ -28,6 +29,8 @@ pub struct Process {
     handle: Option<OwnedFd>,
     /// Processor time and when it was read, for `status`.
     cpu: (f64, Instant),
+    /// Nanoseconds spent on blocks and how many those were, for `status`.
+    blocks: (u64, u64),
 }
 
 /// All processes, and how often each has been started again.
@@ -51,6 +54,7 @@ impl Peers {
             heard: now,
             handle: pidfd::open(child.pid).ok(),
             cpu: (cpu_seconds(child.pid).unwrap_or(0.0), now),
+            blocks: (0, 0),
         };
         self.processes.insert(child.service, process);
         *self.starts.entry(child.service).or_default() += 1;
@@ -147,6 +151,27 @@ impl Process {
             PeerLink::Gateway(link) => link.send(ToGateway::Inject(fault)),
             PeerLink::Service(link) => link.send(ToService::Inject(fault)),
         }
+    }
+
+    /// Percent of a block's time that a worker spent on a block, on average over those since the
+    /// last call, and at most; `None` before its first.
+    pub fn load_percent(&mut self, seat: &SlotWords<'_>, block_ns: f64) -> Option<(f64, f64)> {
+        if seat.incarnation() != self.incarnation {
+            return None;
+        }
+        let (spent, blocks) = (seat.spent_ns(), seat.blocks());
+        let (before, blocks_before) = std::mem::replace(&mut self.blocks, (spent, blocks));
+        let (ns, count) = match blocks.checked_sub(blocks_before) {
+            None | Some(0) => (spent, blocks),
+            Some(count) => (spent.saturating_sub(before), count),
+        };
+        let percent = |ns: f64| (ns / block_ns * 1_000.0).round() / 10.0;
+        (count > 0).then(|| {
+            (
+                percent(ns as f64 / count as f64),
+                percent(seat.peak_ns() as f64),
+            )
+        })
     }
 
     /// Percent of one processor since the last call.

@@ -1,6 +1,7 @@
 //! The stack as its supervisor sees it: events in, the rule of `failover::switch` asked, what it
 //! says done at once. One thread; nothing here waits for anybody.
 
+mod absence;
 mod answers;
 mod commands;
 mod findings;
@@ -36,6 +37,7 @@ use platform::{paths::Paths, say, shared::Shared};
 use tokio::sync::oneshot;
 
 use self::{
+    absence::Absence,
     commands::Syncing,
     findings::Findings,
     launcher::Wanted,
@@ -81,6 +83,7 @@ pub struct Stack {
     watches: [Option<Watch>; 2],
     peers: Peers,
     start: Instant,
+    absence: Absence,
     last_tick: Instant,
     last_ping: Instant,
     last_progress: Instant,
@@ -149,6 +152,7 @@ impl Stack {
             watches: [None, None],
             peers: Peers::default(),
             start: now,
+            absence: Absence::new(),
             last_tick: now,
             last_ping: now,
             last_progress: now,
@@ -198,6 +202,7 @@ impl Stack {
 
     /// Takes in one event.
     pub fn handle(&mut self, event: Event) {
+        self.notice_absence();
         match event {
             Event::Tick => self.tick(),
             Event::Launcher(news) => self.hear_launcher(news),
@@ -219,7 +224,7 @@ impl Stack {
     // ---- the rule, and what it says ----
 
     fn now_us(&self) -> u64 {
-        self.start.elapsed().as_micros() as u64
+        self.absence.present_us()
     }
 
     fn fact(&mut self, fact: Fact, cause: &str, since: Option<Instant>) {
@@ -357,6 +362,7 @@ impl Stack {
 
     fn tick(&mut self) {
         self.last_tick = Instant::now();
+        let judges = self.judges();
         let pinging = self.last_ping.elapsed() >= services::PING;
         if pinging {
             self.last_ping = Instant::now();
@@ -388,7 +394,7 @@ impl Stack {
                 &format!("the command log cannot be written: {why}"),
             );
         }
-        self.look_after_peers(pinging);
+        self.look_after_peers(pinging, judges);
         self.answer_syncs();
         self.answer_restarts();
         self.answer_recordings();

@@ -10,9 +10,12 @@ use crate::peers::{Peers, rss_kib};
 pub fn services(
     peers: &mut Peers,
     supervision: &Supervision,
+    stage: &Stage<'_>,
     own_start: std::time::Instant,
 ) -> Vec<Value> {
     let leader = supervision.preference().slot;
+    let shape = stage.shape();
+    let block_ns = 1e9 * f64::from(shape.block_frames) / f64::from(shape.rate_hz);
     let mut list = vec![json!({
         "name": "supervisor", "pid": std::process::id(), "role": "supervisor", "state": "ready",
         "restarts": 0, "uptime_s": tenths(own_start.elapsed().as_secs_f64()),
@@ -37,12 +40,21 @@ pub fn services(
             Service::Trial => ("trial", "ready"),
             _ => ("service", if process.up { "ready" } else { "starting" }),
         };
-        list.push(json!({
+        let mut entry = json!({
             "name": service.to_string(), "pid": process.pid, "role": role, "state": state,
             "restarts": starts.get(service).copied().unwrap_or(1) - 1,
             "uptime_s": tenths(process.since.elapsed().as_secs_f64()),
             "cpu_percent": process.cpu_percent(), "rss_kib": rss_kib(process.pid),
-        }));
+        });
+        let load = match service {
+            Service::Worker(slot) => process.load_percent(&stage.slot(*slot), block_ns),
+            _ => None,
+        };
+        if let Some((mean, peak)) = load {
+            entry["load_percent"] = json!(mean);
+            entry["peak_percent"] = json!(peak);
+        }
+        list.push(entry);
     }
     list
 }

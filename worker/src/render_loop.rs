@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{
@@ -211,6 +211,8 @@ impl RenderProcessor {
         let stage = self.shared.stage;
         let block = self.mark.block;
         let seat = stage.slot(self.slot);
+        // Read without a system call.
+        let start = Instant::now();
         seat.begin(stage.elapsed_blocks());
         self.apply(seq);
         let mut trace = |module| {
@@ -233,12 +235,13 @@ impl RenderProcessor {
         self.failpoints.pass(Point::Sealed);
         self.publish(block, seq);
         self.failpoints.pass(Point::Published);
+        seat.took(start.elapsed().as_nanos() as u64);
         seat.set_muted(self.engine.muted());
         self.mark.block = block.next();
         seat.advance(self.mark.block, seq);
         self.failpoints.pass(Point::Advanced);
         let leads = stage.preference().slot == self.slot;
-        if leads {
+        if leads && decide::follower_is_needed(&stage, self.slot) {
             futex::ring(stage.bell(Listener::Worker(self.slot.other())));
         }
         if stage.shape().freewheel {

@@ -19,9 +19,15 @@ const MUTED: usize = 7;
 const VERDICT: usize = 8;
 const VERDICT_SUM: usize = 9;
 const BEGAN: usize = 10;
+const SPENT: usize = 11;
+const PEAK: usize = 12;
+const BLOCKS: usize = 13;
 const EPITAPH: usize = 16;
 /// Bytes that a dying worker can leave.
 pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
+
+/// Blocks after which a peak is forgotten to a third.
+const PEAK_LASTS: u64 = 1_024;
 
 /// Where a worker is inside a block, for the one who has to find out what it died of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +116,34 @@ impl<'a> SlotWords<'a> {
     #[must_use]
     pub fn began(&self) -> u64 {
         self.words[BEGAN].load(Ordering::Relaxed)
+    }
+
+    /// Adds the nanoseconds that it took from its beginning on a block until that was published.
+    pub fn took(&self, ns: u64) {
+        let spent = self.spent_ns().wrapping_add(ns);
+        self.words[SPENT].store(spent, Ordering::Relaxed);
+        self.words[BLOCKS].store(self.blocks() + 1, Ordering::Relaxed);
+        let fading = self.peak_ns() - self.peak_ns().div_ceil(PEAK_LASTS);
+        self.words[PEAK].store(fading.max(ns), Ordering::Relaxed);
+    }
+
+    /// Blocks that it has published since it took its seat.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.words[BLOCKS].load(Ordering::Relaxed)
+    }
+
+    /// Nanoseconds that it has spent on them, from its beginning on each until that was published.
+    #[must_use]
+    pub fn spent_ns(&self) -> u64 {
+        self.words[SPENT].load(Ordering::Relaxed)
+    }
+
+    /// Nanoseconds that the longest of its last blocks took: it fades
+    /// to a third within a thousand blocks.
+    #[must_use]
+    pub fn peak_ns(&self) -> u64 {
+        self.words[PEAK].load(Ordering::Relaxed)
     }
 
     /// Leaves a breadcrumb.
@@ -202,6 +236,27 @@ mod tests {
         sync::heap,
         units::Slot,
     };
+
+    #[test]
+    fn a_peak_is_shown_at_once_and_fades() {
+        let words = heap(STAGE_WORDS);
+        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        slot.took(1_000_000);
+        assert_eq!(slot.peak_ns(), 1_000_000);
+        for _ in 0..PEAK_LASTS {
+            slot.took(10);
+        }
+        assert_eq!(slot.spent_ns(), 1_000_000 + 10 * PEAK_LASTS);
+        assert!(
+            (360_000..370_000).contains(&slot.peak_ns()),
+            "{}",
+            slot.peak_ns()
+        );
+        for _ in 0..20 * PEAK_LASTS {
+            slot.took(10);
+        }
+        assert_eq!(slot.peak_ns(), 10);
+    }
 
     #[test]
     fn an_epitaph_is_read_back_and_cut_to_its_room() {

@@ -68,6 +68,8 @@ fn table(status: &Value) -> String {
         "restarts",
         "uptime_s",
         "cpu_percent",
+        "load_percent",
+        "peak_percent",
         "rss_kib",
     ];
     text.push_str(&rows(&services, &status["services"], usize::MAX));

@@ -192,7 +192,7 @@ impl Stack {
         };
         let failures = Slot::ALL.map(|slot| supervision.failures(slot));
         let realtime = stage.slot(preference.slot).notes() & 1 != 0;
-        let services = status::services(&mut self.peers, supervision, self.start);
+        let services = status::services(&mut self.peers, supervision, &stage, self.start);
         let complaints = self.complaints();
         let inbox = self.inbox.counters();
         // The first command is the patch to start with.

@@ -67,6 +67,11 @@ impl Cursor {
         self.gap_ms
     }
 
+    /// Whatever it did not do is not held against it.
+    pub fn forgive(&mut self) {
+        self.moved = Instant::now();
+    }
+
     fn look(&mut self, block: BlockIndex) {
         if block == self.block {
             return;
@@ -174,8 +179,9 @@ impl Stack {
         lines
     }
 
-    /// Ends whoever does not listen; `pinging` asks everybody to show that they do.
-    pub(super) fn look_after_peers(&mut self, pinging: bool) {
+    /// Ends whoever does not listen, unless there was no time to listen to them (`judges`); `pinging`
+    /// asks everybody to show that they do.
+    pub(super) fn look_after_peers(&mut self, pinging: bool, judges: bool) {
         let mut deaf = Vec::new();
         for (service, process) in &self.peers.processes {
             let is_deaf = match &process.link {
@@ -191,7 +197,7 @@ impl Stack {
                     }
                 },
             };
-            if is_deaf {
+            if is_deaf && judges {
                 deaf.push((*service, process.incarnation));
             }
         }
