@@ -283,6 +283,24 @@ mod tests {
     }
 
     #[test]
+    fn the_leader_wakes_a_follower_that_cannot_wait_for_the_cursor() {
+        let words = heap(STAGE_WORDS);
+        let stage = stage(&words);
+        let needed = |frontier| {
+            let at = BlockIndex(frontier);
+            stage.slot(Slot::One).advance(at, Seq(0));
+            follower_is_needed(&stage, Slot::Zero)
+        };
+        stage.set_cursor(BlockIndex(100));
+        // Half the lead of 8 is the least that it may be ahead of the next cursor.
+        assert!(needed(104));
+        assert!(!needed(105));
+        stage.raise_burst(2);
+        assert!(needed(106));
+        assert!(!needed(107));
+    }
+
+    #[test]
     fn nobody_renders_beyond_the_lead_and_a_sleeper_is_overtaken() {
         let words = heap(STAGE_WORDS);
         let stage = stage(&words);

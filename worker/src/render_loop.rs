@@ -211,6 +211,7 @@ impl RenderProcessor {
         let stage = self.shared.stage;
         let block = self.mark.block;
         let seat = stage.slot(self.slot);
+        let takes_commands = seq > self.mark.seq;
         // Read without a system call.
         let start = Instant::now();
         seat.begin(stage.elapsed_blocks());
@@ -241,7 +242,8 @@ impl RenderProcessor {
         seat.advance(self.mark.block, seq);
         self.failpoints.pass(Point::Advanced);
         let leads = stage.preference().slot == self.slot;
-        if leads && decide::follower_is_needed(&stage, self.slot) {
+        // Who waits for commands waits for both workers.
+        if leads && (takes_commands || decide::follower_is_needed(&stage, self.slot)) {
             futex::ring(stage.bell(Listener::Worker(self.slot.other())));
         }
         if stage.shape().freewheel {
