@@ -31,7 +31,7 @@ use crate::{
     master::{MASTER_WORDS, Master},
     module::{Buffer, Context, Plug, Shape, Turn, lanes_for},
     params,
-    patch::{Patch, PatchError},
+    patch::{Checked, Patch, PatchError},
     plan::{self, FrameByFrame, Node, Plan},
     schedule::{Feedback, Late},
     sequencer::Score,
@@ -247,11 +247,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn arena_bytes_of(patch: &Patch, config: Config) -> Result<usize, PatchError> {
+    pub fn arena_bytes_of(patch: &Checked, config: Config) -> Result<usize, PatchError> {
         config.check()?;
         let context = config.context(Level::new());
-        let first_cell = |lanes: &[usize]| lay_out(patch, lanes, config).2;
-        let cells = plan::cells(patch, &patch.steps()?, context, first_cell);
+        let first_cell = |lanes: &[usize]| lay_out(patch.patch(), lanes, config).2;
+        let cells = plan::cells(patch, context, first_cell);
         small_enough(cells)?;
         Ok(8 * cells.div_ceil(2))
     }

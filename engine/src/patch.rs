@@ -5,6 +5,7 @@
 //! are the numbers that events use.
 
 mod check;
+mod checked;
 mod draft;
 mod edit;
 mod error;
@@ -22,6 +23,7 @@ use common::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use check::{End, Wire};
+pub use checked::Checked;
 pub use draft::Draft;
 pub use error::PatchError;
 pub use preset::{PRESETS_MAX, Values};
@@ -164,21 +166,16 @@ impl Patch {
     /// # Errors
     /// The first thing that is wrong: what, where, and what would be right.
     pub fn from_json(text: &str) -> Result<Self, PatchError> {
-        let mut patch = read::read(text)?;
-        patch.check_is_settled()?;
-        patch.check_whole()?;
-        Ok(patch)
+        Checked::from_json(text).map(Checked::into_patch)
     }
 
     /// As [`Self::from_json`], of a command log: it may hold what is about to fade out
-    /// ([`Self::taking_over`]).
+    /// ([`Checked::taking_over`]).
     ///
     /// # Errors
     /// As [`Self::from_json`].
     pub fn from_log(text: &str) -> Result<Self, PatchError> {
-        let patch = Self::from_log_unchecked(text)?;
-        patch.steps()?;
-        Ok(patch)
+        Checked::from_log(text).map(Checked::into_patch)
     }
 
     /// As [`Self::from_log`], unchecked: for whoever makes an engine of it at once, which checks it.
@@ -336,11 +333,6 @@ impl Patch {
         if let Event::Sequence { sequence, control } = *event {
             self.follow_sequence(sequence, control);
         }
-    }
-
-    /// Checks all of the patch and finds the order of work.
-    pub(crate) fn steps(&self) -> Result<Vec<schedule::Step>, PatchError> {
-        self.steps_with(&self.check()?)
     }
 
     /// The order of work, where its cables are those.

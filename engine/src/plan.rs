@@ -16,7 +16,7 @@ use common::sample::Sample;
 use crate::{
     module::{Context, Kind, Plug, Shape, lanes_for},
     modules,
-    patch::{Fade, ModuleSpec, Patch, PatchError, Wire, id_before},
+    patch::{Checked, Fade, ModuleSpec, Patch, id_before},
     schedule::{Feedback, Late, Link, Step},
 };
 
@@ -283,11 +283,11 @@ fn kinds(patch: &Patch) -> Vec<Kind> {
 
 /// Cells of the arena of such a patch.
 pub fn cells(
-    patch: &Patch,
-    steps: &[Step],
+    patch: &Checked,
     context: Context,
     first_cell: impl FnOnce(&[usize]) -> usize,
 ) -> usize {
+    let (patch, steps) = (patch.patch(), patch.steps());
     let kinds = kinds(patch);
     let channels = channels(patch, steps, &kinds);
     let first_cell = first_cell(&feedback_lanes(steps, &kinds, &channels, context));
@@ -297,9 +297,10 @@ pub fn cells(
     })
 }
 
-/// How many channels each module of a patch with those cables has.
-pub fn channels_of(patch: &Patch, wires: &[Wire]) -> Result<Vec<usize>, PatchError> {
-    Ok(channels(patch, &patch.steps_with(wires)?, &kinds(patch)))
+/// How many channels each module of a patch has.
+pub fn channels_of(patch: &Checked) -> Vec<usize> {
+    let kinds = kinds(patch.patch());
+    channels(patch.patch(), patch.steps(), &kinds)
 }
 
 /// Samples of a frame of what each cable that leads back brings.

@@ -20,7 +20,7 @@ use common::{
 };
 use engine::{
     Config, Engine,
-    patch::{Draft, Patch},
+    patch::{Checked, Draft, Patch},
     replay::Replay,
 };
 use platform::{paths::Paths, samples::Samples};
@@ -35,7 +35,7 @@ pub struct Music {
     instance: String,
     patch: Patch,
     /// The same as the log has it last, perhaps with what fades out.
-    playing: Patch,
+    playing: Checked,
     /// The edits that wait for their commit.
     draft: Draft,
     config: Config,
@@ -91,8 +91,8 @@ impl Music {
             (None, false) => (Patch::default_patch(), None),
         };
         let config = Config::from(shape);
-        let playing = patch;
-        let patch = playing.settled();
+        let playing = patch.checked()?;
+        let patch = playing.patch().settled();
         let (json, arena_bytes) = check(&playing, config)?;
         if samples.any() {
             // What the run before plays from stays, so that it can be rendered again.
@@ -101,7 +101,13 @@ impl Music {
             samples.sweep(|id| json.contains(id) || in_last(id));
         }
         let state = match arena {
-            Some(arena) if Engine::new(&playing, config)?.restore(&arena).is_ok() => Some(arena),
+            Some(arena)
+                if Engine::new(playing.patch(), config)?
+                    .restore(&arena)
+                    .is_ok() =>
+            {
+                Some(arena)
+            }
             Some(_) => {
                 platform::say::line(
                     "supervisor",
@@ -202,27 +208,24 @@ impl Music {
     /// # Errors
     /// When they cannot be written down; then none is accepted.
     pub fn edit(&mut self, edits: &[(u64, Edit)]) -> Result<(Vec<Numbered>, Vec<EditOutcome>)> {
-        let mut patch = self.patch.clone();
         let mut outcomes = Vec::with_capacity(edits.len());
-        let mut last = None;
+        let mut last: Option<(u64, Checked)> = None;
         for (token, edit) in edits {
-            let mut next = patch.clone();
-            let checked = next.edit(edit).and_then(|()| next.check_whole());
-            if checked.is_ok() {
-                patch = next;
-                last = Some(*token);
-            }
-            outcomes.push((*token, checked.map_err(|why| why.to_string())));
+            let so_far = last.as_ref().map_or(&self.patch, |(_, made)| made.patch());
+            let mut next = so_far.clone();
+            let checked = next.edit(edit).and_then(|()| next.checked());
+            let outcome = checked.map(|made| last = Some((*token, made)));
+            outcomes.push((*token, outcome.map_err(|why| why.to_string())));
         }
+        let Some((token, patch)) = last else {
+            return Ok((Vec::new(), outcomes));
+        };
         let good = outcomes.iter().zip(edits).filter(|(o, _)| o.1.is_ok());
         let tempos: Vec<_> = good
-            .filter_map(|(_, (_, edit))| patch.tempo_of(edit))
+            .filter_map(|(_, (_, edit))| patch.patch().tempo_of(edit))
             .map(Command::Event)
             .collect();
-        let numbered = match last {
-            Some(token) => self.take_in_edited(patch, token, &tempos)?,
-            None => Vec::new(),
-        };
+        let numbered = self.take_in_edited(patch, token, &tempos)?;
         Ok((numbered, outcomes))
     }
 
@@ -236,6 +239,7 @@ impl Music {
                 let values = self.patch.values_for(&module, &name)?;
                 let mut patch = self.patch.clone();
                 patch.keep(&module, &name, values.clone());
+                let patch = patch.checked()?;
                 check(&patch, self.config)?;
                 let kept = Kept {
                     module,
@@ -243,7 +247,7 @@ impl Music {
                     values,
                 };
                 let numbered = self.log.accept(vec![(token, Command::Keep(kept))])?;
-                self.patch = patch;
+                self.patch = patch.into_patch();
                 Ok(numbered)
             }
             Preset::Morph {
@@ -306,10 +310,9 @@ impl Music {
         anyhow::ensure!(!self.draft.is_empty(), Draft::NONE_WAITS);
         let made = self.draft.made(&self.patch).map_err(anyhow::Error::from);
         let numbered = made
-            .and_then(|mut patch| {
-                patch.check_whole()?;
+            .and_then(|patch| {
                 let emptied = [Command::Draft(Drafted::Abort)];
-                self.take_in_edited(patch, token, &emptied)
+                self.take_in_edited(patch.checked()?, token, &emptied)
             })
             .context("nothing is changed (mend it with another edit, or /patch/abort)")?;
         self.draft.clear();
@@ -321,7 +324,7 @@ impl Music {
     fn take_in(
         &mut self,
         patch: Patch,
-        (playing, (json, arena_bytes)): (Patch, (String, usize)),
+        (playing, (json, arena_bytes)): (Checked, (String, usize)),
         how: fn(String) -> Command,
         token: u64,
         with: &[Command],
@@ -340,7 +343,7 @@ impl Music {
     /// would be too large with it goes at once.
     fn take_in_edited(
         &mut self,
-        patch: Patch,
+        patch: Checked,
         token: u64,
         with: &[Command],
     ) -> Result<Vec<Numbered>> {
@@ -349,7 +352,7 @@ impl Music {
         let playing = patch.taking_over(&self.playing, has_faded, number, |patch| {
             check(patch, self.config)
         })?;
-        self.take_in(patch, playing, Command::Edited, token, with)
+        self.take_in(patch.into_patch(), playing, Command::Edited, token, with)
     }
 
     /// Accepts a command of the supervisor's own.
@@ -404,9 +407,9 @@ impl Music {
     /// # Errors
     /// When it is not one, is too large or cannot be written down; then nothing changes.
     pub fn load(&mut self, json: &str) -> Result<Vec<Numbered>> {
-        let patch = Patch::from_json(json)?;
-        let playing = (patch.clone(), check(&patch, self.config)?);
-        self.take_in(patch, playing, Command::Patch, 0, &[])
+        let playing = Checked::from_json(json)?;
+        let (patch, checked) = (playing.patch().clone(), check(&playing, self.config)?);
+        self.take_in(patch, (playing, checked), Command::Patch, 0, &[])
     }
 }
 
@@ -474,7 +477,7 @@ struct Standing {
     /// The patch, with the values last set.
     patch: Patch,
     /// The same as the log has it.
-    playing: Patch,
+    playing: Checked,
     draft: Draft,
     /// The number of patches so far, and of those taken back.
     generation: u64,
@@ -489,9 +492,10 @@ impl Standing {
                 _ => None,
             })
             .collect();
+        let default = Patch::default_patch();
         let mut standing = Self {
-            patch: Patch::default_patch(),
-            playing: Patch::default_patch(),
+            patch: default.clone(),
+            playing: default.checked().expect("the default patch is good"),
             draft: Draft::default(),
             generation: 0,
         };
@@ -508,10 +512,10 @@ impl Standing {
             Command::Patch(json) | Command::Edited(json) => {
                 // A patch that was taken back counts twice: the gateway has resolved against it.
                 self.generation += if good { 1 } else { 2 };
-                if let Ok(read) = Patch::from_log(&json)
+                if let Ok(read) = Checked::from_log(&json)
                     && good
                 {
-                    self.patch = read.settled();
+                    self.patch = read.patch().settled();
                     self.playing = read;
                 }
             }
@@ -528,8 +532,8 @@ impl Standing {
 }
 
 /// Checks that a patch can be played; returns it as JSON, and the bytes of its state.
-fn check(patch: &Patch, config: Config) -> Result<(String, usize)> {
-    let json = patch.to_json();
+fn check(patch: &Checked, config: Config) -> Result<(String, usize)> {
+    let json = patch.patch().to_json();
     anyhow::ensure!(
         json.len() <= PATCH_BYTES_MAX,
         "the patch has {} bytes as JSON, the limit is {PATCH_BYTES_MAX}",

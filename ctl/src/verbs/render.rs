@@ -12,7 +12,7 @@ use common::{
 };
 use engine::{
     Config, Engine,
-    patch::{Draft, Patch, PatchError},
+    patch::{Checked, Draft, Patch, PatchError},
     score::{self, Line},
 };
 use osc_gateway::{
@@ -149,7 +149,7 @@ enum Step {
 struct Reader {
     patch: Patch,
     /// The same as it is played, since that frame.
-    playing: Patch,
+    playing: Checked,
     edited: Option<FrameIndex>,
     /// Edits so far.
     edits: u64,
@@ -162,7 +162,7 @@ impl Reader {
     fn new(patch: Patch, config: Config) -> Result<Self, String> {
         Ok(Self {
             names: Namespace::of_patch(1, config.rate_hz, &patch.to_json())?,
-            playing: patch.clone(),
+            playing: patch.clone().checked().map_err(said)?,
             patch,
             edited: None,
             edits: 0,
@@ -247,18 +247,18 @@ impl Reader {
     }
 
     /// An edited patch is played from that frame on; what goes fades out.
-    fn take_in(&mut self, mut patch: Patch, frame: FrameIndex) -> Result<Step, String> {
-        patch.check_whole().map_err(said)?;
+    fn take_in(&mut self, patch: Patch, frame: FrameIndex) -> Result<Step, String> {
+        let patch = patch.checked().map_err(said)?;
         let faded = self.config.fade_blocks() * u64::from(self.config.block_frames);
         let has_faded = self.edited.is_none_or(|edited| frame.0 >= edited.0 + faded);
         self.edits += 1;
-        let fits = |patch: &Patch| Engine::arena_bytes_of(patch, self.config);
+        let fits = |patch: &Checked| Engine::arena_bytes_of(patch, self.config);
         let taken = patch.taking_over(&self.playing, has_faded, self.edits, fits);
         (self.playing, _) = taken.map_err(said)?;
-        self.names = Namespace::of_patch(1, self.config.rate_hz, &patch.to_json())?;
-        self.patch = patch;
+        self.names = Namespace::of_patch(1, self.config.rate_hz, &patch.patch().to_json())?;
+        self.patch = patch.into_patch();
         self.edited = Some(frame);
-        Ok(Step::Edited(Box::new(self.playing.clone())))
+        Ok(Step::Edited(Box::new(self.playing.patch().clone())))
     }
 
     fn event(&mut self, event: Event) -> Step {

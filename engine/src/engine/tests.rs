@@ -543,7 +543,7 @@ fn a_patch_with_more_state_than_a_checkpoint_holds_is_refused() {
         Engine::new(&patch, CONFIG).map(|engine| engine.arena_len_bytes() as u64)
     };
     assert!(echoes(200).unwrap() <= ARENA_BYTES_MAX);
-    let known = Engine::arena_bytes_of(&all(), CONFIG).unwrap();
+    let known = Engine::arena_bytes_of(&all().checked().unwrap(), CONFIG).unwrap();
     assert_eq!(known, engine(&all()).arena_len_bytes());
     let error = echoes(999).err().unwrap().to_string();
     assert!(error.contains("a checkpoint holds"), "{error}");
@@ -699,8 +699,9 @@ fn edited(old: &Engine, new: &Patch, number: u64) -> Engine {
     if agenda.clock().0 - LAST_EDIT.replace(agenda.clock().0) >= 240 {
         playing = playing.settled();
     }
+    let [new, playing] = [new.clone(), playing].map(|patch| patch.checked().unwrap());
     let union = new.replacing(&playing, number).unwrap();
-    let union = Patch::from_log(&union.to_json()).unwrap();
+    let union = Patch::from_log(&union.patch().to_json()).unwrap();
     let mut engine = engine(&union);
     engine.adopt_edited(old);
     engine

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     catalog::{self, ModuleType, Param, Scale},
     plan::CABLE_CHANNELS_MAX,
-    schedule,
 };
 
 /// One end of a cable, as numbers.
@@ -72,19 +71,6 @@ impl Side {
 }
 
 impl Patch {
-    /// Marks the cables that close cycles, the last of each in the patch's order, as leading back; then
-    /// checks all of the patch.
-    ///
-    /// # Errors
-    /// As [`Self::from_json`].
-    pub fn check_whole(&mut self) -> Result<(), PatchError> {
-        let wires = self.check()?;
-        for cable in schedule::closing(self.modules.len(), &wires) {
-            self.cables[cable].feedback = true;
-        }
-        Ok(())
-    }
-
     /// Checks that nothing of it is about to fade out.
     pub(super) fn check_is_settled(&self) -> Result<(), PatchError> {
         match self.cables.iter().position(|cable| cable.fade.is_some()) {
@@ -510,7 +496,7 @@ mod tests {
         let mut patch = Patch::default_patch();
         patch.modules[0].params.insert("freq".into(), f32::NAN);
         assert_eq!(
-            patch.steps().unwrap_err().to_string(),
+            patch.checked().unwrap_err().to_string(),
             "modules[0].params.freq of \"sine\": NaN is out of range; from 0.01 to 20000 Hz is right"
         );
     }

@@ -1,7 +1,7 @@
 //! Editing a patch by names, one change at a time.
 //!
 //! Made to a copy of the patch in force; whoever has made all changes checks the copy whole
-//! ([`Patch::check_whole`]) before it takes its place.
+//! ([`Patch::checked`]) before it takes its place.
 
 use common::edit::Edit;
 
@@ -108,8 +108,8 @@ mod tests {
         for edit in edits {
             patch.edit(edit).map_err(|why| why.to_string())?;
         }
-        patch.check_whole().map_err(|why| why.to_string())?;
-        Ok(patch)
+        let checked = patch.checked().map_err(|why| why.to_string())?;
+        Ok(checked.into_patch())
     }
 
     fn create(id: &str, kind: &str) -> Edit {

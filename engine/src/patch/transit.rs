@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cable, Fade, ModuleSpec, Patch, PatchError};
+use super::{Cable, Checked, Fade, ModuleSpec, Patch, PatchError, Wire};
 use crate::{plan, schedule};
 
 /// Stands between the id that a ghost had and the number of the edit that made it one.
@@ -35,14 +35,54 @@ impl Patch {
     pub fn settled(&self) -> Self {
         let mut settled = self.clone();
         settled.modules.retain(|spec| id_before(&spec.id).is_none());
-        // Whoever listens to a ghost is one, or fades it out.
-        let stays = |end: &str| end.split('.').next().and_then(id_before).is_none();
-        let cables = &mut settled.cables;
-        cables.retain(|cable| cable.fade != Some(Fade::Out) && stays(&cable.to));
+        settled.cables.retain(Cable::stays);
         for cable in &mut settled.cables {
             cable.fade = None;
         }
         settled
+    }
+}
+
+impl Cable {
+    /// Whether it is there when all has faded.
+    fn stays(&self) -> bool {
+        // Whoever listens to a ghost is one, or fades it out.
+        let to_ghost = self.to.split('.').next().and_then(id_before).is_some();
+        self.fade != Some(Fade::Out) && !to_ghost
+    }
+}
+
+impl Checked {
+    /// As [`Patch::settled`].
+    ///
+    /// # Errors
+    /// Never: what fades out is listened to by nobody who stays.
+    pub fn settled(&self) -> Result<Self, PatchError> {
+        let is_ghost =
+            |module: u16| id_before(&self.patch().modules[usize::from(module)].id).is_some();
+        // A module's place without the ghosts before it.
+        let mut places = Vec::with_capacity(self.patch().modules.len());
+        let mut place = 0;
+        for module in 0..self.patch().modules.len() as u16 {
+            places.push(place);
+            place += u16::from(!is_ghost(module));
+        }
+        let mut feedbacks = 0;
+        let cables = self.patch().cables.iter().zip(self.wires());
+        let stay = cables.filter(|(cable, _)| cable.stays());
+        let wires = stay.map(|(_, wire)| {
+            let mut wire = *wire;
+            wire.fade = None;
+            wire.from.module = places[usize::from(wire.from.module)];
+            wire.to.module = places[usize::from(wire.to.module)];
+            if let Some(number) = &mut wire.feedback {
+                *number = feedbacks;
+                feedbacks += 1;
+            }
+            wire
+        });
+        let wires = wires.collect();
+        Self::of(self.patch().settled(), wires)
     }
 
     /// What is played from an edit on that this patch has come of, and what `check` says of it: this patch with
@@ -59,7 +99,7 @@ impl Patch {
         check: impl Fn(&Self) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
         let fading = match has_faded {
-            true => self.replacing(&playing.settled(), number),
+            true => (playing.settled()).and_then(|playing| self.replacing(&playing, number)),
             false => self.replacing(playing, number),
         };
         if let Ok(fading) = fading
@@ -74,13 +114,11 @@ impl Patch {
     /// `number` tells this edit from those before.
     ///
     /// # Errors
-    /// As [`Self::from_json`].
+    /// As [`Patch::from_json`].
     pub(crate) fn replacing(&self, playing: &Self, number: u64) -> Result<Self, PatchError> {
-        let mut transit = Transit::between(playing, self)?;
+        let mut transit = Transit::between(playing, self);
         transit.part();
-        let union = transit.union(number);
-        union.steps()?;
-        Ok(union)
+        Self::as_it_is(transit.union(number))
     }
 }
 
@@ -88,18 +126,18 @@ impl Patch {
 struct Transit<'a> {
     old: &'a Patch,
     new: &'a Patch,
-    old_wires: Vec<super::Wire>,
-    new_wires: Vec<super::Wire>,
+    old_wires: &'a [Wire],
+    new_wires: &'a [Wire],
     becomes: Vec<Becomes>,
     /// The old module whose state a new one goes on from.
     was: Vec<Option<u16>>,
 }
 
 impl<'a> Transit<'a> {
-    fn between(old: &'a Patch, new: &'a Patch) -> Result<Self, PatchError> {
-        let (old_wires, new_wires) = (old.check()?, new.check()?);
-        let old_channels = plan::channels_of(old, &old_wires)?;
-        let new_channels = plan::channels_of(new, &new_wires)?;
+    fn between(old: &'a Checked, new: &'a Checked) -> Self {
+        let (old_channels, new_channels) = (plan::channels_of(old), plan::channels_of(new));
+        let (old_wires, new_wires) = (old.wires(), new.wires());
+        let (old, new) = (old.patch(), new.patch());
         let places: BTreeMap<&str, usize> = (new.modules.iter().enumerate())
             .map(|(at, spec)| (name(spec), at))
             .collect();
@@ -118,14 +156,14 @@ impl<'a> Transit<'a> {
             }
         });
         let becomes = becomes.collect();
-        Ok(Self {
+        Self {
             old,
             new,
             old_wires,
             new_wires,
             becomes,
             was,
-        })
+        }
     }
 
     /// Parts the modules that would be on a cycle of old and new cables together into old and new.
@@ -135,7 +173,7 @@ impl<'a> Transit<'a> {
             Becomes::Stays(there) => there,
             Becomes::Ghost => new_count + old,
         };
-        let ahead = |wire: &&super::Wire| wire.feedback.is_none();
+        let ahead = |wire: &&Wire| wire.feedback.is_none();
         let old = self.old_wires.iter().filter(ahead);
         let new = self.new_wires.iter().filter(ahead);
         let cables = old
@@ -182,7 +220,7 @@ impl<'a> Transit<'a> {
         let places: BTreeMap<_, usize> = (self.old_wires.iter().enumerate())
             .map(|(place, wire)| (wire.key(), place))
             .collect();
-        for (cable, wire) in cables.iter_mut().zip(&self.new_wires) {
+        for (cable, wire) in cables.iter_mut().zip(self.new_wires) {
             let was = |mut end: super::End| {
                 end.module = self.was[usize::from(end.module)]?;
                 Some(end)
@@ -210,9 +248,8 @@ impl<'a> Transit<'a> {
 
     /// Adds the old cables that fade out, and those that ghosts play from.
     fn add_leaving(&self, cables: &mut Vec<Cable>, ids: &[String]) {
-        let there: std::collections::BTreeSet<_> =
-            self.new_wires.iter().map(super::Wire::key).collect();
-        for (cable, wire) in self.old.cables.iter().zip(&self.old_wires) {
+        let there: std::collections::BTreeSet<_> = self.new_wires.iter().map(Wire::key).collect();
+        for (cable, wire) in self.old.cables.iter().zip(self.old_wires) {
             let (from, to) = (usize::from(wire.from.module), usize::from(wire.to.module));
             let fade = match (self.becomes[from], self.becomes[to]) {
                 (_, Becomes::Ghost) => cable.fade,
@@ -281,9 +318,13 @@ mod tests {
 
     /// The cables of what is played between two patches: `+` fades in, `-` fades out.
     fn drawn(old: &Patch, new: &Patch, number: u64) -> (Patch, String) {
-        let union = new.replacing(old, number).unwrap();
-        let again = Patch::from_log(&union.to_json()).unwrap();
+        let [old, now] = [old, new].map(|patch| Checked::as_it_is(patch.clone()).unwrap());
+        let union = now.replacing(&old, number).unwrap();
+        let again = Checked::from_log(&union.patch().to_json()).unwrap();
         assert_eq!(again, union);
+        let settled = Checked::as_it_is(union.patch().settled()).unwrap();
+        assert_eq!(union.settled().unwrap(), settled);
+        let union = union.into_patch();
         assert_eq!(union.settled(), *new);
         if union != union.settled() {
             assert!(Patch::from_json(&union.to_json()).is_err());
@@ -348,7 +389,7 @@ mod tests {
             "s>f f>v +v>o s>u.in1 t>u.in2 +u>f s>f~3 f~3>v~3 -v~3>o"
         );
         let at = |id: &str| usize::from(union.module_index(id).unwrap());
-        let channels = plan::channels_of(&union, &union.check().unwrap()).unwrap();
+        let channels = plan::channels_of(&Checked::as_it_is(union.clone()).unwrap());
         assert_eq!((channels[at("f")], channels[at("f~3")]), (2, 1));
     }
 }

@@ -31,7 +31,7 @@ fn sequence(sequence: u16, control: SequenceControl) -> Event {
 /// Plays an edit of the sequences as it is played by a worker.
 fn edited(engine: &Engine, patch: &mut Patch, edit: SequenceEdit) -> Engine {
     patch.edit(&Edit::Sequence(edit)).unwrap();
-    patch.check_whole().unwrap();
+    *patch = patch.clone().checked().unwrap().into_patch();
     let mut new = Engine::new(&Patch::from_json(&patch.to_json()).unwrap(), CONFIG).unwrap();
     new.adopt_edited(engine);
     new

@@ -170,7 +170,8 @@ mod tests {
                 .edit(&Edit::Sequence(edit))
                 .map_err(|why| why.to_string())?;
         }
-        patch.check_whole().map_err(|why| why.to_string())?;
+        let checked = patch.checked().map_err(|why| why.to_string())?;
+        let patch = checked.into_patch();
         assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
         Ok(patch)
     }
@@ -288,7 +289,7 @@ mod tests {
         .unwrap();
         let id = "sine".into();
         patch.edit(&Edit::Remove { id }).unwrap();
-        patch.check_whole().unwrap();
+        let patch = patch.checked().unwrap().into_patch();
         assert_eq!(patch.sequences[0].targets.len(), 1);
     }
 
