@@ -283,7 +283,7 @@ impl Gateway {
         let rows = all.map(|(address, takes)| vec![(*address).into(), (*takes).into()]);
         self.rows(to, "/engine/address.reply", rows.collect());
         for module in namespace.modules() {
-            for param in &module.params {
+            for param in module.params.iter() {
                 let reply = Reply::Schema {
                     module: module.id.clone(),
                     kind: module.kind.clone(),

@@ -14,7 +14,10 @@ mod record;
 mod sequences;
 mod sound;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use common::{command::Event, limits::COMMANDS_PER_MESSAGE, message::Submission};
 
@@ -77,8 +80,8 @@ pub struct Module {
     pub takes_gate: bool,
     /// Whether `/note/ID` means something to it.
     pub plays: bool,
-    /// Its parameters; their numbers are their places.
-    pub params: Vec<Param>,
+    /// Its parameters, which all of its type share; their numbers are their places.
+    pub params: Arc<[Param]>,
 }
 
 /// What can be addressed while a patch is in force.
@@ -172,19 +175,24 @@ impl Namespace {
     /// # Errors
     /// When the text is no patch; the supervisor has checked it, so this is a bug to be told.
     pub fn of_patch(generation: u64, rate_hz: u32, json: &str) -> Result<Self, String> {
-        let patch = engine::patch::Patch::from_json(json).map_err(|error| error.to_string())?;
-        let module = |spec: &engine::patch::ModuleSpec| {
+        // Whoever sends it has checked it.
+        let patch = engine::patch::Patch::from_log_unchecked(json);
+        let patch = patch.map_err(|error| error.to_string())?;
+        let mut known: BTreeMap<&str, Arc<[Param]>> = BTreeMap::new();
+        let mut module = |spec: &engine::patch::ModuleSpec| {
             let kind = engine::catalog::find(&spec.kind)
                 .ok_or_else(|| format!("no module type \"{}\"", spec.kind))?;
+            let params = known.entry(kind.name);
+            let params = params.or_insert_with(|| kind.params.iter().map(Param::of_type).collect());
             Ok(Module {
                 id: spec.id.clone(),
                 kind: kind.name.to_owned(),
                 takes_gate: kind.takes_gate,
                 plays: kind.plays(),
-                params: kind.params.iter().map(Param::of_type).collect(),
+                params: Arc::clone(params),
             })
         };
-        let modules: Result<Vec<Module>, String> = patch.modules.iter().map(module).collect();
+        let modules: Result<Vec<Module>, String> = patch.modules.iter().map(&mut module).collect();
         modules.map(|modules| Self {
             sequences: patch.sequences,
             patterns: patch.patterns,

@@ -28,12 +28,12 @@ pub fn param(name: &str, unit: &str, min: f32, max: f32) -> Param {
 }
 
 pub fn default_names(generation: u64) -> Namespace {
-    let module = |id: &str, takes_gate, params| Module {
+    let module = |id: &str, takes_gate, params: Vec<Param>| Module {
         id: id.into(),
         kind: id.into(),
         takes_gate,
         plays: takes_gate || id == "sine",
-        params,
+        params: params.into(),
     };
     let mode = Param {
         stepped: true,
