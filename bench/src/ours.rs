@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use common::command::Event;
 use engine::{
     Config, Engine, catalog,
-    patch::{Cable, ModuleSpec, Patch},
+    patch::{Cable, MODULES_MAX, ModuleSpec, Patch},
 };
 
 use crate::{
@@ -117,12 +117,13 @@ pub fn playing(patch: &Patch) -> Result<Engine> {
     Ok(engine)
 }
 
-/// So many voices, so many of them in each module.
+/// So many voices, so many of them in each module; in as many patches, rendered in turn, as have room for
+/// them.
 pub struct Ours {
     voice: Voice,
     voices: usize,
     channels: u8,
-    engine: Engine,
+    engines: Vec<Engine>,
     frames: usize,
 }
 
@@ -135,16 +136,23 @@ impl Ours {
         if voice == Voice::Saw && catalog::find("ladder").is_none() {
             return Ok(None);
         }
-        let mut draft = Draft::new(1.0 / voices as f32);
-        for (number, first) in (0..voices).step_by(channels.into()).enumerate() {
-            let channels = channels.min((voices - first).min(32) as u8);
-            draft.voices(voice, number, channels, freq_hz(first));
-        }
+        /// Modules of a voice, at the most.
+        const EACH: usize = 3;
+        let firsts: Vec<usize> = (0..voices).step_by(channels.into()).collect();
+        let engine = |firsts: &[usize]| {
+            let mut draft = Draft::new(1.0 / voices as f32);
+            for (number, first) in firsts.iter().enumerate() {
+                let channels = channels.min((voices - first).min(32) as u8);
+                draft.voices(voice, number, channels, freq_hz(*first));
+            }
+            playing(&draft.done())
+        };
+        let engines = firsts.chunks((MODULES_MAX - 1) / EACH).map(engine);
         Ok(Some(Self {
             voice,
             voices,
             channels,
-            engine: playing(&draft.done())?,
+            engines: engines.collect::<Result<_>>()?,
             frames: (f64::from(RATE_HZ) * seconds) as usize / BLOCK_FRAMES * BLOCK_FRAMES,
         }))
     }
@@ -162,7 +170,9 @@ impl Player for Ours {
         let mut out = vec![0.0; CONFIG.block_samples()];
         let ((), seconds) = clock::of(|| {
             for _ in 0..self.frames / BLOCK_FRAMES {
-                self.engine.render(&mut out, &mut |_| {});
+                for engine in &mut self.engines {
+                    engine.render(&mut out, &mut |_| {});
+                }
             }
         });
         check(&out)?;
@@ -190,8 +200,19 @@ mod tests {
     #[test]
     fn a_rest_of_voices_gets_a_module_too() {
         let mut ours = Ours::new(Voice::Sine, 70, 32, 0.01).unwrap().unwrap();
-        assert_eq!(ours.engine.patch().modules.len(), 1 + 3 * 3);
-        assert_eq!(ours.engine.patch().modules[7].channels, 6);
+        let patch = ours.engines[0].patch();
+        assert_eq!(patch.modules.len(), 1 + 3 * 3);
+        assert_eq!(patch.modules[7].channels, 6);
         assert!(ours.ns_per_voice_frame().unwrap() > 0.0);
+    }
+
+    #[test]
+    fn voices_that_one_patch_has_no_room_for_are_in_several() {
+        let ours = Ours::new(Voice::Sine, 2_000, 1, 0.01).unwrap().unwrap();
+        let modules = ours
+            .engines
+            .iter()
+            .map(|engine| engine.patch().modules.len() - 1);
+        assert_eq!(modules.collect::<Vec<_>>(), [3_999, 2_001]);
     }
 }
