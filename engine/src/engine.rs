@@ -367,7 +367,11 @@ impl Engine {
         self.push(module, true, stretch);
         let node = &self.plan.nodes[usize::from(module)];
         for gathered in &node.summed {
-            gather::across(&mut self.gathered[usize::from(*gathered)], stretch);
+            gather::across(
+                self.level,
+                &mut self.gathered[usize::from(*gathered)],
+                stretch,
+            );
         }
         self.exchange(module);
         let node = &self.plan.nodes[usize::from(module)];

@@ -43,9 +43,9 @@ pub fn nothing(push: &Push, into: &mut Buffer, wide: bool, stretch: Stretch) {
 /// Channels side by side, and how many times, of what is gathered.
 #[inline(always)]
 const fn lanes_of(push: &Push, wide: bool) -> (usize, usize) {
-    match push.summed {
-        true => (SUM_LANES, 1),
-        false => lanes_for(push.channels, wide),
+    match push.sum_lanes {
+        Some(lanes) => (lanes, 1),
+        None => lanes_for(push.channels, wide),
     }
 }
 
@@ -63,27 +63,42 @@ fn add(
     let (n, groups) = lanes_of(push, wide);
     if push.first {
         into.still = from.still;
-        let alike = n == m && (push.summed || push.from_channels == push.channels);
+        let summed = push.sum_lanes.is_some();
+        let alike = n == m && (summed || push.from_channels == push.channels);
         if alike && from_groups == 1 && push.from_channels == m {
             // Nothing to add to.
             let samples = stretch.samples(n, 0);
             into.samples[samples.clone()].copy_from_slice(&from.samples[samples]);
             return;
         }
-        for group in 0..groups {
-            into.samples[stretch.samples(n, group)].fill(0.0);
+        // Blocks as wide as the sum are written over what lies there.
+        if !(summed && m == SUM_LANES) {
+            for group in 0..groups {
+                into.samples[stretch.samples(n, group)].fill(0.0);
+            }
         }
     }
     into.still &= from.still;
-    if push.summed {
+    if push.sum_lanes == Some(1) {
+        add_each(
+            &mut into.samples[stretch.mono()],
+            &from.samples[stretch.mono()],
+        );
+    } else if push.sum_lanes.is_some() {
         let to = &mut into.samples[stretch.samples(n, 0)];
         for group in 0..from_groups {
             let block = &from.samples[stretch.samples(m, group)];
+            let lane = group * m % SUM_LANES;
             // Lanes beyond the channels hold whatever was worked out there.
             let there = (push.from_channels - group * m).min(m);
             match (m, there) {
+                (SUM_LANES, _) if push.first && group == 0 => {
+                    side_by_side::<SUM_LANES, true>(to, 0, block, there);
+                }
                 (SUM_LANES, SUM_LANES) => all(to, block),
-                _ => side_by_side(to, group * m % SUM_LANES, block, m, there),
+                (SUM_LANES, _) => side_by_side::<SUM_LANES, false>(to, 0, block, there),
+                (8, _) => side_by_side::<8, false>(to, lane, block, there),
+                _ => side_by_side::<1, false>(to, lane, block, there),
             }
         }
     } else if push.from_channels == 1 {
@@ -121,20 +136,31 @@ fn add_all<S: Simd>(simd: S, to: &mut [f32], from: &[f32]) {
     }
 }
 
+#[inline(always)]
 fn add_each(to: &mut [f32], from: &[f32]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to += from;
     }
 }
 
-/// Adds the first `there` of `m` samples of each frame to those of a frame of [`SUM_LANES`], from
-/// `lane` on.
+/// Adds the first `there` of `M` samples of each frame to those of a frame of [`SUM_LANES`], from
+/// `lane` on; to nothing, if they are the first.
 #[inline(always)]
-fn side_by_side(to: &mut [f32], lane: usize, from: &[f32], m: usize, there: usize) {
-    for (to, from) in to.chunks_exact_mut(SUM_LANES).zip(from.chunks_exact(m)) {
-        for (to, from) in to[lane..].iter_mut().zip(&from[..there]) {
-            *to += from;
-        }
+fn side_by_side<const M: usize, const FIRST: bool>(
+    to: &mut [f32],
+    lane: usize,
+    from: &[f32],
+    there: usize,
+) {
+    // All of them at once: to those beyond, nothing is added.
+    let mask: [u32; M] = std::array::from_fn(|number| if number < there { !0 } else { 0 });
+    let frames = to.as_chunks_mut::<SUM_LANES>().0.iter_mut();
+    for (to, from) in frames.zip(from.as_chunks::<M>().0) {
+        let Some(to) = to[lane..].first_chunk_mut::<M>() else {
+            return;
+        };
+        let before = if FIRST { [0.0; M] } else { *to };
+        *to = std::array::from_fn(|n| before[n] + f32::from_bits(from[n].to_bits() & mask[n]));
     }
 }
 
@@ -142,7 +168,12 @@ fn side_by_side(to: &mut [f32], lane: usize, from: &[f32], m: usize, there: usiz
 ///
 /// # Real-time
 /// Yes.
-pub fn across(into: &mut Buffer, stretch: Stretch) {
+pub fn across(level: Level, into: &mut Buffer, stretch: Stretch) {
+    with_lanes!(level, _simd => sum_across(into, stretch), else sum_across(into, stretch));
+}
+
+#[inline(always)]
+fn sum_across(into: &mut Buffer, stretch: Stretch) {
     for frame in stretch.mono() {
         let sum = &into.samples[frame * SUM_LANES..][..SUM_LANES];
         let half: [f32; 8] = std::array::from_fn(|i| sum[i] + sum[i + 8]);

@@ -568,6 +568,25 @@ impl<'a, L: Lanes> Io<'a, L> {
         &self.buffer(input).samples[first..][..self.frames * L::N]
     }
 
+    /// The same, to be read frame by frame: it is looked for once.
+    #[inline(always)]
+    pub fn frames_of(&self, input: usize) -> Frames<'a, L> {
+        Frames {
+            samples: self.input(input),
+            token: self.token,
+        }
+    }
+
+    /// The first inputs, one after another, each to be read frame by frame.
+    #[inline(always)]
+    pub fn inputs<const COUNT: usize>(&self) -> [Frames<'a, L>; COUNT] {
+        let mut all = [self.frames_of(0); COUNT];
+        for (number, input) in all.iter_mut().enumerate() {
+            *input = self.frames_of(number);
+        }
+        all
+    }
+
     /// One frame of an input.
     #[inline(always)]
     pub fn at(&self, input: usize, frame: usize) -> L {
@@ -633,6 +652,21 @@ impl<'a, L: Lanes> Io<'a, L> {
     #[inline(always)]
     pub(crate) fn glide(&self, number: usize) -> f32 {
         self.glides[number].value()
+    }
+}
+
+/// The block of an input, frame by frame.
+#[derive(Clone, Copy)]
+pub struct Frames<'a, L: Lanes> {
+    samples: &'a [f32],
+    token: L::Token,
+}
+
+impl<L: Lanes> Frames<'_, L> {
+    /// One frame.
+    #[inline(always)]
+    pub fn at(&self, frame: usize) -> L {
+        L::load(self.token, &self.samples[frame * L::N..][..L::N])
     }
 }
 

@@ -5,11 +5,7 @@
 //! takes its place, so that few blocks, which stay in the processor's cache, serve a large patch. In a
 //! loop, which has its turns again for the next frame, nobody takes the place of another before its end.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use common::sample::Sample;
 
@@ -60,9 +56,11 @@ pub struct Push {
     pub from_channels: usize,
     /// Which of the gathered blocks.
     pub into: u16,
-    /// Channels of the input; if they are summed, it takes [`SUM_LANES`].
+    /// Channels of the input.
     pub channels: usize,
-    pub summed: bool,
+    /// If all that comes in is summed: how many lie side by side before they are summed across, 1 where nothing
+    /// but single channels come in, else [`SUM_LANES`].
+    pub sum_lanes: Option<usize>,
     /// It is the first: what lies there is of another block.
     pub first: bool,
     /// It fades in or out: the number of the fade.
@@ -187,24 +185,20 @@ impl Plan {
         &self,
         gathers: &mut Pool,
         into: &mut BTreeMap<(u16, u16), u16>,
-        input: (u16, u16),
+        (input, sum_lanes): ((u16, u16), Option<usize>),
         (from, link): (u16, &Link),
         context: Context,
     ) -> Push {
-        let node = &self.nodes[usize::from(input.0)];
         let source = &self.nodes[usize::from(link.module)];
-        let (channels, summed) = (node.channels, node.kind.shape == Shape::Summed);
-        let needed = match summed {
-            true => SUM_LANES,
-            false => lanes(channels, context.wide),
-        };
+        let channels = self.nodes[usize::from(input.0)].channels;
+        let needed = sum_lanes.unwrap_or_else(|| lanes(channels, context.wide));
         let first = !into.contains_key(&input);
         Push {
             from,
             from_channels: out_channels(&source.kind, source.channels),
             into: *into.entry(input).or_insert_with(|| gathers.take(needed)),
             channels,
-            summed,
+            sum_lanes,
             first,
             fade: link.fade,
         }
@@ -403,22 +397,23 @@ pub fn plan(
         for (input, links) in inputs_of(step) {
             let place = usize::from(input);
             let listener = (step.module, input);
-            if !gathered.contains(&listener) {
+            let Some(sum_lanes) = gathered.get(&listener).copied() else {
                 if let [link] = links.as_slice() {
                     plan.nodes[module].plugs[place] = Plug::Direct(plan.brought(link));
                 }
                 continue;
-            }
+            };
             for link in links.iter().filter(|link| link.feedback.is_some()) {
                 let from = (plan.brought(link), link);
-                let push = plan.push(&mut gathers, &mut into, listener, from, context);
+                let to = (listener, sum_lanes);
+                let push = plan.push(&mut gathers, &mut into, to, from, context);
                 plan.nodes[module].pulls.push(push);
             }
             let Some(at) = into.remove(&listener) else {
                 continue;
             };
             plan.nodes[module].plugs[place] = Plug::Gathered(at);
-            if plan.nodes[module].kind.shape == Shape::Summed {
+            if sum_lanes == Some(SUM_LANES) {
                 plan.nodes[module].summed.push(at);
             }
             gone.push(at);
@@ -449,10 +444,10 @@ pub fn plan(
                     plan.nodes[module].feeds.push((output as u16, feedback));
                     continue;
                 }
-                if !gathered.contains(&listener.input) {
+                let Some(sum_lanes) = gathered.get(&listener.input).copied() else {
                     direct += 1;
                     continue;
-                }
+                };
                 let link = Link {
                     module: step.module,
                     output: output as u16,
@@ -461,7 +456,8 @@ pub fn plan(
                     feedback: None,
                 };
                 let from = (buffer, &link);
-                let push = plan.push(&mut gathers, &mut into, listener.input, from, context);
+                let to = (listener.input, sum_lanes);
+                let push = plan.push(&mut gathers, &mut into, to, from, context);
                 plan.nodes[module].pushes.push(push);
             }
             match direct {
@@ -470,7 +466,7 @@ pub fn plan(
             }
         }
         for link in &step.links {
-            if gathered.contains(&(step.module, link.input)) || link.feedback.is_some() {
+            if gathered.contains_key(&(step.module, link.input)) || link.feedback.is_some() {
                 continue;
             }
             let waiting = left.entry((link.module, link.output)).or_insert(0);
@@ -503,21 +499,26 @@ fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<Link>> {
     inputs
 }
 
-/// The inputs that cannot take the one block that is plugged into them as it is.
-fn gathered(plan: &Plan, steps: &[Step]) -> BTreeSet<(u16, u16)> {
-    let mut gathered = BTreeSet::new();
+/// The inputs that cannot take the one block that is plugged into them as it is; of each, see
+/// [`Push::sum_lanes`].
+fn gathered(plan: &Plan, steps: &[Step]) -> BTreeMap<(u16, u16), Option<usize>> {
+    let mut gathered = BTreeMap::new();
     for step in steps {
         let node = &plan.nodes[usize::from(step.module)];
         for (input, links) in inputs_of(step) {
+            let comes = |link: &Link| {
+                let from = &plan.nodes[usize::from(link.module)];
+                out_channels(&from.kind, from.channels)
+            };
             let fits = match links.as_slice() {
-                [link] if link.fade.is_none() => {
-                    let from = &plan.nodes[usize::from(link.module)];
-                    out_channels(&from.kind, from.channels) == node.channels
-                }
+                [link] if link.fade.is_none() => comes(link) == node.channels,
                 _ => false,
             };
             if !fits {
-                gathered.insert((step.module, input));
+                let single = links.iter().all(|link| comes(link) == 1);
+                let sum_lanes = if single { 1 } else { SUM_LANES };
+                let is_summed = node.kind.shape == Shape::Summed;
+                gathered.insert((step.module, input), is_summed.then_some(sum_lanes));
             }
         }
     }

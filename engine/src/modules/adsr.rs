@@ -81,10 +81,10 @@ impl Module for Adsr {
         let exponential = io.param(CURVE).first().lane(0) >= 0.5;
         let sustain = io.param(SUSTAIN_LEVEL);
         let event = io.splat(io.gate.level);
-        let still_gate = io.still(1);
+        let (still_gate, gates) = (io.still(1), io.frames_of(1));
         let gate_at = inlined(
             #[inline(always)]
-            |frame: usize| io.at(1, frame).max(event),
+            |frame: usize| gates.at(frame).max(event),
         );
         let zero = io.splat(0.0);
         let mut before = state.get(GATE);

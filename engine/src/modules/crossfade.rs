@@ -41,7 +41,7 @@ impl Module for Crossfade {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let mix = io.param(0);
+        let (mix, [first, second]) = (io.param(0), io.inputs());
         let wanted = io.splat(io.param(1).first().lane(0));
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
         let step = one / (io.splat(io.context.rate_hz * GLIDE_MS / 1000.0)).max(one);
@@ -65,7 +65,7 @@ impl Module for Crossfade {
                     false => gains(mix.at(frame), linear),
                 };
                 linear = linear + (wanted - linear).min(step).max(-step);
-                io.at(0, frame) * a + io.at(1, frame) * b
+                first.at(frame) * a + second.at(frame) * b
             },
         );
         state.set(LINEAR, linear);

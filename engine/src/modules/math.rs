@@ -49,6 +49,7 @@ impl Module for Math {
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let operation = io.param(0).first().lane(0) as u32;
         let (offset_a, offset_b) = (io.param(1), io.param(2));
+        let [first, second] = io.inputs();
         let mut seam = seam::Seam::begin(io, state, 0, operation);
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
         let (least, half) = (io.splat(DIVISOR_MIN), io.splat(0.5));
@@ -77,8 +78,8 @@ impl Module for Math {
             0,
             #[inline(always)]
             |frame| {
-                let a = io.at(0, frame) + offset_a.at(frame);
-                let b = io.at(1, frame) + offset_b.at(frame);
+                let a = first.at(frame) + offset_a.at(frame);
+                let b = second.at(frame) + offset_b.at(frame);
                 seam.next(io, result(a, b))
             },
         );

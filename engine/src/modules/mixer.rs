@@ -28,14 +28,14 @@ impl Module for Mixer {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let levels = [0, 1, 2, 3].map(|input| io.param(input));
+        let (levels, inputs) = (io.params::<4>(), io.inputs::<4>());
         outs.write(
             0,
             #[inline(always)]
             |frame| {
                 let part = inlined(
                     #[inline(always)]
-                    |input: usize| io.at(input, frame) * levels[input].at(frame),
+                    |input: usize| inputs[input].at(frame) * levels[input].at(frame),
                 );
                 part(0) + part(1) + part(2) + part(3)
             },

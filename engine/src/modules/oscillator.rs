@@ -93,15 +93,15 @@ pub fn walk<L: Lanes>(
         state.set(HZ, hz);
         return;
     }
-    let index = io.param(2);
+    let (index, [fm, syncs]) = (io.param(2), io.inputs());
     let (zero, one) = (io.splat(0.0), io.splat(1.0));
     let (mut before, mut last_hz) = (state.get(SYNC), state.get(HZ));
     outs.write(
         0,
         #[inline(always)]
         |frame| {
-            let hz = freq.at(frame) * (one + index.at(frame) * io.at(0, frame));
-            let sync = io.at(1, frame);
+            let hz = freq.at(frame) * (one + index.at(frame) * fm.at(frame));
+            let sync = syncs.at(frame);
             let rises = before.le(zero) & zero.lt(sync);
             let heard = heard(Tick {
                 hz,

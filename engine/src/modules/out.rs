@@ -33,10 +33,11 @@ impl Module for Out {
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let gain = io.param(0);
         for channel in 0..outs.count() {
+            let (all, own) = (io.frames_of(0), io.frames_of(channel + 1));
             outs.write(
                 channel,
                 #[inline(always)]
-                |frame| (io.at(0, frame) + io.at(channel + 1, frame)) * gain.at(frame),
+                |frame| (all.at(frame) + own.at(frame)) * gain.at(frame),
             );
         }
     }

@@ -42,7 +42,7 @@ impl Module for Pan {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let pan = io.param(0);
+        let (pan, [input]) = (io.param(0), io.inputs());
         let gains = inlined(
             #[inline(always)]
             |pan: L| equal_power(io, pan * io.splat(0.5) + io.splat(0.5)),
@@ -54,7 +54,7 @@ impl Module for Pan {
             .chunks_exact_mut(L::N)
             .zip(to_right.chunks_exact_mut(L::N));
         for (frame, (to_left, to_right)) in both.enumerate() {
-            let x = io.at(0, frame);
+            let x = input.at(frame);
             let [left, right] = match still {
                 Some(_) => [left, right],
                 None => gains(pan.at(frame)),

@@ -29,7 +29,7 @@ impl Module for Spread {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let step = io.param(0);
+        let (step, [input]) = (io.param(0), io.inputs());
         let mut numbers = [0.0; LANES_MAX];
         for (channel, number) in numbers[..L::N].iter_mut().enumerate() {
             *number = (io.first_channel + channel) as f32;
@@ -42,7 +42,7 @@ impl Module for Spread {
         outs.write(
             0,
             #[inline(always)]
-            |frame| io.at(0, frame) + step.at(frame) * numbers,
+            |frame| input.at(frame) + step.at(frame) * numbers,
         );
     }
 }

@@ -24,11 +24,11 @@ impl Module for Sum {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let gain = io.param(0);
+        let (gain, [input]) = (io.param(0), io.inputs());
         outs.write(
             0,
             #[inline(always)]
-            |frame| io.at(0, frame) * gain.at(frame),
+            |frame| input.at(frame) * gain.at(frame),
         );
     }
 }

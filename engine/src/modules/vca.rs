@@ -23,11 +23,11 @@ impl Module for Vca {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let level = io.param(0);
+        let (level, [input, cv]) = (io.param(0), io.inputs());
         outs.write(
             0,
             #[inline(always)]
-            |frame| io.at(0, frame) * (level.at(frame) + io.at(1, frame)),
+            |frame| input.at(frame) * (level.at(frame) + cv.at(frame)),
         );
     }
 }
