@@ -9,7 +9,7 @@
 use super::{linear, log};
 use crate::{
     catalog::{ModuleType, Param},
-    lanes::{Bits, Lanes, inlined},
+    lanes::{Bits, Lanes, Mask, inlined},
     math,
     module::{Io, Outs, State},
 };
@@ -43,12 +43,16 @@ pub const fn described(name: &'static str, help: &'static str) -> ModuleType {
 }
 
 /// Cells of state.
-pub const CELLS: usize = 3;
+pub const CELLS: usize = 5;
 /// What was at `sync` in the frame before.
 const SYNC: usize = 0;
 /// The frequency in the frame before.
 const HZ: usize = 1;
 const PHASE: usize = 2;
+/// How long before the coming frame the turn begins anew, in frames; 0 if it does not.
+const AGO: usize = 3;
+/// How far the wave jumps there.
+const JUMP: usize = 4;
 
 /// A frame of an oscillator.
 #[derive(Clone, Copy)]
@@ -59,8 +63,9 @@ pub struct Tick<L: Lanes> {
     pub last_hz: L,
     /// The level.
     pub gain: L,
-    /// Where the turn begins anew; nothing if nothing is plugged that could say so.
-    pub rises: Option<L::Mask>,
+    /// Where what is at `sync` has risen through 0 since the frame before, and how long ago, in frames, above
+    /// 0 and up to 1; nothing if nothing is plugged there.
+    pub rises: Option<(L::Mask, L)>,
     /// Its number.
     pub frame: usize,
 }
@@ -103,11 +108,12 @@ pub fn walk<L: Lanes>(
             let hz = freq.at(frame) * (one + index.at(frame) * fm.at(frame));
             let sync = syncs.at(frame);
             let rises = before.le(zero) & zero.lt(sync);
+            let ago = L::select(rises, sync / (sync - before), one);
             let heard = heard(Tick {
                 hz,
                 last_hz,
                 gain: gain.at(frame),
-                rises: Some(rises),
+                rises: Some((rises, ago)),
                 frame,
             });
             (before, last_hz) = (sync, hz);
@@ -121,43 +127,65 @@ pub fn walk<L: Lanes>(
 /// Renders a wave: its level at a phase, in units of 2^-32 of a turn, given the steps either side of it
 /// and the frame's number.
 ///
-/// A signal that rises through 0 at `sync` begins the turn anew, in that very frame. `begins` is the
-/// level to which such a wave jumps: the frame of the jump is halfway there, which is what [`edge`]
-/// gives for a jump of any height that falls on a frame. Without it the frame itself is the first of
-/// the new turn.
+/// Where what is at `sync` rises through 0, between two frames, the turn begins anew a frame later: so the
+/// frame before that is not over yet, and the jump can be rounded over both as any other edge is.
 #[inline(always)]
 pub fn render<L: Lanes>(
     io: &Io<'_, L>,
     state: &mut State<'_, L>,
     outs: &mut Outs<'_, L>,
-    begins: Option<f32>,
     wave: impl Fn(L::Bits, Steps<L>, usize) -> L,
 ) {
+    let (zero, one, half) = (io.splat(0.0), io.splat(1.0), io.splat(0.5));
     let mut phase = state.bits(PHASE);
+    let (mut begun, mut jump) = (state.get(AGO), state.get(JUMP));
     walk(
         io,
         state,
         outs,
         #[inline(always)]
         |tick| {
-            let steps = Steps::of(io, tick.last_hz, tick.hz);
-            let mut here = phase;
-            if let Some(rises) = tick.rises {
-                phase = L::Bits::select(rises, io.splat_bits(0), phase);
-                if begins.is_none() {
-                    here = phase;
+            let mut steps = Steps::of(io, tick.last_hz, tick.hz);
+            let mut rounds = zero;
+            if let Some((rises, ago)) = tick.rises {
+                let begins = zero.lt(begun);
+                if begins.any() {
+                    let gone = math::step(io, tick.last_hz * begun);
+                    phase = L::Bits::select(begins, gone, phase);
+                    steps = steps.without_edge_behind(io, begins, tick.last_hz);
+                    let rest = one - begun;
+                    rounds = L::select(begins, -(jump * rest * rest * half), zero);
                 }
+                if rises.any() {
+                    let there = tick.hz * (one - ago);
+                    let end = phase + math::step(io, there);
+                    let start = L::Bits::select(
+                        there.lt(zero),
+                        io.splat_bits(!0 << 8),
+                        io.splat_bits(1 << 8),
+                    );
+                    let bare = steps.without_edges(io);
+                    let height = wave(start, bare, tick.frame) - wave(end, bare, tick.frame);
+                    jump = L::select(rises, height, jump);
+                    rounds = rounds + L::select(rises, height * ago * ago * half, zero);
+                    // It does not come to its own edge any more, unless that is nearer.
+                    let reaches = math::turns(io, end).lt(math::turns(io, phase));
+                    let forwards = zero.le(tick.hz);
+                    let spared = rises & !(reaches & forwards) & !(!reaches & !forwards);
+                    steps = steps.without_edge_ahead(io, spared, tick.hz);
+                }
+                begun = L::select(rises, ago, zero);
+            } else {
+                begun = zero;
             }
-            let mut level = wave(here, steps, tick.frame);
-            if let (Some(rises), Some(begins)) = (tick.rises, begins) {
-                let halfway = (level + io.splat(begins)) * io.splat(0.5);
-                level = L::select(rises, halfway, level);
-            }
+            let level = wave(phase, steps, tick.frame) + rounds;
             phase = phase + math::step(io, tick.hz);
             level * tick.gain
         },
     );
     state.set_bits(PHASE, phase);
+    state.set(AGO, begun);
+    state.set(JUMP, jump);
 }
 
 /// How far an edge's rounding reaches, in turns: as far as one step goes.
@@ -193,6 +221,40 @@ impl<L: Lanes> Steps<L> {
             after,
             before,
             each: [one / after, one / before],
+        }
+    }
+
+    /// Without the rounding of an edge that was passed since the frame before, going that fast.
+    #[inline(always)]
+    fn without_edge_behind(self, io: &Io<'_, L>, which: L::Mask, last_hz: L) -> Self {
+        let forwards = io.splat(0.0).le(last_hz);
+        self.without(io, which & forwards, which & !forwards)
+    }
+
+    /// Without the rounding of an edge that the next step would pass, going that fast.
+    #[inline(always)]
+    fn without_edge_ahead(self, io: &Io<'_, L>, which: L::Mask, hz: L) -> Self {
+        let forwards = io.splat(0.0).le(hz);
+        self.without(io, which & !forwards, which & forwards)
+    }
+
+    /// Without the rounding of any edge.
+    #[inline(always)]
+    fn without_edges(self, io: &Io<'_, L>) -> Self {
+        let all = io.splat(0.0).le(io.splat(0.0));
+        self.without(io, all, all)
+    }
+
+    #[inline(always)]
+    fn without(self, io: &Io<'_, L>, after: L::Mask, before: L::Mask) -> Self {
+        // A reach that no phase is within.
+        let nowhere = io.splat(1e9);
+        Self {
+            each: [
+                L::select(after, nowhere, self.each[0]),
+                L::select(before, nowhere, self.each[1]),
+            ],
+            ..self
         }
     }
 
@@ -277,6 +339,47 @@ pub mod tests {
             let cents = cents_off(&heard::<M>(values, hz, 144_000), hz);
             assert!(cents.abs() < 0.1, "{hz} Hz: {cents} cents");
         }
+    }
+
+    /// What an oscillator of 1,000 Hz sounds like whose turn begins anew 700 times a second, in dB: all that lies
+    /// between the partials of 700 Hz, against those.
+    pub fn synced_noise<M: Module>() -> f64 {
+        // Not a whole number of frames: each turn begins anew somewhere else between two of them.
+        let master = |n: usize| {
+            let turns = n as f64 * 700.0 / 48_000.0;
+            ((turns - libm::floor(turns)) * 2.0 - 1.0) as f32
+        };
+        let sync: Vec<f32> = (0..96_000).map(master).collect();
+        let mut oscillator = Bench::of::<M>(&[("freq", 1_000.0), ("gain", 1.0)]);
+        let heard = oscillator.run(96_000, &[("sync", sync)]).remove(0);
+        noise_between(&heard[48_000..])
+    }
+
+    /// Of a second at 48 kHz what does not lie on partials of 700 Hz below 10 kHz, against all, in dB.
+    fn noise_between(heard: &[f32]) -> f64 {
+        let power = |hz: f64| level(heard, hz) * level(heard, hz) / 2.0;
+        let partials: f64 = (1..15).map(|n| power(700.0 * f64::from(n))).sum();
+        let between = (1..1_000)
+            .filter(|n| n % 70 != 0)
+            .map(|n| power(10.0 * f64::from(n)));
+        10.0 * libm::log10(between.sum::<f64>() / partials)
+    }
+
+    /// The same of a plain wave whose turn begins anew with the first frame after.
+    pub fn snapped_noise(wave: impl Fn(f64) -> f64) -> f64 {
+        let mut phase = 0.0;
+        let heard: Vec<f32> = (0..48_000)
+            .map(|n| {
+                let master = |n: f64| libm::floor(n * 700.0 / 48_000.0);
+                if n > 0 && master(f64::from(n)) > master(f64::from(n - 1)) {
+                    phase = 0.0;
+                }
+                let level = wave(phase - libm::floor(phase)) as f32;
+                phase += 1_000.0 / 48_000.0;
+                level
+            })
+            .collect();
+        noise_between(&heard)
     }
 
     /// The level of a partial of 4.7 kHz that lies above half the rate, where it comes down to.

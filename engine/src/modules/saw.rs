@@ -20,7 +20,6 @@ impl Module for Saw {
             io,
             state,
             outs,
-            Some(-1.0),
             #[inline(always)]
             |phase, steps, _| {
                 let turn = math::turns(io, phase);
@@ -35,7 +34,7 @@ mod tests {
     use super::*;
     use crate::{
         bench::{Bench, level},
-        modules::oscillator::tests::{alias, assert_in_tune, heard},
+        modules::oscillator::tests::{alias, assert_in_tune, heard, snapped_noise, synced_noise},
     };
 
     #[test]
@@ -70,19 +69,40 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_at_sync_is_halfway_in_its_frame_and_nowhere_else_rounded() {
-        let mut saw = Bench::of::<Saw>(&[("freq", 100.0), ("gain", 1.0)]);
-        let sync: Vec<f32> = (0..400).map(|n| if n < 200 { -1.0 } else { 1.0 }).collect();
-        let heard = saw.run(400, &[("sync", sync)]).remove(0);
-        let plain = |n: i32| n as f32 / 240.0 - 1.0;
-        for n in 1..400 {
-            let exact = match n {
-                200 => (plain(200) + plain(0)) / 2.0,
-                _ => plain(n % 200),
+    fn a_jump_at_sync_is_rounded_where_it_is_and_nowhere_else() {
+        // It rises through 0 a quarter of a frame before the frame 200, and begins anew a frame later.
+        for ago in [0.25_f32, 1.0] {
+            let mut saw = Bench::of::<Saw>(&[("freq", 100.0), ("gain", 1.0)]);
+            let sync = |n: i32| match n {
+                200 => ago,
+                _ if n < 200 => ago - 1.0,
+                _ => 1.0,
             };
-            let found = heard[n as usize];
-            assert!((found - exact).abs() < 1e-5, "{n}: {found} {exact}");
+            let heard = saw.run(400, &[("sync", (0..400).map(sync).collect())]);
+            let plain = |n: f32| (n % 480.0) / 240.0 - 1.0;
+            let height = -1.0 - plain(201.0 - ago);
+            for n in 1..400 {
+                let at = n as f32;
+                let exact = match n {
+                    ..200 => plain(at),
+                    200 => plain(200.0) + height * ago * ago / 2.0,
+                    201 => plain(ago) - height * (1.0 - ago) * (1.0 - ago) / 2.0,
+                    _ => plain(at - 201.0 + ago),
+                };
+                let found = heard[0][n as usize];
+                assert!((found - exact).abs() < 1e-5, "{n}: {found} {exact}");
+            }
         }
+    }
+
+    #[test]
+    fn synced_it_is_in_tune_and_nearly_without_noise() {
+        let (smooth, snapped) = (
+            synced_noise::<Saw>(),
+            snapped_noise(|turn| 2.0 * turn - 1.0),
+        );
+        println!("saw: {smooth:.1} dB, snapped {snapped:.1}");
+        assert!(smooth < snapped - 20.0, "{smooth:.1} {snapped:.1} dB");
     }
 
     #[test]

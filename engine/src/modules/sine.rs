@@ -20,7 +20,6 @@ impl Module for Sine {
             io,
             state,
             outs,
-            None,
             #[inline(always)]
             |phase, _, _| math::sine(io, phase),
         );
@@ -30,7 +29,10 @@ impl Module for Sine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::Bench;
+    use crate::{
+        bench::Bench,
+        modules::oscillator::tests::{snapped_noise, synced_noise},
+    };
 
     #[test]
     fn it_is_the_formula_after_ten_seconds_too() {
@@ -93,7 +95,28 @@ mod tests {
             .map(|n| if n < 77 { -1.0 } else { 1.0 })
             .collect();
         let heard = sine.run(1_000, &[("sync", sync)]).remove(0);
-        assert!(heard[76] > 0.8 && heard[77] == 0.0 && heard[78] > 0.0);
-        assert_eq!(heard[77..154], heard[..77]);
+        // Half a frame after the frame 77, with a jump that is rounded.
+        let plain = |n: f64| libm::sin(n * 220.0 / 48_000.0 * std::f64::consts::TAU);
+        let height = -plain(77.5);
+        for (n, found) in heard.iter().enumerate() {
+            let exact = match n {
+                ..77 => plain(n as f64),
+                77 => plain(77.0) + height / 8.0,
+                78 => plain(0.5) - height / 8.0,
+                _ => plain(n as f64 - 77.5),
+            };
+            assert!(
+                (f64::from(*found) - exact).abs() < 1e-5,
+                "{n}: {found} {exact}"
+            );
+        }
+    }
+
+    #[test]
+    fn synced_it_is_in_tune_and_nearly_without_noise() {
+        let sine = |turn: f64| libm::sin(turn * std::f64::consts::TAU);
+        let (smooth, snapped) = (synced_noise::<Sine>(), snapped_noise(sine));
+        println!("sine: {smooth:.1} dB, snapped {snapped:.1}");
+        assert!(smooth < snapped - 20.0, "{smooth:.1} {snapped:.1} dB");
     }
 }

@@ -49,7 +49,6 @@ impl Module for Square {
             io,
             state,
             outs,
-            Some(1.0),
             #[inline(always)]
             |phase, steps, frame| {
                 let width = (width.at(frame) * io.splat(16_777_216.0)).truncate().up(8);
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
     use crate::{
         bench::{Bench, level, step_max},
-        modules::oscillator::tests::{alias, assert_in_tune, heard},
+        modules::oscillator::tests::{alias, assert_in_tune, heard, snapped_noise, synced_noise},
     };
 
     #[test]
@@ -130,5 +129,13 @@ mod tests {
             let all = Bench::poly::<Square>(&values, channels).run(1_000, &[]);
             assert!(all.iter().all(|channel| *channel == alone));
         }
+    }
+
+    #[test]
+    fn synced_it_is_in_tune_and_nearly_without_noise() {
+        let square = |turn: f64| if turn < 0.5 { 1.0 } else { -1.0 };
+        let (smooth, snapped) = (synced_noise::<Square>(), snapped_noise(square));
+        println!("square: {smooth:.1} dB, snapped {snapped:.1}");
+        assert!(smooth < snapped - 20.0, "{smooth:.1} {snapped:.1} dB");
     }
 }

@@ -175,13 +175,13 @@ impl Module for Supersaw {
                     let turn = math::turns(io, phase);
                     sum[saw] = turn + turn - one + oscillator::edge(io, phase, steps);
                     phases[saw] = phase + step;
-                    if let Some(rises) = tick.rises {
+                    if let Some((rises, _)) = tick.rises {
                         phases[saw] = L::Bits::select(rises, begin + step, phases[saw]);
                     }
                 }
                 let [first, a, b, c, d, e, f] = sum;
                 let mut level = first * middle + (a + b + c + d + e + f) * sides;
-                if let Some(rises) = tick.rises {
+                if let Some((rises, _)) = tick.rises {
                     level = L::select(rises, (level - one) * io.splat(0.5), level);
                 }
                 level * tick.gain

@@ -27,7 +27,6 @@ impl Module for Triangle {
             io,
             state,
             outs,
-            Some(0.0),
             #[inline(always)]
             |phase, steps, _| {
                 // Folded to a quarter turn either side, as the sine is.
@@ -47,7 +46,7 @@ mod tests {
     use super::*;
     use crate::{
         bench::{Bench, level, step_max},
-        modules::oscillator::tests::{alias, assert_in_tune, heard},
+        modules::oscillator::tests::{alias, assert_in_tune, heard, snapped_noise, synced_noise},
     };
 
     #[test]
@@ -102,5 +101,13 @@ mod tests {
         // At 2.7 kHz it moves by 0.225 a frame.
         assert!(step_max(&heard) < 0.226);
         assert!(heard.iter().all(|x| x.abs() <= 1.0));
+    }
+
+    #[test]
+    fn synced_it_is_in_tune_and_nearly_without_noise() {
+        let triangle = |turn: f64| 1.0 - ((turn + 0.75) % 1.0 * 4.0 - 2.0_f64).abs();
+        let (smooth, snapped) = (synced_noise::<Triangle>(), snapped_noise(triangle));
+        println!("triangle: {smooth:.1} dB, snapped {snapped:.1}");
+        assert!(smooth < snapped - 20.0, "{smooth:.1} {snapped:.1} dB");
     }
 }

@@ -126,7 +126,6 @@ impl Module for Wavetable {
             io,
             state,
             outs,
-            Some(0.0),
             #[inline(always)]
             |phase, steps, frame| {
                 // The octave in which there is room for the partials, and how far it is faded in.
