@@ -17,7 +17,7 @@ use failover::{
 use crate::{
     music::{BLOCK_FRAMES, Nature, Rendered, State},
     sabotage::Sabotage,
-    world::{Event, FIRST, News, World},
+    world::{BLOCK_US, Event, FIRST, News, World},
 };
 
 /// Where a worker is in a block.
@@ -248,8 +248,12 @@ impl World<'_> {
                             let delay = 50 + self.dice.below(3_000);
                             self.clock.after(delay, Event::ReadLog(slot, worker.life));
                         }
-                        // A bell, sometimes late.
-                        Ok(100 + self.dice.below(300))
+                        // A bell, sometimes late. The leader rings a follower that is needed at once, any
+                        // other is woken when the cursor moves.
+                        let sleeps = waiting == Waiting::Leader
+                            && !decide::follower_is_needed(&stage, slot.other());
+                        let late = if sleeps { BLOCK_US } else { 300 };
+                        Ok(100 + self.dice.below(late))
                     }
                     Step::Overtaken => Err(Some(Death::OwnMaking)),
                 }
