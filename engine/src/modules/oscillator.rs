@@ -53,6 +53,8 @@ const PHASE: usize = 2;
 const AGO: usize = 3;
 /// How far the wave jumps there.
 const JUMP: usize = 4;
+/// The least time ago, in frames, that is told from none.
+const JUST_NOW: f32 = 1e-6;
 
 /// A frame of an oscillator.
 #[derive(Clone, Copy)]
@@ -63,8 +65,8 @@ pub struct Tick<L: Lanes> {
     pub last_hz: L,
     /// The level.
     pub gain: L,
-    /// Where what is at `sync` has risen through 0 since the frame before, and how long ago, in frames, above
-    /// 0 and up to 1; nothing if nothing is plugged there.
+    /// Where what is at `sync` has risen through 0 since the frame before, and how long ago, in frames, from
+    /// [`JUST_NOW`] to 1; nothing if nothing is plugged there.
     pub rises: Option<(L::Mask, L)>,
     /// Its number.
     pub frame: usize,
@@ -108,7 +110,7 @@ pub fn walk<L: Lanes>(
             let hz = freq.at(frame) * (one + index.at(frame) * fm.at(frame));
             let sync = syncs.at(frame);
             let rises = before.le(zero) & zero.lt(sync);
-            let ago = L::select(rises, sync / (sync - before), one);
+            let ago = (sync / (sync - before)).min(one).max(io.splat(JUST_NOW));
             let heard = heard(Tick {
                 hz,
                 last_hz,
@@ -159,11 +161,8 @@ pub fn render<L: Lanes>(
                 if rises.any() {
                     let there = tick.hz * (one - ago);
                     let end = phase + math::step(io, there);
-                    let start = L::Bits::select(
-                        there.lt(zero),
-                        io.splat_bits(!0 << 8),
-                        io.splat_bits(1 << 8),
-                    );
+                    let start =
+                        L::Bits::select(there.lt(zero), io.splat_bits(!0 << 8), io.splat_bits(0));
                     let bare = steps.without_edges(io);
                     let height = wave(start, bare, tick.frame) - wave(end, bare, tick.frame);
                     jump = L::select(rises, height, jump);
@@ -197,6 +196,8 @@ pub struct Steps<L> {
     before: L,
     /// One over each.
     each: [L; 2],
+    /// 1, or 0 where no edge is rounded on that side.
+    rounds: [L; 2],
 }
 
 impl<L: Lanes> Steps<L> {
@@ -221,6 +222,7 @@ impl<L: Lanes> Steps<L> {
             after,
             before,
             each: [one / after, one / before],
+            rounds: [one; 2],
         }
     }
 
@@ -247,12 +249,12 @@ impl<L: Lanes> Steps<L> {
 
     #[inline(always)]
     fn without(self, io: &Io<'_, L>, after: L::Mask, before: L::Mask) -> Self {
-        // A reach that no phase is within.
-        let nowhere = io.splat(1e9);
+        let none = io.splat(0.0);
+        let [behind, ahead] = self.rounds;
         Self {
-            each: [
-                L::select(after, nowhere, self.each[0]),
-                L::select(before, nowhere, self.each[1]),
+            rounds: [
+                L::select(after, none, behind),
+                L::select(before, none, ahead),
             ],
             ..self
         }
@@ -269,8 +271,8 @@ impl<L: Lanes> Steps<L> {
     fn near(self, io: &Io<'_, L>, turn: L) -> [L; 2] {
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
         [
-            (one - turn * self.each[0]).max(zero),
-            (one - (one - turn) * self.each[1]).max(zero),
+            (self.rounds[0] - turn * self.each[0]).max(zero),
+            (self.rounds[1] - (one - turn) * self.each[1]).max(zero),
         ]
     }
 }

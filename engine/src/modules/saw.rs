@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn a_jump_at_sync_is_rounded_where_it_is_and_nowhere_else() {
-        // It rises through 0 a quarter of a frame before the frame 200, and begins anew a frame later.
-        for ago in [0.25_f32, 1.0] {
+        // It rises through 0 so long before the frame 200, and begins anew a frame later.
+        for ago in [1e-30_f32, 0.25, 1.0] {
             let mut saw = Bench::of::<Saw>(&[("freq", 100.0), ("gain", 1.0)]);
             let sync = |n: i32| match n {
                 200 => ago,
@@ -93,6 +93,21 @@ mod tests {
                 assert!((found - exact).abs() < 1e-5, "{n}: {found} {exact}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_number_at_sync_stays_there() {
+        let mut saw = Bench::of::<Saw>(&[("gain", 1.0)]);
+        let wild = [
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::MAX,
+            f32::MIN,
+        ];
+        let sync = (0..400).map(|n| wild[n * n % 5]).collect();
+        let heard = saw.run(400, &[("sync", sync)]).remove(0);
+        assert!(heard.iter().all(|x| x.abs() <= 1.5));
     }
 
     #[test]
