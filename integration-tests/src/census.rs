@@ -13,9 +13,10 @@ const COMING_AND_GOING: u64 = 4;
 /// The supervisor gives unused memory back every second.
 const GIVEN_BACK: Duration = Duration::from_millis(1_500);
 
-/// What the allocator has touched comes and goes by up to 232 KiB over 400 failovers, while what is
-/// allocated stays the same; what leaks with each of them is found above that.
-const NOISE_KIB: u64 = 256;
+/// What the allocator has touched comes and goes: after each thousand of 5,000 failovers the supervisor had
+/// 1,744, 1,788, 1,988, 1,840 and 1,404 KiB, and once 320 more after 400. What leaks with each of them is
+/// found above that; the smaller the leak, the more failovers it takes.
+const NOISE_KIB: u64 = 512;
 
 /// What there is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
