@@ -65,11 +65,33 @@ pub struct Tick<L: Lanes> {
     pub last_hz: L,
     /// The level.
     pub gain: L,
-    /// Where what is at `sync` has risen through 0 since the frame before, and how long ago, in frames, from
-    /// [`JUST_NOW`] to 1; nothing if nothing is plugged there.
-    pub rises: Option<(L::Mask, L)>,
+    /// What is at `sync`; nothing if nothing is plugged there.
+    pub sync: Option<Sync<L>>,
     /// Its number.
     pub frame: usize,
+}
+
+/// What is at `sync`, in the frame before and now.
+#[derive(Clone, Copy)]
+pub struct Sync<L: Lanes> {
+    before: L,
+    now: L,
+}
+
+impl<L: Lanes> Sync<L> {
+    /// Where it has risen through 0 since the frame before.
+    #[inline(always)]
+    pub fn rises(&self, io: &Io<'_, L>) -> L::Mask {
+        let zero = io.splat(0.0);
+        self.before.le(zero) & zero.lt(self.now)
+    }
+
+    /// How long ago, in frames, from [`JUST_NOW`] to 1; where it has not risen, some number.
+    #[inline(always)]
+    fn ago(&self, io: &Io<'_, L>) -> L {
+        let straight = self.now / (self.now - self.before);
+        straight.min(io.splat(1.0)).max(io.splat(JUST_NOW))
+    }
 }
 
 /// Goes through the frames of a block, given what is heard in one. The parameters 0, 1 and 2 are
@@ -92,7 +114,7 @@ pub fn walk<L: Lanes>(
                     hz,
                     last_hz: hz,
                     gain,
-                    rises: None,
+                    sync: None,
                     frame,
                 })
             },
@@ -101,24 +123,22 @@ pub fn walk<L: Lanes>(
         return;
     }
     let (index, [fm, syncs]) = (io.param(2), io.inputs());
-    let (zero, one) = (io.splat(0.0), io.splat(1.0));
+    let (one, synced) = (io.splat(1.0), io.plugged(1));
     let (mut before, mut last_hz) = (state.get(SYNC), state.get(HZ));
     outs.write(
         0,
         #[inline(always)]
         |frame| {
             let hz = freq.at(frame) * (one + index.at(frame) * fm.at(frame));
-            let sync = syncs.at(frame);
-            let rises = before.le(zero) & zero.lt(sync);
-            let ago = (sync / (sync - before)).min(one).max(io.splat(JUST_NOW));
+            let now = syncs.at(frame);
             let heard = heard(Tick {
                 hz,
                 last_hz,
                 gain: gain.at(frame),
-                rises: Some((rises, ago)),
+                sync: synced.then_some(Sync { before, now }),
                 frame,
             });
-            (before, last_hz) = (sync, hz);
+            (before, last_hz) = (now, hz);
             heard
         },
     );
@@ -149,7 +169,7 @@ pub fn render<L: Lanes>(
         |tick| {
             let mut steps = Steps::of(io, tick.last_hz, tick.hz);
             let mut rounds = zero;
-            if let Some((rises, ago)) = tick.rises {
+            if let Some(sync) = tick.sync {
                 let begins = zero.lt(begun);
                 if begins.any() {
                     let gone = math::step(io, tick.last_hz * begun);
@@ -158,7 +178,10 @@ pub fn render<L: Lanes>(
                     let rest = one - begun;
                     rounds = L::select(begins, -(jump * rest * rest * half), zero);
                 }
+                let rises = sync.rises(io);
+                let mut ago = zero;
                 if rises.any() {
+                    ago = L::select(rises, sync.ago(io), zero);
                     let there = tick.hz * (one - ago);
                     let end = phase + math::step(io, there);
                     let start =
@@ -173,7 +196,7 @@ pub fn render<L: Lanes>(
                     let spared = rises & !(reaches & forwards) & !(!reaches & !forwards);
                     steps = steps.without_edge_ahead(io, spared, tick.hz);
                 }
-                begun = L::select(rises, ago, zero);
+                begun = ago;
             } else {
                 begun = zero;
             }

@@ -162,6 +162,7 @@ impl Module for Supersaw {
                     Some(levels) => levels,
                     None => levels(io, mix.at(tick.frame)),
                 };
+                let rises = tick.sync.map(|sync| sync.rises(io));
                 let mut sum = [io.splat(0.0); SAWS];
                 for saw in 0..SAWS {
                     let (step, steps) = match still_steps {
@@ -175,13 +176,13 @@ impl Module for Supersaw {
                     let turn = math::turns(io, phase);
                     sum[saw] = turn + turn - one + oscillator::edge(io, phase, steps);
                     phases[saw] = phase + step;
-                    if let Some((rises, _)) = tick.rises {
+                    if let Some(rises) = rises {
                         phases[saw] = L::Bits::select(rises, begin + step, phases[saw]);
                     }
                 }
                 let [first, a, b, c, d, e, f] = sum;
                 let mut level = first * middle + (a + b + c + d + e + f) * sides;
-                if let Some((rises, _)) = tick.rises {
+                if let Some(rises) = rises {
                     level = L::select(rises, (level - one) * io.splat(0.5), level);
                 }
                 level * tick.gain
