@@ -93,10 +93,10 @@ fn add(
             let there = (push.from_channels - group * m).min(m);
             match (m, there) {
                 (SUM_LANES, _) if push.first && group == 0 => {
-                    side_by_side::<SUM_LANES, true>(to, 0, block, there);
+                    side_by_side::<SUM_LANES, true>(to, lane, block, there);
                 }
                 (SUM_LANES, SUM_LANES) => all(to, block),
-                (SUM_LANES, _) => side_by_side::<SUM_LANES, false>(to, 0, block, there),
+                (SUM_LANES, _) => side_by_side::<SUM_LANES, false>(to, lane, block, there),
                 (8, _) => side_by_side::<8, false>(to, lane, block, there),
                 _ => side_by_side::<1, false>(to, lane, block, there),
             }

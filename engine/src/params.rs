@@ -9,7 +9,7 @@ use crate::{
     catalog::{Param, Scale},
     lanes::{LANES_MAX, Lanes, inlined},
     math,
-    module::{Io, Plug},
+    module::{Frames, Io, Plug},
     smooth::Smooth,
 };
 
@@ -27,8 +27,8 @@ pub const fn scratch_len(frames: usize) -> usize {
 pub enum Signal<'a, L: Lanes> {
     /// The same in every frame.
     Still(L),
-    /// [`Lanes::N`] samples a frame.
-    Moving(&'a [f32], L::Token),
+    /// Another one in each.
+    Moving(Frames<'a, L>),
 }
 
 impl<L: Lanes> Signal<'_, L> {
@@ -37,7 +37,7 @@ impl<L: Lanes> Signal<'_, L> {
     pub fn at(&self, frame: usize) -> L {
         match *self {
             Self::Still(value) => value,
-            Self::Moving(samples, token) => L::load(token, &samples[frame * L::N..][..L::N]),
+            Self::Moving(frames) => frames.at(frame),
         }
     }
 
@@ -46,7 +46,7 @@ impl<L: Lanes> Signal<'_, L> {
     pub fn still(&self) -> Option<L> {
         match *self {
             Self::Still(value) => Some(value),
-            Self::Moving(..) => None,
+            Self::Moving(_) => None,
         }
     }
 

@@ -51,6 +51,7 @@ mod state_variable;
 mod sum;
 mod supersaw;
 mod svf;
+mod sync;
 mod tempo;
 mod triangle;
 mod vca;

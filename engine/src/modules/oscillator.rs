@@ -6,10 +6,13 @@
 //! it aliases less: each by the step that the phase really makes there, however fast the frequency
 //! moves.
 
-use super::{linear, log};
+use super::{
+    linear, log,
+    sync::{self, Anew, Here, Sync},
+};
 use crate::{
     catalog::{ModuleType, Param},
-    lanes::{Bits, Lanes, Mask, inlined},
+    lanes::{Lanes, inlined},
     math,
     module::{Io, Outs, State},
 };
@@ -43,18 +46,14 @@ pub const fn described(name: &'static str, help: &'static str) -> ModuleType {
 }
 
 /// Cells of state.
-pub const CELLS: usize = 5;
+pub const CELLS: usize = ANEW + sync::CELLS;
 /// What was at `sync` in the frame before.
 const SYNC: usize = 0;
 /// The frequency in the frame before.
 const HZ: usize = 1;
 const PHASE: usize = 2;
-/// How long before the coming frame the turn begins anew, in frames; 0 if it does not.
-const AGO: usize = 3;
-/// How far the wave jumps there.
-const JUMP: usize = 4;
-/// The least time ago, in frames, that is told from none.
-const JUST_NOW: f32 = 1e-6;
+/// What is kept of a turn that begins anew.
+const ANEW: usize = 3;
 
 /// A frame of an oscillator.
 #[derive(Clone, Copy)]
@@ -69,29 +68,6 @@ pub struct Tick<L: Lanes> {
     pub sync: Option<Sync<L>>,
     /// Its number.
     pub frame: usize,
-}
-
-/// What is at `sync`, in the frame before and now.
-#[derive(Clone, Copy)]
-pub struct Sync<L: Lanes> {
-    before: L,
-    now: L,
-}
-
-impl<L: Lanes> Sync<L> {
-    /// Where it has risen through 0 since the frame before.
-    #[inline(always)]
-    pub fn rises(&self, io: &Io<'_, L>) -> L::Mask {
-        let zero = io.splat(0.0);
-        self.before.le(zero) & zero.lt(self.now)
-    }
-
-    /// How long ago, in frames, from [`JUST_NOW`] to 1; where it has not risen, some number.
-    #[inline(always)]
-    fn ago(&self, io: &Io<'_, L>) -> L {
-        let straight = self.now / (self.now - self.before);
-        straight.min(io.splat(1.0)).max(io.splat(JUST_NOW))
-    }
 }
 
 /// Goes through the frames of a block, given what is heard in one. The parameters 0, 1 and 2 are
@@ -149,8 +125,7 @@ pub fn walk<L: Lanes>(
 /// Renders a wave: its level at a phase, in units of 2^-32 of a turn, given the steps either side of it
 /// and the frame's number.
 ///
-/// Where what is at `sync` rises through 0, between two frames, the turn begins anew a frame later: so the
-/// frame before that is not over yet, and the jump can be rounded over both as any other edge is.
+/// Where what is at `sync` rises through 0, the turn begins anew ([`Anew`]).
 #[inline(always)]
 pub fn render<L: Lanes>(
     io: &Io<'_, L>,
@@ -158,56 +133,35 @@ pub fn render<L: Lanes>(
     outs: &mut Outs<'_, L>,
     wave: impl Fn(L::Bits, Steps<L>, usize) -> L,
 ) {
-    let (zero, one, half) = (io.splat(0.0), io.splat(1.0), io.splat(0.5));
     let mut phase = state.bits(PHASE);
-    let (mut begun, mut jump) = (state.get(AGO), state.get(JUMP));
+    let mut anew = Anew::load(state, ANEW);
     walk(
         io,
         state,
         outs,
         #[inline(always)]
         |tick| {
-            let mut steps = Steps::of(io, tick.last_hz, tick.hz);
-            let mut rounds = zero;
-            if let Some(sync) = tick.sync {
-                let begins = zero.lt(begun);
-                if begins.any() {
-                    let gone = math::step(io, tick.last_hz * begun);
-                    phase = L::Bits::select(begins, gone, phase);
-                    steps = steps.without_edge_behind(io, begins, tick.last_hz);
-                    let rest = one - begun;
-                    rounds = L::select(begins, -(jump * rest * rest * half), zero);
+            let mut here = Here {
+                phase,
+                steps: Steps::of(io, tick.last_hz, tick.hz),
+                rounds: io.splat(0.0),
+            };
+            match tick.sync {
+                Some(sync) => {
+                    anew.begun(io, &mut here, tick.last_hz);
+                    anew.begins(io, &mut here, tick.hz, sync, |phase, steps| {
+                        wave(phase, steps, tick.frame)
+                    });
                 }
-                let rises = sync.rises(io);
-                let mut ago = zero;
-                if rises.any() {
-                    ago = L::select(rises, sync.ago(io), zero);
-                    let there = tick.hz * (one - ago);
-                    let end = phase + math::step(io, there);
-                    let start =
-                        L::Bits::select(there.lt(zero), io.splat_bits(!0 << 8), io.splat_bits(0));
-                    let bare = steps.without_edges(io);
-                    let height = wave(start, bare, tick.frame) - wave(end, bare, tick.frame);
-                    jump = L::select(rises, height, jump);
-                    rounds = rounds + L::select(rises, height * ago * ago * half, zero);
-                    // It does not come to its own edge any more, unless that is nearer.
-                    let reaches = math::turns(io, end).lt(math::turns(io, phase));
-                    let forwards = zero.le(tick.hz);
-                    let spared = rises & !(reaches & forwards) & !(!reaches & !forwards);
-                    steps = steps.without_edge_ahead(io, spared, tick.hz);
-                }
-                begun = ago;
-            } else {
-                begun = zero;
+                None => anew.forget(io),
             }
-            let level = wave(phase, steps, tick.frame) + rounds;
-            phase = phase + math::step(io, tick.hz);
+            let level = wave(here.phase, here.steps, tick.frame) + here.rounds;
+            phase = here.phase + math::step(io, tick.hz);
             level * tick.gain
         },
     );
     state.set_bits(PHASE, phase);
-    state.set(AGO, begun);
-    state.set(JUMP, jump);
+    anew.store(state, ANEW);
 }
 
 /// How far an edge's rounding reaches, in turns: as far as one step goes.
@@ -251,21 +205,21 @@ impl<L: Lanes> Steps<L> {
 
     /// Without the rounding of an edge that was passed since the frame before, going that fast.
     #[inline(always)]
-    fn without_edge_behind(self, io: &Io<'_, L>, which: L::Mask, last_hz: L) -> Self {
+    pub fn without_edge_behind(self, io: &Io<'_, L>, which: L::Mask, last_hz: L) -> Self {
         let forwards = io.splat(0.0).le(last_hz);
         self.without(io, which & forwards, which & !forwards)
     }
 
     /// Without the rounding of an edge that the next step would pass, going that fast.
     #[inline(always)]
-    fn without_edge_ahead(self, io: &Io<'_, L>, which: L::Mask, hz: L) -> Self {
+    pub fn without_edge_ahead(self, io: &Io<'_, L>, which: L::Mask, hz: L) -> Self {
         let forwards = io.splat(0.0).le(hz);
         self.without(io, which & !forwards, which & forwards)
     }
 
     /// Without the rounding of any edge.
     #[inline(always)]
-    fn without_edges(self, io: &Io<'_, L>) -> Self {
+    pub fn without_edges(self, io: &Io<'_, L>) -> Self {
         let all = io.splat(0.0).le(io.splat(0.0));
         self.without(io, all, all)
     }
@@ -368,7 +322,7 @@ pub mod tests {
 
     /// What an oscillator of 1,000 Hz sounds like whose turn begins anew 700 times a second, in dB: all that lies
     /// between the partials of 700 Hz, against those.
-    pub fn synced_noise<M: Module>() -> f64 {
+    fn synced_noise<M: Module>() -> f64 {
         // Not a whole number of frames: each turn begins anew somewhere else between two of them.
         let master = |n: usize| {
             let turns = n as f64 * 700.0 / 48_000.0;
@@ -391,7 +345,7 @@ pub mod tests {
     }
 
     /// The same of a plain wave whose turn begins anew with the first frame after.
-    pub fn snapped_noise(wave: impl Fn(f64) -> f64) -> f64 {
+    fn snapped_noise(wave: impl Fn(f64) -> f64) -> f64 {
         let mut phase = 0.0;
         let heard: Vec<f32> = (0..48_000)
             .map(|n| {
@@ -405,6 +359,13 @@ pub mod tests {
             })
             .collect();
         noise_between(&heard)
+    }
+
+    /// Synced, it has at least 20 dB less of it than a plain wave whose turn begins with a frame.
+    pub fn assert_synced_without_noise<M: Module>(plain: impl Fn(f64) -> f64) {
+        let (smooth, snapped) = (synced_noise::<M>(), snapped_noise(plain));
+        println!("{}: {smooth:.1} dB, snapped {snapped:.1}", M::TYPE.name);
+        assert!(smooth < snapped - 20.0, "{smooth:.1} {snapped:.1} dB");
     }
 
     /// The level of a partial of 4.7 kHz that lies above half the rate, where it comes down to.

@@ -29,10 +29,7 @@ impl Module for Sine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        bench::Bench,
-        modules::oscillator::tests::{snapped_noise, synced_noise},
-    };
+    use crate::{bench::Bench, modules::oscillator::tests::assert_synced_without_noise};
 
     #[test]
     fn it_is_the_formula_after_ten_seconds_too() {
@@ -114,9 +111,6 @@ mod tests {
 
     #[test]
     fn synced_it_is_in_tune_and_nearly_without_noise() {
-        let sine = |turn: f64| libm::sin(turn * std::f64::consts::TAU);
-        let (smooth, snapped) = (synced_noise::<Sine>(), snapped_noise(sine));
-        println!("sine: {smooth:.1} dB, snapped {snapped:.1}");
-        assert!(smooth < snapped - 20.0, "{smooth:.1} {snapped:.1} dB");
+        assert_synced_without_noise::<Sine>(|turn| libm::sin(turn * std::f64::consts::TAU));
     }
 }

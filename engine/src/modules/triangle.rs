@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::{
         bench::{Bench, level, step_max},
-        modules::oscillator::tests::{alias, assert_in_tune, heard, snapped_noise, synced_noise},
+        modules::oscillator::tests::{alias, assert_in_tune, assert_synced_without_noise, heard},
     };
 
     #[test]
@@ -105,9 +105,8 @@ mod tests {
 
     #[test]
     fn synced_it_is_in_tune_and_nearly_without_noise() {
-        let triangle = |turn: f64| 1.0 - ((turn + 0.75) % 1.0 * 4.0 - 2.0_f64).abs();
-        let (smooth, snapped) = (synced_noise::<Triangle>(), snapped_noise(triangle));
-        println!("triangle: {smooth:.1} dB, snapped {snapped:.1}");
-        assert!(smooth < snapped - 20.0, "{smooth:.1} {snapped:.1} dB");
+        assert_synced_without_noise::<Triangle>(|turn| {
+            1.0 - ((turn + 0.75) % 1.0 * 4.0 - 2.0_f64).abs()
+        });
     }
 }

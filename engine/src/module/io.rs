@@ -1,0 +1,350 @@
+//! What a module's arithmetic works with in a block: what it hears, what it remembers, where its sound goes.
+
+use std::{marker::PhantomData, ops::Range};
+
+use common::sample::Sample;
+
+use super::{Buffer, Context, Plug};
+use crate::{
+    changes,
+    lanes::{Bits, Lanes},
+    params::Signal,
+    smooth::Smooth,
+    stretch::Stretch,
+};
+
+/// What a module hears in a block.
+pub struct Io<'a, L: Lanes> {
+    pub token: L::Token,
+    pub context: Context,
+    /// Frames of the block.
+    pub frames: usize,
+    /// Channels of these [`Lanes::N`] that are there; what the others hold does not matter.
+    pub channels: usize,
+    /// The number of the first of them.
+    pub first_channel: usize,
+    /// A parameter may not be what it was in the block before; else what was worked out of the
+    /// parameters then still holds.
+    pub fresh: bool,
+    pub gate: Gate,
+    /// The recording that it plays from, which may be an empty one.
+    pub sample: &'a Sample,
+    pub(super) stretch: Stretch,
+    pub(super) group: usize,
+    pub(super) plugs: &'a [Plug],
+    pub(super) buffers: &'a [Buffer],
+    pub(super) gathered: &'a [Buffer],
+    pub(super) silence: &'a Buffer,
+    pub(super) glides: &'a [Smooth],
+    /// A bit for each parameter whose signal lies in `signals`; the upper half says which of them are
+    /// still.
+    pub(super) moving: u64,
+    pub(super) signals: &'a [f32],
+}
+
+/// A gate that is opened and closed by events, for all channels at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// How far it is open: 0 (closed) to 1.
+    pub level: f32,
+    /// It has been opened since the block before, perhaps again.
+    pub opened: bool,
+}
+
+impl<'a, L: Lanes> Io<'a, L> {
+    /// The same number in each channel.
+    #[inline(always)]
+    pub fn splat(&self, value: f32) -> L {
+        L::splat(self.token, value)
+    }
+
+    /// The same whole number in each channel.
+    #[inline(always)]
+    pub fn splat_bits(&self, value: u32) -> L::Bits {
+        <L::Bits as Bits>::splat(self.token, value)
+    }
+
+    #[inline(always)]
+    fn buffer(&self, plug: usize) -> &'a Buffer {
+        match self.plugs[plug] {
+            Plug::Nothing => self.silence,
+            Plug::Direct(at) => &self.buffers[usize::from(at)],
+            Plug::Gathered(at) => &self.gathered[usize::from(at)],
+        }
+    }
+
+    /// Whether a cable is plugged into that input of the type's own.
+    #[inline(always)]
+    pub fn plugged(&self, input: usize) -> bool {
+        self.plugs[input] != Plug::Nothing
+    }
+
+    /// The block of an input: of each frame [`Lanes::N`] samples.
+    #[inline(always)]
+    pub fn input(&self, input: usize) -> &'a [f32] {
+        let plug = self.plugs[input];
+        let group = if plug == Plug::Nothing { 0 } else { self.group };
+        let first = self.stretch.first(L::N, group);
+        &self.buffer(input).samples[first..][..self.frames * L::N]
+    }
+
+    /// The same, to be read frame by frame: it is looked for once.
+    #[inline(always)]
+    pub fn frames_of(&self, input: usize) -> Frames<'a, L> {
+        Frames::of(self.token, self.input(input))
+    }
+
+    /// The first inputs, one after another, each to be read frame by frame.
+    #[inline(always)]
+    pub fn inputs<const COUNT: usize>(&self) -> [Frames<'a, L>; COUNT] {
+        let mut all = [self.frames_of(0); COUNT];
+        for (number, input) in all.iter_mut().enumerate() {
+            *input = self.frames_of(number);
+        }
+        all
+    }
+
+    /// One frame of an input.
+    #[inline(always)]
+    pub fn at(&self, input: usize, frame: usize) -> L {
+        self.frames_of(input).at(frame)
+    }
+
+    /// All frames of an input, if they are the same.
+    #[inline(always)]
+    pub fn still(&self, input: usize) -> Option<L> {
+        self.buffer(input).still.then(|| self.at(input, 0))
+    }
+
+    /// The value that a parameter has at rest, without its modulation; for what is read seldom.
+    #[inline(always)]
+    pub fn value(&self, param: usize) -> f32 {
+        self.glides[param].value()
+    }
+
+    /// A parameter, modulated and within its range.
+    #[inline(always)]
+    pub fn param(&self, param: usize) -> Signal<'a, L> {
+        if self.moving & 1 << param == 0 {
+            return Signal::Still(self.splat(self.value(param)));
+        }
+        let len = self.frames * L::N;
+        let signal = &self.signals[param * len..][..len];
+        if self.moving & 1 << (param + 32) != 0 {
+            Signal::Still(Frames::of(self.token, signal).at(0))
+        } else {
+            Signal::Moving(Frames::of(self.token, signal))
+        }
+    }
+
+    /// The first parameters, one after another.
+    #[inline(always)]
+    pub fn params<const COUNT: usize>(&self) -> [Signal<'a, L>; COUNT] {
+        let mut all = [self.param(0); COUNT];
+        for (number, param) in all.iter_mut().enumerate() {
+            *param = self.param(number);
+        }
+        all
+    }
+
+    /// The blocks of a parameter's modulation.
+    #[inline(always)]
+    pub(crate) fn modulation(&self, plug: usize) -> (&'a [f32], bool) {
+        (self.input(plug), self.buffer(plug).still)
+    }
+
+    /// One frame of the first channel of an input, or of a parameter's modulation.
+    #[inline(always)]
+    pub(crate) fn first_channel_of(&self, plug: usize, frame: usize) -> f32 {
+        self.buffer(plug).samples[self.stretch.first(L::N, 0) + frame * L::N]
+    }
+
+    /// Where the parameters' inputs begin.
+    #[inline(always)]
+    pub(crate) fn first_plug(&self, params: usize) -> usize {
+        self.plugs.len() - params
+    }
+
+    /// An amount at rest.
+    #[inline(always)]
+    pub(crate) fn glide(&self, number: usize) -> f32 {
+        self.glides[number].value()
+    }
+}
+
+/// A block of [`Lanes::N`] samples a frame, to be read frame by frame.
+#[derive(Clone, Copy)]
+pub struct Frames<'a, L: Lanes> {
+    samples: &'a [f32],
+    token: L::Token,
+}
+
+impl<'a, L: Lanes> Frames<'a, L> {
+    /// Of those samples.
+    #[inline(always)]
+    pub const fn of(token: L::Token, samples: &'a [f32]) -> Self {
+        Self { samples, token }
+    }
+
+    /// One frame.
+    #[inline(always)]
+    pub fn at(&self, frame: usize) -> L {
+        L::load(self.token, &self.samples[frame * L::N..][..L::N])
+    }
+}
+
+/// What a module remembers.
+pub struct State<'a, L: Lanes> {
+    pub(super) token: L::Token,
+    pub(super) cells: &'a mut [u32],
+    /// Samples, of each channel all that it has ([`Module::memory`]). What is written is to be said:
+    /// [`Self::writes`].
+    pub memory: &'a mut [f32],
+    pub(super) first_memory: usize,
+    pub(super) written: &'a mut [u64],
+}
+
+impl<L: Lanes> State<'_, L> {
+    /// Says that in this block so many samples of a ring, which is that part of the memory, are
+    /// written, the first at `at`: a checkpoint copies no others.
+    #[inline(always)]
+    pub fn writes(&mut self, ring: Range<usize>, at: usize, samples: usize) {
+        let to_end = samples.min(ring.len() - at);
+        let from_start = (samples - to_end).min(at);
+        for (first, count) in [(ring.start + at, to_end), (ring.start, from_start)] {
+            let first = self.first_memory + first;
+            changes::mark(self.written, first..first + count);
+        }
+    }
+
+    /// A cell of each channel, as whole numbers.
+    #[inline(always)]
+    pub fn bits(&self, cell: usize) -> L::Bits {
+        <L::Bits as Bits>::load(self.token, &self.cells[cell * L::N..][..L::N])
+    }
+
+    /// A cell of each channel.
+    #[inline(always)]
+    pub fn get(&self, cell: usize) -> L {
+        L::from_bits(self.bits(cell))
+    }
+
+    /// Cells of each channel, one after another.
+    #[inline(always)]
+    pub fn several<const COUNT: usize>(&self, first: usize) -> [L; COUNT] {
+        let mut all = [self.get(first); COUNT];
+        for (number, cell) in all.iter_mut().enumerate() {
+            *cell = self.get(first + number);
+        }
+        all
+    }
+
+    /// Sets a cell of each channel.
+    #[inline(always)]
+    pub fn set_bits(&mut self, cell: usize, value: L::Bits) {
+        value.store(&mut self.cells[cell * L::N..][..L::N]);
+    }
+
+    /// Sets a cell of each channel.
+    #[inline(always)]
+    pub fn set(&mut self, cell: usize, value: L) {
+        self.set_bits(cell, value.to_bits());
+    }
+
+    /// As [`Self::set`], but nothing that is no number or nothing to hear is kept: one bad sample from
+    /// outside is heard once, not for ever, and no state fades into denormals, which are slow.
+    #[inline(always)]
+    pub fn set_calm(&mut self, cell: usize, value: L) {
+        let size = value.abs();
+        let least = L::splat(self.token, 1e-20);
+        let most = L::splat(self.token, 1e20);
+        let whole = least.lt(size) & size.lt(most);
+        self.set(cell, L::select(whole, value, L::splat(self.token, 0.0)));
+    }
+
+    /// A cell of one channel.
+    #[inline(always)]
+    pub fn cell(&mut self, cell: usize, channel: usize) -> &mut u32 {
+        &mut self.cells[cell * L::N + channel]
+    }
+
+    /// A cell of one channel, as a number.
+    #[inline(always)]
+    pub fn number(&self, cell: usize, channel: usize) -> f32 {
+        f32::from_bits(self.cells[cell * L::N + channel])
+    }
+
+    /// Sets a cell of one channel.
+    #[inline(always)]
+    pub fn set_number(&mut self, cell: usize, channel: usize, value: f32) {
+        *self.cell(cell, channel) = value.to_bits();
+    }
+}
+
+/// Where a module's sound goes.
+pub struct Outs<'a, L: Lanes> {
+    pub(super) buffers: &'a mut [Buffer],
+    /// Where the samples of its group lie, and how many there are.
+    pub(super) first: usize,
+    pub(super) len: usize,
+    pub(super) wanted: u32,
+    pub(super) still: u32,
+    pub(super) lanes: PhantomData<L>,
+}
+
+impl<L: Lanes> Outs<'_, L> {
+    /// Whether anybody listens to that output.
+    #[inline(always)]
+    pub fn wants(&self, output: usize) -> bool {
+        self.wanted & 1 << output != 0
+    }
+
+    /// How many outputs there are.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// The block of an output: of each frame [`Lanes::N`] samples (of a module that splits, one).
+    #[inline(always)]
+    pub fn samples(&mut self, output: usize) -> &mut [f32] {
+        &mut self.buffers[output].samples[self.first..][..self.len]
+    }
+
+    /// The blocks of the first two outputs.
+    #[inline(always)]
+    pub fn two(&mut self) -> (&mut [f32], &mut [f32]) {
+        let (first, second) = self.buffers.split_at_mut(1);
+        let range = self.first..self.first + self.len;
+        (
+            &mut first[0].samples[range.clone()],
+            &mut second[0].samples[range],
+        )
+    }
+
+    /// The blocks of the first outputs, all there are or fewer.
+    #[inline(always)]
+    pub fn all<const COUNT: usize>(&mut self) -> [&mut [f32]; COUNT] {
+        let range = self.first..self.first + self.len;
+        let mut buffers = self.buffers.iter_mut();
+        std::array::from_fn(|_| match buffers.next() {
+            Some(buffer) => &mut buffer.samples[range.clone()],
+            None => &mut [],
+        })
+    }
+
+    /// Writes the frames of an output.
+    #[inline(always)]
+    pub fn write(&mut self, output: usize, mut frame: impl FnMut(usize) -> L) {
+        for (number, to) in self.samples(output).chunks_exact_mut(L::N).enumerate() {
+            frame(number).store(to);
+        }
+    }
+
+    /// Fills an output with one value; who listens is told that it does not move.
+    #[inline(always)]
+    pub fn hold(&mut self, output: usize, value: L) {
+        self.write(output, |_| value);
+        self.still |= 1 << output;
+    }
+}
