@@ -9,6 +9,7 @@ use integration_tests::{
     ear,
     random::Random,
     stack::{AILMENTS, Stack, count_of, number, service},
+    surgeon::Stopped,
 };
 use serde_json::Value;
 
@@ -152,15 +153,11 @@ fn a_supervisor_that_dies_or_hangs_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// Stops them, the first one first, and lets them go on after that time.
-fn pause(pids: &[u32], time: Duration) -> Result<()> {
-    for pid in pids {
-        signal(*pid, "-STOP")?;
-    }
+/// Stops them, and lets them go on after that time.
+fn pause(pids: impl IntoIterator<Item = u32>, time: Duration) -> Result<()> {
+    let stopped: Result<Vec<Stopped>> = pids.into_iter().map(Stopped::stop).collect();
+    let _stopped = stopped?;
     sleep(time);
-    for pid in pids {
-        signal(*pid, "-CONT")?;
-    }
     Ok(())
 }
 
@@ -172,23 +169,14 @@ fn who_was_away_blames_nobody() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
-    let pids = |status: &Value| -> Vec<u32> {
-        let services = status["services"].as_array().into_iter().flatten();
-        services
-            .filter_map(|s| Some(s["pid"].as_u64()? as u32))
-            .collect()
-    };
-    let before = pids(&stack.status()?);
-    let watchers = [stack.launcher()?, stack.pid("supervisor")?];
-    pause(&watchers, AWAY)?;
+    let before = Census::of(&stack)?.pids;
+    pause([stack.launcher()?, stack.pid("supervisor")?], AWAY)?;
     sleep(Duration::from_secs(3));
-    let status = stack.status()?;
-    let concealed = status["audio"]["concealed_blocks"].clone();
-    assert_eq!(pids(&status), before, "{}", stack.log());
-    let everybody = [&[stack.launcher()?], &before[..]].concat();
-    pause(&everybody, AWAY)?;
+    let concealed = stack.status()?["audio"]["concealed_blocks"].clone();
+    assert_eq!(Census::of(&stack)?.pids, before, "{}", stack.log());
+    pause(before.values().map(|pid| *pid as u32), AWAY)?;
     sleep(Duration::from_secs(3));
-    assert_eq!(pids(&stack.status()?), before, "{}", stack.log());
+    assert_eq!(Census::of(&stack)?.pids, before, "{}", stack.log());
     // And they watch as ever.
     stack.kill(Target::Leader)?;
     stack.wait_protected_anew()?;

@@ -179,7 +179,7 @@ impl Namespace {
         let patch = engine::patch::Patch::from_log_unchecked(json);
         let patch = patch.map_err(|error| error.to_string())?;
         let mut known: BTreeMap<&str, Arc<[Param]>> = BTreeMap::new();
-        let mut module = |spec: &engine::patch::ModuleSpec| {
+        let module = |spec: &engine::patch::ModuleSpec| {
             let kind = engine::catalog::find(&spec.kind)
                 .ok_or_else(|| format!("no module type \"{}\"", spec.kind))?;
             let params = known.entry(kind.name);
@@ -192,7 +192,7 @@ impl Namespace {
                 params: Arc::clone(params),
             })
         };
-        let modules: Result<Vec<Module>, String> = patch.modules.iter().map(&mut module).collect();
+        let modules: Result<Vec<Module>, String> = patch.modules.iter().map(module).collect();
         modules.map(|modules| Self {
             sequences: patch.sequences,
             patterns: patch.patterns,

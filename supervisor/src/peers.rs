@@ -153,9 +153,9 @@ impl Process {
         }
     }
 
-    /// Percent of a block's time that a worker spent on a block, on average over those since the
-    /// last call, and at most; `None` before its first.
-    pub fn load_percent(&mut self, seat: &SlotWords<'_>, block_ns: f64) -> Option<(f64, f64)> {
+    /// Nanoseconds that a worker spent on a block, on average over those since the last call, and at most;
+    /// `None` before its first.
+    pub fn block_ns(&mut self, seat: &SlotWords<'_>) -> Option<(f64, f64)> {
         if seat.incarnation() != self.incarnation {
             return None;
         }
@@ -165,13 +165,7 @@ impl Process {
             None | Some(0) => (spent, blocks),
             Some(count) => (spent.saturating_sub(before), count),
         };
-        let percent = |ns: f64| (ns / block_ns * 1_000.0).round() / 10.0;
-        (count > 0).then(|| {
-            (
-                percent(ns as f64 / count as f64),
-                percent(seat.peak_ns() as f64),
-            )
-        })
+        (count > 0).then(|| (ns as f64 / count as f64, seat.peak_ns() as f64))
     }
 
     /// Percent of one processor since the last call.

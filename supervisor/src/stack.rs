@@ -223,8 +223,10 @@ impl Stack {
 
     // ---- the rule, and what it says ----
 
+    /// Microseconds since its start that it was there: what waits for somebody counts by these.
     fn now_us(&self) -> u64 {
-        self.absence.present_us()
+        let present = self.start.elapsed().saturating_sub(self.absence.away());
+        present.as_micros() as u64
     }
 
     fn fact(&mut self, fact: Fact, cause: &str, since: Option<Instant>) {

@@ -47,12 +47,13 @@ pub fn services(
             "cpu_percent": process.cpu_percent(), "rss_kib": rss_kib(process.pid),
         });
         let load = match service {
-            Service::Worker(slot) => process.load_percent(&stage.slot(*slot), block_ns),
+            Service::Worker(slot) => process.block_ns(&stage.slot(*slot)),
             _ => None,
         };
         if let Some((mean, peak)) = load {
-            entry["load_percent"] = json!(mean);
-            entry["peak_percent"] = json!(peak);
+            let percent = |ns: f64| json!(tenths(100.0 * ns / block_ns));
+            entry["load_percent"] = percent(mean);
+            entry["peak_percent"] = percent(peak);
         }
         list.push(entry);
     }

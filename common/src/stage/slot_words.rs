@@ -139,8 +139,7 @@ impl<'a> SlotWords<'a> {
         self.words[SPENT].load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds that the longest of its last blocks took: it fades
-    /// to a third within a thousand blocks.
+    /// Nanoseconds that the longest of its last blocks took; it fades to a third within a thousand blocks.
     #[must_use]
     pub fn peak_ns(&self) -> u64 {
         self.words[PEAK].load(Ordering::Relaxed)

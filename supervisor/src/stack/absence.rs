@@ -14,7 +14,6 @@ const HEARS_FIRST: Duration = Duration::from_millis(500);
 
 /// What the supervisor knows of its own absences.
 pub struct Absence {
-    start: Instant,
     /// When it was last seen at work.
     here: Instant,
     away: Duration,
@@ -25,16 +24,15 @@ impl Absence {
     pub fn new() -> Self {
         let now = Instant::now();
         Self {
-            start: now,
             here: now,
             away: Duration::ZERO,
             judges_from: now,
         }
     }
 
-    /// Microseconds since its start that it was there: what waits for somebody counts by these.
-    pub fn present_us(&self) -> u64 {
-        self.start.elapsed().saturating_sub(self.away).as_micros() as u64
+    /// How long it was away, in all.
+    pub const fn away(&self) -> Duration {
+        self.away
     }
 
     /// It is at work; returns how long it had been away, if that was long.
