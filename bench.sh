@@ -2,7 +2,7 @@
 # Prints every figure that depends on the machine; run it on one that does nothing else.
 #   ./bench.sh                 deaths, replacements, starts: docs/reliability.md
 #   ./bench.sh speed [PART]    how fast the sound is made, beside scsynth and fundsp: docs/performance.md
-#                              parts: sine saw flat graph loop checkpoint; none is all
+#                              parts: sine saw flat graph loop checkpoint modules; none is all
 set -eu
 cd "$(dirname "$0")"
 
@@ -19,7 +19,7 @@ speed)
     exec cargo run --release --quiet -p understudy-bench -- "$@"
     ;;
 *)
-    echo "usage: ./bench.sh [speed [sine | saw | flat | graph | loop | checkpoint]...]" >&2
+    echo "usage: ./bench.sh [speed [sine | saw | flat | graph | loop | checkpoint | modules]...]" >&2
     exit 2
     ;;
 esac

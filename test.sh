@@ -6,9 +6,9 @@
 set -eu
 cd "$(dirname "$0")"
 
-say() { printf '\n== %s\n' "$*"; }
+say() { printf '\n== %d:%02d %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
 
-# Packages that the tests use: sound headers, a sound server without a card, OSC clients.
+# Packages that the tests use: sound headers, sound servers without a card, OSC clients.
 packages=""
 need() { # need PACKAGE COMMAND...
     package=$1; shift
@@ -19,6 +19,15 @@ need libasound2-dev test -e /usr/include/alsa/asoundlib.h
 need pulseaudio command -v pulseaudio
 need pulseaudio-utils command -v parec
 need libasound2-plugins sh -c 'ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so'
+need libjack-jackd2-dev pkg-config --exists jack
+need jackd2 sh -c 'command -v jackd && command -v jack_lsp'
+need libpipewire-0.3-dev pkg-config --exists libpipewire-0.3
+# Not libclang-cpp.so, which bindgen cannot use.
+need libclang-dev bash -c 'ls /usr/lib{*,/*,/llvm*/lib}/libclang{,-[0-9]*}.so* 2>/dev/null | grep .'
+need pipewire command -v pipewire
+need pipewire-pulse command -v pipewire-pulse
+need dbus command -v dbus-daemon
+need wireplumber command -v wireplumber
 need liblo-tools command -v oscsend
 need python3-pip python3 -m pip --version
 if [ -n "$packages" ]; then
@@ -53,14 +62,19 @@ case "${1:-}" in
     ;;
 esac
 
+# All sound systems; launch.sh builds those in that it finds.
+sound="--features understudy-audio-out/jack,understudy-audio-out/pipewire"
+
 say "formatting"
 cargo fmt --all --check
 say "lints"
-cargo clippy --workspace --all-targets --quiet -- -D warnings
+# shellcheck disable=SC2086  # two words
+cargo clippy --workspace $sound --all-targets --quiet -- -D warnings
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 say "building the stack"
-cargo build --release --workspace --quiet
+# shellcheck disable=SC2086
+cargo build --release --workspace $sound --quiet
 say "tests"
 cargo test --workspace --exclude understudy-integration-tests --quiet
 say "all interleavings, under loom"
@@ -73,9 +87,11 @@ cargo run --release --quiet -p understudy-simulation -- --seeds 100000
 say "real processes, built so that an allocation in a real-time thread ends them"
 cargo build --workspace --quiet
 UNDERSTUDY_PROGRAMS="$PWD/target/debug" UNDERSTUDY_KILLS=40 \
-    cargo test --release -p understudy-integration-tests --test hitless -- --test-threads=1 --nocapture a_thousand
+    cargo test -p understudy-integration-tests --test hitless -- --test-threads=1 --nocapture a_thousand
 say "real processes"
-cargo test --release -p understudy-integration-tests -- --test-threads=1 --nocapture
+# The programs are those of the release; their tests need not be compiled once more.
+UNDERSTUDY_PROGRAMS="$PWD/target/release" \
+    cargo test -p understudy-integration-tests -- --test-threads=1 --nocapture
 say "sabotage"
 ./mutants.sh
 say "all green"

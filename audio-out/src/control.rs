@@ -33,7 +33,7 @@ pub fn serve(paths: &Paths, shared: &Shared, tape: Tape<'static>, wish: &str) ->
         Ok(sink) => sink,
         Err(why) => {
             if let Some((sender, _)) = connect(paths) {
-                let _ = sender.send(FromPeer::Fatal(why.to_string()));
+                let _ = sender.send(FromPeer::Fatal(format!("{why:#}")));
                 std::thread::sleep(Duration::from_millis(500));
             }
             bail!("{why}");

@@ -3,13 +3,60 @@
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use common::message::Fault;
+use common::message::{Fault, SIGKILL};
 use platform::harm;
+
+/// The variable that names a place, as `POINT#N`: each life is killed there when it passes for the nth time. For
+/// tests; points are `taken`, `taped`, `written`, `noted`.
+const VARIABLE: &str = "UNDERSTUDY_AUDIO_FAILPOINT";
+
+/// A place on the way of a block to tape and file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    Taken,
+    Taped,
+    Written,
+    Noted,
+}
+
+const POINTS: [(&str, Point); 4] = [
+    ("taken", Point::Taken),
+    ("taped", Point::Taped),
+    ("written", Point::Written),
+    ("noted", Point::Noted),
+];
+
+/// Where this life ends, and how many times it still passes there.
+static PLACE: OnceLock<Point> = OnceLock::new();
+static LEFT: AtomicU64 = AtomicU64::new(0);
+
+/// Reads where this life is to end; call it before anything is played.
+pub fn arm() {
+    let text = std::env::var(VARIABLE).unwrap_or_default();
+    let Some((name, count)) = text.split_once('#') else {
+        return;
+    };
+    let point = POINTS.iter().find(|(known, _)| *known == name);
+    if let (Some((_, point)), Ok(count)) = (point, count.parse()) {
+        LEFT.store(count, Ordering::Relaxed);
+        let _ = PLACE.set(*point);
+    }
+}
+
+/// Ends the process where it was to end.
+///
+/// # Real-time
+/// Yes.
+pub fn pass(point: Point) {
+    if PLACE.get() == Some(&point) && LEFT.fetch_sub(1, Ordering::Relaxed) == 1 {
+        harm::inflict(Fault::Signal(SIGKILL));
+    }
+}
 
 /// The first deadly one; there is no second.
 static DEADLY: OnceLock<Fault> = OnceLock::new();

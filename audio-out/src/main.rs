@@ -26,16 +26,23 @@ static ALLOCATOR: platform::realtime::AllocDisabler = platform::realtime::AllocD
 /// The audio output of an Understudy instance; started by its launcher.
 #[derive(Parser)]
 struct Arguments {
+    /// List the devices as JSON, for `understudy devices`; play nothing.
+    #[arg(long, exclusive = true)]
+    devices: bool,
     /// The instance.
-    #[arg(long)]
+    #[arg(long, default_value = "default")]
     instance: String,
     /// auto, device, device:NAME, wav:PATH or null.
-    #[arg(long)]
+    #[arg(long, default_value = "auto")]
     sink: String,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if arguments.devices {
+        println!("{}", sinks::devices());
+        return Ok(());
+    }
     let paths = Paths::of(&arguments.instance)?;
     let shared = Shared::open(&arguments.instance)?;
     let tape = shared::tape(&arguments.instance, &shared.stage.shape())?;
@@ -43,6 +50,7 @@ fn main() -> Result<()> {
     if !shm::lock(tape.all_words()) {
         shm::touch(tape.all_words(), true);
     }
+    faults::arm();
     played::complete(&tape, &shared);
     control::serve(&paths, &shared, tape, &arguments.sink)
 }

@@ -8,13 +8,13 @@ use std::{sync::atomic::Ordering, time::Duration};
 use common::{
     stage::Listener,
     tape::Tape,
-    time_tag::Anchoring,
+    time_tag::{Anchoring, is_set},
     units::{BlockIndex, FrameIndex},
 };
 use failover::merge::{Merger, Taken};
 use platform::{futex, realtime, shared::Shared};
 
-use crate::faults;
+use crate::faults::{self, Point};
 
 /// Without a clock: how long it sleeps where the recorder is behind.
 const RECORDER: Duration = Duration::from_millis(1);
@@ -76,6 +76,8 @@ impl Player {
                         out.fill(0.0);
                         return;
                     }
+                    let cursor = self.merger.block();
+                    self.say_when();
                     self.merger.take(
                         &self.shared.stage,
                         &self.shared.rings,
@@ -83,7 +85,7 @@ impl Player {
                         &mut self.block,
                     );
                     self.used = 0;
-                    self.played();
+                    self.played(cursor);
                 }
                 let count = out.len().min(self.block.len() - self.used);
                 let (now, later) = out.split_at_mut(count);
@@ -94,29 +96,44 @@ impl Player {
         });
     }
 
-    /// The next block, for sinks that take blocks, and the number of the one after it; `None` if it
-    /// is not there and need not be yet.
-    pub fn take(&mut self, due: bool) -> Option<(&[f32], BlockIndex)> {
+    /// Plays the next block to the tape, for sinks that need no more; false if it is not there and need not
+    /// be yet.
+    pub fn take(&mut self, due: bool) -> bool {
         faults::act();
         let taken = realtime::section(|| {
             // Nobody hears it wait for the recorder where there is no clock.
             if !self.begun() || !(due || self.tape.has_room()) {
                 return Taken::Missing;
             }
+            let cursor = self.merger.block();
+            if due {
+                self.say_when();
+            }
             let taken =
                 self.merger
                     .take(&self.shared.stage, &self.shared.rings, due, &mut self.block);
             if taken != Taken::Missing {
-                self.played();
+                self.played(cursor);
             }
             taken
         });
-        (taken != Taken::Missing).then_some((&self.block, self.merger.block()))
+        taken != Taken::Missing
     }
 
-    /// Tells everybody of the block that is played now.
-    fn played(&mut self) {
+    /// Says when a block is taken, before the play cursor moves: who reads both in between takes the next
+    /// deadline for later, never for earlier, than it is.
+    fn say_when(&self) {
+        self.shared.stage.set_taken_at(realtime::monotonic_ns());
+    }
+
+    /// Tells everybody of the block that is played now; `cursor` is the play cursor before it.
+    fn played(&mut self, cursor: BlockIndex) {
+        faults::pass(Point::Taken);
         self.tape.append(&self.block, self.merger.block());
+        faults::pass(Point::Taped);
+        if self.merger.block() != cursor {
+            self.shared.stage.set_moved_at(realtime::monotonic_ns());
+        }
         self.tell_time();
         self.shared.wake_workers();
     }
@@ -129,7 +146,12 @@ impl Player {
             return;
         }
         let coming_in = FrameIndex(stage.horizon().0 * u64::from(shape.block_frames));
-        let now = realtime::ntp_now();
+        // First: an anchor means something only with it.
+        let ahead = realtime::wall_ahead_of(stage);
+        if is_set(stage.wall(), ahead) {
+            stage.set_wall(ahead);
+        }
+        let now = realtime::monotonic_ntp();
         if let Some(anchor) = self.anchoring.note(now, coming_in, stage.anchor()) {
             stage.set_anchor(anchor);
         }
@@ -141,14 +163,19 @@ impl Player {
         if stage.playing() {
             return true;
         }
-        let leader = stage.slot(stage.preference().slot);
-        let begun = leader.frontier() >= stage.horizon();
+        let begun = self.has_lead();
         if begun {
             stage.set_playing();
         } else {
             stage.acknowledge(stage.preference().epoch);
         }
         begun
+    }
+
+    /// Whether the leader has rendered the whole lead.
+    pub fn has_lead(&self) -> bool {
+        let stage = &self.shared.stage;
+        stage.slot(stage.preference().slot).frontier() >= stage.horizon()
     }
 
     /// Sleeps until a worker has published something, or for a while (sinks without a clock).

@@ -8,6 +8,7 @@ mod checkpoint;
 mod clock;
 mod fundsp;
 mod graph;
+mod module_costs;
 mod one_loop;
 mod ours;
 mod players;
@@ -40,7 +41,7 @@ const LOOKED_AT_HZ: f32 = 440.0;
 /// Measures and prints.
 type Part = fn() -> Result<()>;
 /// What is measured, by the name that asks for it alone.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("sine", || {
         compare("sine, envelope, resonant low-pass", Voice::Sine)
     }),
@@ -49,6 +50,7 @@ const PARTS: [(&str, Part); 6] = [
     ("graph", graph::measure),
     ("loop", one_loop::measure),
     ("checkpoint", checkpoint::measure),
+    ("modules", module_costs::measure),
 ];
 
 fn main() -> Result<()> {

@@ -126,6 +126,13 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
+    /// The length of the arena, in words.
+    #[must_use]
+    pub fn arena_words(&self) -> usize {
+        let words = self.words[LEN].load(Ordering::Relaxed) as usize;
+        words.min(self.words.len() - ARENA)
+    }
+
     /// Copies the arena, and returns its mark; `None` when it is of another length, not whole, or
     /// damaged: then what was copied is worth nothing.
     #[must_use]

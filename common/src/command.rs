@@ -76,6 +76,18 @@ pub enum Event {
     },
     /// Every sequence begins anew, all at the same frame.
     ResetSequences,
+    /// Silences everything at once: gates close, notes end, and nothing rings on. Sequences play on,
+    /// parameters stay.
+    Silence,
+    /// Says where in the song this frame is: an external clock that leads every playing sequence.
+    Clock {
+        /// The number of the tick at this frame, 24 in a beat, from 0 for the beginning of the song.
+        ticks: u32,
+        /// Beats a minute from there on; 0: nothing beyond the tick plays until the next tick is heard.
+        bpm: f32,
+        /// Whether every sequence starts to play from there, even one that stands still.
+        begin: bool,
+    },
 }
 
 impl Event {
@@ -89,7 +101,11 @@ impl Event {
             | Self::Ramp { module, .. }
             | Self::Note { module, .. }
             | Self::Express { module, .. } => Some(module),
-            Self::Run(_) | Self::Sequence { .. } | Self::ResetSequences => None,
+            Self::Run(_)
+            | Self::Sequence { .. }
+            | Self::ResetSequences
+            | Self::Silence
+            | Self::Clock { .. } => None,
         }
     }
 
@@ -103,7 +119,11 @@ impl Event {
             | Self::Ramp { module, .. }
             | Self::Note { module, .. }
             | Self::Express { module, .. } => *module = number,
-            Self::Run(_) | Self::Sequence { .. } | Self::ResetSequences => {}
+            Self::Run(_)
+            | Self::Sequence { .. }
+            | Self::ResetSequences
+            | Self::Silence
+            | Self::Clock { .. } => {}
         }
         self
     }

@@ -3,21 +3,36 @@
 //! Written by the supervisor before anything is broadcast, read by workers that miss a command,
 //! by a new supervisor and by `replay`. A record is length, checksum, payload: what was torn off
 //! at the end is seen and dropped. Nothing here touches a file; it reads and writes bytes.
+//!
+//! A log is kept in segments, each of which begins with all that is needed to go on from it ([`Segment`]).
+
+mod catalogue;
+mod reader;
+mod segment;
+
+pub use catalogue::{Catalogue, TypeNames};
+pub use reader::Reader;
+pub use segment::{Extent, Preamble, Segment, preamble};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     command::Command,
+    limits::ARENA_BYTES_MAX,
     stage::Shape,
     units::{BlockIndex, Seq},
 };
 
 /// The version of the format that is written.
-pub const VERSION: u32 = 3;
-/// The oldest version that is read: later ones have only added kinds of events and commands.
+///
+/// 3 added kinds of events and commands. 4 added kinds of events, and parameters of types that had been there:
+/// before it, the parameters that follow a type's own had other numbers. 5 added segments and findings, 6 the
+/// catalogue, by which numbers of parameters are read.
+pub const VERSION: u32 = 6;
+/// The oldest version that is read.
 const OLDEST: u32 = 2;
-/// A record longer than this is damage, not data.
-const RECORD_BYTES_MAX: usize = 4 << 20;
+/// A record longer than this is damage, not data: the largest arena, and what stands beside it.
+const RECORD_BYTES_MAX: usize = ARENA_BYTES_MAX as usize + (4 << 20);
 
 /// One record. New kinds go to the end: the number of a kind is its place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,8 +61,8 @@ pub enum Record {
         /// The commands that are in.
         seq: Seq,
     },
-    /// The arena before `block`, with the commands up to `seq` in; the first one, before block 0,
-    /// is where a resumed instance starts.
+    /// The arena before `block`, with the commands up to `seq` in: where a segment begins, or, before
+    /// block 0, a resumed instance.
     State {
         /// The next block to be rendered from here.
         block: BlockIndex,
@@ -66,6 +81,44 @@ pub enum Record {
         /// Its number.
         seq: Seq,
     },
+    /// The second record of a segment: what is known where it begins. The patch in force follows, under the
+    /// number of its command, then the state; then the log goes on.
+    Segment(Box<Segment>),
+    /// What a supervisor has found out.
+    Found(Found),
+    /// Follows the head: what the numbers of parameters mean.
+    Catalogue(Box<Catalogue>),
+}
+
+/// What a supervisor has found out about poison, as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// A command kills whoever applies it; it is left out, and what was meant for it with it.
+    LeftOut {
+        /// Its number.
+        seq: Seq,
+        /// What it does, in a few words.
+        what: String,
+    },
+    /// A module is left out.
+    Bypassed {
+        /// The command that does so.
+        seq: Seq,
+        /// Its name.
+        module: String,
+        /// From that block on.
+        block: BlockIndex,
+    },
+}
+
+impl Found {
+    /// The command that it is about.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        match self {
+            Self::LeftOut { seq, .. } | Self::Bypassed { seq, .. } => *seq,
+        }
+    }
 }
 
 /// Why a log could not be read.
@@ -102,17 +155,23 @@ pub fn encode(record: &Record) -> Vec<u8> {
 /// The first record of `bytes` and its length in bytes; `None` where it is torn or damaged.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
-    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let sum = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?);
-    if length > RECORD_BYTES_MAX {
-        return None;
-    }
-    let payload = bytes.get(8..8 + length)?;
+    let (length, sum) = frame(bytes)?;
+    let payload = bytes.get(HEADER..HEADER + length)?;
     if crc32fast::hash(payload) != sum {
         return None;
     }
     let record = postcard::from_bytes(payload).ok()?;
-    Some((record, 8 + length))
+    Some((record, HEADER + length))
+}
+
+/// Bytes before a record's payload.
+const HEADER: usize = 8;
+
+/// The length and checksum of the payload of the first record; `None` where there can be none.
+fn frame(bytes: &[u8]) -> Option<(usize, u32)> {
+    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let sum = u32::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
+    (length <= RECORD_BYTES_MAX).then_some((length, sum))
 }
 
 /// All whole records of a log, each with its place in bytes; ends at the first torn one.
@@ -147,14 +206,23 @@ impl Iterator for Records<'_> {
     }
 }
 
+/// What the first record of a log says.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The version of the format that it was written in.
+    pub version: u32,
+    /// The shape of its sound.
+    pub shape: Shape,
+}
+
 /// Checks the head of a log.
 ///
 /// # Errors
 /// When there is none, or it is of a version that is not read.
-pub fn head(bytes: &[u8]) -> Result<Shape, LogError> {
+pub fn head(bytes: &[u8]) -> Result<Head, LogError> {
     match decode(bytes) {
         Some((Record::Head { version, shape }, _)) if (OLDEST..=VERSION).contains(&version) => {
-            Ok(shape)
+            Ok(Head { version, shape })
         }
         Some((Record::Head { version, .. }, _)) => Err(LogError::OtherVersion(version)),
         _ => Err(LogError::NoHead),

@@ -1,12 +1,13 @@
-//! The inbox: datagrams that have left the kernel's queue and are not done with yet.
+//! The inbox: datagrams that have left the kernel's queue and are not settled yet.
 //!
-//! The kernel writes them straight into these words (`recvmmsg`, with the headers that say how long
-//! each is lying here too), so that a gateway that is killed at any instant leaves each datagram
-//! either in the socket or here. Each has a ticket, the ever growing number of its place; it stays
-//! until what it asks for is safe in the command log. A gateway that is started anew finds what was
-//! received but not noted yet by its length, and works through all that is there again, under the
-//! same tickets: the supervisor knows which it has taken already. One writer: the gateway (and the
-//! kernel for it). Reader: the supervisor, for the counts.
+//! It has two parts. The kernel writes datagrams into the *staging* (`recvmmsg`; the headers with their
+//! lengths lie here, too). Admitted datagrams are copied from there into the *backlog*, where each has a
+//! ticket and stays until its commands are in the command log; refused ones take no room there. So a gateway
+//! that is killed at any instant leaves each datagram in the socket, in the staging or in the backlog. Its
+//! successor finds received but unjudged datagrams in the staging, and works through the backlog again under
+//! the same tickets; the supervisor knows which of these it has taken. Writers: the gateway's drain, except for
+//! `HEAD`, `REJECTED` and the settled marks, which its serving loop writes. Reader: the supervisor, for
+//! the counts.
 
 use crate::{
     layout::{self, HEADER_WORDS, Kind, LayoutError},
@@ -14,54 +15,75 @@ use crate::{
     sync::{AtomicU64, Ordering},
 };
 
-/// Datagrams that it holds; behind it, the kernel's queue holds the rest.
-pub const INBOX_SLOTS: u64 = 512;
+/// Datagrams that the kernel is asked for at once.
+pub const STAGED: u64 = 64;
+/// Words of the backlog; some 45,000 short messages, half a second of the heaviest load.
+pub const BACKLOG_WORDS: usize = 1 << 19;
+/// Datagrams in the backlog: as many as there is room for if all are empty.
+const TICKETS: u64 = (BACKLOG_WORDS / DATA_AT) as u64;
+/// Filtered senders, at the most: the kernel refuses their datagrams.
+pub const FILTERED_MAX: usize = 128;
+/// Words of such a sender.
+pub const SENDER_WORDS: usize = 3;
+
 /// Words of the kernel's header of a datagram (`struct mmsghdr`).
 pub const HEAD_WORDS: usize = 8;
-/// In the header: the length of the sender's address, of what the kernel adds, and the datagram's in
-/// the lower half of its word; the upper half, which the kernel leaves alone, says whose it is.
+/// In the header: the length of the sender's address; and the datagram's length in the lower half of a word,
+/// whose upper half the kernel leaves alone and which there says to which serial number the slot belongs.
 const NAME_LENGTH: usize = 1;
-const CONTROL_LENGTH: usize = 5;
 const LENGTH: usize = 7;
 
-// In a slot's words: where the data goes, the sender's address, what the kernel adds, the data.
+// In a slot of the staging: where the data goes, the sender's address, the data.
 /// Words of the vector that names the data.
 pub const VECTOR: usize = 0;
 /// First word of the sender's address.
 pub const NAME: usize = 2;
 /// Words of an address.
 pub const NAME_WORDS: usize = 4;
-/// First word of what the kernel adds.
-pub const CONTROL: usize = NAME + NAME_WORDS;
-/// Words of what the kernel adds.
-pub const CONTROL_WORDS: usize = 4;
-/// The ticket, once nothing more is to be done for the datagram though it is not freed yet.
-const SETTLED: usize = CONTROL + CONTROL_WORDS;
 /// First word of the data.
-pub const DATA: usize = 16;
+pub const DATA: usize = 8;
 /// Words of a slot.
 pub const SLOT_WORDS: usize = DATA + DATAGRAM_BYTES_MAX / 8;
 
-/// Written by the gateway: the oldest ticket that is not done with; first value 1.
+// In a record of the backlog: the serial number that it had in the staging, its length, its ticket once it is
+// settled, the sender's address, the data.
+const SERIAL_AT: usize = 0;
+const LENGTH_AT: usize = 1;
+const SETTLED_AT: usize = 2;
+const NAME_AT: usize = 3;
+const DATA_AT: usize = NAME_AT + NAME_WORDS;
+const RECORD_WORDS_MAX: u64 = (DATA_AT + DATAGRAM_BYTES_MAX / 8) as u64;
+
+/// The oldest ticket that is not freed; first value 1, unless a test begins higher. Writer: the serving loop.
 const HEAD: usize = HEADER_WORDS;
-/// Written by the gateway: the next ticket; first value 1.
+/// The next ticket; first value 1.
 const TAIL: usize = HEADER_WORDS + 1;
-/// Written by the gateway: datagrams taken in, messages refused, datagrams that the kernel dropped.
-const RECEIVED: usize = HEADER_WORDS + 2;
-const REJECTED: usize = HEADER_WORDS + 3;
-const DROPPED: usize = HEADER_WORDS + 4;
-const HEADS: usize = HEADER_WORDS + 8;
-const SLOTS: usize = HEADS + INBOX_SLOTS as usize * HEAD_WORDS;
+/// The next serial number that has not been judged; first value [`STAGED`].
+const JUDGED: usize = HEADER_WORDS + 2;
+/// Datagrams admitted; messages refused unread; datagrams that the kernel dropped for want of room.
+const RECEIVED: usize = HEADER_WORDS + 3;
+const REFUSED: usize = HEADER_WORDS + 4;
+const DROPPED: usize = HEADER_WORDS + 5;
+/// Messages refused once they were understood. Writer: the serving loop.
+const REJECTED: usize = HEADER_WORDS + 6;
+/// The number of filtered senders; then those senders.
+const FILTERED: usize = HEADER_WORDS + 7;
+const SENDERS: usize = HEADER_WORDS + 8;
+const HEADS: usize = SENDERS + FILTERED_MAX * SENDER_WORDS;
+const SLOTS: usize = HEADS + STAGED as usize * HEAD_WORDS;
+/// Where the record of each ticket begins, in words that only grow.
+const INDEX: usize = SLOTS + STAGED as usize * SLOT_WORDS;
+const BACKLOG: usize = INDEX + TICKETS as usize;
 
 /// Words of an inbox.
-pub const INBOX_WORDS: usize = SLOTS + INBOX_SLOTS as usize * SLOT_WORDS;
+pub const INBOX_WORDS: usize = BACKLOG + BACKLOG_WORDS;
 
 /// Counts, each from 0 for the life of the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InboxCounters {
-    /// Datagrams taken in.
+    /// Datagrams admitted.
     pub received: u64,
-    /// Messages refused.
+    /// Messages refused, read or unread.
     pub rejected: u64,
     /// Datagrams that the kernel had to drop, since its queue was full.
     pub dropped: u64,
@@ -75,10 +97,11 @@ pub struct Datagram {
     /// The length that it had.
     pub length: usize,
     /// The sender's address, as the kernel writes it.
-    pub name: [u8; NAME_WORDS * 8],
-    /// What the kernel added (`struct cmsghdr`s).
-    pub control: Vec<u8>,
+    pub name: Name,
 }
+
+/// A sender's address, as the kernel writes it.
+pub type Name = [u8; NAME_WORDS * 8];
 
 /// The inbox, over mapped or heap words.
 #[derive(Clone, Copy, Debug)]
@@ -92,14 +115,30 @@ impl<'a> Inbox<'a> {
     /// # Errors
     /// When there are too few words.
     pub fn create(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
+        Self::create_from(words, 0)
+    }
+
+    /// As [`Self::create`], where the tickets up to `last` are gone, and as many serial numbers and words of
+    /// the backlog.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_from(words: &'a [AtomicU64], last: u64) -> Result<Self, LayoutError> {
         if words.len() < INBOX_WORDS {
             return Err(LayoutError::Short {
                 found: words.len(),
                 needed: INBOX_WORDS,
             });
         }
-        words[HEAD].store(1, Ordering::Relaxed);
-        words[TAIL].store(1, Ordering::Relaxed);
+        words[HEAD].store(last + 1, Ordering::Relaxed);
+        words[TAIL].store(last + 1, Ordering::Relaxed);
+        let serial = last.next_multiple_of(STAGED) + STAGED;
+        words[JUDGED].store(serial, Ordering::Relaxed);
+        if last > 0 {
+            // As if it had been admitted, empty, and freed.
+            words[index_of(last)].store(last, Ordering::Relaxed);
+            words[place(last, SERIAL_AT)].store(serial - 1, Ordering::Relaxed);
+        }
         layout::seal_header(words, Kind::Inbox);
         Ok(Self { words })
     }
@@ -123,70 +162,180 @@ impl<'a> Inbox<'a> {
         self.words[word].load(Ordering::Relaxed)
     }
 
+    fn add(&self, word: usize, count: u64) {
+        self.words[word].store(self.get(word).wrapping_add(count), Ordering::Relaxed);
+    }
+
     /// The oldest ticket that is not done with.
     #[must_use]
     pub fn head(&self) -> u64 {
-        self.get(HEAD)
+        // SYNC: datagram freed (reader)
+        self.words[HEAD].load(Ordering::Acquire)
     }
 
     /// The next ticket: all below it are here, or done with.
     #[must_use]
     pub fn tail(&self) -> u64 {
-        self.get(TAIL)
+        // SYNC: datagram admitted (reader)
+        self.words[TAIL].load(Ordering::Acquire)
     }
 
-    /// The kernel's header for the datagram of that ticket.
+    // ---- staging ----
+
+    /// The first serial number of the next datagrams that the kernel is asked for, [`STAGED`] of them.
     #[must_use]
-    pub fn head_words(&self, ticket: u64) -> &'a [AtomicU64] {
-        let start = HEADS + (ticket % INBOX_SLOTS) as usize * HEAD_WORDS;
+    pub fn next_serial(&self) -> u64 {
+        let judged = self.get(JUDGED);
+        judged.checked_next_multiple_of(STAGED).unwrap_or(judged)
+    }
+
+    /// The kernel's header for that datagram; those of [`STAGED`] in a row lie one after the other.
+    #[must_use]
+    pub fn head_words(&self, serial: u64) -> &'a [AtomicU64] {
+        let start = HEADS + (serial % STAGED) as usize * HEAD_WORDS;
         &self.words[start..start + HEAD_WORDS]
     }
 
-    /// The rest of what belongs to that ticket.
+    /// The rest of what belongs to it.
     #[must_use]
-    pub fn slot_words(&self, ticket: u64) -> &'a [AtomicU64] {
-        let start = SLOTS + (ticket % INBOX_SLOTS) as usize * SLOT_WORDS;
+    pub fn slot_words(&self, serial: u64) -> &'a [AtomicU64] {
+        let start = SLOTS + (serial % STAGED) as usize * SLOT_WORDS;
         &self.words[start..start + SLOT_WORDS]
     }
 
-    /// Tickets from [`Self::tail`] on that can be offered to the kernel at once: free, and their
-    /// headers one after the other.
+    /// The length of that datagram; `None` where its place is another's.
     #[must_use]
-    pub fn room(&self) -> u64 {
-        let free = self
-            .head()
-            .saturating_add(INBOX_SLOTS)
-            .saturating_sub(self.tail());
-        free.min(INBOX_SLOTS - self.tail() % INBOX_SLOTS)
+    pub fn staged_length(&self, serial: u64) -> Option<usize> {
+        let word = self.head_words(serial)[LENGTH].load(Ordering::Acquire);
+        (word & !u64::from(u32::MAX) == empty(serial)).then_some(word as u32 as usize)
     }
 
-    /// Notes that the kernel has filled that many more slots.
-    pub fn received(&self, count: u64) {
-        self.words[RECEIVED].store(self.get(RECEIVED) + count, Ordering::Relaxed);
-        self.words[TAIL].store(self.tail() + count, Ordering::Release);
+    /// Who sent it.
+    #[must_use]
+    pub fn staged_name(&self, serial: u64) -> Name {
+        let length = self.head_words(serial)[NAME_LENGTH].load(Ordering::Relaxed) as u32 as usize;
+        let mut name = name_of(|word| self.slot_words(serial)[NAME + word].load(Ordering::Relaxed));
+        name[length.min(NAME_WORDS * 8)..].fill(0);
+        name
     }
 
-    /// Takes over from a gateway that was killed: what the kernel has filled and nobody has noted is
-    /// found by its length. Returns how many.
-    pub fn adopt(&self) -> u64 {
-        let tail = self.tail();
-        let filled = |ticket: &u64| self.length(*ticket).is_some_and(|length| length > 0);
-        let last = (tail..self.head() + INBOX_SLOTS).rev().find(filled);
-        let found = last.map_or(0, |last| last + 1 - tail);
-        self.received(found);
-        found
+    /// At most so many of its first bytes.
+    #[must_use]
+    pub fn staged_bytes(&self, serial: u64, most: usize) -> Vec<u8> {
+        let length = self.staged_length(serial).unwrap_or(0);
+        let slot = self.slot_words(serial);
+        bytes_of(length.min(most).min(DATAGRAM_BYTES_MAX), |word| {
+            slot[DATA + word].load(Ordering::Relaxed)
+        })
     }
 
-    /// The length of the datagram of that ticket; `None` where its place is another's.
-    fn length(&self, ticket: u64) -> Option<usize> {
-        let word = self.head_words(ticket)[LENGTH].load(Ordering::Acquire);
-        (word & !u64::from(u32::MAX) == empty(ticket)).then_some(word as u32 as usize)
+    /// Takes over from a gateway that was killed: the serial numbers of what the kernel has filled in and
+    /// nobody has judged, in order. An empty datagram is found only if one that is not came after it.
+    #[must_use]
+    pub fn adopt(&self) -> Vec<u64> {
+        if let Some(last) = self.tail().checked_sub(1).filter(|last| *last > 0) {
+            // Admitted, but killed before that was noted in the staging.
+            let serial = self.record(last, SERIAL_AT);
+            self.pass_over_below(serial.wrapping_add(1));
+        }
+        let first = self.get(JUDGED);
+        let end = self.next_serial().saturating_add(STAGED);
+        let filled = |serial: &u64| self.staged_length(*serial).is_some_and(|length| length > 0);
+        let last = (first..end).rev().find(filled);
+        let to = last.map_or(first, |last| last + 1);
+        (first..to)
+            .filter(|serial| self.staged_length(*serial).is_some())
+            .collect()
+    }
+
+    /// Notes that this datagram has been judged, and all before it: it takes no more room.
+    pub fn pass_over(&self, serial: u64) {
+        self.pass_over_below(serial.wrapping_add(1));
+    }
+
+    fn pass_over_below(&self, serial: u64) {
+        if serial > self.get(JUDGED) {
+            self.words[JUDGED].store(serial, Ordering::Relaxed);
+        }
+    }
+
+    // ---- backlog ----
+
+    /// Words that a datagram of that length takes in the backlog.
+    #[must_use]
+    pub fn words_for(length: usize) -> usize {
+        DATA_AT + length.min(DATAGRAM_BYTES_MAX).div_ceil(8)
+    }
+
+    /// Words of the backlog that are free.
+    #[must_use]
+    pub fn free_words(&self) -> usize {
+        let (head, tail) = (self.head(), self.tail());
+        let used = match head < tail {
+            true => self.end().saturating_sub(self.begin(head)),
+            false => 0,
+        };
+        BACKLOG_WORDS.saturating_sub(used as usize)
+    }
+
+    /// Copies a datagram from the staging into the backlog, in which [`Self::free_words`] has room for it.
+    pub fn admit(&self, serial: u64) {
+        let (ticket, at) = (self.tail(), self.end());
+        let length = self.staged_length(serial).unwrap_or(0);
+        let slot = self.slot_words(serial);
+        let set = |word: usize, value: u64| {
+            self.words[place(at, word)].store(value, Ordering::Relaxed);
+        };
+        set(SERIAL_AT, serial);
+        set(LENGTH_AT, length as u64);
+        set(SETTLED_AT, 0);
+        for (word, bytes) in self.staged_name(serial).as_chunks().0.iter().enumerate() {
+            set(NAME_AT + word, u64::from_le_bytes(*bytes));
+        }
+        for word in 0..Self::words_for(length) - DATA_AT {
+            set(DATA_AT + word, slot[DATA + word].load(Ordering::Relaxed));
+        }
+        self.words[index_of(ticket)].store(at, Ordering::Relaxed);
+        self.add(RECEIVED, 1);
+        // SYNC: datagram admitted (writer)
+        self.words[TAIL].store(ticket + 1, Ordering::Release);
+        self.pass_over(serial);
+    }
+
+    /// Where the record of that ticket begins.
+    fn begin(&self, ticket: u64) -> u64 {
+        self.get(index_of(ticket))
+    }
+
+    /// Where the next record will begin.
+    fn end(&self) -> u64 {
+        match self.tail().saturating_sub(1) {
+            0 => 0,
+            last => self.begin(last).wrapping_add(self.words_of(last) as u64),
+        }
+    }
+
+    fn record(&self, ticket: u64, word: usize) -> u64 {
+        self.get(place(self.begin(ticket), word))
+    }
+
+    /// Words that the datagram of that ticket takes.
+    #[must_use]
+    pub fn words_of(&self, ticket: u64) -> usize {
+        Self::words_for(self.record(ticket, LENGTH_AT) as usize)
+    }
+
+    /// Who sent the datagram of that ticket.
+    #[must_use]
+    pub fn name_of(&self, ticket: u64) -> Name {
+        name_of(|word| self.record(ticket, NAME_AT + word))
     }
 
     /// Frees all tickets below that one.
     pub fn free_below(&self, ticket: u64) {
         let to = ticket.min(self.tail());
         if to > self.head() {
+            // SYNC: datagram freed (writer)
             self.words[HEAD].store(to, Ordering::Release);
         }
     }
@@ -194,51 +343,62 @@ impl<'a> Inbox<'a> {
     /// Notes that nothing more is to be done for that datagram: it was refused, or
     /// answered at once.
     pub fn settle(&self, ticket: u64) {
-        self.slot_words(ticket)[SETTLED].store(ticket, Ordering::Relaxed);
+        self.words[place(self.begin(ticket), SETTLED_AT)].store(ticket, Ordering::Relaxed);
     }
 
     /// Whether that has been noted.
     #[must_use]
     pub fn settled(&self, ticket: u64) -> bool {
-        self.slot_words(ticket)[SETTLED].load(Ordering::Relaxed) == ticket
+        self.record(ticket, SETTLED_AT) == ticket
     }
 
-    /// The datagram of that ticket, which must be below [`Self::tail`]; freed or not.
+    /// The datagram of that ticket, which must be below [`Self::tail`] and not freed.
     #[must_use]
     pub fn datagram(&self, ticket: u64) -> Datagram {
-        let (head, slot) = (self.head_words(ticket), self.slot_words(ticket));
-        let length = self.length(ticket).unwrap_or(0);
-        let mut name = [0; NAME_WORDS * 8];
-        name.copy_from_slice(&bytes_of(&slot[NAME..], NAME_WORDS * 8));
-        let name_length = head[NAME_LENGTH].load(Ordering::Relaxed) as u32 as usize;
-        name[name_length.min(NAME_WORDS * 8)..].fill(0);
-        let control = head[CONTROL_LENGTH].load(Ordering::Relaxed) as usize;
+        let length = self.record(ticket, LENGTH_AT) as usize;
         Datagram {
-            bytes: bytes_of(&slot[DATA..], length.min(DATAGRAM_BYTES_MAX)),
+            bytes: bytes_of(length.min(DATAGRAM_BYTES_MAX), |word| {
+                self.record(ticket, DATA_AT + word)
+            }),
             length,
-            name,
-            control: bytes_of(&slot[CONTROL..], control.min(CONTROL_WORDS * 8)),
+            name: self.name_of(ticket),
         }
     }
 
     /// The datagram of a ticket that may be done with, while its place has not been taken by another.
     #[must_use]
     pub fn recall(&self, ticket: u64) -> Option<Datagram> {
-        let there =
-            ticket > 0 && ticket < self.tail() && ticket.saturating_add(INBOX_SLOTS) >= self.tail();
-        (there && self.length(ticket).is_some()).then(|| self.datagram(ticket))
+        let there = || {
+            // The next record may be in the making.
+            let taken = self.end().saturating_add(RECORD_WORDS_MAX);
+            let tail = self.tail();
+            ticket > 0
+                && ticket < tail
+                && ticket.saturating_add(TICKETS) > tail
+                && self.begin(ticket).saturating_add(BACKLOG_WORDS as u64) >= taken
+        };
+        if !there() {
+            return None;
+        }
+        let datagram = self.datagram(ticket);
+        there().then_some(datagram)
     }
 
-    /// Counts messages refused.
+    // ---- counts, and filtered senders ----
+
+    /// Counts messages refused once they were understood.
     pub fn add_rejected(&self, count: u64) {
-        self.words[REJECTED].store(self.get(REJECTED) + count, Ordering::Relaxed);
+        self.add(REJECTED, count);
     }
 
-    /// Notes what the kernel says that it dropped in all: 32 bits that may wrap.
-    pub fn note_dropped(&self, count: u32) {
-        let before = self.get(DROPPED);
-        let grown = count.wrapping_sub(before as u32);
-        self.words[DROPPED].store(before + u64::from(grown), Ordering::Relaxed);
+    /// Counts messages refused unread, by the gateway or by the kernel on its behalf.
+    pub fn add_refused(&self, count: u64) {
+        self.add(REFUSED, count);
+    }
+
+    /// Counts datagrams that the kernel dropped for want of room.
+    pub fn add_dropped(&self, count: u64) {
+        self.add(DROPPED, count);
     }
 
     /// The counts.
@@ -246,23 +406,56 @@ impl<'a> Inbox<'a> {
     pub fn counters(&self) -> InboxCounters {
         InboxCounters {
             received: self.get(RECEIVED),
-            rejected: self.get(REJECTED),
+            rejected: self.get(REJECTED).wrapping_add(self.get(REFUSED)),
             dropped: self.get(DROPPED),
         }
+    }
+
+    /// Notes the filtered senders for a successor; [`FILTERED_MAX`] at the most.
+    pub fn set_filtered(&self, senders: &[[u64; SENDER_WORDS]]) {
+        let count = senders.len().min(FILTERED_MAX);
+        self.words[FILTERED].store(0, Ordering::Relaxed);
+        let values = senders[..count].iter().flatten();
+        for (word, value) in self.words[SENDERS..HEADS].iter().zip(values) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        self.words[FILTERED].store(count as u64, Ordering::Relaxed);
+    }
+
+    /// Whom the kernel refuses.
+    #[must_use]
+    pub fn filtered(&self) -> Vec<[u64; SENDER_WORDS]> {
+        let count = (self.get(FILTERED) as usize).min(FILTERED_MAX);
+        let sender = |n: usize| std::array::from_fn(|w| self.get(SENDERS + n * SENDER_WORDS + w));
+        (0..count).map(sender).collect()
     }
 }
 
 /// The word of a length before the kernel has written it.
 #[must_use]
-pub const fn empty(ticket: u64) -> u64 {
-    ticket << 32
+pub const fn empty(serial: u64) -> u64 {
+    serial << 32
 }
 
-fn bytes_of(words: &[AtomicU64], length: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = words
-        .iter()
-        .take(length.div_ceil(8))
-        .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
+const fn index_of(ticket: u64) -> usize {
+    INDEX + (ticket % TICKETS) as usize
+}
+
+const fn place(begin: u64, word: usize) -> usize {
+    BACKLOG + (begin.wrapping_add(word as u64) % BACKLOG_WORDS as u64) as usize
+}
+
+fn name_of(word: impl Fn(usize) -> u64) -> Name {
+    let mut name = [0; NAME_WORDS * 8];
+    for (at, bytes) in name.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        *bytes = word(at).to_le_bytes();
+    }
+    name
+}
+
+fn bytes_of(length: usize, word: impl Fn(usize) -> u64) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..length.div_ceil(8))
+        .flat_map(|at| word(at).to_le_bytes())
         .collect();
     bytes.truncate(length);
     bytes
@@ -274,62 +467,121 @@ mod tests {
     use crate::sync::heap;
 
     /// As the kernel does.
-    fn fill(inbox: &Inbox<'_>, ticket: u64, byte: u8) {
+    fn fill(inbox: &Inbox<'_>, serial: u64, byte: u8, length: u64) {
         let word = u64::from_le_bytes([byte; 8]);
-        inbox.slot_words(ticket)[DATA].store(word, Ordering::Relaxed);
-        inbox.head_words(ticket)[LENGTH].store(empty(ticket) | 3, Ordering::Relaxed);
+        inbox.slot_words(serial)[DATA].store(word, Ordering::Relaxed);
+        inbox.slot_words(serial)[NAME].store(u64::from(byte), Ordering::Relaxed);
+        inbox.head_words(serial)[NAME_LENGTH].store(8, Ordering::Relaxed);
+        inbox.head_words(serial)[LENGTH].store(empty(serial) | length, Ordering::Relaxed);
     }
 
-    #[test]
-    fn what_was_received_but_not_noted_is_found_again() {
-        let words = heap(INBOX_WORDS);
-        let inbox = Inbox::create(&words).unwrap();
-        fill(&inbox, 1, b'a');
-        inbox.received(1);
-        // Killed inside a receive of four, the second one empty.
-        fill(&inbox, 2, b'b');
-        fill(&inbox, 4, b'd');
-        let inbox = Inbox::open(&words).unwrap();
-        assert_eq!(inbox.adopt(), 3);
-        assert_eq!((inbox.head(), inbox.tail()), (1, 5));
-        assert_eq!(inbox.datagram(2).bytes, b"bbb");
-        assert_eq!(inbox.datagram(3).bytes, b"");
-        assert_eq!(inbox.adopt(), 0);
-        inbox.free_below(3);
-        assert_eq!((inbox.head(), inbox.adopt()), (3, 0));
-    }
-
-    #[test]
-    fn it_is_full_when_nothing_is_freed_and_goes_round() {
-        let words = heap(INBOX_WORDS);
-        let inbox = Inbox::create(&words).unwrap();
-        let mut received = 0;
-        while inbox.room() > 0 {
-            received += inbox.room();
-            (inbox.tail()..inbox.tail() + inbox.room()).for_each(|t| fill(&inbox, t, 1));
-            inbox.received(inbox.room());
+    /// As `recvmmsg` is prepared.
+    fn offer(inbox: &Inbox<'_>) -> u64 {
+        let first = inbox.next_serial();
+        for serial in first..first + STAGED {
+            inbox.head_words(serial)[LENGTH].store(empty(serial), Ordering::Relaxed);
         }
-        assert_eq!(received, INBOX_SLOTS);
-        assert_eq!(inbox.adopt(), 0);
-        inbox.free_below(11);
-        assert!(inbox.room() > 0);
-        assert_eq!(inbox.adopt(), 0, "what was freed is not found again");
-        assert!(inbox.recall(1).is_some(), "its place is nobody else's yet");
-        let next = inbox.tail();
-        fill(&inbox, next, 1);
-        assert_eq!(inbox.adopt(), 1);
-        assert_eq!(inbox.recall(next - INBOX_SLOTS), None);
-        assert!(!inbox.settled(next));
-        inbox.settle(next);
-        assert!(inbox.settled(next) && !inbox.settled(next + INBOX_SLOTS));
+        first
     }
 
     #[test]
-    fn the_kernels_count_of_drops_may_wrap() {
+    fn what_was_received_but_not_judged_is_found_again_whenever_the_kill_comes() {
         let words = heap(INBOX_WORDS);
         let inbox = Inbox::create(&words).unwrap();
-        inbox.note_dropped(u32::MAX);
-        inbox.note_dropped(4);
-        assert_eq!(inbox.counters().dropped, u64::from(u32::MAX) + 5);
+        let first = offer(&inbox);
+        // Killed inside a receive of four, the second one empty.
+        for (at, byte) in [(0, b'a'), (2, b'c'), (3, b'd')] {
+            fill(&inbox, first + at, byte, 3);
+        }
+        let found = Inbox::open(&words).unwrap().adopt();
+        assert_eq!(found, (first..first + 4).collect::<Vec<_>>());
+        // Killed after two of them, the second refused.
+        inbox.admit(first);
+        inbox.pass_over(first + 1);
+        assert_eq!(inbox.adopt(), [first + 2, first + 3]);
+        // Killed between a copy and its note.
+        let judged = inbox.get(JUDGED);
+        inbox.admit(first + 2);
+        words[JUDGED].store(judged, Ordering::Relaxed);
+        assert_eq!(inbox.adopt(), [first + 3]);
+        inbox.admit(first + 3);
+        assert_eq!(inbox.adopt(), [0; 0]);
+        let texts = (1..inbox.tail()).map(|ticket| inbox.datagram(ticket).bytes);
+        assert_eq!(texts.collect::<Vec<_>>(), [b"aaa", b"ccc", b"ddd"]);
+        assert_eq!(inbox.name_of(2)[0], b'c');
+        // A batch of which nothing was judged, after one that was not full.
+        let next = offer(&inbox);
+        assert!(next > first + 3 && next.is_multiple_of(STAGED));
+        fill(&inbox, next, b'e', 3);
+        assert_eq!(inbox.adopt(), [next]);
+        inbox.pass_over(next);
+        inbox.free_below(3);
+        assert_eq!((inbox.head(), inbox.tail()), (3, 4));
+        assert_eq!(inbox.counters().received, 3);
+    }
+
+    #[test]
+    fn the_backlog_goes_round_and_what_is_refused_takes_no_room() {
+        let words = heap(INBOX_WORDS);
+        let inbox = Inbox::create(&words).unwrap();
+        let length = DATAGRAM_BYTES_MAX as u64 - 8;
+        let each = Inbox::words_for(length as usize);
+        let admit = |byte: u8| {
+            let serial = offer(&inbox);
+            fill(&inbox, serial, byte, length);
+            inbox.admit(serial);
+        };
+        for turn in 0..3 {
+            let mut count = 0;
+            while inbox.free_words() >= each {
+                count += 1;
+                admit(count as u8);
+            }
+            assert_eq!(count, BACKLOG_WORDS / each);
+            assert_eq!(inbox.free_words(), BACKLOG_WORDS % each);
+            let last = inbox.tail() - 1;
+            let datagram = inbox.datagram(last);
+            assert_eq!(datagram.bytes[..8], [count as u8; 8]);
+            assert_eq!(datagram.length, length as usize);
+            assert!(!inbox.settled(last));
+            inbox.settle(last);
+            assert!(inbox.settled(last));
+            if turn == 0 {
+                for _ in 0..1_000 {
+                    let serial = offer(&inbox);
+                    fill(&inbox, serial, 1, length);
+                    inbox.pass_over(serial);
+                }
+            }
+            inbox.free_below(inbox.tail());
+            assert_eq!(inbox.free_words(), BACKLOG_WORDS);
+            assert!(inbox.recall(last).is_some(), "its place is nobody else's");
+            assert_eq!(inbox.recall(1), None);
+        }
+    }
+
+    #[test]
+    fn short_ones_find_as_many_tickets_as_words() {
+        let words = heap(INBOX_WORDS);
+        let inbox = Inbox::create(&words).unwrap();
+        while inbox.free_words() >= Inbox::words_for(0) {
+            let serial = offer(&inbox);
+            fill(&inbox, serial, 0, 0);
+            inbox.admit(serial);
+        }
+        assert!(inbox.tail() - inbox.head() <= TICKETS);
+        assert!(inbox.datagram(1).bytes.is_empty());
+    }
+
+    #[test]
+    fn whom_the_kernel_refuses_is_kept_for_a_successor() {
+        let words = heap(INBOX_WORDS);
+        let inbox = Inbox::create(&words).unwrap();
+        assert!(inbox.filtered().is_empty());
+        let many: Vec<_> = (0..200).map(|n| [n, n + 1, n + 2]).collect();
+        inbox.set_filtered(&many);
+        assert_eq!(inbox.filtered(), many[..FILTERED_MAX]);
+        inbox.set_filtered(&many[..1]);
+        assert_eq!(inbox.filtered(), [[0, 1, 2]]);
     }
 }

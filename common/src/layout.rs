@@ -10,8 +10,16 @@ use crate::sync::{AtomicU64, Ordering};
 pub const HEADER_WORDS: usize = 8;
 /// Written last by the creator of a segment: "undrstdy".
 pub const MAGIC: u64 = u64::from_be_bytes(*b"undrstdy");
-/// Changes with every change of any layout or rule: replicas refuse a mixed build.
-pub const LAYOUT: u64 = 7;
+/// The number of this build: changes with every change of any layout or rule or of the engine, since replicas
+/// refuse a mixed build (see `build.rs`).
+pub const BUILD: u64 = number(env!("UNDERSTUDY_BUILD"));
+
+const fn number(text: &str) -> u64 {
+    match u64::from_str_radix(text, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("build.rs writes a number"),
+    }
+}
 
 /// What a segment is for; stands in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +52,10 @@ pub enum LayoutError {
     Unfinished,
     /// Made by another build.
     #[error(
-        "the segment has layout {found}, this build has {LAYOUT}; stop the instance and start it with one build"
+        "the segment was made by build {found:016x}, this program is of build {BUILD:016x}; stop the instance and start it with one build"
     )]
     OtherBuild {
-        /// The layout found.
+        /// The build found.
         found: u64,
     },
     /// A segment of another kind.
@@ -62,7 +70,7 @@ pub enum LayoutError {
 
 /// Writes the header; the magic last, with release: who sees it sees everything before it.
 pub fn seal_header(words: &[AtomicU64], kind: Kind) {
-    words[1].store(LAYOUT, Ordering::Relaxed);
+    words[1].store(BUILD, Ordering::Relaxed);
     words[2].store(kind as u64, Ordering::Relaxed);
     words[3].store(words.len() as u64, Ordering::Relaxed);
     // SYNC: segment finished (writer)
@@ -84,9 +92,9 @@ pub fn check_header(words: &[AtomicU64], kind: Kind, needed: usize) -> Result<()
     if words[0].load(Ordering::Acquire) != MAGIC {
         return Err(LayoutError::Unfinished);
     }
-    let layout = words[1].load(Ordering::Relaxed);
-    if layout != LAYOUT {
-        return Err(LayoutError::OtherBuild { found: layout });
+    let found = words[1].load(Ordering::Relaxed);
+    if found != BUILD {
+        return Err(LayoutError::OtherBuild { found });
     }
     let found = words[2].load(Ordering::Relaxed);
     if found != kind as u64 {

@@ -16,6 +16,9 @@ pub const RATE_HZ_MAX: u32 = 192_000;
 pub const AHEAD_BLOCKS_MAX: u64 = small_under_loom(128, 2);
 /// The largest `--lead`; the rest of [`AHEAD_BLOCKS_MAX`] is for devices that ask for much at once.
 pub const LEAD_BLOCKS_MAX: u64 = small_under_loom(64, 1);
+/// The longest that `--lead auto` grows to where nothing else was asked for, in milliseconds: a player
+/// still plays with it.
+pub const LEAD_MAX_MS: u32 = 32;
 /// Cells in a ring: what lies ahead, and as much history to prove a standby by.
 pub const RING_CELLS: u64 = small_under_loom(256, 4);
 /// Decision words: the longest way back from which a standby can catch up without the log.
@@ -31,17 +34,27 @@ pub const LONE_CHECKPOINT_BLOCKS: u64 = small_under_loom(1_024, 1);
 pub const ARENA_BYTES_MAX: u64 = small_under_loom(17 << 20, 16);
 /// A sample beyond this, +36 dB above full scale, is no music: it is a fault, and is not played.
 pub const SANE_LEVEL: f32 = 64.0;
+/// The look-ahead of the safety stage, in microseconds: all sound leaves the engine that much later, so an
+/// event at a frame is heard that much after it.
+pub const SAFETY_DELAY_US: u32 = 1_500;
 /// Blocks in a row whose checksums must equal before a standby counts as ready.
 pub const PROOF_BLOCKS: u64 = 8;
 /// Commands that may wait between a worker's two threads; what does not fit stays in the log.
 pub const COMMAND_QUEUE: usize = 4_096;
+/// Commands in quarantine that the stage knows: more than a worker can have before it.
+pub const QUARANTINE_KEPT: usize = 64;
 /// Commands in one ipc-channel message: keeps it far below the 64 KiB at which it is fragmented.
 pub const COMMANDS_PER_MESSAGE: usize = 512;
+/// Modules in a patch, at the most: their numbers and states must fit events and checkpoints, their costs
+/// the stage.
+pub const MODULES_MAX: usize = small_under_loom(4_000, 1) as usize;
 /// Bytes of a patch's JSON text, so that it fits a question at the control socket.
 pub const PATCH_BYTES_MAX: usize = 192 * 1024;
-/// Bytes of a recording's samples, 32 bits each: 5.8 minutes of stereo at 48 kHz. A replacement reads
-/// all of a patch's before it can begin.
-pub const SAMPLE_BYTES_MAX: usize = 128 << 20;
+/// Bytes of a recording's samples, 32 bits each, at its own rate and at the stack's: 5.8 minutes of
+/// stereo that was converted to 48 kHz. A replacement reads all of a patch's before it can begin.
+pub const SAMPLE_BYTES_MAX: usize = 256 << 20;
+/// Switches, and replacements, that are kept for `status`: some minutes of the wildest storm.
+pub const NOTES_KEPT: usize = small_under_loom(256, 1) as usize;
 /// Seconds of sound that stay on the tape for the recorder: the longest pause before a failing process
 /// is started again is 5 s, to find that one hangs takes 2 s, a disk may be busy for some more.
 pub const TAPE_SECONDS: u32 = 16;
@@ -59,6 +72,12 @@ pub const OSC_DEPTH_MAX: usize = 8;
 /// every one of them.
 const fn small_under_loom(bound: u64, under_loom: u64) -> u64 {
     if cfg!(loom) { under_loom } else { bound }
+}
+
+/// [`SAFETY_DELAY_US`] in frames: 72 at 48 kHz.
+#[must_use]
+pub const fn safety_delay_frames(rate_hz: u32) -> u32 {
+    (rate_hz as u64 * SAFETY_DELAY_US as u64 / 1_000_000) as u32
 }
 
 /// Whether all samples can be sound: finite and not beyond [`SANE_LEVEL`].

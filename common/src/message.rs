@@ -101,6 +101,9 @@ impl std::str::FromStr for Target {
     }
 }
 
+/// The longest that [`Fault::Slow`] makes a block take, in milliseconds: whoever wants more wants `hang`.
+pub const SLOW_MS_MAX: f64 = 1_000_000.0;
+
 /// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fault {
@@ -130,12 +133,14 @@ pub enum Fault {
     Oom,
 }
 
-/// What a worker says with its exit code.
+/// What a process says with its exit code, a worker where nothing else is said.
 pub mod exit {
     /// It cannot catch up any more.
     pub const OVERTAKEN: i32 = 70;
     /// It was so slow with a block that the other worker has decided otherwise.
     pub const OVERRULED: i32 = 72;
+    /// A supervisor: it cannot take over what it finds just now; the next one is to try again.
+    pub const CANNOT_TAKE_OVER: i32 = 73;
 }
 
 /// SIGKILL on Linux.
@@ -154,15 +159,23 @@ impl std::str::FromStr for Fault {
         let (name, argument) = text
             .split_once(':')
             .map_or((text, None), |(n, a)| (n, Some(a)));
-        let number = |what: &str| -> Result<f64, String> {
-            argument
-                .and_then(|a| a.parse::<f64>().ok())
-                .filter(|n| n.is_finite() && *n >= 0.0)
-                .ok_or_else(|| format!("the fault {name} needs a number: {name}:{what}"))
-        };
+        let given = argument.unwrap_or_default();
         let fault = match name {
-            "exit" => return Ok(Self::Exit(number("CODE")? as i32)),
-            "slow" => return Ok(Self::Slow((number("MS")? * 1000.0).min(1e9) as u32)),
+            "exit" => {
+                let code = given.parse::<u8>().map_err(|_| {
+                    format!("exit:CODE takes a whole number from 0 to 255, got \"{given}\"")
+                })?;
+                return Ok(Self::Exit(code.into()));
+            }
+            "slow" => {
+                let ms = given.parse::<f64>().ok();
+                let ms = ms
+                    .filter(|ms| (0.0..=SLOW_MS_MAX).contains(ms))
+                    .ok_or_else(|| {
+                        format!("slow:MS takes a number from 0 to {SLOW_MS_MAX}, got \"{given}\"")
+                    })?;
+                return Ok(Self::Slow((ms * 1000.0) as u32));
+            }
             "kill" => Self::Signal(SIGKILL),
             "term" => Self::Signal(SIGTERM),
             "stop" => Self::Signal(SIGSTOP),
@@ -264,6 +277,8 @@ pub enum ToGateway {
 pub enum Outcome {
     /// It has this number and will be applied.
     Accepted(Seq),
+    /// The same, and something that whoever asked should know.
+    Noted(Seq, String),
     /// It was meant for a patch that is no longer in force: resolve it again.
     Stale,
     /// Everything up to the number has been applied by every ready worker.
@@ -300,7 +315,10 @@ pub enum Submission {
     /// A change of the patch that waits for [`Submission::Commit`], or an end to all that wait.
     Draft(Drafted),
     /// The changes that wait, all at once.
-    Commit,
+    Commit {
+        /// Even where what comes of them is predicted to be too much for the machine.
+        forced: bool,
+    },
     /// Keep a preset, or set a module to one.
     Preset(Preset),
     /// The names of the presets, of that module or of all.
@@ -359,6 +377,10 @@ pub enum Request {
     PatchShow,
     /// Play this patch.
     PatchLoad(String),
+    /// Play this patch, even where it is predicted to be too much for the machine.
+    PatchForce(String),
+    /// What each module of the patch in force costs.
+    Modules,
     /// Record, or do so no more.
     Record(Wish),
     /// What is recorded, or was last.
@@ -446,4 +468,41 @@ pub enum FromLauncher {
     Alive,
     /// End the stack in good order.
     Stop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_fault_takes_has_a_range() {
+        for (text, fault) in [
+            ("exit:0", Fault::Exit(0)),
+            ("exit:255", Fault::Exit(255)),
+            ("slow:0", Fault::Slow(0)),
+            ("slow:0.5", Fault::Slow(500)),
+            ("slow:1000000", Fault::Slow(1_000_000_000)),
+        ] {
+            assert_eq!(text.parse(), Ok(fault), "{text}");
+        }
+        for text in [
+            "exit", "exit:", "exit:-1", "exit:256", "exit:300", "exit:3.5", "exit:x",
+        ] {
+            let why = text.parse::<Fault>().unwrap_err();
+            assert!(why.contains("0 to 255"), "{why}");
+        }
+        for text in [
+            "slow",
+            "slow:",
+            "slow:-1",
+            "slow:1000001",
+            "slow:99999999999999999999",
+            "slow:inf",
+            "slow:nan",
+        ] {
+            let why = text.parse::<Fault>().unwrap_err();
+            assert!(why.contains("0 to 1000000"), "{why}");
+        }
+        assert!("kill:9".parse::<Fault>().is_err() && "".parse::<Fault>().is_err());
+    }
 }

@@ -5,22 +5,26 @@
 //! changed by compare-and-swap only. Nobody ever waits inside it.
 //!
 //! This file is the layout and what concerns everybody; its parts are what is decided, what audio-out
-//! tells and what each worker tells.
+//! tells, what each worker tells and what its modules cost.
 
 mod audio;
+mod costs;
 mod decisions;
+mod history;
 mod slot_words;
 
 pub use self::{
     audio::{AudioCounters, AudioState, Written},
+    costs::{BlockCosts, Costs},
     decisions::Decision,
+    history::{NOTE_NUMBERS, Note, Noted, Tallies},
     slot_words::{Crumb, EPITAPH_BYTES, Phase, SlotWords},
 };
 use crate::{
     layout::{self, HEADER_WORDS, Kind, LayoutError},
-    limits::DECISIONS,
+    limits::{DECISIONS, QUARANTINE_KEPT},
     sync::{AtomicU64, Ordering},
-    units::{BlockIndex, Epoch, Incarnation, Slot},
+    units::{BlockIndex, Epoch, First, Incarnation, Slot},
 };
 
 // The shape of the sound; written once by the creator, before the header is sealed.
@@ -31,7 +35,7 @@ const LEAD: usize = RATE + 3;
 const FREEWHEEL: usize = RATE + 4;
 
 // One cache line (8 words) per writer from here on.
-/// Written by audio-out: the next block to be played; first value 0.
+/// Written by audio-out: the next block to be played; first value: the run's first block.
 const CURSOR: usize = 16;
 /// Written by audio-out: blocks that the device takes at once, beyond one.
 const BURST: usize = 17;
@@ -46,7 +50,7 @@ const DIFFERING: usize = 21;
 const TAKEN_ACROSS: usize = 22;
 /// Written by audio-out: 1 once the first block has been played.
 const PLAYING: usize = 23;
-/// CAS by supervisor and audio-out: epoch << 1 | slot; first value 0: slot 0, epoch 0.
+/// CAS by supervisor and audio-out: epoch << 1 | slot; first value: slot 0, the run's first number.
 const PREFERENCE: usize = 24;
 /// Written by the supervisor: blocks below this have their decision in the log.
 const LOGGED: usize = 32;
@@ -60,9 +64,13 @@ const HELD: usize = 34;
 const QUARANTINES: usize = 35;
 /// Written by the supervisor: 1 while a trial is under way, for which the checkpoints are kept.
 const KEEP_CHECKPOINTS: usize = 36;
+/// Written by the supervisor: blocks that workers render ahead of the play cursor; first value: the
+/// shape's lead.
+const LEAD_NOW: usize = 37;
 /// Bells: one futex word (the low half) per listener; worker 0, worker 1, audio-out.
 const BELLS: usize = 40;
 const BELL_STRIDE: usize = 8;
+const BELL_COUNT: usize = 3;
 /// What each slot tells; written by the worker in it.
 const SLOTS: usize = 64;
 const SLOT_WORDS: usize = 64;
@@ -70,21 +78,44 @@ const SLOT_WORDS: usize = 64;
 const TRIAL: usize = SLOTS + 2 * SLOT_WORDS;
 /// Written by the supervisor: the numbers of quarantined commands, a ring.
 const QUARANTINE: usize = TRIAL + SLOT_WORDS;
-const QUARANTINE_WORDS: usize = 64;
+const QUARANTINE_WORDS: usize = QUARANTINE_KEPT;
 /// Written by audio-out: what its file holds, twice, and which of the two is right; then what it
 /// does.
 const FILE: usize = QUARANTINE + QUARANTINE_WORDS;
 const FILE_TURN: usize = FILE;
 const AUDIO_STATE: usize = FILE + 5;
-/// Written by audio-out: when frame 0 would have come in, as an NTP timestamp; 0 while nobody knows.
+/// Written by audio-out: when frame 0 would have come in, by the machine's monotonic clock; 0 while nobody knows.
 const ANCHOR: usize = FILE + 6;
+/// Written by audio-out: when the play cursor last moved, in ns of the machine's monotonic clock.
+const MOVED_AT: usize = FILE + 7;
 /// Written by the supervisor, for each slot: the last lives that were wrong, and from which block on.
 const DISTRUSTED: usize = FILE + 8;
 const DISTRUSTED_EACH: usize = 4;
-const DECISION: usize = DISTRUSTED + 4 * DISTRUSTED_EACH;
+/// Written by audio-out's callback: gaps that the device caused, the length of the last one in microseconds,
+/// and samples that were clamped to full scale.
+const DEVICE_GAPS: usize = DISTRUSTED + 4 * DISTRUSTED_EACH;
+const LAST_GAP_US: usize = DEVICE_GAPS + 1;
+const CLIPPED: usize = DEVICE_GAPS + 2;
+/// Written by audio-out: 1 once it has opened a device; first value 0.
+const HAS_DEVICE: usize = DEVICE_GAPS + 3;
+/// Raised by workers: blocks that were published less than a block before their deadline.
+const CLOSE: usize = DEVICE_GAPS + 4;
+/// Written by audio-out: when the last block was taken, in ns of the machine's monotonic clock.
+const TAKEN_AT: usize = DEVICE_GAPS + 5;
+/// Written by audio-out: how far the clock on the wall is ahead of the monotonic one.
+const WALL: usize = DEVICE_GAPS + 6;
+/// Written by tests: how far the clock on the wall is to be set from what the machine says; first value 0.
+const SET_BY: usize = DEVICE_GAPS + 7;
+const DECISION: usize = DEVICE_GAPS + 8;
+
+/// Written by the supervisor: what it leaves for the next one.
+const HISTORY: usize = DECISION + DECISIONS as usize;
+
+/// Written by the worker in each slot: what its modules cost.
+const COSTS: usize = (HISTORY + history::HISTORY_WORDS).next_multiple_of(8);
 
 /// Words of a stage.
-pub const STAGE_WORDS: usize = DECISION + DECISIONS as usize;
+pub const STAGE_WORDS: usize = COSTS + costs::COSTS_WORDS;
 
 /// The shape of the sound: the same for every process and for the life of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -95,7 +126,7 @@ pub struct Shape {
     pub block_frames: u32,
     /// Channels of sound in a frame.
     pub channels: u32,
-    /// Blocks that workers render ahead of the play cursor.
+    /// Blocks that workers render ahead of the play cursor at the start; then see [`Stage::lead`].
     pub lead_blocks: u32,
     /// No clock: blocks are taken as soon as they are there.
     pub freewheel: bool,
@@ -106,6 +137,12 @@ impl Shape {
     #[must_use]
     pub const fn block_samples(&self) -> usize {
         (self.block_frames * self.channels) as usize
+    }
+
+    /// Nanoseconds that a block lasts.
+    #[must_use]
+    pub fn block_ns(&self) -> u64 {
+        u64::from(self.block_frames) * 1_000_000_000 / u64::from(self.rate_hz.max(1))
     }
 }
 
@@ -153,6 +190,18 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When there are too few words.
     pub fn create(words: &'a [AtomicU64], shape: &Shape) -> Result<Self, LayoutError> {
+        Self::create_from(words, shape, First::default())
+    }
+
+    /// As [`Self::create`], for a run whose counters begin there.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_from(
+        words: &'a [AtomicU64],
+        shape: &Shape,
+        first: First,
+    ) -> Result<Self, LayoutError> {
         if words.len() < STAGE_WORDS {
             return Err(LayoutError::Short {
                 found: words.len(),
@@ -163,7 +212,25 @@ impl<'a> Stage<'a> {
         words[BLOCK].store(shape.block_frames.into(), Ordering::Relaxed);
         words[CHANNELS].store(shape.channels.into(), Ordering::Relaxed);
         words[LEAD].store(shape.lead_blocks.into(), Ordering::Relaxed);
+        words[LEAD_NOW].store(shape.lead_blocks.into(), Ordering::Relaxed);
         words[FREEWHEEL].store(shape.freewheel.into(), Ordering::Relaxed);
+        let epoch = Epoch(first.number);
+        let slot = Slot::Zero;
+        for (word, value) in [
+            (CURSOR, first.block.0),
+            (LOGGED, first.block.0),
+            (PREFERENCE, Preference { epoch, slot }.to_word()),
+            (ACKNOWLEDGED, epoch.0),
+        ] {
+            words[word].store(value, Ordering::Relaxed);
+        }
+        for bell in 0..BELL_COUNT {
+            words[BELLS + bell * BELL_STRIDE].store(first.number, Ordering::Relaxed);
+        }
+        for slot in Slot::ALL {
+            let seat = SLOTS + slot.index() * SLOT_WORDS;
+            SlotWords::over(&words[seat..seat + SLOT_WORDS]).begin_at(first.block);
+        }
         layout::seal_header(words, Kind::Stage);
         Ok(Self { words })
     }
@@ -212,11 +279,24 @@ impl<'a> Stage<'a> {
         self.words[CURSOR].store(block.0, Ordering::Release);
     }
 
+    /// Blocks that workers render ahead of the play cursor, a device's burst not included. Written by
+    /// the supervisor.
+    pub fn set_lead(&self, blocks: u32) {
+        self.words[LEAD_NOW].store(blocks.into(), Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_lead`].
+    #[must_use]
+    pub fn lead(&self) -> u32 {
+        self.get(LEAD_NOW) as u32
+    }
+
     /// Workers render block n only while n is below this.
     #[must_use]
     pub fn horizon(&self) -> BlockIndex {
-        let ahead =
-            (self.get(LEAD).saturating_add(self.get(BURST))).min(crate::limits::AHEAD_BLOCKS_MAX);
+        let ahead = u64::from(self.lead())
+            .saturating_add(self.get(BURST))
+            .min(crate::limits::AHEAD_BLOCKS_MAX);
         BlockIndex(self.cursor().0.saturating_add(ahead))
     }
 

@@ -11,15 +11,18 @@ use crate::{
     limits::{TAPE_BYTES_MAX, TAPE_SECONDS},
     stage::Shape,
     sync::{AtomicU64, Ordering, fence},
-    units::BlockIndex,
+    units::{BlockIndex, First},
 };
 
 // In the header: samples in a block, and cells.
 const SAMPLES: usize = 4;
 const CELLS: usize = 5;
-/// Written by audio-out: how many blocks have been played; first value 0.
+// The first block of the run, also the first place, and what stands for "no recording yet".
+const FIRST_BLOCK: usize = 6;
+const FIRST_TAKE: usize = 7;
+/// Written by audio-out: how many blocks have been played, on top of the first place.
 const POSITION: usize = HEADER_WORDS;
-/// Written by the supervisor: the number of the recording that was last asked for; 0 before the first.
+/// Written by the supervisor: the number of the recording that was last asked for; see `FIRST_TAKE`.
 const TAKE: usize = 16;
 /// Written by the supervisor, before [`TAKE`], in turns for recordings with even numbers and with odd ones:
 /// where it begins, and, [`OPEN`] until it is known, where it ends; the tokens under which that was asked.
@@ -132,6 +135,19 @@ impl<'a> Tape<'a> {
         block_samples: usize,
         cells: usize,
     ) -> Result<Self, LayoutError> {
+        Self::create_from(words, block_samples, cells, First::default())
+    }
+
+    /// As [`Self::create`], for a run whose counters begin there.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_from(
+        words: &'a [AtomicU64],
+        block_samples: usize,
+        cells: usize,
+        first: First,
+    ) -> Result<Self, LayoutError> {
         let needed = tape_words(block_samples, cells);
         if words.len() < needed {
             return Err(LayoutError::Short {
@@ -141,6 +157,12 @@ impl<'a> Tape<'a> {
         }
         words[SAMPLES].store(block_samples as u64, Ordering::Relaxed);
         words[CELLS].store(cells as u64, Ordering::Relaxed);
+        words[FIRST_BLOCK].store(first.block.0, Ordering::Relaxed);
+        words[FIRST_TAKE].store(first.number, Ordering::Relaxed);
+        words[POSITION].store(first.block.0, Ordering::Relaxed);
+        for word in [TAKE, BEGUN, ENDED] {
+            words[word].store(first.number, Ordering::Relaxed);
+        }
         layout::seal_header(words, Kind::Tape);
         Ok(Self {
             words,
@@ -199,9 +221,10 @@ impl<'a> Tape<'a> {
     /// The block to be played after the last one on the tape.
     #[must_use]
     pub fn next_block(&self) -> BlockIndex {
-        match self.position().checked_sub(1) {
-            Some(last) => BlockIndex(self.cell(last)[NEXT].load(Ordering::Relaxed)),
-            None => BlockIndex(0),
+        let (position, first) = (self.position(), self.get(FIRST_BLOCK));
+        match position > first {
+            true => BlockIndex(self.cell(position - 1)[NEXT].load(Ordering::Relaxed)),
+            false => BlockIndex(first),
         }
     }
 
@@ -284,7 +307,7 @@ impl<'a> Tape<'a> {
         let words = self.order_words(take);
         // SYNC: recording's end (reader)
         let to = words[ORDER_TO].load(Ordering::Acquire);
-        (take > 0).then(|| Order {
+        (take > self.get(FIRST_TAKE)).then(|| Order {
             take,
             name: layout::load_text(&self.words[NAME..NAME + NAME_WORDS]),
             from: words[ORDER_FROM].load(Ordering::Relaxed),

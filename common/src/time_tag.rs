@@ -1,11 +1,15 @@
 //! When a time tag comes in: from the clock on the wall to frames.
 //!
-//! One number says it: the time at which frame 0 would have come in, as an NTP timestamp. audio-out, who
-//! alone knows when blocks are due, keeps it ([`Anchoring`]); whoever has a time tag works out the frame
-//! ([`frame_at`]). A tag's frame is the first that no worker may have rendered at that time: so what is
-//! received before its tag comes in at its very frame, and is heard as late as what is sent without one.
-//! The number stands still while it is right within [`DEADBAND`], so that the distance of two tags is the
-//! distance of their frames.
+//! Two numbers say it. The *anchor* is the time at which frame 0 would have come in, by the machine's
+//! monotonic clock, which nobody sets; the other is how far the clock on the wall is ahead of that clock.
+//! audio-out, who alone knows when blocks are due, keeps both ([`Anchoring`], [`is_set`]); whoever has a time
+//! tag works out the frame ([`Timing`]). A tag's frame is the first that no worker may have rendered at that
+//! time: so what is received before its tag comes in at its very frame, and is heard as late as what is sent
+//! without one. The anchor stands still while it is right within [`DEADBAND`], so that the distance of two tags
+//! is the distance of their frames. When the clock on the wall is set, the anchor stays where it is, and tags
+//! mean what they say by the new clock from the next one on.
+//!
+//! NTP's seconds wrap every 136 years, first in 2036: a tag is of the era in which it lies nearest to now.
 
 use crate::units::FrameIndex;
 
@@ -23,20 +27,65 @@ pub const fn ntp(unix_seconds: u64, nanoseconds: u32) -> u64 {
     (unix_seconds.wrapping_add(UNIX_EPOCH)) << 32 | fraction
 }
 
-/// The frame at which what has that time tag comes in.
+/// Whether the clock on the wall has been set, where it is found that far ahead of the monotonic clock
+/// instead of what was told: both run at the same rate.
 #[must_use]
-pub fn frame_at(anchor: u64, tag: u64, rate_hz: u32) -> FrameIndex {
-    // Across the end of NTP's era, too; what lies before the anchor is frame 0.
-    let since = (tag.wrapping_sub(anchor) as i64).max(0) as u64;
-    let frames = (u128::from(since) * u128::from(rate_hz) + (1 << 31)) >> 32;
-    FrameIndex(frames as u64)
+pub const fn is_set(told: u64, found: u64) -> bool {
+    (found.wrapping_sub(told) as i64).unsigned_abs() > DEADBAND
 }
 
-/// The time tag of what is to come in at that frame: [`frame_at`], the other way.
-#[must_use]
-pub fn tag_of(anchor: u64, frame: FrameIndex, rate_hz: u32) -> u64 {
-    let since = (u128::from(frame.0) << 32) / u128::from(rate_hz.max(1));
-    anchor.wrapping_add(since as u64)
+/// What time tags mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// When frame 0 would have come in, by the clock on the wall; as many eras ago as there are.
+    anchor: u64,
+    /// A frame that comes in about now.
+    near: FrameIndex,
+    rate_hz: u32,
+}
+
+impl Timing {
+    /// Frame 0 would have come in at `anchor`, by the clock on the wall; `near` comes in about now.
+    #[must_use]
+    pub const fn new(anchor: u64, near: FrameIndex, rate_hz: u32) -> Self {
+        Self {
+            anchor,
+            near,
+            rate_hz: if rate_hz == 0 { 1 } else { rate_hz },
+        }
+    }
+
+    /// The frame at which what has that time tag comes in; what lies before frame 0 is frame 0.
+    #[must_use]
+    pub fn frame(&self, tag: u64) -> FrameIndex {
+        let frames = (self.since(tag) * u128::from(self.rate_hz) + (1 << 31)) >> 32;
+        FrameIndex(frames as u64)
+    }
+
+    /// The time tag of what is to come in at that frame: [`Self::frame`], the other way.
+    #[must_use]
+    pub fn tag(&self, frame: FrameIndex) -> u64 {
+        self.anchor
+            .wrapping_add(duration(frame, self.rate_hz) as u64)
+    }
+
+    /// As [`Self::frame`], with its fraction.
+    #[must_use]
+    pub fn position(&self, tag: u64) -> f64 {
+        self.since(tag) as f64 / SECOND as f64 * f64::from(self.rate_hz)
+    }
+
+    /// From frame 0 to that time tag. It does not depend on `near`, as long as that is within 68 years.
+    fn since(&self, tag: u64) -> u128 {
+        let near = duration(self.near, self.rate_hz);
+        let ahead = tag.wrapping_sub(self.anchor.wrapping_add(near as u64)) as i64;
+        near.saturating_add_signed(ahead.into())
+    }
+}
+
+/// From frame 0 to that frame, in NTP's units: longer than an era, if need be.
+fn duration(frame: FrameIndex, rate_hz: u32) -> u128 {
+    (u128::from(frame.0) << 32) / u128::from(rate_hz.max(1))
 }
 
 /// What audio-out measures the anchor with.
@@ -61,14 +110,15 @@ impl Anchoring {
         }
     }
 
-    /// At that time, `coming_in` is the first frame that cannot have been rendered. Returns where the
-    /// anchor is to be from now on, if not where it is; 0 is nowhere yet.
+    /// At that time of the monotonic clock, `coming_in` is the first frame that cannot have been rendered.
+    /// Returns where the anchor is to be from now on, if not where it is; 0 is nowhere yet.
     ///
     /// # Real-time
     /// Yes; constant time.
     pub fn note(&mut self, now: u64, coming_in: FrameIndex, anchor: u64) -> Option<u64> {
-        let since = ((u128::from(coming_in.0)) << 32) / u128::from(self.rate_hz.max(1));
-        let found = now.wrapping_sub(since as u64);
+        let since = duration(coming_in, self.rate_hz);
+        // 0 would say that it is nowhere.
+        let found = now.wrapping_sub(since as u64).max(1);
         if anchor == 0 {
             return Some(found);
         }
@@ -81,8 +131,7 @@ impl Anchoring {
             return None;
         }
         self.left = self.window;
-        let off = self.least.wrapping_sub(anchor) as i64;
-        (off.unsigned_abs() > DEADBAND).then_some(self.least)
+        is_set(anchor, self.least).then_some(self.least)
     }
 }
 
@@ -90,17 +139,62 @@ impl Anchoring {
 mod tests {
     use super::*;
 
+    const YEAR: u64 = 365 * 24 * 3_600;
+
     #[test]
     fn a_tag_is_a_frame_and_the_distance_of_tags_is_that_of_their_frames() {
         let anchor = ntp(1_700_000_000, 123_456_789);
-        assert_eq!(frame_at(anchor, anchor, 48_000), FrameIndex(0));
-        assert_eq!(frame_at(anchor, anchor - SECOND, 48_000), FrameIndex(0));
-        for frames in [1_u64, 479, 48_000, 48_000 * 3600 * 24 * 365] {
-            let tag = tag_of(anchor, FrameIndex(frames), 48_000);
-            assert_eq!(frame_at(anchor, tag, 48_000), FrameIndex(frames));
+        let timing = Timing::new(anchor, FrameIndex(9), 48_000);
+        assert_eq!(timing.frame(anchor), FrameIndex(0));
+        assert_eq!(timing.frame(anchor - SECOND), FrameIndex(0));
+        for frames in [1_u64, 479, 48_000, 48_000 * YEAR] {
+            let tag = timing.tag(FrameIndex(frames));
+            assert_eq!(timing.frame(tag), FrameIndex(frames));
         }
-        // NTP's era ends in 2036.
-        assert_eq!(frame_at(u64::MAX, SECOND - 1, 48_000), FrameIndex(48_000));
+    }
+
+    #[test]
+    fn frames_go_on_through_the_end_of_an_era_and_for_ever() {
+        // NTP's first era ends in 2036; the instance is so many years old by then.
+        for years in [0, 1, 67, 68, 69, 100, 135, 137, 1_000] {
+            for rate in [8_000, 48_000, 192_000_u32] {
+                let edge = FrameIndex(u64::from(rate) * (years * YEAR + 60));
+                let anchor = 0_u64.wrapping_sub(duration(edge, rate) as u64);
+                // Wherever the cursor is within some hours.
+                for near in [
+                    edge.0 - u64::from(rate) * 60,
+                    edge.0 + u64::from(rate) * 7_200,
+                ] {
+                    let timing = Timing::new(anchor, FrameIndex(near), rate);
+                    for beside in [-96_000_i64, -1, 0, 1, 96_000] {
+                        let frame = FrameIndex(edge.0.saturating_add_signed(beside));
+                        let tag = timing.tag(frame);
+                        assert_eq!(timing.frame(tag), frame, "{years} {rate} {beside}");
+                        let position = timing.position(tag) - frame.0 as f64;
+                        assert!(position.abs() < 0.5, "{years} {position}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_moves_what_tags_mean_and_nothing_else() {
+        let (booted, rate) = (ntp(1_700_000_000, 0), 48_000);
+        let anchor = 5 * SECOND + 12_345;
+        let near = FrameIndex(7 * u64::from(rate));
+        let by = |ahead: u64| Timing::new(anchor.wrapping_add(ahead), near, rate);
+        for hours in [-30_i64, -2, 3, 50] {
+            let set = booted.wrapping_add_signed(hours * 3_600 * SECOND as i64);
+            assert!(is_set(booted, set) && !is_set(booted, booted + DEADBAND));
+            for ms in [-5_i64, 0, 250, 1_800_000] {
+                // The same moment, by either clock.
+                let moment =
+                    (2 * SECOND + anchor).wrapping_add_signed(ms * (SECOND / 1_000) as i64);
+                let before = by(booted).frame(booted.wrapping_add(moment));
+                assert_eq!(by(set).frame(set.wrapping_add(moment)), before);
+            }
+        }
     }
 
     #[test]

@@ -1,14 +1,22 @@
 //! The command line's shape; each verb's own arguments stand with the verb.
 
+use std::sync::LazyLock;
+
 use clap::{Parser, Subcommand};
 
 use crate::verbs;
+
+/// The version, and what tells apart builds of the same one: see [`engine::catalog::catalogue`].
+fn version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| engine::catalog::catalogue().to_string());
+    &TEXT
+}
 
 /// Understudy, a modular synthesizer that plays on when its processes die.
 #[derive(Parser)]
 #[command(
     name = "understudy",
-    version,
+    version = version(),
     after_help = "Exit codes: 0 done, 1 the stack answered no, 2 wrong usage, 3 no such instance running."
 )]
 pub(crate) struct Cli {
@@ -29,7 +37,9 @@ pub(crate) enum Verb {
     /// Stop the stack cleanly
     Down,
     /// Show how the stack does
-    Status,
+    Status(verbs::status::Args),
+    /// List the sound devices that --sink can name
+    Devices,
     /// Restart a service as planned; returns when it is back and ready
     Restart(verbs::restart::Args),
     /// Do harm: one fault now, or a script of faults in time
@@ -42,7 +52,7 @@ pub(crate) enum Verb {
     Patch(verbs::patch::Args),
     /// Record what is played into a file
     Record(verbs::record::Args),
-    /// Bind MIDI controllers to parameters
+    /// Bind MIDI controllers to parameters, or silence everything
     Midi(verbs::midi::Args),
     /// Render a patch and a score to a WAV file, without a stack
     Render(verbs::render::Args),

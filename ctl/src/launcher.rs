@@ -13,12 +13,12 @@ use std::{
 };
 
 use common::{
-    message::Request,
+    message::{Answer, Request},
     options::{Options, Started, VARIABLE},
 };
 use platform::{
     control::{self, ControlError},
-    fd, living,
+    fd, limits, living,
     paths::Paths,
 };
 use rustix::{
@@ -26,10 +26,12 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output};
 
 /// Longer than any device takes to open.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a start may take before the user is told what it waits for; also the period of asking.
+const TELL: Duration = Duration::from_secs(2);
 /// The launcher itself ends what does not end, well before this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -48,6 +50,7 @@ pub(crate) fn start(
             paths.instance
         )));
     }
+    limits::check().map_err(|e| Failure::no(e.to_string()))?;
     paths.make().map_err(|e| Failure::no(e.to_string()))?;
     if let Some(patch) = patch {
         let path = paths.first_patch();
@@ -68,7 +71,9 @@ pub(crate) fn start(
         let _ = tell.send(started);
     });
     let begun = Instant::now();
+    let mut waiting = Waiting::default();
     loop {
+        waiting.tell(paths, begun);
         match told.recv_timeout(Duration::from_millis(50)) {
             Ok(Some(Started::Ready(text))) => return Ok((child, text)),
             Ok(Some(Started::Failed(text))) => {
@@ -91,11 +96,46 @@ pub(crate) fn start(
                 "stopped before the stack was ready".to_owned()
             } else {
                 format!(
-                    "the stack was not ready after {} s: see {}",
+                    "the stack was not ready after {} s{}: see {}",
                     START_TIMEOUT.as_secs(),
+                    waiting.what(),
                     log.display()
                 )
             }));
+        }
+    }
+}
+
+/// What a starting stack waits for; printed for the user.
+#[derive(Default)]
+struct Waiting {
+    what: String,
+    asked: Duration,
+}
+
+impl Waiting {
+    /// Asks the stack once it takes longer than usual; prints the answer when it changes.
+    fn tell(&mut self, paths: &Paths, begun: Instant) {
+        if begun.elapsed() < self.asked + TELL {
+            return;
+        }
+        self.asked = begun.elapsed();
+        let Ok(Answer::Ok(status)) = control::ask(paths, &Request::Status, TELL) else {
+            return;
+        };
+        let sink = status["audio"]["sink"].as_str().unwrap_or_default();
+        // A device that is waited for says why, in brackets; so does `null`, which waits for nothing.
+        let waits = sink.starts_with("device:") && sink.ends_with(')');
+        if waits && self.what != sink {
+            sink.clone_into(&mut self.what);
+            output::warning(&format!("waiting for the sink {sink}"));
+        }
+    }
+
+    fn what(&self) -> String {
+        match self.what.as_str() {
+            "" => String::new(),
+            what => format!(", waiting for the sink {what}"),
         }
     }
 }

@@ -12,6 +12,8 @@ mod launcher;
 mod osc;
 mod output;
 mod patch_file;
+pub mod readers;
+mod recording;
 mod script;
 mod verbs;
 
@@ -33,7 +35,10 @@ pub(crate) struct Context {
 /// Does what the command line asks for.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return usage(&wrong),
+    };
     let json = cli.json;
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +50,24 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What could not be understood, or the help that was asked for. Whether `--json` was meant is seen by the
+/// word alone, since nothing else has been understood.
+fn usage(wrong: &clap::Error) -> ExitCode {
+    let json = std::env::args_os()
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json");
+    if wrong.use_stderr() && json {
+        let text = wrong.to_string();
+        let what = text.lines().take_while(|line| !line.starts_with("Usage:"));
+        let words: Vec<&str> = what.flat_map(str::split_whitespace).collect();
+        let line = words.join(" ");
+        let line = line.strip_prefix("error: ").unwrap_or(&line);
+        output::value(&serde_json::json!({ "error": line }));
+    }
+    let _ = wrong.print();
+    ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2))
 }
 
 fn dispatch(cli: cli::Cli) -> Result<(), Failure> {
@@ -60,7 +83,8 @@ fn dispatch(cli: cli::Cli) -> Result<(), Failure> {
     match cli.verb {
         Verb::Up(args) => verbs::up::run(context, &args),
         Verb::Down => verbs::down::run(context),
-        Verb::Status => verbs::status::run(context),
+        Verb::Status(args) => verbs::status::run(context, &args),
+        Verb::Devices => verbs::devices::run(context),
         Verb::Restart(args) => verbs::restart::run(context, &args),
         Verb::Inject(args) => verbs::inject::run(context, &args),
         Verb::Send(args) => verbs::send::run(context, &args),

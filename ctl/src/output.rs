@@ -1,8 +1,9 @@
 //! Standard output: lines and JSON, quiet when the reader has gone; and WAV files.
 
 use std::{
-    fs::File,
-    io::{self, BufWriter, Write},
+    fs::{File, FileType, Metadata, OpenOptions},
+    io::{self, BufWriter, Read, Write},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -46,6 +47,26 @@ pub(crate) fn pace(frames: u64, rate_hz: u32, begun: Instant) -> f64 {
     (10.0 * pace).round() / 10.0
 }
 
+/// Refuses to write over a file that is read for it, by whatever path or link.
+pub(crate) fn keep_apart<'a>(
+    output: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Failure> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let Some(written) = identity(output) else {
+        return Ok(());
+    };
+    let mut inputs = inputs.into_iter();
+    match inputs.find(|input| identity(input) == Some(written)) {
+        None => Ok(()),
+        Some(input) => Err(Failure::usage(format!(
+            "{} is the file {}, which is read, and would be overwritten; name another to write",
+            output.display(),
+            input.display()
+        ))),
+    }
+}
+
 /// A WAV file of 32-bit floats in the making.
 pub(crate) struct Wav {
     writer: WavWriter<BufWriter<File>>,
@@ -56,6 +77,7 @@ pub(crate) struct Wav {
 impl Wav {
     /// Begins a file.
     pub(crate) fn create(path: &Path, rate_hz: u32, channels: u32) -> Result<Self, Failure> {
+        no_pipe(path)?;
         let spec = WavSpec {
             channels: channels as u16,
             sample_rate: rate_hz,
@@ -93,8 +115,120 @@ fn cannot_write(path: &Path, error: &hound::Error) -> Failure {
     Failure::no(format!("cannot write {}: {error}", path.display()))
 }
 
-/// Reads a text file.
+/// Bytes of a text file, at the most: a score of some million lines.
+const TEXT_BYTES_MAX: usize = 256 << 20;
+
+/// Reads a text file, without the byte order mark that some editors put before the text.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path)
-        .map_err(|e| Failure::no(format!("cannot read {}: {e}", path.display())))
+    let no = |why: String| Failure::no(format!("cannot read {}: {why}", path.display()));
+    let bytes = read_bytes(path, TEXT_BYTES_MAX).map_err(no)?;
+    let text = String::from_utf8(bytes).map_err(|_| no("it is no text (expected UTF-8)".into()))?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// Refuses to write a WAV file into a pipe or a socket: its header is written last, and a pipe without a
+/// reader would be waited for.
+pub(crate) fn no_pipe(path: &Path) -> Result<(), Failure> {
+    let kind = std::fs::metadata(path).map(|meta| meta.file_type());
+    match kind {
+        Ok(kind) if kind.is_fifo() || kind.is_socket() => Err(Failure::no(format!(
+            "cannot write {}: it is a {} (expected a file or a new name)",
+            path.display(),
+            kind_of(kind)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn kind_of(kind: FileType) -> &'static str {
+    match () {
+        () if kind.is_dir() => "folder",
+        () if kind.is_fifo() => "pipe",
+        () if kind.is_socket() => "socket",
+        () => "device",
+    }
+}
+
+/// Reads a whole file of at most so many bytes. A pipe, a device or a folder is refused at once, since
+/// reading one might take for ever.
+pub(crate) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let checked = |meta: Metadata| match meta.is_file() {
+        true => Ok(()),
+        false => Err(format!(
+            "it is a {} (expected a file)",
+            kind_of(meta.file_type())
+        )),
+    };
+    let no = |e: io::Error| e.to_string();
+    checked(std::fs::metadata(path).map_err(no)?)?;
+    // If it has become a pipe meanwhile, opening does not block either.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(no)?;
+    checked(file.metadata().map_err(no)?)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(no)?;
+    match bytes.len() <= bytes_max {
+        true => Ok(bytes),
+        false => Err(format!("it has more than {} MiB", bytes_max >> 20)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_read_is_not_written_by_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let [read, hard, soft, copy, new] =
+            ["read", "hard", "soft", "copy", "new"].map(|name| folder.path().join(name));
+        std::fs::write(&read, "text").unwrap();
+        std::fs::hard_link(&read, &hard).unwrap();
+        std::os::unix::fs::symlink(&read, &soft).unwrap();
+        std::fs::copy(&read, &copy).unwrap();
+        let roundabout = folder
+            .path()
+            .join("../")
+            .join(folder.path().file_name().unwrap());
+        for output in [&read, &hard, &soft, &roundabout.join("read")] {
+            let failure = keep_apart(output, [copy.as_path(), &read]).unwrap_err();
+            assert!(failure.code == 2 && failure.text.contains("name another"));
+        }
+        keep_apart(&copy, [read.as_path()]).unwrap();
+        keep_apart(&new, [read.as_path()]).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let socket = folder.path().join("socket");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, what) in [
+            (pipe.as_path(), "a pipe"),
+            (folder.path(), "a folder"),
+            (socket.as_path(), "a socket"),
+            (Path::new("/dev/zero"), "a device"),
+            (Path::new("/nowhere/at/all"), "No such file"),
+        ] {
+            let text = read_text(path).unwrap_err().text;
+            assert!(text.contains(what), "{text}");
+        }
+        let file = folder.path().join("file");
+        std::fs::write(&file, [b'x'; 1_000]).unwrap();
+        assert_eq!(read_bytes(&file, 1_000).unwrap().len(), 1_000);
+        assert!(read_bytes(&file, 999).is_err());
+        std::fs::write(&file, [0xff, 0xfe]).unwrap();
+        assert!(read_text(&file).unwrap_err().text.contains("UTF-8"));
+    }
 }

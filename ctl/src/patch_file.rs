@@ -6,7 +6,6 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,21 +18,16 @@ use common::{
 use engine::{Config, Engine, patch::Patch};
 use platform::samples::Samples;
 use serde_json::Value;
-use symphonia::core::{
-    codecs::audio::AudioDecoderOptions,
-    errors::Error,
-    formats::{FormatOptions, TrackType, probe::Hint},
-    io::MediaSourceStream,
-    meta::MetadataOptions,
-};
 
-use crate::{failure::Failure, output};
+use crate::{failure::Failure, output, recording};
 
 /// Where recordings that were decoded are kept: with the instance, or in this process alone.
 pub(crate) struct Shelf {
     kept: Samples,
     /// Those of this process, where it does not play for an instance.
     own: Option<RefCell<BTreeMap<String, Arc<Sample>>>>,
+    /// The files that were read.
+    sources: RefCell<Vec<PathBuf>>,
 }
 
 impl Shelf {
@@ -42,6 +36,7 @@ impl Shelf {
         Self {
             kept: Samples::within(folder),
             own: None,
+            sources: RefCell::new(Vec::new()),
         }
     }
 
@@ -50,7 +45,13 @@ impl Shelf {
         Self {
             kept: Samples::within(folder),
             own: Some(RefCell::new(BTreeMap::new())),
+            sources: RefCell::new(Vec::new()),
         }
+    }
+
+    /// The recordings that were read so far.
+    pub(crate) fn sources(&self) -> Vec<PathBuf> {
+        self.sources.borrow().clone()
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Sample>> {
@@ -75,7 +76,7 @@ impl Shelf {
 /// A patch file, found good: its text, in which recordings have their ids.
 pub(crate) fn read(path: &Path, config: Config, shelf: &Shelf) -> Result<(String, Patch), Failure> {
     let wrong = |what: String| Failure::no(format!("{}: {what}", path.display()));
-    let text = take_in(&output::read_text(path)?, path, shelf).map_err(wrong)?;
+    let text = take_in(&output::read_text(path)?, path, config.rate_hz, shelf).map_err(wrong)?;
     if text.len() > PATCH_BYTES_MAX {
         return Err(wrong(format!(
             "a patch has at most {PATCH_BYTES_MAX} bytes, this one {}",
@@ -90,32 +91,34 @@ pub(crate) fn read(path: &Path, config: Config, shelf: &Shelf) -> Result<(String
 
 /// Takes in the recordings that a patch names; what is no patch comes out as it is, to be refused with
 /// its line and column.
-fn take_in(text: &str, path: &Path, shelf: &Shelf) -> Result<String, String> {
+fn take_in(text: &str, path: &Path, rate_hz: u32, shelf: &Shelf) -> Result<String, String> {
     let Ok(mut patch) = serde_json::from_str::<Value>(text) else {
         return Ok(text.to_owned());
     };
     let mut known = BTreeMap::new();
     let mut bytes = 0;
-    let modules = patch["modules"].as_array_mut().into_iter().flatten();
+    // `get_mut`, since indexing a root that is not an object panics.
+    let modules = patch.get_mut("modules").and_then(Value::as_array_mut);
+    let modules = modules.into_iter().flatten();
     for (index, module) in modules.enumerate() {
         let Some(Value::String(named)) = module.get_mut("sample") else {
             continue;
         };
         let at = |what: String| format!("modules[{index}].sample: {what}");
         if !known.contains_key(named) {
-            let (id, len) = take_in_one(named, path, shelf).map_err(at)?;
+            let (id, len) = take_in_one(named, path, rate_hz, shelf).map_err(at)?;
             bytes += len;
             known.insert(named.clone(), id);
         }
         if bytes > SAMPLE_BYTES_MAX {
             return Err(at(format!(
-                "a patch's recordings may take {} MiB together, as 32-bit samples; these take more",
+                "a patch's recordings may take {} MiB together, as 32-bit samples at their own rate \
+                 and at the stack's; these take more",
                 SAMPLE_BYTES_MAX >> 20
             )));
         }
         let id = &known[named];
-        let name = named.strip_suffix(&format!("@{id}")).unwrap_or(named);
-        *named = format!("{name}@{id}");
+        *named = format!("{}@{id}", name_in(named));
     }
     match known.is_empty() {
         true => Ok(text.to_owned()),
@@ -123,63 +126,54 @@ fn take_in(text: &str, path: &Path, shelf: &Shelf) -> Result<String, String> {
     }
 }
 
-/// The id of a recording, and the bytes of its samples.
-fn take_in_one(named: &str, patch: &Path, shelf: &Shelf) -> Result<(String, usize), String> {
-    let id = sample::id_in(named);
-    if let Some((id, found)) = id.and_then(|id| Some((id, shelf.find(id)?))) {
-        return Ok((id.to_owned(), found.bytes()));
+/// The name in `NAME@ID`, or all of it where there is no id.
+fn name_in(named: &str) -> &str {
+    match sample::id_in(named) {
+        Some(id) => &named[..named.len() - id.len() - 1],
+        None => named,
     }
-    let name = id.map_or(named, |id| &named[..named.len() - id.len() - 1]);
+}
+
+/// The id of a recording at the stack's rate, and the bytes of its samples.
+fn take_in_one(
+    named: &str,
+    patch: &Path,
+    rate_hz: u32,
+    shelf: &Shelf,
+) -> Result<(String, usize), String> {
+    let (id, name) = (sample::id_in(named), name_in(named));
+    if let Some((id, found)) = id.and_then(|id| Some((id, shelf.find(id)?))) {
+        if found.at_rate(rate_hz).rate_hz() == rate_hz {
+            return Ok((id.to_owned(), found.bytes()));
+        }
+        // Imported by a stack with another rate, or by a build that did not convert.
+        let again = recording::at_rate(found.as_recorded(), rate_hz);
+        let again = again.map_err(|why| format!("{name}: {why}"))?;
+        let bytes = again.bytes();
+        let kept = shelf.keep(again);
+        return kept
+            .map(|id| (id, bytes))
+            .map_err(|e| format!("{name} cannot be kept: {e}"));
+    }
     let path = patch.parent().unwrap_or(Path::new("")).join(name);
-    let recording = decode(&path).map_err(|why| format!("{}: {why}", path.display()))?;
-    let bytes = recording.bytes();
+    let read = recording::read(&path, rate_hz);
+    shelf.sources.borrow_mut().push(path.clone());
+    let read = read.map_err(|why| format!("{}: {why}", path.display()))?;
+    if !read.mended.is_empty() {
+        let text = format!("{}: mended: {}", path.display(), read.mended.join("; "));
+        output::warning(&text);
+    }
+    let bytes = read.sample.bytes();
     let found = shelf
-        .keep(recording)
+        .keep(read.sample)
         .map_err(|e| format!("{} cannot be kept: {e}", path.display()))?;
     match id {
-        Some(id) if id != found => Err(format!(
+        Some(id) if !sample::same_sound(id, &found) => Err(format!(
             "{} is not the recording that the patch was saved with; write \"{name}\" to take it as it is now",
             path.display()
         )),
         _ => Ok((found, bytes)),
     }
-}
-
-/// All of a WAV, AIFF or FLAC file.
-fn decode(path: &Path) -> Result<Sample, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    let no = |why: Error| format!("it cannot be read as WAV, AIFF or FLAC: {why}");
-    let stream = MediaSourceStream::new(Box::new(file), Default::default());
-    let (options, meta) = (FormatOptions::default(), MetadataOptions::default());
-    let mut format = symphonia::default::get_probe()
-        .probe(&Hint::new(), stream, options, meta)
-        .map_err(no)?;
-    let track = format.default_track(TrackType::Audio);
-    let params = track.and_then(|track| Some((track.id, track.codec_params.as_ref()?.audio()?)));
-    let (id, params) = params.ok_or("there is no sound in it")?;
-    let rate_hz = params.sample_rate.ok_or("it does not say its rate")?;
-    let mut decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(params, &AudioDecoderOptions::default())
-        .map_err(no)?;
-    let (mut all, mut some) = (Vec::new(), Vec::new());
-    let mut channels = 1;
-    while let Some(packet) = format.next_packet().map_err(no)? {
-        if packet.track_id != id {
-            continue;
-        }
-        let decoded = decoder.decode(&packet).map_err(no)?;
-        channels = decoded.spec().channels().count();
-        some.resize(decoded.samples_interleaved(), 0.0_f32);
-        decoded.copy_to_slice_interleaved(&mut some);
-        all.extend_from_slice(&some);
-        if all.len() * 4 > SAMPLE_BYTES_MAX {
-            return Err(format!(
-                "it takes more than {} MiB as 32-bit samples",
-                SAMPLE_BYTES_MAX >> 20
-            ));
-        }
-    }
-    Sample::new(rate_hz, channels as u32, all).ok_or_else(|| "there is no sound in it".to_owned())
 }
 
 #[cfg(test)]
@@ -227,15 +221,66 @@ mod tests {
         let id = sample::id_in(&named).unwrap();
         assert!(named.starts_with("kick.wav@"), "{named}");
         let found = shelf.find(id).unwrap();
-        assert_eq!((found.rate_hz(), found.frames()), (44_100, 2));
-        assert_eq!([found.at(1, 0), found.at(1, 1)], [-0.5, 0.5]);
+        let sound = found.recorded();
+        assert_eq!((sound.rate_hz(), sound.frames()), (44_100, 2));
+        assert_eq!([sound.side(0)[1], sound.side(1)[1]], [-0.5, 0.5]);
+        assert_eq!(found.at_rate(48_000).rate_hz(), 48_000);
         // As it was saved, and without the file.
         std::fs::write(&path, &text).unwrap();
         std::fs::remove_file(folder.path().join("kick.wav")).unwrap();
         let (again, _) = read(&path, CONFIG, &shelf).unwrap();
         assert_eq!(
             Patch::from_json(&again).unwrap().modules[0].sample,
-            Some(named)
+            Some(named.clone())
+        );
+        // Imported by a stack with another rate: the same sound, converted to this one.
+        let other = Config {
+            rate_hz: 96_000,
+            ..CONFIG
+        };
+        let (_, patch) = read(&path, other, &shelf).unwrap();
+        let elsewhere = patch.modules[0].sample.clone().unwrap();
+        let found = shelf.find(sample::id_in(&elsewhere).unwrap()).unwrap();
+        assert_eq!(found.at_rate(96_000).rate_hz(), 96_000);
+        assert_eq!(found.recorded().side(1)[1], 0.5);
+        assert!(elsewhere.starts_with("kick.wav@") && elsewhere != named);
+        // If nothing of it is kept, the file is read, whatever rate the patch was saved at.
+        wav(&folder.path().join("kick.wav"), &[0, 100, -16_384, 16_384]);
+        let empty = Shelf::of_process(folder.path().join("nothing"));
+        read(&path, other, &empty).unwrap();
+    }
+
+    #[test]
+    fn a_root_that_is_no_object_is_refused_and_a_byte_order_mark_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::of_process(folder.path().join("samples"));
+        let path = folder.path().join("patch.json");
+        for root in [
+            "[]",
+            "1",
+            "\"x\"",
+            "null",
+            "true",
+            "{}",
+            "[[]]",
+            "",
+            "{\"modules\":1}",
+            "{\"version\":1,\"modules\":[1]}",
+        ] {
+            for text in [root.to_owned(), format!("\u{feff}{root}")] {
+                std::fs::write(&path, &text).unwrap();
+                let failure = read(&path, CONFIG, &shelf).unwrap_err();
+                assert!(
+                    failure.code == 1 && failure.text.lines().count() == 1,
+                    "{text}"
+                );
+            }
+        }
+        let good = format!("\u{feff}{}", Patch::default_patch().to_json());
+        std::fs::write(&path, good).unwrap();
+        assert_eq!(
+            read(&path, CONFIG, &shelf).unwrap().1,
+            Patch::default_patch()
         );
     }
 
@@ -249,7 +294,7 @@ mod tests {
         let other = format!("kick.wav@{:032x}", 7);
         for (sample, what) in [
             ("nowhere.wav", "modules[0].sample"),
-            ("text.wav", "WAV, AIFF or FLAC"),
+            ("text.wav", "WAV, AIFF, FLAC"),
             ("empty.wav", "no sound"),
             (other.as_str(), "write \"kick.wav\""),
         ] {

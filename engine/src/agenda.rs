@@ -2,7 +2,7 @@
 //!
 //! It lies in the arena, so that a replica restored from a checkpoint still has them to come. The next one
 //! stands last, so that taking it is to forget it; those of the same frame come in the order in which they
-//! were asked for. The engine counts frames here, too: from 0 for the life of the instance.
+//! were asked for. The engine counts frames here, too: on and on for the life of the instance.
 
 use common::{
     command::{Event, Expression, SequenceControl},
@@ -55,13 +55,14 @@ impl<'a> Agenda<'a> {
         self.words[CLOCK] += frames;
     }
 
-    /// Lets the count of frames begin anew; what waits keeps its distance.
-    pub fn rebase(&mut self) {
-        let clock = std::mem::take(&mut self.words[CLOCK]);
+    /// Lets the frame that comes next have that number; what waits keeps its distance.
+    pub fn rebase(&mut self, to: FrameIndex) {
+        let clock = std::mem::replace(&mut self.words[CLOCK], to.0);
         for entry in 0..self.count() {
             let frame = &mut self.words[HEAD + entry * ENTRY];
-            *frame = frame.saturating_sub(clock);
+            *frame = frame.saturating_sub(clock).saturating_add(to.0);
         }
+        self.mark(HEAD..HEAD + self.count() * ENTRY);
     }
 
     fn count(&self) -> usize {
@@ -208,6 +209,11 @@ fn encode(event: &Event) -> [u64; 2] {
             [word(8, small, sequence, 0), numbers(value.to_bits(), 0)]
         }
         Event::ResetSequences => [word(9, 0, 0, 0), 0],
+        Event::Silence => [word(10, 0, 0, 0), 0],
+        Event::Clock { ticks, bpm, begin } => [
+            word(11, begin.into(), 0, 0) | u64::from(ticks) << 32,
+            numbers(bpm.to_bits(), 0),
+        ],
     }
 }
 
@@ -261,6 +267,12 @@ fn decode([what, numbers]: [u64; 2]) -> Option<Event> {
             },
         },
         9 => Event::ResetSequences,
+        10 => Event::Silence,
+        11 => Event::Clock {
+            ticks: (what >> 32) as u32,
+            bpm: a,
+            begin: small != 0,
+        },
         _ => return None,
     })
 }
@@ -351,6 +363,12 @@ mod tests {
             control(SequenceControl::GateLength(0.5)),
             control(SequenceControl::Join),
             Event::ResetSequences,
+            Event::Silence,
+            Event::Clock {
+                ticks: u32::MAX,
+                bpm: 174.3,
+                begin: true,
+            },
         ] {
             assert_eq!(decode(encode(&event)), Some(event));
         }

@@ -7,9 +7,7 @@ use common::{
 use fearless_simd::Level;
 
 use crate::{
-    module::{
-        Buffer, Context, Expressed, GATE, Kind, Module, Note, OPENED, Plug, Shape, Turn, lanes_for,
-    },
+    module::{Buffer, Context, Expressed, Kind, Module, Note, Plug, Shape, Turn, lanes_for},
     modules, params,
     smooth::GLIDE_MS,
     stretch::Stretch,
@@ -84,8 +82,7 @@ impl Bench {
 
     /// Opens or closes its gate.
     pub fn gate(&mut self, level: f32) {
-        self.cells[GATE] = level.to_bits();
-        self.cells[OPENED] |= u32::from(level > 0.0);
+        self.kind.gate(&mut self.cells, level);
     }
 
     /// Plays or ends a note.

@@ -115,6 +115,14 @@ impl Cables {
         }
     }
 
+    /// Clears the cables that lead back.
+    pub fn silence(&self, arena: &mut [u64]) {
+        let cells: &mut [u32] = bytemuck::cast_slice_mut(arena);
+        for ring in &self.rings {
+            cells[ring.cells.clone()].fill(0);
+        }
+    }
+
     /// Goes on where the cables of another engine were, of whose arena these are the cells: each from
     /// the gain that it had.
     ///

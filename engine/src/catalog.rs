@@ -2,9 +2,14 @@
 //!
 //! The descriptions themselves stand with the modules that they describe, in `modules/`.
 
+use common::command_log::{Catalogue, TypeNames};
 use serde::Serialize;
 
 pub use crate::modules::{all, find};
+use crate::{
+    module::{Context, Kind},
+    modules,
+};
 
 /// How a parameter's range is spread over a knob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -112,6 +117,30 @@ impl ModuleType {
             .iter()
             .position(|param| param.name == name)
             .map(|index| index as u16)
+    }
+}
+
+/// What the numbers of parameters mean in the logs of this build, and how large states are.
+#[must_use]
+pub fn catalogue() -> Catalogue {
+    let mut types: Vec<_> = modules::kinds().map(names_of).collect();
+    types.sort_by(|a, b| a.name.cmp(&b.name));
+    Catalogue {
+        program: env!("CARGO_PKG_VERSION").into(),
+        types,
+    }
+}
+
+fn names_of(kind: Kind) -> TypeNames {
+    let context = Context {
+        rate_hz: 48_000.0,
+        wide: false,
+    };
+    let own = kind.describe.own_params().iter();
+    TypeNames {
+        name: kind.describe.name.into(),
+        params: own.map(|param| param.name.into()).collect(),
+        cells: kind.cells(context, 1) as u64,
     }
 }
 

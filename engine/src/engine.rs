@@ -2,8 +2,8 @@
 //!
 //! Made on the control thread, run on the render thread. All that outlives a block lies in one
 //! arena: the last stage's state first, then which modules are bypassed, then what waits for its frame, then
-//! where the sequences are, then what the cables remember, then each module's cells in the order of the
-//! patch. What lies beside it (the order of work, the blocks of the cables) follows from the patch or is
+//! where the sequences are, then the safety stage's, then what the cables remember, then each module's cells
+//! in the order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from the patch or is
 //! written anew in each block; so to copy the arena is to copy the sound to come.
 
 mod adopt;
@@ -33,11 +33,12 @@ use crate::{
     params,
     patch::{Checked, Patch, PatchError},
     plan::{self, FrameByFrame, Node, Plan},
+    safety::{self, Removed, Safety},
     schedule::{Feedback, Late},
     sequencer::Score,
     stretch::Stretch,
 };
-use sequences::{sequence_words, sequences_at};
+use sequences::{safety_at, sequences_at};
 
 /// What an engine needs to know of where it plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,17 @@ pub struct Engine {
     /// The blocks that the module whose turn it is writes.
     outs: Vec<Buffer>,
     scratch: Vec<f32>,
+    /// Whether the safety stage only delays.
+    linear: bool,
+    /// Whether the safety stage is there at all.
+    #[cfg(test)]
+    guarded: bool,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Most tests are about the sound before the safety stage; only those that ask for the stage have it.
+    pub(crate) static GUARDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 impl Engine {
@@ -210,7 +222,7 @@ impl Engine {
             let memory = node.kind.memory(context, node.channels);
             node.cells.start + memory.start..node.cells.start + memory.end
         });
-        let sequences = 2 * sequences_at(patch.modules.len())..first_cell(patch);
+        let sequences = 2 * sequences_at(patch.modules.len())..2 * safety_at(patch);
         let memories = [calm, sequences].into_iter().chain(memories);
         let block = |lanes: usize| Buffer {
             samples: vec![0.0; lanes * frames],
@@ -237,6 +249,9 @@ impl Engine {
                 .map(|_| Buffer::default())
                 .collect(),
             scratch: vec![0.0; params::scratch_len(frames)],
+            linear: false,
+            #[cfg(test)]
+            guarded: GUARDED.get(),
             plan,
         };
         engine.begin();
@@ -259,6 +274,7 @@ impl Engine {
     fn begin(&mut self) {
         *Master::of(&mut self.arena) =
             Master::new(fingerprint(&self.patch, self.config, self.context));
+        self.safety().begin();
         self.cables.begin(&mut self.arena);
         for node in &self.plan.nodes {
             let cells = cells_of(&mut self.arena, node);
@@ -274,6 +290,19 @@ impl Engine {
     /// # Real-time
     /// Yes: no allocation, no lock; time in proportion to modules and cables.
     pub fn render(&mut self, out: &mut [f32], trace: &mut impl FnMut(u16)) {
+        self.render_traced(out, &mut |turn| {
+            if let Some(module) = turn {
+                trace(module);
+            }
+        });
+    }
+
+    /// As [`Self::render`]; `trace` is called with nothing, too, before what is no module's: so that what lies
+    /// between two calls is the work of one.
+    ///
+    /// # Real-time
+    /// As [`Self::render`].
+    pub fn render_traced(&mut self, out: &mut [f32], trace: &mut impl FnMut(Option<u16>)) {
         let channels = self.heard.len();
         let (mut begin, frames) = (0, self.config.block_frames as usize);
         for cut in 0.. {
@@ -306,7 +335,12 @@ impl Engine {
     }
 
     /// Renders those frames of a block, in the middle of which nothing comes in.
-    fn segment(&mut self, out: &mut [f32], range: Range<usize>, trace: &mut impl FnMut(u16)) {
+    fn segment(
+        &mut self,
+        out: &mut [f32],
+        range: Range<usize>,
+        trace: &mut impl FnMut(Option<u16>),
+    ) {
         let segment = Stretch::whole(range);
         for late in 0..self.plan.block_late.len() {
             self.bring(self.plan.block_late[late], segment);
@@ -334,12 +368,46 @@ impl Engine {
                 }
             }
         }
+        trace(None);
         let heard = segment.mono();
         let mut heard = self.heard.iter().map(|block| &block.samples[heard.clone()]);
         let muted = (!heard.all(sane)).then(|| culprit.unwrap_or(self.plan.out));
         let master = Master::of(&mut self.arena);
         master.set_muted(muted);
         master.render(&self.heard, out, self.context.rate_hz);
+        #[cfg(test)]
+        if !self.guarded {
+            return;
+        }
+        let is_on = self.safety_is_on();
+        self.safety().render(is_on, muted.is_some(), out);
+    }
+
+    /// Reduces the safety stage to its delay: the output is the sum of what goes into `out`.
+    #[must_use]
+    pub fn without_safety(mut self) -> Self {
+        self.linear = true;
+        self
+    }
+
+    fn safety_is_on(&self) -> bool {
+        let out = &self.plan.nodes[usize::from(self.plan.out)];
+        let cells = &self.cells()[out.cells.clone()];
+        !self.linear && out.kind.cell(cells, out.channels, self.context, 0) != 0
+    }
+
+    fn safety(&mut self) -> Safety<'_> {
+        let range = safety_range(&self.patch, self.config);
+        Safety::of(&mut self.arena[range], self.config)
+    }
+
+    /// What the safety stage removes now.
+    ///
+    /// # Real-time
+    /// Yes; constant time.
+    #[must_use]
+    pub fn removed(&mut self) -> Removed {
+        self.safety().removed()
     }
 
     /// Reads what a cable that leads back brings.
@@ -363,7 +431,13 @@ impl Engine {
     }
 
     /// One module's turn in those frames.
-    fn turn(&mut self, module: u16, stretch: Stretch, is_over: bool, trace: &mut impl FnMut(u16)) {
+    fn turn(
+        &mut self,
+        module: u16,
+        stretch: Stretch,
+        is_over: bool,
+        trace: &mut impl FnMut(Option<u16>),
+    ) {
         self.push(module, true, stretch);
         let node = &self.plan.nodes[usize::from(module)];
         for gathered in &node.summed {
@@ -379,10 +453,12 @@ impl Engine {
         if node.ghost && is_over {
             // Nobody hears it any more.
         } else if bypassed(&self.arena, module) {
+            let cells = cells_of(&mut self.arena, node);
+            node.kind.miss(cells, stretch.frames);
             let inputs = (&self.buffers[..], &self.gathered[..]);
             pass_through(node, self.context, stretch, inputs, outs);
         } else {
-            trace(module);
+            trace(Some(module));
             let mut turn = Turn {
                 context: self.context,
                 stretch,
@@ -559,6 +635,22 @@ impl Engine {
         }
     }
 
+    /// A number that differs from another engine's if the modules differ, their order, channels or types, or
+    /// where it plays.
+    ///
+    /// # Real-time
+    /// Yes; constant time.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.arena[0]
+    }
+
+    /// The [`Self::fingerprint`] that such an engine would have.
+    #[must_use]
+    pub fn fingerprint_of(patch: &Patch, config: Config) -> u64 {
+        fingerprint(patch, config, config.context(Level::new()))
+    }
+
     /// The patch as it was at the start; events since then are not in it ([`Patch::apply`]).
     #[must_use]
     pub const fn patch(&self) -> &Patch {
@@ -578,8 +670,14 @@ const fn agenda_at(modules: usize) -> usize {
 }
 
 /// The first cell of the arena that is the cables'.
-const fn first_cell(patch: &Patch) -> usize {
-    2 * (sequences_at(patch.modules.len()) + sequence_words(patch))
+const fn first_cell(patch: &Patch, config: Config) -> usize {
+    2 * safety_range(patch, config).end
+}
+
+/// Where the safety stage's words lie.
+const fn safety_range(patch: &Patch, config: Config) -> Range<usize> {
+    let first = safety_at(patch);
+    first..first + safety::words(config)
 }
 
 /// Where the cables' cells lie, and the first that is a module's.
@@ -595,7 +693,7 @@ fn lay_out(
         false => config.block_frames as usize,
     });
     let rings = feedback_lanes.iter().copied().zip(frames);
-    cables::layout(first_cell(patch), fades.count(), rings)
+    cables::layout(first_cell(patch, config), fades.count(), rings)
 }
 
 fn small_enough(cells: usize) -> Result<(), PatchError> {

@@ -6,12 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod agenda;
+mod bandlimited;
 mod cables;
 pub mod catalog;
 mod changes;
+pub mod cost;
 mod engine;
 mod gather;
 mod lanes;
+mod lookahead;
 mod loops;
 mod master;
 mod math;
@@ -21,6 +24,7 @@ mod params;
 pub mod patch;
 mod plan;
 pub mod replay;
+mod safety;
 mod schedule;
 pub mod score;
 mod sequencer;
@@ -31,3 +35,4 @@ mod stretch;
 mod bench;
 
 pub use engine::{Config, Engine, RestoreError};
+pub use safety::Removed;

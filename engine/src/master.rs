@@ -68,6 +68,11 @@ impl Master {
         };
     }
 
+    /// Expects a step between the last frame and the next, to be smoothed.
+    pub const fn step(&mut self) {
+        self.seam = 1;
+    }
+
     /// Says whose output in the coming block is no sound, if any is: then the block is silence, with
     /// no click before and after it. The limiter of last resort.
     pub fn set_muted(&mut self, module: Option<u16>) {
@@ -178,7 +183,7 @@ impl Master {
 /// The same sound, with one bit pattern for NaN, one for zero, and zero for what is too small to be
 /// a normal number: so equal samples have equal checksums, and a render is the same whether or not
 /// its thread flushes denormals.
-fn canonical(sample: f32) -> f32 {
+pub fn canonical(sample: f32) -> f32 {
     if sample.is_nan() {
         f32::NAN
     } else if sample.abs() < f32::MIN_POSITIVE {

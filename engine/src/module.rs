@@ -5,6 +5,7 @@
 //! the [`Context`], so that a copy of the arena is a copy of the sound to come. The rest is done here
 //! for all of them: parameters that glide and are modulated, gates, channels side by side.
 
+mod gate;
 mod io;
 
 use common::{command::Expression, sample::Sample};
@@ -22,7 +23,8 @@ use crate::{
     stretch::Stretch,
 };
 
-pub use io::{Frames, Gate, Io, Outs, State};
+pub use gate::{Edge, Edges, Gate, Shown};
+pub use io::{Frames, Io, Outs, State};
 
 /// What every module may know of the world.
 #[derive(Clone, Copy, Debug)]
@@ -196,13 +198,11 @@ pub struct Kind {
 pub const MOVING: usize = 0;
 /// Not 0: a parameter may not be what it was in the block before.
 pub const FRESH: usize = 2;
-/// How far its gate is open, as a number's bits.
-pub const GATE: usize = 3;
-/// Not 0: its gate has been opened since the block before.
-pub const OPENED: usize = 4;
-const HEAD: usize = 8;
+/// Its gate, which events open and close.
+const GATE: Range<usize> = 3..3 + Gate::CELLS;
+const HEAD: usize = GATE.end;
 /// Cells of a channel's state, at the most.
-const CELLS_MAX: usize = 128;
+const CELLS_MAX: usize = 512;
 const GLIDE: usize = size_of::<Smooth>() / 4;
 
 /// Where the memory begins among a module's cells, after so many others: at the start of a piece.
@@ -276,6 +276,10 @@ impl Kind {
         for (glide, value) in self.glides(cells).iter_mut().zip(values) {
             *glide = Smooth::at(*value);
         }
+        self.begin_channels(context, channels, values, cells);
+    }
+
+    fn begin_channels(&self, context: Context, channels: usize, values: &[f32], cells: &mut [u32]) {
         let (n, groups) = lanes_for(channels, context.wide);
         let state = &mut cells[self.state_at()..];
         let mut own = [0; CELLS_MAX];
@@ -287,6 +291,28 @@ impl Kind {
                 state[(channel / n * self.cells + cell) * n + channel % n] = *value;
             }
         }
+    }
+
+    /// Resets the state but not the parameters; returns which cells are memory that has been written.
+    ///
+    /// # Real-time
+    /// Yes; time in proportion to the cells.
+    pub fn silence(&self, context: Context, channels: usize, cells: &mut [u32]) -> Range<usize> {
+        let mut values = [0.0; PARAMS_MAX];
+        for (value, glide) in values.iter_mut().zip(self.glides(cells)) {
+            *value = glide.target();
+        }
+        cells[GATE].fill(0);
+        cells[FRESH] = 1;
+        self.begin_channels(context, channels, &values[..self.params], cells);
+        let memory = self.memory(context, channels);
+        let sounds = &mut cells[memory.clone()];
+        // What has never been written lies in no page yet.
+        if sounds.iter().any(|cell| *cell != 0) {
+            sounds.fill(0);
+            return memory;
+        }
+        memory.start..memory.start
     }
 
     /// A parameter's value changes, in so many milliseconds; setting what is set already changes nothing.
@@ -316,6 +342,18 @@ impl Kind {
         true
     }
 
+    /// An event opens its gate, or closes it, if it takes one.
+    pub fn gate(&self, cells: &mut [u32], level: f32) {
+        if self.describe.takes_gate && level.is_finite() {
+            Gate::event(&mut cells[GATE], level);
+        }
+    }
+
+    /// Skips so many frames: strikes that were due in them are dropped.
+    pub fn miss(&self, cells: &mut [u32], frames: usize) {
+        Gate::load(&cells[GATE]).pass(&mut cells[GATE], frames);
+    }
+
     /// Changes notes that its own voices play.
     pub fn express(
         &self,
@@ -341,6 +379,12 @@ impl Kind {
             cells_each: self.cells,
             n,
         }
+    }
+
+    /// A cell of the first channel.
+    pub fn cell(&self, cells: &[u32], channels: usize, context: Context, cell: usize) -> u32 {
+        let (n, _) = lanes_for(channels, context.wide);
+        cells[self.state_at() + cell * n]
     }
 
     /// Sets its frequency to a note's, at once.
@@ -428,6 +472,7 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     let modulated = params::modulated(plugs);
     let (n, group_count) = lanes_for(turn.channels, turn.context.wide);
     let memory_each = M::memory(turn.context);
+    let gate = Gate::load(&head[GATE]);
     let head_len = HEAD + 2 * params.len() * GLIDE;
     let (cells, rest) = state.split_at_mut(n * group_count * M::CELLS);
     let memory_at = memory_at(head_len + cells.len(), memory_each);
@@ -449,10 +494,7 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
             channels: (turn.channels - group * n).min(n),
             first_channel: group * n,
             fresh: head[FRESH] != 0 || moved != 0 || modulated != 0,
-            gate: Gate {
-                level: f32::from_bits(head[GATE]),
-                opened: head[OPENED] != 0,
-            },
+            gate,
             group,
             sample: turn.sample,
             plugs: turn.plugs,
@@ -494,5 +536,5 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     }
     (head[MOVING], head[MOVING + 1]) = (still_moving as u32, (still_moving >> 32) as u32);
     head[FRESH] = u32::from(moved != 0);
-    head[OPENED] = 0;
+    gate.pass(&mut head[GATE], frames);
 }

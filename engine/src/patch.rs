@@ -34,8 +34,7 @@ use crate::{catalog, schedule};
 
 /// The version of the format that is read and written.
 pub const VERSION: u32 = 1;
-/// Modules in a patch, at the most: their numbers and states must fit events and checkpoints.
-pub const MODULES_MAX: usize = 4_000;
+pub use common::limits::MODULES_MAX;
 /// Cables in a patch, at the most: each costs a block's additions.
 pub const CABLES_MAX: usize = 16_000;
 /// Characters of a module's id, at the most: it is part of OSC addresses.
@@ -332,6 +331,9 @@ impl Patch {
         }
         if let Event::Sequence { sequence, control } = *event {
             self.follow_sequence(sequence, control);
+        }
+        if let Event::Clock { bpm, begin, .. } = *event {
+            self.follow_clock(bpm, begin);
         }
     }
 

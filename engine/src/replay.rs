@@ -1,17 +1,24 @@
 //! Rendering a command log again: the same patch, the same commands, in before the same blocks.
 
+use std::collections::VecDeque;
+
 use common::{
-    command::Command,
-    command_log::{self, LogError, Record},
+    command::{Command, Event},
+    command_log::{self, Catalogue, LogError, Record},
+    limits::AHEAD_BLOCKS_MAX,
     sample::Find,
     stage::Shape,
     units::{BlockIndex, Seq},
 };
 
 use crate::{
-    Engine, RestoreError,
+    Engine, RestoreError, catalog,
     patch::{Patch, PatchError},
 };
+
+mod part;
+
+use part::Part;
 
 /// Why a log cannot be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +32,14 @@ pub enum ReplayError {
     /// The state that it begins with does not fit.
     #[error("the log begins with a state that does not fit its patch: {0}")]
     State(#[from] RestoreError),
+    /// Its states, or a parameter that it sets, are of a build with other modules.
+    #[error("{what}: use understudy {writer}, which wrote the log; this one is {own}", own = catalog::catalogue())]
+    OtherBuild {
+        /// What this program cannot take over.
+        what: String,
+        /// Which program can.
+        writer: Box<Catalogue>,
+    },
     /// A command that was decided on is not in it.
     #[error("the log is damaged: command {0}, which block {1} needs, is not in it")]
     Missing(Seq, BlockIndex),
@@ -33,33 +48,54 @@ pub enum ReplayError {
     NoPatch,
 }
 
+/// A segment that is read once it is needed.
+pub struct Later {
+    /// The block that its state stands before.
+    pub block: BlockIndex,
+    /// Its bytes.
+    pub read: Box<dyn FnOnce() -> std::io::Result<Vec<u8>>>,
+}
+
 /// A log on its way through the engine.
 pub struct Replay {
     find: Box<Find<'static>>,
     engine: Engine,
     shape: Shape,
-    commands: std::vec::IntoIter<(Seq, Command)>,
-    decisions: std::iter::Peekable<std::vec::IntoIter<(BlockIndex, Seq)>>,
+    part: Part,
     held: Option<(Seq, Command)>,
+    /// The segments that follow, the first one read already if it is near.
+    later: VecDeque<Later>,
+    coming: Option<Part>,
+    unequal: Vec<BlockIndex>,
     patch: Patch,
     /// The only module that is heard, if there is one.
     alone: Option<String>,
-    /// Commands that were found to be poison: left out.
-    quarantined: std::collections::BTreeSet<Seq>,
     /// The commands that are in before `block`, as decided and as applied.
     seq: Seq,
     applied: Seq,
     block: BlockIndex,
-    end: BlockIndex,
 }
 
+/// Who reads a segment knows how far the run went on so many blocks before the segment begins: workers are no
+/// further ahead of what is played.
+const SOON: u64 = AHEAD_BLOCKS_MAX + 1;
+
 impl Replay {
-    /// Reads a log, whose recordings are found there; rendering begins at block 0.
+    /// Reads a log, or one segment of it, whose recordings are found there; rendering begins with its first
+    /// block.
     ///
     /// # Errors
     /// When it is no log, or does not begin with a patch that can be played.
     pub fn new(bytes: &[u8], find: Box<Find<'static>>) -> Result<Self, ReplayError> {
-        Self::hearing(bytes, find, None)
+        Self::hearing(&[bytes], find, None)
+    }
+
+    /// As [`Self::new`], where how it begins and what follows lie apart.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_pieces(pieces: &[&[u8]], find: Box<Find<'static>>) -> Result<Self, ReplayError> {
+        Self::hearing(pieces, find, None)
     }
 
     /// As [`Self::new`], where that module alone is heard, as it comes into `out`: a stem.
@@ -71,66 +107,70 @@ impl Replay {
         find: Box<Find<'static>>,
         module: &str,
     ) -> Result<Self, ReplayError> {
-        Self::hearing(bytes, find, Some(module.into()))
+        Self::hearing(&[bytes], find, Some(module.into()))
     }
 
     fn hearing(
-        bytes: &[u8],
+        pieces: &[&[u8]],
         find: Box<Find<'static>>,
         alone: Option<String>,
     ) -> Result<Self, ReplayError> {
-        let shape = command_log::head(bytes)?;
-        let (mut commands, mut decisions) = (Vec::new(), Vec::new());
-        let (mut state, mut end) = (None, BlockIndex(0));
-        let mut quarantined = std::collections::BTreeSet::new();
-        for (_, record) in command_log::records(bytes) {
-            match record {
-                Record::Command { seq, command, .. } => commands.push((seq, command)),
-                Record::Decision { block, seq } => decisions.push((block, seq)),
-                Record::State {
-                    block: BlockIndex(0),
-                    arena,
-                    ..
-                } => state = Some(arena),
-                Record::Progress { block } => end = end.max(block),
-                Record::Quarantine { seq } => drop(quarantined.insert(seq)),
-                Record::State { .. } | Record::Head { .. } => {}
-            }
-        }
-        let mut commands = commands.into_iter();
-        let Some((seq, Command::Patch(json))) = commands.next() else {
-            return Err(ReplayError::NoPatch);
-        };
-        let patch = Patch::from_log(&json)?.fetched(&find);
-        let mut engine = engine_of(&patch, alone.as_deref(), shape)?;
-        if let Some(arena) = state
+        let mut part = Part::read(pieces)?;
+        let patch = Patch::from_log(&part.patch)?.fetched(&find);
+        part.fits(&patch)?;
+        let mut engine = engine_of(&patch, alone.as_deref(), part.shape)?;
+        let arena = std::mem::take(&mut part.arena);
+        if !arena.is_empty()
             && let Err(why) = engine.restore(&arena)
         {
             if alone.is_none() {
                 return Err(why.into());
             }
             // Where cables into `out` have a state themselves, that of the modules is all that is alike.
-            let mut whole = Engine::new(&patch, shape.into())?;
+            let mut whole = Engine::new(&patch, part.shape.into())?;
             whole.restore(&arena)?;
             engine.adopt_edited(&whole);
         }
-        let decisions = decisions.into_iter().peekable();
-        let block = BlockIndex(0);
         Ok(Self {
+            patch: part.with_values(patch)?,
             find,
             engine,
-            shape,
-            commands,
-            decisions,
+            shape: part.shape,
             held: None,
-            patch,
+            later: VecDeque::new(),
+            coming: None,
+            unequal: Vec::new(),
             alone,
-            quarantined,
-            seq,
-            applied: seq,
-            block,
-            end,
+            seq: part.seq,
+            applied: part.seq,
+            block: part.block,
+            part,
         })
+    }
+
+    /// Goes on with those segments, oldest first, where this one ends.
+    #[must_use]
+    pub fn then(mut self, later: Vec<Later>) -> Self {
+        self.later = later.into();
+        self
+    }
+
+    /// The blocks where a segment begins with a state that is not the one that the segment before leads to.
+    #[must_use]
+    pub fn unequal(&self) -> &[BlockIndex] {
+        &self.unequal
+    }
+
+    /// Whether it begins beyond all that was played: no block of it was heard.
+    #[must_use]
+    pub fn is_past_its_end(&self) -> bool {
+        self.block > self.part.end
+    }
+
+    /// The next block.
+    #[must_use]
+    pub const fn block(&self) -> BlockIndex {
+        self.block
     }
 
     /// The shape of the sound.
@@ -145,11 +185,14 @@ impl Replay {
     /// # Errors
     /// When a patch in the log cannot be played.
     pub fn next(&mut self, out: &mut [f32]) -> Result<bool, ReplayError> {
-        if self.block >= self.end {
+        self.look_ahead()?;
+        let last = self.coming.as_ref().unwrap_or(&self.part);
+        if self.later.is_empty() && self.block >= last.end {
             return Ok(false);
         }
-        while let Some((_, seq)) = self.decisions.next_if(|(block, _)| *block <= self.block) {
-            self.seq = seq;
+        let decisions = &mut self.part.decisions;
+        while let Some((_, seq)) = decisions.next_if(|(block, _)| *block <= self.block) {
+            self.seq = self.seq.max(seq);
         }
         self.apply(self.seq)?;
         if self.applied < self.seq {
@@ -158,6 +201,33 @@ impl Replay {
         self.engine.render(out, &mut |_| {});
         self.block = self.block.next();
         Ok(true)
+    }
+
+    /// Reads the next segment before it begins, and goes over to it where it does.
+    fn look_ahead(&mut self) -> Result<(), ReplayError> {
+        let soon = BlockIndex(self.block.0 + SOON);
+        if let Some(next) =
+            (self.later).pop_front_if(|next| self.coming.is_none() && next.block <= soon)
+        {
+            let bytes = (next.read)().map_err(LogError::Io)?;
+            self.coming = Some(Part::read(&[&bytes])?);
+        }
+        let Some(next) = self.coming.take_if(|next| next.block <= self.block) else {
+            return Ok(());
+        };
+        self.part = next;
+        // What is held is in the segment, too.
+        self.held = None;
+        let arena = std::mem::take(&mut self.part.arena);
+        if self.alone.is_none() && self.engine.arena() != arena {
+            self.unequal.push(self.block);
+            let patch = Patch::from_log(&self.part.patch)?.fetched(&self.find);
+            self.engine = engine_of(&patch, None, self.shape)?;
+            self.engine.restore(&arena)?;
+            self.patch = self.part.with_values(patch)?;
+            (self.seq, self.applied) = (self.part.seq, self.part.seq);
+        }
+        Ok(())
     }
 
     /// Applies all that was accepted but had not come into a block any more.
@@ -169,17 +239,21 @@ impl Replay {
     }
 
     fn apply(&mut self, up_to: Seq) -> Result<(), ReplayError> {
-        while let Some((seq, command)) = self.held.take().or_else(|| self.commands.next()) {
+        while let Some((seq, command)) = self.held.take().or_else(|| self.part.commands.next()) {
             if seq > up_to {
                 self.held = Some((seq, command));
                 break;
             }
+            if seq <= self.applied {
+                continue; // the segment before has it, too
+            }
             self.applied = seq;
-            if self.quarantined.contains(&seq) {
+            if self.part.quarantined.contains(&seq) {
                 continue;
             }
             match command {
                 Command::Event(event) => {
+                    let event = self.renumbered(event)?;
                     self.engine.apply(&event);
                     self.patch.apply(&event);
                 }
@@ -193,6 +267,7 @@ impl Replay {
                     self.engine = engine;
                 }
                 Command::At { frame, event } => {
+                    let event = self.renumbered(event)?;
                     self.engine.apply_at(frame, &event);
                     self.patch.apply(&event);
                 }
@@ -203,7 +278,25 @@ impl Replay {
         Ok(())
     }
 
-    /// Blocks rendered so far.
+    /// An event as this program numbers parameters.
+    fn renumbered(&self, mut event: Event) -> Result<Event, ReplayError> {
+        if let Event::Param { module, param, .. } | Event::Ramp { module, param, .. } = &mut event
+            && let Some(module) = self.patch.modules.get(usize::from(*module))
+            && let Some(kind) = catalog::find(&module.kind)
+        {
+            let number = self.part.renumbered(kind, *param);
+            *param = number.ok_or_else(|| ReplayError::OtherBuild {
+                what: format!(
+                    "the log sets parameter {param} of a \"{}\", which this program does not have",
+                    kind.name
+                ),
+                writer: self.part.other.clone().unwrap_or_default(),
+            })?;
+        }
+        Ok(event)
+    }
+
+    /// Blocks rendered so far, and before.
     #[must_use]
     pub const fn blocks(&self) -> u64 {
         self.block.0
@@ -233,7 +326,8 @@ impl Replay {
 /// What plays that patch, or one module of it alone.
 fn engine_of(patch: &Patch, alone: Option<&str>, shape: Shape) -> Result<Engine, PatchError> {
     match alone {
-        Some(module) => Engine::new(&patch.alone(module), shape.into()),
+        // A stem bypasses the safety stage: its reduction belongs to no single module.
+        Some(module) => Ok(Engine::new(&patch.alone(module), shape.into())?.without_safety()),
         None => Engine::new(patch, shape.into()),
     }
 }
@@ -265,7 +359,6 @@ pub fn heard(bytes: &[u8]) -> Result<Vec<String>, ReplayError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::command::Event;
 
     /// Renders a whole log; returns the blocks and the commands.
     fn replay(bytes: &[u8], mut each: impl FnMut(&[f32])) -> Result<(u64, u64), ReplayError> {
@@ -290,8 +383,12 @@ mod tests {
     };
 
     fn log(records: &[Record]) -> Vec<u8> {
+        log_of_version(4, records)
+    }
+
+    fn log_of_version(version: u32, records: &[Record]) -> Vec<u8> {
         let head = Record::Head {
-            version: command_log::VERSION,
+            version,
             shape: SHAPE,
         };
         let all = std::iter::once(&head).chain(records);
@@ -315,6 +412,29 @@ mod tests {
 
     fn fresh() -> Engine {
         Engine::new(&Patch::default_patch(), SHAPE.into()).unwrap()
+    }
+
+    /// In version 3 `out` had one parameter, and `gain_amount` was number 1, which is `safety` now.
+    #[test]
+    fn parameters_of_an_older_log_keep_their_names() {
+        let out = Event::Param {
+            module: 3,
+            param: 1,
+            value: 1.0,
+        };
+        for (version, name) in [(3, "gain_amount"), (4, "safety")] {
+            let bytes = log_of_version(
+                version,
+                &[
+                    command(1, Command::Patch(Patch::default_patch().to_json())),
+                    command(2, Command::Event(out)),
+                ],
+            );
+            let mut replay = Replay::new(&bytes, Box::new(|_| None)).unwrap();
+            replay.apply_rest().unwrap();
+            let set = &replay.patch().modules[3].params;
+            assert_eq!(set.keys().collect::<Vec<_>>(), [name], "{version}");
+        }
     }
 
     #[test]
@@ -353,6 +473,75 @@ mod tests {
         assert!(heard.iter().any(|sample| *sample != 0.0));
     }
 
+    /// As a writer would have put it whose sine has its parameters in the opposite order, and one more.
+    #[test]
+    fn a_log_of_another_build_is_read_by_names_or_refused_with_the_one_to_use() {
+        let mut other = catalog::catalogue();
+        let sine = other.types.iter_mut().find(|t| t.name == "sine").unwrap();
+        sine.params.insert(0, "warmth".into());
+        sine.params.reverse();
+        let names = sine.params.clone();
+        let place = |name: &str| names.iter().position(|n| n == name).unwrap() as u16;
+        let json = Patch::default_patch().to_json();
+        let log = |param: u16, state: Vec<u8>| {
+            log_of_version(
+                6,
+                &[
+                    Record::Catalogue(Box::new(other.clone())),
+                    Record::Command {
+                        seq: Seq(1),
+                        token: 0,
+                        command: Command::Patch(json.clone()),
+                    },
+                    Record::State {
+                        block: BlockIndex(0),
+                        seq: Seq(1),
+                        arena: state,
+                    },
+                    Record::Command {
+                        seq: Seq(2),
+                        token: 0,
+                        command: Command::Event(Event::Param {
+                            module: 0,
+                            param,
+                            value: 0.5,
+                        }),
+                    },
+                    Record::Decision {
+                        block: BlockIndex(1),
+                        seq: Seq(2),
+                    },
+                    Record::Progress {
+                        block: BlockIndex(3),
+                    },
+                ],
+            )
+        };
+        let values = |bytes: &[u8]| -> Result<_, ReplayError> {
+            let mut replay = Replay::new(bytes, Box::new(|_| None))?;
+            let mut block = vec![0.0; replay.shape().block_samples()];
+            while replay.next(&mut block)? {}
+            Ok(replay.patch().modules[0].params.clone())
+        };
+        assert_eq!(
+            values(&log(place("gain"), Vec::new())).unwrap()["gain"],
+            0.5
+        );
+        let amount = place("gain") + names.len() as u16;
+        assert_eq!(
+            values(&log(amount, Vec::new())).unwrap()["gain_amount"],
+            0.5
+        );
+        let writer = other.to_string();
+        for refused in [
+            log(place("warmth"), Vec::new()),
+            log(place("gain"), vec![0; 64]),
+        ] {
+            let why = values(&refused).unwrap_err().to_string();
+            assert!(why.contains(&writer), "{why}");
+        }
+    }
+
     #[test]
     fn a_resumed_instance_begins_where_it_was() {
         let mut engine = fresh();
@@ -376,6 +565,7 @@ mod tests {
 
     #[test]
     fn stems_add_up_to_the_mix() {
+        crate::engine::GUARDED.set(true);
         let with = |level: &str| {
             format!(
                 r#"{{"version": 1, "modules": [
@@ -425,6 +615,7 @@ mod tests {
     /// of a patch that has more than one module's alone.
     #[test]
     fn stems_of_a_resumed_instance_go_on_where_it_was() {
+        crate::engine::GUARDED.set(true);
         let json = r#"{"version": 1, "modules": [
             {"id": "a", "type": "sine", "params": {"freq": 300, "gain": 0.4}},
             {"id": "b", "type": "saw", "params": {"freq": 110, "gain": 0.2}},

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use common::{command::Event, edit::Role};
 
-pub use state::{STATE_WORDS, State};
+pub use state::{Lead, STATE_WORDS, State};
+#[cfg(test)]
+pub use tempo::Tempo;
 pub use tempo::thousandths;
 
 use crate::{

@@ -11,6 +11,8 @@ use common::{
     units::{BlockIndex, Incarnation, Slot},
 };
 
+use crate::load::{NEAR_BLOCKS, overloaded};
+
 /// Compares one worker's proofs with what others published.
 #[derive(Clone, Debug)]
 pub struct Audit {
@@ -69,8 +71,10 @@ impl Audit {
             self.next = self.next.next();
         }
         let ahead = stage.slot(self.slot.other()).frontier();
-        let caught_up =
-            frontier.0 + 4 >= ahead.0.min(stage.horizon().0) && frontier >= stage.cursor();
+        let caught_up = match overloaded(stage) {
+            true => frontier.0 + 2 * NEAR_BLOCKS + 2 >= ahead.0,
+            false => frontier.0 + 4 >= ahead.0.min(stage.horizon().0) && frontier >= stage.cursor(),
+        };
         findings.ready = self.equal_in_a_row >= PROOF_BLOCKS && caught_up;
         findings
     }

@@ -82,8 +82,8 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     if !leader_has_it {
         let stuck = stuck_in(&stage.slot(me.other()), block);
         let patience = match stuck && stage.decision(block, applied) == unchanged(applied) {
-            true => patience_in_doubt_blocks(shape.lead_blocks),
-            false => patience_blocks(shape.lead_blocks),
+            true => patience_in_doubt_blocks(stage.lead()),
+            false => patience_blocks(stage.lead()),
         };
         if block.0 >= stage.cursor().0.saturating_add(patience) {
             return Step::Wait(Waiting::Leader);
@@ -132,7 +132,7 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
 pub fn follower_is_needed(stage: &Stage<'_>, me: Slot) -> bool {
     let shape = stage.shape();
     let moved = stage.cursor().0.saturating_add(1 + stage.burst());
-    let least = moved.saturating_add(patience_blocks(shape.lead_blocks));
+    let least = moved.saturating_add(patience_blocks(stage.lead()));
     shape.freewheel || stage.slot(me.other()).frontier().0 < least
 }
 

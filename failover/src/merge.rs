@@ -12,6 +12,8 @@ use common::{
     units::{BlockIndex, Slot},
 };
 
+use crate::load::overloaded;
+
 /// How long a fade takes, in milliseconds: short enough to be no echo, long enough to be no click.
 const FADE_MS: u32 = 7;
 
@@ -99,7 +101,8 @@ impl Merger {
                     stage.add_taken_across();
                     // One who has rendered it is not late: its predecessor had not, in its ring.
                     let late = stage.slot(preference.slot).frontier() <= self.block;
-                    if late && !stage.shape().freewheel && slots[0] == preference.slot {
+                    let shared = stage.shape().freewheel || overloaded(stage);
+                    if late && !shared && slots[0] == preference.slot {
                         // Lost only to a newer switch, which is as good.
                         let _ = stage.switch(preference, slot);
                     }

@@ -43,6 +43,15 @@ impl Record {
         (PAUSE_US << (self.failures - FREE - 1).min(16)).min(PAUSE_MAX_US)
     }
 
+    /// Whether it has not failed but once or twice lately, or is up for long enough to be forgiven.
+    #[must_use]
+    pub fn is_well(&self, now_us: u64) -> bool {
+        let well_us = self
+            .ready_since_us
+            .map(|since| now_us.saturating_sub(since));
+        self.failures <= FREE || well_us.is_some_and(|well_us| well_us >= FORGIVE_US)
+    }
+
     /// Failures in a row.
     #[must_use]
     pub const fn failures(&self) -> u32 {

@@ -200,6 +200,16 @@ impl Supervision {
         }
     }
 
+    /// Gives workers that have not proven themselves yet all their time anew: the machine is too slow for
+    /// the music.
+    pub fn be_patient(&mut self, now_us: u64) {
+        for seat in &mut self.seats {
+            if let Seat::Starting { until_us, .. } = seat {
+                *until_us = now_us + READY_WITHIN_US;
+            }
+        }
+    }
+
     /// Takes in one event and says what is to be done, in order.
     pub fn step(&mut self, now_us: u64, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();

@@ -162,6 +162,12 @@ impl Trials {
         self.running.map(|running| running.case)
     }
 
+    /// The life of the trial under way.
+    #[must_use]
+    pub fn life(&self) -> Option<Incarnation> {
+        self.running.map(|running| running.life)
+    }
+
     /// Whether a case of commands is under way or waits.
     #[must_use]
     pub fn tries_commands(&self) -> bool {

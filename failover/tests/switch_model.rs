@@ -2,7 +2,7 @@
 //! to two crashes, a freeze of any length, and a command that kills whoever applies it.
 //!
 //! stateright goes through all states of a small world (two blocks, a lead of two). The rules are
-//! the production ones, over the very words that processes share; what the model adds is who takes
+//! the production ones, the inquest among them, over the very words that processes share; what the model adds is who takes
 //! the next step. A worker's step is what lies between two words that others can see.
 #![cfg(not(loom))]
 
@@ -10,13 +10,14 @@ use std::{cell::RefCell, sync::atomic::Ordering};
 
 use common::{
     limits::DECISIONS,
-    stage::{Crumb, Decision, Phase, STAGE_WORDS, Shape, Stage},
+    stage::{Crumb, Phase, STAGE_WORDS, Shape, Stage},
     sync::{AtomicU64, heap},
     units::{BlockIndex, Epoch, Incarnation, Seq, Slot},
 };
 use failover::{
-    blame::{self, Death, Suspect},
+    blame::Death,
     decide::{self, Step},
+    inquest::{self, Verdict},
     switch::{Action, Event, Seat, Supervision},
 };
 use stateright::{Checker, Model, Property};
@@ -356,35 +357,17 @@ impl World {
         self.wrongs.early_clean_up |= acknowledged < self.left_at[slot.index()];
     }
 
-    /// The supervisor's inquest: see `supervisor/src/stack/inquest.rs`.
+    /// The inquest, and what the judge does about its verdict; a trial takes as long as it likes.
     fn blame(&mut self, slot: Slot, death: Death) {
+        let life = self.workers[slot.index()].life;
         let trial = on_stage(&mut self.words, |stage| {
-            let seat = stage.slot(slot);
-            let crumb = seat.crumb();
-            match blame::suspect(death, crumb, seat.frontier(), seat.applied()) {
-                Suspect::Commands { block, after, last } => {
-                    let decided = match stage.decision(block, after) {
-                        Decision::Made { seq, sealed: false } if seq > after => {
-                            decide::withdraw(stage, block, seq, after)
-                        }
-                        decided => decided,
-                    };
-                    match decided {
-                        Decision::Made { seq, sealed: true } if seq > after => None,
-                        _ => {
-                            let _ = stage.hold(after);
-                            Some((after, last))
-                        }
-                    }
-                }
-                _ => {
-                    let held = stage.held();
-                    let stuck = held.is_some_and(|held| crumb.command > held);
-                    if stuck && death != Death::OwnMaking {
-                        let _ = stage.lift(held.unwrap_or_default());
-                    }
+            match inquest::examine(stage, slot, life, death, |_| false) {
+                Verdict::Held { after, last, .. } => Some((after, last)),
+                Verdict::Harmless(held) => {
+                    let _ = stage.lift(held);
                     None
                 }
+                Verdict::Nothing | Verdict::Bypass(_) => None,
             }
         });
         self.trial = self.trial.or(trial);

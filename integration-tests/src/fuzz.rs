@@ -13,7 +13,10 @@ use common::{
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use engine::{Config, Engine, patch::Patch, replay::Replay};
+use std::sync::OnceLock;
+
 use osc_gateway::{decode, gateway::Gateway, namespace::Namespace};
+use tempfile::TempDir;
 
 const CONFIG: Config = Config {
     rate_hz: 48_000,
@@ -74,6 +77,23 @@ pub fn patch(bytes: &[u8]) {
     }
 }
 
+/// What the command line reads: the first byte says as what, the rest is the file.
+pub fn readers(bytes: &[u8]) {
+    let Some((kind, file)) = bytes.split_first() else {
+        return;
+    };
+    let folder = FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder"));
+    let _good = match kind {
+        b'p' => ctl::readers::patch(folder.path(), file),
+        b'w' => ctl::readers::sample(folder.path(), file),
+        b's' => ctl::readers::score(file),
+        b'm' => ctl::readers::midi_map(folder.path(), file),
+        _ => ctl::readers::script(file),
+    };
+}
+
+static FOLDER: OnceLock<TempDir> = OnceLock::new();
+
 /// Shared words that a hostile or torn writer has left: each is read by all its readers.
 pub fn segments(bytes: &[u8]) {
     let shape = Shape {
@@ -107,11 +127,16 @@ pub fn segments(bytes: &[u8]) {
     }
     if let Ok(inbox) = Inbox::open(&inbox_words) {
         let _ = (
-            inbox.room(),
+            inbox.free_words(),
             inbox.counters(),
             inbox.recall(1),
             inbox.datagram(2),
+            inbox.filtered(),
         );
+        for serial in inbox.adopt() {
+            inbox.admit(serial);
+        }
+        inbox.free_below(inbox.tail());
     }
     // Large, so only its head is written to.
     if bytes.first().is_some_and(|byte| byte % 16 == 0) {

@@ -6,6 +6,7 @@ pub mod ear;
 pub mod fuzz;
 pub mod patches;
 pub mod random;
+pub mod sound_server;
 pub mod stack;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod surgeon;

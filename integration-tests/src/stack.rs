@@ -1,11 +1,10 @@
 //! A stack of real processes, started as a user would, in folders of its own.
 
 use std::{
-    cell::Cell,
     net::UdpSocket,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -23,6 +22,7 @@ use platform::{
     samples::{FOLDER, Samples},
     shared::Shared,
 };
+use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,8 +39,6 @@ pub const AILMENTS: [Fault; 7] = [
     Fault::Exit(3),
 ];
 
-static PORT: AtomicU16 = AtomicU16::new(0);
-
 /// A running instance; stopped when dropped.
 pub struct Stack {
     /// Its files.
@@ -49,7 +47,7 @@ pub struct Stack {
     osc: String,
     socket: UdpSocket,
     /// Workers killed so far, each of which is started again.
-    killed: Cell<u64>,
+    killed: AtomicU64,
 }
 
 /// The folder of the programs under test: beside the test's own.
@@ -92,13 +90,15 @@ impl Stack {
         options: &[&str],
         environment: &[(&str, String)],
     ) -> Result<Self> {
-        // A range of ports for each test process, a port for each stack in it.
-        let port = 20_000
-            + (std::process::id() % 2_000) as u16 * 16
-            + PORT.fetch_add(1, Ordering::Relaxed) % 16;
-        let osc = format!("127.0.0.1:{port}");
         let output = understudy(folder.path())
-            .args(["up", "--detach", "--instance", "test", "--osc", &osc])
+            .args([
+                "up",
+                "--detach",
+                "--instance",
+                "test",
+                "--osc",
+                "127.0.0.1:0",
+            ])
             .args(options)
             .envs(environment.iter().map(|(k, v)| (k, v)))
             .output()?;
@@ -114,13 +114,17 @@ impl Stack {
             runtime: folder.path().join("run/understudy/test"),
             state: folder.path().join("state/understudy/test"),
         };
-        Ok(Self {
+        let mut stack = Self {
             folder,
             paths,
-            osc,
+            osc: String::new(),
             socket: UdpSocket::bind("127.0.0.1:0")?,
-            killed: Cell::new(0),
-        })
+            killed: AtomicU64::new(0),
+        };
+        let status = stack.status()?;
+        // The port that the system has given, which everybody learns from the status.
+        stack.osc = status["osc"].as_str().unwrap_or_default().to_owned();
+        Ok(stack)
     }
 
     /// Starts an instance that plays into a WAV file, whose path is returned; it stays as long as the
@@ -205,13 +209,14 @@ impl Stack {
         // One that was replaced for a reason of its own must not stand for one that is killed now.
         let replaced = replaced(&self.status()?);
         self.inject(Fault::Signal(SIGKILL), target)?;
-        self.killed.set(self.killed.get().max(replaced) + 1);
+        self.killed.fetch_max(replaced, Ordering::Relaxed);
+        self.killed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Says that workers were killed by other means.
     pub fn expect_replacements(&self, count: u64) {
-        self.killed.set(self.killed.get() + count);
+        self.killed.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Waits until a leader plays and a proven follower stands by.
@@ -220,7 +225,8 @@ impl Stack {
     /// When that takes longer than a machine under load may take.
     pub fn wait_protected(&self) -> Result<()> {
         self.wait_for("state protected", |status| {
-            status["state"] == "protected" && replaced(status) >= self.killed.get()
+            status["state"] == "protected"
+                && replaced(status) >= self.killed.load(Ordering::Relaxed)
         })
     }
 
@@ -254,6 +260,15 @@ impl Stack {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Waits until both workers are ready, whoever was killed just now.
+    ///
+    /// # Errors
+    /// When that takes longer than a machine under load may take.
+    pub fn wait_protected_patiently(&self) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(30));
+        self.wait_for_patiently("state protected", |status| status["state"] == "protected")
     }
 
     /// Waits until both workers live and are ready, and that is no old news.
@@ -389,17 +404,65 @@ impl Stack {
         }
     }
 
+    /// The commands after that number that its log holds, in all segments that are kept, each once.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn commands_after(&self, mut last: u64) -> Result<Vec<(u64, command::Command)>> {
+        // First: what is closed from now on is this one, too.
+        let current = std::fs::File::open(self.paths.command_log())?;
+        let closed = platform::segments::closed(&self.paths);
+        // The oldest may be deleted meanwhile.
+        let opened = closed.iter().map(|c| std::fs::File::open(&c.path));
+        let closed: Vec<_> = opened.flatten().collect();
+        let mut found = Vec::new();
+        for file in closed.into_iter().chain([current]) {
+            let mut reader = command_log::Reader::without_arenas(std::io::BufReader::new(file));
+            while let Some((_, record)) = reader.next()? {
+                // The segment before has what follows its state, too.
+                if let Record::Command { seq, command, .. } = record
+                    && seq.0 > last
+                {
+                    last = seq.0;
+                    found.push((seq.0, command));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Renders the log of the run again, into a file beside that one; the samples, and what was told.
+    ///
+    /// # Errors
+    /// When `replay` fails.
+    pub fn rendered(&self, beside: &Path, more: &[&str]) -> Result<(Vec<f32>, Value)> {
+        let again = beside.with_file_name("again.wav");
+        let output = ["replay", "--json", "-o", &again.display().to_string()];
+        let output = self.verb(&[&output[..], more].concat())?;
+        let told = text(&output.stdout);
+        if !output.status.success() {
+            bail!("replay failed: {told}{}", text(&output.stderr));
+        }
+        Ok((ear::read_wav(&again)?, serde_json::from_str(&told)?))
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub const fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
     /// What it has written into its log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.paths.text_log()).unwrap_or_default()
     }
 
-    /// Stops it in good order; its files stay.
+    /// Stops it in good order.
     ///
     /// # Errors
     /// When it does not stop.
-    pub fn down(self) -> Result<Remains> {
+    pub fn end(&self) -> Result<()> {
         let output = self.verb(&["down"])?;
         if !output.status.success() {
             bail!(
@@ -408,6 +471,15 @@ impl Stack {
                 text(&output.stderr)
             );
         }
+        Ok(())
+    }
+
+    /// Stops it in good order; its files stay.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn down(self) -> Result<Remains> {
+        self.end()?;
         let command_log = self.paths.command_log();
         let folder = tempfile::tempdir()?;
         let remains = Remains {
@@ -415,6 +487,10 @@ impl Stack {
             _folder: folder,
         };
         std::fs::copy(command_log, &remains.command_log)?;
+        for closed in platform::segments::closed(&self.paths) {
+            let name = closed.path.file_name().unwrap_or_default();
+            std::fs::copy(&closed.path, remains._folder.path().join(name))?;
+        }
         let kept = self.paths.samples();
         for file in kept.read_dir().into_iter().flatten().flatten() {
             let copy = remains._folder.path().join(FOLDER);
@@ -544,17 +620,24 @@ impl Remains {
         let played = reader.len() as usize;
         let mut samples = reader.samples::<f32>();
         let (mut compared, mut differing) = (0, 0);
+        let mut equal = None;
         self.replay(|block| {
             for rendered in block {
                 match samples.next() {
                     Some(Ok(heard)) if heard.to_bits() == rendered.to_bits() => {}
-                    _ => differing += 1,
+                    _ => {
+                        equal.get_or_insert(compared);
+                        differing += 1;
+                    }
                 }
                 compared += 1;
             }
         })?;
         if compared != played {
-            bail!("{played} samples were played, the log renders {compared}");
+            let equal = equal.unwrap_or(compared.min(played));
+            bail!(
+                "{played} samples were played, the log renders {compared}; the first {equal} are equal"
+            );
         }
         Ok((compared, differing))
     }
@@ -583,6 +666,28 @@ pub fn datagram(address: &str, value: Option<f32>) -> Vec<u8> {
         None => bytes.extend(padded(",")),
     }
     bytes
+}
+
+/// A note of the module `keys` in a bundle with that time tag.
+///
+/// # Errors
+/// When it cannot be encoded.
+pub fn note_at(tag: u64, velocity: i32, ms: f32) -> Result<Vec<u8>> {
+    let note = OscMessage {
+        addr: "/note/keys".into(),
+        args: vec![
+            OscType::String("C4".into()),
+            velocity.into(),
+            OscType::Float(ms),
+        ],
+    };
+    Ok(rosc::encoder::encode(&OscPacket::Bundle(OscBundle {
+        timetag: OscTime {
+            seconds: (tag >> 32) as u32,
+            fractional: tag as u32,
+        },
+        content: vec![OscPacket::Message(note)],
+    }))?)
 }
 
 /// An OSC message: an address and texts.

@@ -187,8 +187,9 @@ pub fn kill_newborn_at_door(
     trace::seize(launcher, true)?;
     provoke();
     let mut victim: Option<(u32, OwnedFd)> = None;
-    // Those that are held until it is known which programs they run.
-    let mut newborn = BTreeSet::new();
+    // Those that are held until it is known which programs they run; and those of which it is: their birth
+    // may be told later than that.
+    let (mut newborn, mut known) = (BTreeSet::new(), BTreeSet::new());
     let (mut doors, mut over) = (0, false);
     loop {
         let (thread, stop) = trace::wait(None)?;
@@ -196,15 +197,19 @@ pub fn kill_newborn_at_door(
         match stop {
             Stop::Ended => {
                 newborn.remove(&thread);
+                known.insert(thread);
                 if victim.as_ref().is_some_and(|(pid, _)| *pid == thread) {
                     over = true;
                     trace::interrupt(launcher)?;
                 }
                 continue;
             }
-            Stop::Born(child) if thread == launcher => drop(newborn.insert(child)),
+            Stop::Born(child) if thread == launcher && !known.contains(&child) => {
+                newborn.insert(child);
+            }
             Stop::Exec => {
                 newborn.remove(&thread);
+                known.insert(thread);
                 if victim.is_some() || !is_worker(thread) {
                     trace::detach(thread)?;
                     continue;
@@ -245,6 +250,47 @@ pub fn kill_newborn_at_door(
         bail!("it has ended by itself");
     }
     Ok(())
+}
+
+/// Kills a process at the `nth` door of a system call, of any of its threads, of those that it comes to from when
+/// `begun` says so until `over` does. Tells whether it came to so many; it is killed in any case.
+///
+/// # Errors
+/// When the machine does not allow it, or it has ended by itself before.
+pub fn kill_at_door(
+    pid: u32,
+    nth: u64,
+    mut begun: impl FnMut() -> bool,
+    mut over: impl FnMut() -> bool,
+) -> Result<bool> {
+    let handle = pidfd::open(pid)?;
+    let held: Vec<u32> = threads(pid)?.map(|(thread, _)| thread).collect();
+    for thread in held {
+        trace::seize(thread, true)?;
+        trace::interrupt(thread)?;
+    }
+    let (mut doors, mut began, mut killed) = (0, false, false);
+    // Until there is none left to wait for.
+    while let Ok((thread, stop)) = trace::wait(None) {
+        if stop == Stop::SystemCall && !killed {
+            began |= begun();
+            doors += u64::from(began);
+            if doors == nth || began && over() {
+                pidfd::signal(&handle, SIGKILL)?;
+                killed = true;
+            }
+        }
+        let signal = match stop {
+            Stop::Signal(signal) => signal,
+            _ => 0,
+        };
+        // One that was killed meanwhile cannot go anywhere.
+        let _ = trace::go(thread, Until::SystemCall, signal);
+    }
+    if !killed {
+        bail!("it has ended by itself");
+    }
+    Ok(doors == nth)
 }
 
 fn is_worker(pid: u32) -> bool {

@@ -10,11 +10,12 @@ type Target = fn(&[u8]);
 #[test]
 fn every_file_of_the_corpora_does_no_harm() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let targets: [(&str, Target); 4] = [
+    let targets: [(&str, Target); 5] = [
         ("osc", fuzz::osc),
         ("command_log", fuzz::command_log),
         ("patch", fuzz::patch),
         ("segments", fuzz::segments),
+        ("readers", fuzz::readers),
     ];
     for (name, target) in targets {
         let mut count = 0;

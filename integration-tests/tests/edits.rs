@@ -25,7 +25,8 @@ fn tone() -> String {
         {"id": "tone", "type": "sine", "params": {"freq": 441, "gain": 0.5}},
         {"id": "body", "type": "filter", "params": {"cutoff": 3000}},
         {"id": "drone", "type": "saw", "params": {"freq": 55, "gain": 0.2}},
-        {"id": "out", "type": "out"},
+        // What is too loud beside the tone is not to turn it down.
+        {"id": "out", "type": "out", "params": {"safety": 0}},
     ], "cables": cables})
     .to_string()
 }

@@ -3,14 +3,13 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::Result;
-use common::{message::Target, time_tag};
+use anyhow::{Context, Result};
+use common::{limits::safety_delay_frames, message::Target, units::FrameIndex};
 use integration_tests::{
     ear,
     random::Random,
-    stack::{Stack, count_of, number},
+    stack::{Stack, count_of, note_at, number},
 };
-use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 
 /// A keyboard whose gate is heard as it is: each onset is the first sample of a level.
 const KEYS: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"},
@@ -22,25 +21,6 @@ fn keyboard() -> Result<(Stack, integration_tests::stack::Recording)> {
     let patch = folder.path().join("keys.json");
     fs::write(&patch, KEYS)?;
     Stack::start_wav(&["--channels", "1", "--patch", &patch.display().to_string()])
-}
-
-/// A note of that velocity and length in a bundle with that time tag.
-fn note(tag: u64, velocity: i32, ms: f32) -> Result<Vec<u8>> {
-    let note = OscMessage {
-        addr: "/note/keys".into(),
-        args: vec![
-            OscType::String("C4".into()),
-            velocity.into(),
-            OscType::Float(ms),
-        ],
-    };
-    Ok(rosc::encoder::encode(&OscPacket::Bundle(OscBundle {
-        timetag: OscTime {
-            seconds: (tag >> 32) as u32,
-            fractional: tag as u32,
-        },
-        content: vec![OscPacket::Message(note)],
-    }))?)
 }
 
 /// Frames at which it becomes louder from silence.
@@ -70,11 +50,14 @@ fn a_bundle_sent_ahead_comes_in_at_its_very_frame() -> Result<()> {
         // Meant for 50 ms from now; on its way for up to 40.
         let tag = platform::realtime::ntp_now() + (50 << 32) / 1_000 + (random.below(1 << 20) << 6);
         let anchor = stage.anchor();
+        let timing = platform::realtime::timing(&stage).context("no clock")?;
         std::thread::sleep(Duration::from_micros(random.below(40_000)));
-        stack.raw_send(&note(tag, 20 + (played % 100) as i32, 12.0)?)?;
+        stack.raw_send(&note_at(tag, 20 + (played % 100) as i32, 12.0)?)?;
         std::thread::sleep(Duration::from_millis(20));
         moved += u64::from(stage.anchor() != anchor);
-        wanted.push(time_tag::frame_at(anchor, tag, RATE));
+        // What comes in at a frame is heard a little later.
+        let delay = u64::from(safety_delay_frames(RATE));
+        wanted.push(FrameIndex(timing.frame(tag).0 + delay));
         if played % 15 == 14 {
             stack.wait_protected()?;
         }
@@ -105,11 +88,11 @@ fn what_is_late_comes_in_at_once_and_is_counted() -> Result<()> {
     std::thread::sleep(Duration::from_millis(1_200));
     let tag = platform::realtime::ntp_now() - (500 << 32) / 1_000;
     for velocity in [1, 2, 3] {
-        stack.raw_send(&note(tag, velocity * 40, 5.0)?)?;
+        stack.raw_send(&note_at(tag, velocity * 40, 5.0)?)?;
         std::thread::sleep(Duration::from_millis(50));
     }
     // A clock that is wrong by hours is told.
-    stack.raw_send(&note(tag + (7_200 << 32), 100, 5.0)?)?;
+    stack.raw_send(&note_at(tag + (7_200 << 32), 100, 5.0)?)?;
     stack.wait_for("four notes", |status| {
         number(status, "/commands/received").is_ok_and(|n| n == 4)
     })?;
@@ -137,8 +120,9 @@ fn how_long_a_message_takes() -> Result<()> {
     for played in 0..notes {
         let velocity = 20 + (played % 100) as i32;
         let now = platform::realtime::ntp_now();
-        stack.raw_send(&note(1, velocity, 4.0)?)?;
-        sent.push(time_tag::frame_at(stage.anchor(), now, RATE));
+        stack.raw_send(&note_at(1, velocity, 4.0)?)?;
+        let timing = platform::realtime::timing(&stage).context("no clock")?;
+        sent.push(timing.frame(now));
         std::thread::sleep(Duration::from_micros(12_000 + random.below(8_000)));
     }
     stack.down()?;
@@ -146,13 +130,13 @@ fn how_long_a_message_takes() -> Result<()> {
     let mut frames: Vec<f64> = sent
         .iter()
         .zip(&heard)
-        .map(|(sent, heard)| *heard as f64 - sent.0 as f64)
+        .map(|(sent, heard)| *heard as f64 - sent.0 as f64 - f64::from(safety_delay_frames(RATE)))
         .collect();
     assert_eq!(heard.len(), sent.len());
     let ms = |frames: f64| frames * 1_000.0 / f64::from(RATE);
     let [p50, p99, worst] = [0.5, 0.99, 1.0].map(|share| ear::percentile(&mut frames, share));
     println!(
-        "FIGURE message to sample beyond lead and device, {notes} notes: p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms; a block and 0.5 ms are {:.2} ms",
+        "FIGURE message to sample beyond lead, device and the delay of the safety stage, {notes} notes: p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms; a block and 0.5 ms are {:.2} ms",
         ms(p50),
         ms(p99),
         ms(worst),

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use common::{
     message::{Fault, SIGKILL, Service, Target},
     stage::Stage,
-    time_tag,
+    units::FrameIndex,
 };
 use integration_tests::{
     ear,
@@ -26,7 +26,7 @@ use integration_tests::{
 };
 
 /// Four beats to the bar, the first of them louder.
-const PATCH: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"}, {"id": "out", "type": "out"}],
+const PATCH: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"}, {"id": "out", "type": "out", "params": {"safety": 0}}],
     "cables": [{"from": "keys.velocity", "to": "out"}, {"from": "keys.gate", "to": "out"}],
     "sequences": [{"id": "beat", "pattern": "Xxxx", "division": 4, "gate_len": 0.3,
         "targets": [{"module": "keys", "role": "note"}]}]}"#;
@@ -96,8 +96,8 @@ impl Drop for Peer {
 /// The frame that is heard at that time: the first that was not rendered yet so many blocks ago.
 fn heard_at(stage: &Stage<'_>, ntp: u64) -> u64 {
     let shape = stage.shape();
-    let ahead = u64::from(shape.lead_blocks) + stage.burst() + 1;
-    let open = time_tag::frame_at(stage.anchor(), ntp, shape.rate_hz);
+    let ahead = u64::from(stage.lead()) + stage.burst() + 1;
+    let open = platform::realtime::timing(stage).map_or(FrameIndex(0), |timing| timing.frame(ntp));
     open.0.saturating_sub(ahead * u64::from(shape.block_frames))
 }
 

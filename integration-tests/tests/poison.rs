@@ -87,7 +87,7 @@ fn a_poison_command(fault: &str) -> Result<()> {
     assert_eq!(value(&stack, 1, "release")?, Some(13.0));
     assert!(value(&stack, 2, "q")?.is_none_or(|q| (q - 0.777).abs() > 1e-3));
     assert_eq!(status["bypassed"].as_array().map(Vec::len), Some(0));
-    let lost = rounds * 4 - number(&status, "/commands/accepted")? as usize + 2;
+    let lost = rounds * 4 + 2 - number(&status, "/commands/accepted")? as usize;
     let log = stack.log();
     let (breaks, differing) = heard(stack, &recording, steady)?;
     println!(

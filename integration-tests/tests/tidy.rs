@@ -38,10 +38,17 @@ const ARROWS: [(&str, &[&str]); 16] = [
     // The public contract: commands, segments, control socket; no rule of `failover`.
     // A score means what the gateway would make of it.
     ("ctl", &["common", "engine", "platform", "osc-gateway"]),
-    // The gateway's decoder is fuzzed from here.
+    // The gateway's decoder and the command line's readers are fuzzed from here.
     (
         "integration-tests",
-        &["common", "engine", "failover", "platform", "osc-gateway"],
+        &[
+            "common",
+            "engine",
+            "failover",
+            "platform",
+            "osc-gateway",
+            "ctl",
+        ],
     ),
     // Measures what the sound costs; no process runs in it.
     ("bench", &["common", "engine", "platform"]),

@@ -100,6 +100,12 @@ impl Children {
         self.adopted.len()
     }
 
+    /// Hands down another control socket and another lock from now on.
+    pub fn hand_down(&mut self, control: OwnedFd, lock: OwnedFd) {
+        self.inheritance.control = control;
+        self.inheritance.lock = lock;
+    }
+
     /// The process id of the launcher that began the instance.
     pub const fn first_launcher(&self) -> u32 {
         self.instance.first_launcher
@@ -205,5 +211,102 @@ impl Children {
         for adopted in self.adopted.iter().filter(|a| whom(&a.child)) {
             let _ = pidfd::signal(&adopted.handle, SIGKILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::units::Slot;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    fn descriptor() -> OwnedFd {
+        File::open("/dev/null").unwrap().into()
+    }
+
+    /// Children whose worker is that script.
+    fn with_worker(folder: &std::path::Path, script: &str) -> Children {
+        let program = folder.join(Service::Worker(Slot::Zero).program());
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let paths = Paths {
+            instance: "edges".into(),
+            runtime: folder.into(),
+            state: folder.into(),
+        };
+        let inheritance = Inheritance {
+            osc: descriptor(),
+            control: descriptor(),
+            packets: descriptor(),
+            lock: descriptor(),
+        };
+        let instance = Instance {
+            first_launcher: 7,
+            options: "{}".into(),
+        };
+        let mut children = Children::new(&paths, instance, inheritance).unwrap();
+        children.folder = folder.into();
+        children
+    }
+
+    fn reaped(children: &mut Children) -> (Child, Ending) {
+        for _ in 0..2_000 {
+            if let Some(ended) = children.reap().pop() {
+                return ended;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("nobody ends");
+    }
+
+    /// One test: whoever reaps, reaps the children of the whole process.
+    #[test]
+    fn children_are_listed_until_they_are_reaped_and_adopted_ones_end_unseen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (zero, one) = (Service::Worker(Slot::Zero), Service::Worker(Slot::One));
+        let mut children = with_worker(folder.path(), "[ \"$1\" = stay ] && exec sleep 60; exit 7");
+        assert!(children.reap().is_empty() && children.list().is_empty());
+
+        let first = children.spawn(zero, Incarnation(1), &[]).unwrap();
+        assert_eq!(children.list(), [first]);
+        assert_eq!(reaped(&mut children), (first, Ending::Exit(7)));
+        assert!(children.list().is_empty());
+
+        let stays = children
+            .spawn(zero, Incarnation(2), &["stay".into()])
+            .unwrap();
+        children.end(one);
+        assert!(children.reap().is_empty(), "another one was meant");
+        children.end(zero);
+        assert_eq!(reaped(&mut children), (stays, Ending::Signal(SIGKILL)));
+
+        // The launcher before started it: here it is no child of the table's.
+        let mut orphan = Command::new("sleep").arg("60").spawn().unwrap();
+        let child = Child {
+            service: one,
+            incarnation: Incarnation(3),
+            pid: orphan.id(),
+        };
+        let living = |child| Living {
+            child,
+            options: "{}".into(),
+            first_launcher: 7,
+        };
+        let ended = Child {
+            pid: 4_194_305,
+            ..child
+        };
+        assert_eq!(children.adopt(&[living(child), living(ended)]), 1);
+        assert_eq!(
+            (children.list(), children.adopted().count()),
+            (vec![child], 1)
+        );
+        children.end(one);
+        assert_eq!(reaped(&mut children), (child, Ending::Unseen));
+        assert!(children.list().is_empty());
+        let _ = orphan.wait();
+
+        let missing = children.spawn(Service::AudioOut, Incarnation(0), &[]);
+        assert!(missing.is_err() && children.list().is_empty());
     }
 }

@@ -6,20 +6,25 @@ use std::{
     net::UdpSocket,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::{
+            fs::MetadataExt,
+            net::{UnixListener, UnixStream},
+        },
     },
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use common::{
-    message::{FromLauncher, SIGKILL, Service, ToLauncher},
+    message::{Ending, FromLauncher, SIGKILL, Service, ToLauncher, exit},
     options::{Options, Started},
     units::Incarnation,
 };
 use platform::{
     fd,
     living::{self, Living},
+    log_end,
     paths::Paths,
     pidfd, reach, shm,
 };
@@ -66,6 +71,12 @@ pub struct House {
     sigstop: UnixStream,
     /// The instance was there before; whoever waits in `up` is to be told.
     taken_over: bool,
+    /// Sound can be made, or could be before: no refusal of a supervisor ends the instance any more.
+    begun: bool,
+    /// The control socket's name, to know it by.
+    control: Option<(u64, u64)>,
+    /// Why the names cannot be made anew, while that is so.
+    nameless: Option<String>,
     supervisor_at: Option<Instant>,
     supervisor_started: Instant,
     /// Until when it has to say something.
@@ -91,13 +102,17 @@ impl House {
         // Before the lock names it, so that whoever is told to end it can.
         let sigchld = signals(&[SIGCHLD])?;
         let sigstop = signals(&[SIGTERM, SIGINT, SIGHUP])?;
-        let mut lock = lock(&paths)?;
+        let lock = lock(&paths)?;
         let living = living::of_with_unborn(&paths);
         let inherited_packets = fd::inherited(fd::SUPERVISOR);
+        // Its lock may have been removed with its folder.
+        if inherited_packets.is_err() && living::nameless_launcher(&paths).is_some() {
+            return Err(running(&paths));
+        }
         if living.is_empty() && inherited_packets.is_ok() {
             bail!("the instance ended before its new launcher was there");
         }
-        let instance = match living.first() {
+        let mut instance = match living.first() {
             Some(any) => Instance {
                 first_launcher: any.first_launcher,
                 options: any.options.clone(),
@@ -107,11 +122,14 @@ impl House {
                 options: serde_json::to_string(options)?,
             },
         };
-        lock.set_len(0)?;
-        lock.rewind()?;
-        write!(lock, "{} {}", std::process::id(), instance.first_launcher)?;
+        if living.is_empty()
+            && let Some(before) = living::first_launcher(&paths)
+        {
+            log_end::complete(&paths, before);
+        }
+        write_lock(&lock, instance.first_launcher)?;
         if living.is_empty() {
-            shm::unlink_stale();
+            clear_away();
             let _ = fs::remove_dir_all(paths.ipc());
             let _ = fs::remove_file(paths.link());
             paths.make()?;
@@ -121,7 +139,11 @@ impl House {
             Ok(packets) => (packets, inherited(lock.try_clone()?.into())?),
             Err(_) => {
                 end_gateway(&living);
-                fresh(&serde_json::from_str(&instance.options)?, &paths, &lock)?
+                let mut options = serde_json::from_str(&instance.options)?;
+                let fresh = fresh(&mut options, &paths, &lock)?;
+                // Every child learns the address that the socket really has.
+                instance.options = serde_json::to_string(&options)?;
+                fresh
             }
         };
         let mut children = Children::new(&paths, instance, inheritance)?;
@@ -136,12 +158,15 @@ impl House {
         }
         Ok(Self {
             children,
+            control: identity(&paths.control_socket()),
             paths,
             lock,
             packets,
             sigchld,
             sigstop,
             taken_over,
+            begun: taken_over,
+            nameless: None,
             supervisor_at: (!supervised).then(Instant::now),
             supervisor_started: Instant::now(),
             supervisor_silent_at: Instant::now() + FIRST_WORD,
@@ -151,13 +176,11 @@ impl House {
 
     /// Keeps the house until the instance has ended; `tell` reaches whoever waits in `up`.
     pub fn keep(mut self, tell: &mut impl FnMut(Started)) {
+        let mut here = Instant::now();
         loop {
+            self.keep_names();
             self.start_supervisor();
-            let round = Instant::now();
             self.sleep();
-            if round.elapsed() > AWAY {
-                self.supervisor_silent_at = self.supervisor_silent_at.max(Instant::now() + SILENT);
-            }
             self.reap();
             if drained(&mut self.sigstop) && self.ending.is_none() {
                 self.ending = Some(Instant::now() + GRACE);
@@ -185,23 +208,91 @@ impl House {
                         let list = self.children.list();
                         self.say(&FromLauncher::Children(list));
                     }
-                    ToLauncher::Ready(text) => tell(Started::Ready(text)),
+                    ToLauncher::Ready(text) => {
+                        self.begun = true;
+                        tell(Started::Ready(text));
+                    }
+                    ToLauncher::Failed(why) if self.begun && self.ending.is_none() => {
+                        let text = format!("{why}; the instance goes on all the same");
+                        platform::say::line("launcher", &text);
+                    }
                     ToLauncher::Failed(why) => {
                         tell(Started::Failed(why));
-                        return self.close();
+                        return self.close(false);
                     }
-                    ToLauncher::Finished => return self.close(),
+                    ToLauncher::Finished => return self.close(true),
                 }
             }
             if self.ending.is_some_and(|end| Instant::now() >= end) {
-                return self.close();
+                return self.close(false);
             }
-            if self.supervisor_at.is_none() && Instant::now() >= self.supervisor_silent_at {
-                self.supervisor_silent_at = Instant::now() + SILENT;
+            // One look at the clock for both absence and judgement: a launcher that is stopped between two
+            // looks would take its own absence for the supervisor's silence.
+            let now = Instant::now();
+            if now - here > AWAY {
+                self.supervisor_silent_at = self.supervisor_silent_at.max(now + SILENT);
+            }
+            here = now;
+            if self.supervisor_at.is_none() && now >= self.supervisor_silent_at {
+                self.supervisor_silent_at = now + SILENT;
                 platform::say::line("launcher", "the supervisor hangs; it is ended");
                 self.children.end(Service::Supervisor);
             }
         }
+    }
+
+    /// Makes the instance's names anew where somebody has removed them: folders, lock, control socket. Who is
+    /// linked needs none of them; whoever comes does. The supervisor gets the new sockets by being started
+    /// again.
+    fn keep_names(&mut self) {
+        if self.ending.is_some() || self.names_are_there() {
+            return;
+        }
+        match self.make_names() {
+            Ok(()) => {
+                let text = "the names in the runtime folder were gone; they are there again";
+                platform::say::line("launcher", text);
+                self.nameless = None;
+                self.children.end(Service::Supervisor);
+            }
+            Err(why) => {
+                let why = format!("{why:#}");
+                if self.nameless.as_ref() != Some(&why) {
+                    let text =
+                        format!("the names in the runtime folder are gone ({why}); it tries again");
+                    platform::say::line("launcher", &text);
+                }
+                self.nameless = Some(why);
+            }
+        }
+    }
+
+    /// Whether lock and socket are those that we hold. The folder for links has nothing in it that lasts.
+    fn names_are_there(&self) -> bool {
+        let there = self.lock_is_there()
+            && self.control.is_some()
+            && identity(&self.paths.control_socket()) == self.control;
+        there && (self.paths.ipc().is_dir() || self.paths.make().is_ok())
+    }
+
+    fn lock_is_there(&self) -> bool {
+        let held = self.lock.metadata().ok().map(|m| (m.dev(), m.ino()));
+        held.is_some() && held == identity(&self.paths.lock())
+    }
+
+    fn make_names(&mut self) -> Result<()> {
+        self.paths.make()?;
+        if !self.lock_is_there() {
+            // Held by somebody else, it is an instance of its own by now.
+            let lock = take_lock(&self.paths)?;
+            write_lock(&lock, self.children.first_launcher())?;
+            self.lock = lock;
+        }
+        let control = control_socket(&self.paths)?;
+        self.control = identity(&self.paths.control_socket());
+        let lock = self.lock.try_clone()?;
+        self.children.hand_down(control.into(), lock.into());
+        Ok(())
     }
 
     fn start_supervisor(&mut self) {
@@ -231,8 +322,11 @@ impl House {
                 let hasty = self.supervisor_started.elapsed() < HASTY;
                 let pause = if hasty { HASTY } else { Duration::ZERO };
                 self.supervisor_at = Some(Instant::now() + pause);
-                let text = format!("the supervisor has ended ({ending}); it is started again");
-                platform::say::line("launcher", &text);
+                // Why it could not take over, it has said itself.
+                if ending != Ending::Exit(exit::CANNOT_TAKE_OVER) {
+                    let text = format!("the supervisor has ended ({ending}); it is started again");
+                    platform::say::line("launcher", &text);
+                }
             }
             self.say(&FromLauncher::Died(child, ending));
         }
@@ -277,9 +371,13 @@ impl House {
         serde_json::from_slice(buffer.get(..length)?).ok()
     }
 
-    /// Ends whoever is left and removes everything that the instance has made outside its logs.
-    fn close(mut self) {
+    /// Ends whoever is left and removes everything that the instance has made outside its logs. The
+    /// command log gets its end first, unless the supervisor has `finished` it.
+    fn close(mut self, finished: bool) {
         self.children.end_all();
+        if !finished {
+            log_end::complete(&self.paths, self.children.first_launcher());
+        }
         shm::unlink_all_of(self.children.first_launcher());
         let _ = fs::remove_dir_all(&self.paths.runtime);
         // Until here, nobody else could take the instance.
@@ -292,19 +390,57 @@ fn lock(paths: &Paths) -> Result<File> {
     if let Ok(lock) = fd::inherited(fd::LOCK) {
         return Ok(lock.into());
     }
+    take_lock(paths)
+}
+
+fn running(paths: &Paths) -> anyhow::Error {
+    anyhow::anyhow!(
+        "instance \"{0}\" is running already; stop it with `understudy down --instance {0}`",
+        paths.instance
+    )
+}
+
+fn take_lock(paths: &Paths) -> Result<File> {
     let lock = File::options()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
         .open(paths.lock())?;
-    if lock.try_lock().is_err() {
-        bail!(
-            "instance \"{0}\" is running already; stop it with `understudy down --instance {0}`",
-            paths.instance
-        );
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => Err(running(paths)),
     }
-    Ok(lock)
+}
+
+/// Writes down who launches the instance, and who began it.
+fn write_lock(mut lock: &File, first_launcher: u32) -> Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    Ok(write!(lock, "{} {first_launcher}", std::process::id())?)
+}
+
+/// What a name stands for: one that was made anew stands for something else.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+fn control_socket(paths: &Paths) -> Result<UnixListener> {
+    let _ = fs::remove_file(paths.control_socket());
+    UnixListener::bind(paths.control_socket())
+        .with_context(|| format!("cannot make {}", paths.control_socket().display()))
+}
+
+/// Removes the segments that dead instances have left; the logs of those that are ours get their end first.
+fn clear_away() {
+    for (instance, launcher) in shm::stale() {
+        let paths = Paths::of(&instance).ok();
+        let ours = |paths: &Paths| living::first_launcher(paths) == Some(launcher);
+        if let Some(paths) = paths.filter(ours) {
+            log_end::complete(&paths, launcher);
+        }
+        shm::unlink_all_of(launcher);
+    }
 }
 
 /// What the supervisor has kept of the launcher before.
@@ -317,8 +453,9 @@ fn inherited(lock: OwnedFd) -> Result<Inheritance> {
     })
 }
 
-/// Sockets made anew; our end of the packet socket besides.
-fn fresh(options: &Options, paths: &Paths, lock: &File) -> Result<(OwnedFd, Inheritance)> {
+/// Sockets made anew; our end of the packet socket besides. The options then name the address that
+/// the system has given, where a free port was asked for.
+fn fresh(options: &mut Options, paths: &Paths, lock: &File) -> Result<(OwnedFd, Inheritance)> {
     let osc = UdpSocket::bind(&options.osc).with_context(|| {
         format!("cannot listen at {}: the address is in use or not of this machine; choose another --osc ADDR:PORT", options.osc)
     });
@@ -328,12 +465,13 @@ fn fresh(options: &Options, paths: &Paths, lock: &File) -> Result<(OwnedFd, Inhe
         "launcher",
         &format!("the OSC socket may hold {granted} bytes"),
     );
-    if let Some(text) = osc.local_addr().ok().and_then(|at| reach::warning(&at)) {
-        platform::say::line("launcher", &text);
+    if let Ok(at) = osc.local_addr() {
+        options.osc = at.to_string();
+        if let Some(text) = reach::warning(&at) {
+            platform::say::line("launcher", &text);
+        }
     }
-    let _ = fs::remove_file(paths.control_socket());
-    let control = UnixListener::bind(paths.control_socket())
-        .with_context(|| format!("cannot make {}", paths.control_socket().display()))?;
+    let control = control_socket(paths)?;
     let (packets, supervisors) = fd::packet_pair()?;
     let inheritance = Inheritance {
         osc: osc.into(),
@@ -380,4 +518,56 @@ fn drained(pipe: &mut UnixStream) -> bool {
         any = true;
     }
     any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(within: &std::path::Path) -> Paths {
+        Paths {
+            instance: "edges".into(),
+            runtime: within.into(),
+            state: within.into(),
+        }
+    }
+
+    #[test]
+    fn an_instance_that_runs_is_refused_by_name_and_free_again_when_its_lock_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        let held = lock(&paths).unwrap();
+        let why = lock(&paths).unwrap_err().to_string();
+        assert!(why.contains("\"edges\" is running already"), "{why}");
+        assert!(why.ends_with("`understudy down --instance edges`"), "{why}");
+        drop(held);
+        assert!(lock(&paths).is_ok());
+    }
+
+    #[test]
+    fn a_lock_keeps_what_the_launcher_before_wrote_into_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        fs::write(paths.lock(), "12 34").unwrap();
+        drop(lock(&paths).unwrap());
+        assert_eq!(fs::read_to_string(paths.lock()).unwrap(), "12 34");
+    }
+
+    #[test]
+    fn the_socket_has_room_for_more_datagrams_than_the_system_gives_by_itself() {
+        let [plain, ours] = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let before = rustix::net::sockopt::socket_recv_buffer_size(&plain).unwrap();
+        assert!(ask_for_room(&ours) >= before);
+    }
+
+    #[test]
+    fn a_pipe_of_signals_is_emptied_by_one_look_however_many_came() {
+        let (mut read, mut write) = UnixStream::pair().unwrap();
+        read.set_nonblocking(true).unwrap();
+        assert!(!drained(&mut read));
+        write.write_all(&[1; 200]).unwrap();
+        assert!(drained(&mut read) && !drained(&mut read));
+        drop(write);
+        assert!(!drained(&mut read), "the other end is gone");
+    }
 }

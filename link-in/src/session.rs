@@ -1,11 +1,7 @@
 //! The session as the Link library knows it, in frames of the stack: the only place that names the library.
 
-use common::{
-    stage::Stage,
-    time_tag::{self, tag_of},
-    units::FrameIndex,
-};
-use platform::realtime::ntp_now;
+use common::{limits::safety_delay_frames, stage::Stage, time_tag::Timing, units::FrameIndex};
+use platform::realtime::{ntp_now, timing};
 use rusty_link::{AblLink, SessionState};
 
 use crate::follow::{QUANTUM, Session, Told};
@@ -20,7 +16,7 @@ pub struct Member {
     link: AblLink,
     state: SessionState,
     stage: Stage<'static>,
-    anchor: u64,
+    timing: Option<Timing>,
 }
 
 impl Member {
@@ -40,24 +36,24 @@ impl Member {
             link,
             state,
             stage,
-            anchor: 0,
+            timing: None,
         }
     }
 
     /// Where the session is now; nowhere as long as the stack has no clock.
     pub fn listen(&mut self) -> Option<Session> {
-        self.anchor = self.stage.anchor();
-        if self.anchor == 0 {
-            return None;
-        }
+        self.timing = timing(&self.stage);
+        let timing = self.timing?;
         self.link.capture_app_session_state(&mut self.state);
         let (ntp, micros) = self.now();
         let shape = self.stage.shape();
         let rate_hz = f64::from(shape.rate_hz);
-        let open = since(self.anchor, ntp) * rate_hz;
+        let open = timing.position(ntp);
         // A block is handed to the device while as many are rendered ahead, and it is the next one.
-        let ahead = u64::from(shape.lead_blocks) + self.stage.burst() + 1;
-        let frame = open - (ahead * u64::from(shape.block_frames)) as f64;
+        let ahead = u64::from(self.stage.lead()) + self.stage.burst() + 1;
+        // What begins at a frame is heard so much later.
+        let delay = u64::from(safety_delay_frames(shape.rate_hz));
+        let frame = open - (ahead * u64::from(shape.block_frames) + delay) as f64;
         let since_us = self.state.time_for_is_playing() - micros;
         Some(Session {
             peers: self.link.num_peers(),
@@ -72,26 +68,20 @@ impl Member {
 
     /// The time tag of a frame, by the clock that was listened with.
     pub fn tag(&self, frame: f64) -> u64 {
-        tag_of(
-            self.anchor,
-            FrameIndex(frame.max(0.0) as u64),
-            self.stage.shape().rate_hz,
-        )
+        let frame = FrameIndex(frame.max(0.0) as u64);
+        self.timing.map_or(0, |timing| timing.tag(frame))
     }
 
     /// The same moment by the wall and by Link: the pair that was read closest together.
     fn now(&self) -> (u64, i64) {
         let reading = || {
             let (before, micros, after) = (ntp_now(), self.link.clock_micros(), ntp_now());
+            let before = before.wrapping_add(self.stage.clock_set_by());
+            let after = after.wrapping_add(self.stage.clock_set_by());
             (after.wrapping_sub(before), before, micros)
         };
         let best = (0..READINGS).map(|_| reading()).min();
         let (took, before, micros) = best.unwrap_or_else(reading);
         (before.wrapping_add(took / 2), micros)
     }
-}
-
-/// Seconds from one NTP timestamp to another.
-fn since(earlier: u64, later: u64) -> f64 {
-    later.wrapping_sub(earlier) as i64 as f64 / time_tag::SECOND as f64
 }

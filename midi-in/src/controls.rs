@@ -21,7 +21,7 @@ pub struct Controls {
 
 impl Controls {
     /// Of that file, which need not be there.
-    pub fn of(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf) -> Self {
         Self {
             path,
             bindings: Bindings::default(),
@@ -38,6 +38,16 @@ impl Controls {
         {
             say::line("midi-in", &format!("what was learnt is not kept: {why}"));
         }
+        self.of(channel, controller)
+    }
+
+    /// Modules and parameters that a controller turns, without learning: the controller was not moved.
+    pub fn bound(&mut self, channel: u8, controller: u8) -> Vec<(String, String)> {
+        self.look();
+        self.of(channel, controller)
+    }
+
+    fn of(&self, channel: u8, controller: u8) -> Vec<(String, String)> {
         let bound = self.bindings.of(channel, controller);
         bound.map(|b| (b.module.clone(), b.param.clone())).collect()
     }
@@ -72,10 +82,10 @@ mod tests {
             ..Bindings::default()
         };
         kept::write(&path, &learn).unwrap();
-        let mut controls = Controls::of(path.clone());
+        let mut controls = Controls::new(path.clone());
         let cutoff = vec![("filter".to_owned(), "cutoff".to_owned())];
         assert_eq!(controls.moved(1, 74), cutoff);
         assert_eq!(controls.moved(1, 75), []);
-        assert_eq!(Controls::of(path).moved(1, 74), cutoff);
+        assert_eq!(Controls::new(path).moved(1, 74), cutoff);
     }
 }

@@ -1,33 +1,32 @@
 //! MIDI in: a port's notes, bends, controllers and clock, sent to the gateway as OSC.
 //!
-//! A process of its own, so that whatever a driver does reaches no sound. It keeps nothing that the music needs:
-//! when it is killed, the next one goes on with the next byte.
+//! A process of its own, so that a driver's faults reach no sound. The held state stands in a file of the instance
+//! (`held`): when the process is killed, its successor goes on with that state and the next byte.
 #![forbid(unsafe_code)]
 
+mod channel;
+mod clock;
 mod controls;
+mod held;
+mod instrument;
 mod osc;
+mod parameters;
+mod parser;
 mod port;
 mod translate;
+mod transport;
+mod zones;
 
-use std::{
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
 use common::message::Service;
 use controls::Controls;
-use midly::stream::MidiStream;
+use held::File;
+use instrument::{Instrument, Shared};
 use osc::Gateway;
-use platform::{
-    paths::Paths,
-    say,
-    service::{self, Signs},
-};
-use port::Heard;
-use translate::{Said, Translator};
+use platform::{paths::Paths, service};
 
 /// Understudy's MIDI input; started by its launcher with `--midi PORT`.
 #[derive(Parser)]
@@ -48,8 +47,6 @@ struct Arguments {
     osc: String,
 }
 
-/// Pieces that may wait to be sent on.
-const WAITING: usize = 4_096;
 /// How often the supervisor sees that this process gets on.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -57,40 +54,19 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let paths = Paths::of(&arguments.instance)?;
     let gateway = Gateway::new(&arguments.osc, &arguments.to)?;
-    let (heard, from) = mpsc::sync_channel(WAITING);
-    let port = arguments.port.clone();
+    let controls = Controls::new(paths.midi());
+    let held = File::open(paths.midi_held());
+    let port = arguments.port;
+    let instrument = Shared::new(Instrument::new(&port, held, controls, gateway));
+    let ear = instrument.clone();
     thread::Builder::new()
         .name("port".into())
-        .spawn(move || port::listen(&port, &heard))?;
-    let controls = Controls::of(paths.midi());
+        .spawn(move || port::listen(&port, &ear))?;
     service::serve(&paths, Service::MidiIn, move |signs| {
-        translate(&from, &gateway, controls, signs);
+        loop {
+            signs.act();
+            instrument.look(LOOK);
+        }
     })?;
     Ok(())
-}
-
-/// Sends on what comes in, until there is nobody left to hear it from.
-fn translate(from: &Receiver<Heard>, gateway: &Gateway, mut controls: Controls, signs: &Signs) {
-    let mut stream = MidiStream::new();
-    let mut translator = Translator::default();
-    loop {
-        signs.act();
-        match from.recv_timeout(LOOK) {
-            Ok((ntp, bytes)) => stream.feed(&bytes, |event| {
-                translator.hear(event, ntp, |said| match said {
-                    Said::Control(channel, controller, value) => {
-                        for (module, param) in controls.moved(channel, controller) {
-                            gateway.turn(&module, &param, value, ntp);
-                        }
-                    }
-                    said => gateway.send(said, ntp),
-                });
-            }),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        for refusal in gateway.refusals() {
-            say::line("midi-in", &refusal);
-        }
-    }
 }

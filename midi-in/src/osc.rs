@@ -1,11 +1,16 @@
 //! What MIDI has said, as OSC for the gateway, a little ahead: with the time at which it came and a constant
-//! more, so that it is heard as evenly as it was played, wherever a block begins.
+//! more, so that it is heard as evenly as it was played, wherever a block begins. In this process times are
+//! those of the monotonic clock, which nobody sets; only what is sent has the time on the wall.
 
-use std::io;
+use std::{cell::Cell, io};
 
-use platform::player::{Argument, Player};
+use common::time_tag::is_set;
+use platform::{
+    player::{Argument, Player},
+    realtime,
+};
 
-use crate::translate::Said;
+use crate::{clock, translate::Said, transport::AHEAD};
 
 /// From the arrival of a byte to the frame at which it comes in: longer than its way to the workers takes.
 const AHEAD_NS: u64 = 3_000_000;
@@ -14,6 +19,8 @@ const AHEAD_NS: u64 = 3_000_000;
 pub struct Gateway {
     player: Player,
     keys: String,
+    /// How far the clock on the wall is ahead of the monotonic one.
+    wall: Cell<u64>,
 }
 
 impl Gateway {
@@ -25,14 +32,22 @@ impl Gateway {
         Ok(Self {
             player: Player::new(osc)?,
             keys: keys.to_owned(),
+            wall: Cell::new(realtime::wall_ahead()),
         })
     }
 
-    /// Sends what was said at that time, an NTP timestamp; controllers turn something or nothing
-    /// ([`Self::turn`]).
+    /// Sends what was said at that time of the monotonic clock, in NTP's units; controllers turn something or
+    /// nothing ([`Self::turn`]).
     pub fn send(&self, said: Said, ntp: u64) {
         if let Some((address, arguments)) = message(said, &self.keys) {
-            self.post(address, arguments, ntp);
+            match said {
+                // What the clock does has times of its own.
+                Said::Play(.., at) | Said::Clock(.., at) | Said::Stop(at) => {
+                    let at = clock::after(at, AHEAD);
+                    self.player.play(address, arguments, self.on_the_wall(at));
+                }
+                _ => self.post(address, arguments, ntp),
+            }
         }
     }
 
@@ -44,8 +59,17 @@ impl Gateway {
 
     fn post(&self, address: String, arguments: Vec<Argument>, ntp: u64) {
         let ahead = (AHEAD_NS << 32) / 1_000_000_000;
-        self.player
-            .play(address, arguments, ntp.wrapping_add(ahead));
+        let at = self.on_the_wall(ntp.wrapping_add(ahead));
+        self.player.play(address, arguments, at);
+    }
+
+    /// The NTP timestamp of that time. The distance of two is kept until the clock is set.
+    fn on_the_wall(&self, monotonic: u64) -> u64 {
+        let found = realtime::wall_ahead();
+        if is_set(self.wall.get(), found) {
+            self.wall.set(found);
+        }
+        monotonic.wrapping_add(self.wall.get())
     }
 
     /// What the gateway has refused since it was last asked.
@@ -54,24 +78,31 @@ impl Gateway {
     }
 }
 
+fn place(ticks: u32, bpm: f32) -> Vec<Argument> {
+    // After 1.4 years at 120 it is no 32-bit number with a sign any more.
+    let ticks = i32::try_from(ticks).map_or_else(|_| Argument::Long(ticks.into()), Argument::Int);
+    vec![ticks, Argument::Float(bpm)]
+}
+
 fn message(said: Said, keys: &str) -> Option<(String, Vec<Argument>)> {
-    let express = |what: &str, value: f32, key: Option<u8>| {
+    let express = |what: &str, value: f32, pitch: Option<f32>| {
         let mut args = vec![Argument::String(what.into()), Argument::Float(value)];
-        args.extend(key.map(|key| Argument::Int(key.into())));
+        args.extend(pitch.map(Argument::Float));
         (format!("/express/{keys}"), args)
     };
     Some(match said {
-        Said::Note(key, velocity) => (
+        Said::Note(pitch, velocity) => (
             format!("/note/{keys}"),
-            vec![Argument::Int(key.into()), Argument::Int(velocity.into())],
+            vec![Argument::Float(pitch), Argument::Int(velocity.into())],
         ),
-        Said::Bend(semitones, key) => express("bend", semitones, key),
-        Said::Pressure(value, key) => express("pressure", value, key),
-        Said::Timbre(value, key) => express("timbre", value, key),
-        Said::Control(..) => return None,
+        Said::Bend(semitones, pitch) => express("bend", semitones, pitch),
+        Said::Pressure(value, pitch) => express("pressure", value, pitch),
+        Said::Timbre(value, pitch) => express("timbre", value, pitch),
+        Said::Control(..) | Said::Reset(..) => return None,
+        Said::Silence => ("/midi/silence".into(), vec![]),
         Said::Tempo(bpm) => ("/midi/tempo".into(), vec![Argument::Float(bpm)]),
-        Said::Start => ("/midi/start".into(), vec![]),
-        Said::Continue => ("/midi/continue".into(), vec![]),
-        Said::Stop => ("/midi/stop".into(), vec![]),
+        Said::Play(ticks, bpm, _) => ("/midi/play".into(), place(ticks, bpm)),
+        Said::Clock(ticks, bpm, _) => ("/midi/clock".into(), place(ticks, bpm)),
+        Said::Stop(_) => ("/midi/stop".into(), vec![]),
     })
 }

@@ -1,34 +1,46 @@
 //! Where MIDI comes from: a port of the machine, one that others connect to, or a pipe that stands for one.
+//!
+//! A missing port is waited for. Its coming, going and coming back are each reported once.
 
-use std::{fs::File, io::Read, sync::mpsc::SyncSender, thread, time::Duration};
+use std::{fs::File, io::Read, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use midir::{Ignore, MidiInput, MidiInputConnection, os::unix::VirtualInput};
-use platform::{realtime, say};
+use platform::realtime;
 
-/// When bytes came, as an NTP timestamp, and the bytes.
-pub type Heard = (u64, Vec<u8>);
+/// What a port does.
+pub enum Heard<'a> {
+    /// It is there, by that name.
+    Opened(&'a str),
+    /// When bytes came, as an NTP timestamp, and the bytes.
+    Bytes(u64, &'a [u8]),
+    /// It is not there, any more or yet, and why.
+    Missing(&'a str),
+}
+
+/// Who is told.
+pub trait Ear: Clone + Send + 'static {
+    /// Takes it in at once.
+    fn hear(&self, heard: Heard<'_>);
+}
 
 /// Our name among ports.
 const NAME: &str = "understudy";
-/// How often a port that is missing is looked for, and one that is there is looked after.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a port that is missing is looked for.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often an open port is checked: after its loss, keys are released no later than this.
+const WATCH: Duration = Duration::from_millis(50);
 
 /// Hands on what comes in, for ever; a port that is not there, or goes, is waited for.
-pub fn listen(port: &str, heard: &SyncSender<Heard>) {
-    let mut told = None;
+pub fn listen(port: &str, ear: &impl Ear) {
     loop {
         let outcome = match port.split_once(':') {
-            Some(("file", path)) => pipe(path, heard),
-            _ => real(port, heard),
+            Some(("file", path)) => pipe(path, ear),
+            _ => real(port, ear),
         };
-        let why = match outcome {
-            Ok(()) => format!("\"{port}\" is gone; it is waited for"),
-            Err(why) => format!("no MIDI from \"{port}\": {why:#}; it is waited for"),
-        };
-        if told.as_ref() != Some(&why) {
-            say::line("midi-in", &why);
-            told = Some(why);
+        match outcome {
+            Ok(()) => ear.hear(Heard::Missing("it is gone")),
+            Err(why) => ear.hear(Heard::Missing(&format!("{why:#}"))),
         }
         thread::sleep(LOOK);
     }
@@ -42,13 +54,16 @@ fn input() -> Result<MidiInput> {
 }
 
 /// Hands on what comes from a port until it is gone.
-fn real(wanted: &str, heard: &SyncSender<Heard>) -> Result<()> {
+fn real(wanted: &str, ear: &impl Ear) -> Result<()> {
     let input = input()?;
+    let to = ear.clone();
+    let hand_on = move |_: u64, bytes: &[u8], (): &mut ()| {
+        to.hear(Heard::Bytes(realtime::monotonic_ntp(), bytes));
+    };
     if wanted == "virtual" {
-        let to = heard.clone();
-        let open = input.create_virtual(NAME, move |_, bytes, ()| hand_on(&to, bytes), ());
+        let open = input.create_virtual(NAME, hand_on, ());
         let _open: MidiInputConnection<()> = open.map_err(|why| anyhow::anyhow!("{why}"))?;
-        say::line("midi-in", "listens at the port \"understudy\"");
+        ear.hear(Heard::Opened(NAME));
         loop {
             thread::park();
         }
@@ -65,31 +80,28 @@ fn real(wanted: &str, heard: &SyncSender<Heard>) -> Result<()> {
         bail!("there are {names:?}");
     };
     let (id, name) = (port.id(), name(port));
-    let to = heard.clone();
-    let open = input.connect(port, NAME, move |_, bytes, ()| hand_on(&to, bytes), ());
+    let open = input.connect(port, NAME, hand_on, ());
     let _open: MidiInputConnection<()> = open.map_err(|why| anyhow::anyhow!("{why}"))?;
-    say::line("midi-in", &format!("listens to \"{name}\""));
+    ear.hear(Heard::Opened(&name));
     let looking = self::input()?;
     while looking.ports().iter().any(|port| port.id() == id) {
-        thread::sleep(LOOK);
+        thread::sleep(WATCH);
     }
     Ok(())
 }
 
 /// Hands on what is written into a pipe until nobody has it open.
-fn pipe(path: &str, heard: &SyncSender<Heard>) -> Result<()> {
+fn pipe(path: &str, ear: &impl Ear) -> Result<()> {
     let mut file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-    let mut bytes = [0; 1_024];
+    ear.hear(Heard::Opened(path));
+    // Bytes that are read but not taken in die with this process; unread ones wait in the pipe.
+    let mut bytes = [0; 16];
     loop {
         let length = file.read(&mut bytes)?;
         if length == 0 {
             return Ok(());
         }
-        hand_on(heard, bytes.get(..length).unwrap_or_default());
+        let bytes = bytes.get(..length).unwrap_or_default();
+        ear.hear(Heard::Bytes(realtime::monotonic_ntp(), bytes));
     }
-}
-
-/// What finds no room is lost: a flood must not hold up what comes after it.
-fn hand_on(heard: &SyncSender<Heard>, bytes: &[u8]) {
-    let _ = heard.try_send((realtime::ntp_now(), bytes.to_vec()));
 }

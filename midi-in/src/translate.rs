@@ -1,91 +1,76 @@
 //! From MIDI to what the gateway understands: notes, expressions, controllers, tempo.
 //!
-//! Pure: what it remembers are the keys that are down, and of each channel its pedal, its bend and how far
-//! that reaches. Whoever forgets it has forgotten no note: a key that is let go ends its note by its
-//! number.
+//! Pure: what is said follows from the message and the held state (`channel`, `zones`, `transport`). The state
+//! can be written down after any message; another process reads it and goes on with the next message.
 //!
 //! # Source
-//! MIDI 1.0 Detailed Specification, 1996; MIDI Polyphonic Expression, version 1.1, 2022.
+//! MIDI 1.0 Detailed Specification, 1996; RP-015, "Response to Reset All Controllers", 1999; MIDI Polyphonic
+//! Expression, version 1.1, 2022.
 
 use midly::{
     MidiMessage,
-    live::{LiveEvent, SystemRealtime},
+    live::{LiveEvent, SystemCommon, SystemRealtime},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    channel::{Channel, Key, is_default, pitch_of},
+    parameters::{self, Known, Selected},
+    transport::Transport,
+    zones::Zones,
 };
 
 /// What MIDI has said.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Said {
-    /// A key, 0 to 127, and how hard it was struck, 0 to 127; 0 lets it go.
-    Note(u8, u8),
-    /// Bend in semitones, of the key or of all.
-    Bend(f32, Option<u8>),
-    /// Pressure, 0 to 1, of the key or of all.
-    Pressure(f32, Option<u8>),
-    /// Controller 74 of a channel of its own, 0 to 1, of the key.
-    Timbre(f32, Option<u8>),
+    /// A note, by its pitch, and how hard its key was struck, 0 to 127; 0 ends it.
+    Note(f32, u8),
+    /// Bend in semitones, of the note of that pitch or of all.
+    Bend(f32, Option<f32>),
+    /// Pressure, 0 to 1, of the note or of all.
+    Pressure(f32, Option<f32>),
+    /// Controller 74 of a channel with a note of its own, 0 to 1.
+    Timbre(f32, Option<f32>),
     /// Channel, 1 to 16, controller and value, 0 to 127.
     Control(u8, u8, u8),
+    /// As [`Self::Control`], but from a reset, not from a hand: it is not to be learnt.
+    Reset(u8, u8, u8),
+    /// Silences everything at once.
+    Silence,
     /// Beats a minute of the clock.
     Tempo(f32),
-    /// From the beginning.
-    Start,
-    /// From where it stopped.
-    Continue,
-    /// Until it is continued or started.
-    Stop,
+    /// The song plays from that tick on, that fast (0: nobody knows), at that time, an NTP timestamp.
+    Play(u32, f32, u64),
+    /// The song plays, and that tick is at that time; 0 beats a minute: it waits there.
+    Clock(u32, f32, u64),
+    /// The song stops at that time.
+    Stop(u64),
 }
 
-/// Semitones that a bend reaches where nothing else was said: of a channel, of a note's own channel.
+/// Default bend range in semitones: of a channel, of a member of a zone.
 const BEND: f32 = 2.0;
 const BEND_OF_MEMBER: f32 = 48.0;
-/// Ticks of the clock in a beat.
-const TICKS: usize = 24;
-/// Of an NTP timestamp.
-const SECOND: f64 = 4_294_967_296.0;
-/// Beats a minute by which a tempo must differ to be told.
-const TEMPO_STEP: f32 = 0.05;
-
 mod controller {
-    pub const DATA: u8 = 6;
-    pub const DATA_FINE: u8 = 38;
+    pub const MODULATION: u8 = 1;
+    pub const EXPRESSION: u8 = 11;
     pub const PEDAL: u8 = 64;
     pub const TIMBRE: u8 = 74;
-    pub const PARAM_FINE: u8 = 100;
-    pub const PARAM: u8 = 101;
     pub const SOUND_OFF: u8 = 120;
     pub const RESET: u8 = 121;
+    pub const LOCAL: u8 = 122;
     pub const NOTES_OFF: u8 = 123;
 }
 
-/// Registered parameters: how far a bend reaches, how many channels a zone has.
-const BEND_RANGE: (u8, u8) = (0, 0);
-const ZONE: (u8, u8) = (0, 6);
-
-#[derive(Clone, Debug, Default)]
-struct Channel {
-    keys: Vec<u8>,
-    /// Keys that are up while the pedal is down.
-    held: Vec<u8>,
-    pedal: bool,
-    /// -1 to 1.
-    bend: f32,
-    /// Semitones; 0 is what it is where nothing was said.
-    range: f32,
-    pressure: f32,
-    timbre: f32,
-    selected: (u8, u8),
-}
-
 /// What is remembered of one port.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Translator {
     channels: [Channel; 16],
-    /// Channels of a note each beside channel 1, and beside channel 16.
-    lower: u8,
-    upper: u8,
-    /// When the last ticks came.
-    ticks: Vec<u64>,
-    tempo: f32,
+    #[serde(skip_serializing_if = "is_default")]
+    zones: Zones,
+    /// The clock.
+    #[serde(skip_serializing_if = "is_default")]
+    pub transport: Transport,
 }
 
 impl Translator {
@@ -96,60 +81,59 @@ impl Translator {
                 self.voice(channel.as_int(), message, &mut say);
             }
             LiveEvent::Realtime(SystemRealtime::TimingClock) => {
-                say_some(self.tick(now), &mut say);
+                self.transport.tick(now, &mut say);
             }
-            LiveEvent::Realtime(SystemRealtime::Start) => {
-                self.ticks.clear();
-                say(Said::Start);
+            LiveEvent::Realtime(SystemRealtime::Start) => self.transport.start(),
+            LiveEvent::Realtime(SystemRealtime::Continue) => self.transport.go_on(),
+            LiveEvent::Realtime(SystemRealtime::Stop) => self.transport.stop(now, &mut say),
+            LiveEvent::Common(SystemCommon::SongPosition(place)) => {
+                self.transport.locate(place.as_int());
             }
-            LiveEvent::Realtime(SystemRealtime::Continue) => say(Said::Continue),
-            LiveEvent::Realtime(SystemRealtime::Stop) => say(Said::Stop),
-            LiveEvent::Realtime(SystemRealtime::Reset) => self.all_off(&mut say),
+            LiveEvent::Realtime(SystemRealtime::Reset) => {
+                self.release(&mut say);
+                self.channels = Default::default();
+                self.zones = Zones::default();
+            }
             LiveEvent::Realtime(_) | LiveEvent::Common(_) => {}
         }
     }
 
+    /// Ends every note; hands and feet are off the instrument.
+    pub fn release(&mut self, say: &mut impl FnMut(Said)) {
+        for channel in &mut self.channels {
+            let keys = std::mem::take(&mut channel.keys);
+            keys.iter().for_each(|key| say(Said::Note(key.pitch, 0)));
+            channel.rest();
+        }
+    }
+
+    /// How many keys sound.
+    pub fn sounding(&self) -> usize {
+        self.channels.iter().map(|channel| channel.keys.len()).sum()
+    }
+
     fn voice(&mut self, number: u8, message: MidiMessage, say: &mut impl FnMut(Said)) {
-        let member = self.is_member(number);
-        let range = self.range(number);
-        let Some(channel) = self.channels.get_mut(usize::from(number)) else {
-            return;
-        };
         match message {
             MidiMessage::NoteOn { key, vel } if vel.as_int() > 0 => {
-                let key = key.as_int();
-                channel.held.retain(|held| *held != key);
-                channel.keys.retain(|down| *down != key);
-                channel.keys.push(key);
-                say(Said::Note(key, vel.as_int()));
-                if member {
-                    // What a channel of its own said before its note belongs to the note.
-                    say(Said::Bend(channel.bend * range, Some(key)));
-                    say(Said::Pressure(channel.pressure, Some(key)));
-                    say(Said::Timbre(channel.timbre, Some(key)));
-                }
+                self.strike(number, key.as_int(), vel.as_int(), say);
             }
             MidiMessage::NoteOn { key, .. } | MidiMessage::NoteOff { key, .. } => {
-                let key = key.as_int();
-                channel.keys.retain(|down| *down != key);
-                channel.held.retain(|held| *held != key);
-                if channel.pedal {
-                    channel.held.push(key);
-                } else {
-                    say(Said::Note(key, 0));
-                }
+                self.let_go(number, key.as_int(), say);
             }
             MidiMessage::Aftertouch { key, vel } => {
-                say(Said::Pressure(part(vel.as_int()), Some(key.as_int())));
+                let channel = self.channel(number);
+                if let Some(place) = channel.find(key.as_int()) {
+                    let pitch = channel.keys[place].pitch;
+                    say(Said::Pressure(part(vel.as_int()), Some(pitch)));
+                }
             }
             MidiMessage::ChannelAftertouch { vel } => {
-                channel.pressure = part(vel.as_int());
-                channel.each(member, |key| say(Said::Pressure(part(vel.as_int()), key)));
+                self.channel_mut(number).pressure = part(vel.as_int());
+                self.say_of(number, Said::Pressure, Self::pressure, say);
             }
             MidiMessage::PitchBend { bend } => {
-                channel.bend = bend.as_f32();
-                let semitones = channel.bend * range;
-                channel.each(member, |key| say(Said::Bend(semitones, key)));
+                self.channel_mut(number).bend = bend.as_f32();
+                self.say_of(number, Said::Bend, Self::bend, say);
             }
             MidiMessage::Controller { controller, value } => {
                 self.control(number, controller.as_int(), value.as_int(), say);
@@ -158,106 +142,219 @@ impl Translator {
         }
     }
 
-    fn control(&mut self, number: u8, controller: u8, value: u8, say: &mut impl FnMut(Said)) {
-        let member = self.is_member(number);
-        let Some(channel) = self.channels.get_mut(usize::from(number)) else {
-            return;
+    fn strike(&mut self, number: u8, key: u8, velocity: u8, say: &mut impl FnMut(Said)) {
+        let channel = self.channel_mut(number);
+        let pitch = match channel.find(key) {
+            // Again: the same note.
+            Some(place) => channel.keys.remove(place).pitch,
+            None => pitch_of(key, &self.channels),
         };
+        self.channel_mut(number).keys.push(Key {
+            number: key,
+            pitch,
+            held: false,
+        });
+        say(Said::Note(pitch, velocity));
+        // The channel's bend, pressure and timbre apply to the new note, which begins without them.
+        let own = [
+            (
+                self.bend(number),
+                Said::Bend as fn(f32, Option<f32>) -> Said,
+            ),
+            (self.pressure(number), Said::Pressure),
+        ];
+        let timbre = self.zones.master_of(number).map(|_| {
+            let timbre = self.channel(number).timbre;
+            (timbre, Said::Timbre as fn(f32, Option<f32>) -> Said)
+        });
+        for (value, of) in own.into_iter().chain(timbre) {
+            if value != 0.0 {
+                say(of(value, Some(pitch)));
+            }
+        }
+    }
+
+    fn let_go(&mut self, number: u8, key: u8, say: &mut impl FnMut(Said)) {
+        let pedal = self.pedal(number);
+        let is_free = pitch_of(key, &self.channels) == f32::from(key);
+        let channel = self.channel_mut(number);
+        match channel.find(key) {
+            Some(place) if pedal => channel.keys[place].held = true,
+            Some(place) => say(Said::Note(channel.keys.remove(place).pitch, 0)),
+            // An unknown key: end its note if there is one, but not that of another channel.
+            None if is_free => say(Said::Note(key.into(), 0)),
+            None => {}
+        }
+    }
+
+    fn control(&mut self, number: u8, controller: u8, value: u8, say: &mut impl FnMut(Said)) {
         match controller {
             controller::PEDAL => {
-                channel.pedal = value >= 64;
-                if !channel.pedal {
-                    let held = std::mem::take(&mut channel.held);
-                    held.into_iter().for_each(|key| say(Said::Note(key, 0)));
+                self.channel_mut(number).pedal = value >= 64;
+                self.end_held(number, say);
+            }
+            controller::TIMBRE if self.zones.master_of(number).is_some() => {
+                let channel = self.channel_mut(number);
+                channel.timbre = part(value);
+                let keys = channel.keys.iter();
+                keys.for_each(|key| say(Said::Timbre(part(value), Some(key.pitch))));
+            }
+            controller::SOUND_OFF => {
+                for number in self.zones.reach(number) {
+                    let keys = std::mem::take(&mut self.channel_mut(number).keys);
+                    keys.iter().for_each(|key| say(Said::Note(key.pitch, 0)));
+                }
+                say(Said::Silence);
+            }
+            controller::RESET => self.reset(number, say),
+            controller::LOCAL => {}
+            controller::NOTES_OFF.. => {
+                for number in self.zones.reach(number) {
+                    let down = self.channel(number).keys.iter().filter(|key| !key.held);
+                    let down: Vec<u8> = down.map(|key| key.number).collect();
+                    down.iter().for_each(|key| self.let_go(number, *key, say));
                 }
             }
-            controller::TIMBRE if member => {
-                channel.timbre = part(value);
-                channel.each(member, |key| say(Said::Timbre(part(value), key)));
+            _ => {
+                if !self.channel_mut(number).selected.hear(controller, value) {
+                    self.enter(number, controller, value, say);
+                }
             }
-            controller::PARAM => channel.selected.0 = value,
-            controller::PARAM_FINE => channel.selected.1 = value,
-            controller::DATA if channel.selected == BEND_RANGE => channel.range = value.into(),
-            controller::DATA_FINE if channel.selected == BEND_RANGE => {
-                channel.range = channel.range.trunc() + f32::from(value) / 100.0;
+        }
+    }
+
+    /// Data entry, where something is selected; else a controller like any other.
+    fn enter(&mut self, number: u8, controller: u8, value: u8, say: &mut impl FnMut(Said)) {
+        use parameters::{DATA, DATA_FINE, DECREMENT, INCREMENT};
+        let selected = self.channel(number).selected;
+        let data = matches!(controller, DATA | DATA_FINE | INCREMENT | DECREMENT);
+        if !data || selected == Selected::None {
+            say(Said::Control(number + 1, controller, value));
+            return;
+        }
+        match selected.known() {
+            Some(Known::BendRange) => {
+                let range = parameters::range(self.range(number), controller, value);
+                // All members of a zone have one range.
+                for number in self.zones.siblings(number) {
+                    self.channel_mut(number).range = Some(range);
+                    self.say_of(number, Said::Bend, Self::bend, say);
+                }
             }
-            controller::DATA if channel.selected == ZONE && number == 0 => {
-                self.lower = value.min(15)
+            Some(Known::Fine) => {
+                let channel = self.channel_mut(number);
+                channel.fine = parameters::fine(channel.fine, controller, value);
+                self.say_of(number, Said::Bend, Self::bend, say);
             }
-            controller::DATA if channel.selected == ZONE && number == 15 => {
-                self.upper = value.min(15);
+            Some(Known::Coarse) => {
+                let channel = self.channel_mut(number);
+                channel.coarse = parameters::coarse(channel.coarse, controller, value);
+                self.say_of(number, Said::Bend, Self::bend, say);
             }
-            controller::SOUND_OFF | controller::NOTES_OFF.. => {
+            Some(Known::Zone) if controller == DATA => self.set_zone(number, value, say),
+            Some(Known::Zone) | None => {}
+        }
+    }
+
+    /// A zone is made or goes: its notes end, and its bends reach as far as the specification says.
+    fn set_zone(&mut self, number: u8, members: u8, say: &mut impl FnMut(Said)) {
+        let before = self.zones;
+        if !self.zones.set(number, members) {
+            return;
+        }
+        for other in 0..16_u8 {
+            let of_zone = before.reach(number).chain(self.zones.reach(number));
+            let changed = before.master_of(other) != self.zones.master_of(other);
+            if changed || of_zone.into_iter().any(|of| of == other) {
+                let channel = self.channel_mut(other);
                 let keys = std::mem::take(&mut channel.keys);
-                let held = std::mem::take(&mut channel.held);
-                let all = keys.into_iter().chain(held);
-                all.for_each(|key| say(Said::Note(key, 0)));
+                keys.iter().for_each(|key| say(Said::Note(key.pitch, 0)));
+                channel.rest();
+                channel.range = None;
             }
-            controller::RESET => {
-                (channel.bend, channel.pressure, channel.timbre) = (0.0, 0.0, 0.0);
-                channel.each(member, |key| {
-                    say(Said::Bend(0.0, key));
-                    say(Said::Pressure(0.0, key));
-                });
+        }
+    }
+
+    /// Reset All Controllers.
+    fn reset(&mut self, number: u8, say: &mut impl FnMut(Said)) {
+        for number in self.zones.reach(number) {
+            let channel = self.channel_mut(number);
+            channel.rest();
+            channel.selected = Selected::None;
+        }
+        self.end_held(number, say);
+        self.say_of(number, Said::Bend, Self::bend, say);
+        self.say_of(number, Said::Pressure, Self::pressure, say);
+        for (controller, value) in [(controller::MODULATION, 0), (controller::EXPRESSION, 127)] {
+            say(Said::Reset(number + 1, controller, value));
+        }
+    }
+
+    /// Ends the notes that no pedal holds any more, on all channels that a pedal of that one reaches.
+    fn end_held(&mut self, number: u8, say: &mut impl FnMut(Said)) {
+        for number in self.zones.reach(number) {
+            if !self.pedal(number) {
+                let held = self.channel_mut(number).take_held();
+                held.iter().for_each(|key| say(Said::Note(key.pitch, 0)));
             }
-            _ => say(Said::Control(number + 1, controller, value)),
         }
     }
 
-    /// Ends every note that is known of.
-    pub fn all_off(&mut self, say: &mut impl FnMut(Said)) {
-        for channel in &mut self.channels {
-            let keys = channel.keys.drain(..).chain(channel.held.drain(..));
-            keys.for_each(|key| say(Said::Note(key, 0)));
+    /// Sends an expression for all notes that a channel's messages reach: one by one; or for all at once if no
+    /// other channel plays, so that it also reaches notes that fade out.
+    fn say_of(
+        &self,
+        number: u8,
+        of: fn(f32, Option<f32>) -> Said,
+        value: fn(&Self, u8) -> f32,
+        say: &mut impl FnMut(Said),
+    ) {
+        let reach = self.zones.reach(number);
+        let others = (0..16).any(|other| {
+            other != number && (reach.contains(&other) || !self.channel(other).keys.is_empty())
+        });
+        if !others && self.zones.master_of(number).is_none() {
+            say(of(value(self, number), None));
+            return;
+        }
+        for number in reach {
+            let keys = self.channel(number).keys.iter();
+            keys.for_each(|key| say(of(value(self, number), Some(key.pitch))));
         }
     }
 
-    /// Whether a channel has a note of its own.
-    const fn is_member(&self, channel: u8) -> bool {
-        (channel >= 1 && channel <= self.lower) || (channel < 15 && channel + self.upper >= 15)
+    /// The bend of a channel's notes in semitones, with that of the channel which leads its zone.
+    fn bend(&self, number: u8) -> f32 {
+        let own = |number| self.channel(number).shift(self.range(number));
+        own(number) + self.zones.master_of(number).map_or(0.0, own)
     }
 
-    fn range(&self, channel: u8) -> f32 {
-        match self.channels.get(usize::from(channel)) {
-            Some(Channel { range, .. }) if *range > 0.0 => *range,
-            _ if self.is_member(channel) => BEND_OF_MEMBER,
-            _ => BEND,
-        }
+    fn pressure(&self, number: u8) -> f32 {
+        let own = |number| self.channel(number).pressure;
+        own(number).max(self.zones.master_of(number).map_or(0.0, own))
     }
 
-    /// A tick of the clock; the tempo, once a beat, if it has changed.
-    fn tick(&mut self, now: u64) -> Option<Said> {
-        self.ticks.push(now);
-        if self.ticks.len() <= TICKS {
-            return None;
-        }
-        let beat = now.wrapping_sub(self.ticks.first().copied()?);
-        self.ticks.drain(..TICKS);
-        let tempo = (60.0 * SECOND / beat.max(1) as f64) as f32;
-        let told = (20.0..=999.0).contains(&tempo) && (tempo - self.tempo).abs() >= TEMPO_STEP;
-        told.then(|| {
-            self.tempo = tempo;
-            Said::Tempo(tempo)
-        })
+    fn pedal(&self, number: u8) -> bool {
+        let own = |number| self.channel(number).pedal;
+        own(number) || self.zones.master_of(number).is_some_and(own)
     }
-}
 
-impl Channel {
-    /// Its keys one by one, where it has a note of its own; else none, which means all.
-    fn each(&self, member: bool, mut say: impl FnMut(Option<u8>)) {
-        if member {
-            self.keys
-                .iter()
-                .chain(&self.held)
-                .for_each(|key| say(Some(*key)));
-        } else {
-            say(None);
-        }
+    /// Semitones that a channel's bend reaches.
+    fn range(&self, number: u8) -> f32 {
+        let usual = match self.zones.master_of(number) {
+            Some(_) => BEND_OF_MEMBER,
+            None => BEND,
+        };
+        self.channel(number).range.unwrap_or(usual)
     }
-}
 
-fn say_some(said: Option<Said>, say: &mut impl FnMut(Said)) {
-    said.into_iter().for_each(say);
+    const fn channel(&self, number: u8) -> &Channel {
+        &self.channels[(number & 15) as usize]
+    }
+
+    const fn channel_mut(&mut self, number: u8) -> &mut Channel {
+        &mut self.channels[(number & 15) as usize]
+    }
 }
 
 fn part(value: u8) -> f32 {
@@ -265,128 +362,4 @@ fn part(value: u8) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use midly::stream::MidiStream;
-
-    /// What bytes say, one millisecond after the other.
-    fn said(translator: &mut Translator, bytes: &[u8]) -> Vec<Said> {
-        let mut all = Vec::new();
-        MidiStream::new().feed(bytes, |event| {
-            translator.hear(event, 0, |said| all.push(said))
-        });
-        all
-    }
-
-    #[test]
-    fn keys_are_notes_with_and_without_running_status() {
-        let mut translator = Translator::default();
-        let bytes = [0x90, 60, 100, 64, 80, 60, 0, 0x80, 64, 12];
-        let notes = [(60, 100), (64, 80), (60, 0), (64, 0)].map(|(k, v)| Said::Note(k, v));
-        assert_eq!(said(&mut translator, &bytes), notes);
-    }
-
-    #[test]
-    fn the_pedal_holds_what_is_let_go() {
-        let mut translator = Translator::default();
-        let pressed = [0xB0, 64, 127, 0x90, 60, 100, 60, 0, 64, 90];
-        assert_eq!(
-            said(&mut translator, &pressed),
-            [Said::Note(60, 100), Said::Note(64, 90)]
-        );
-        assert_eq!(said(&mut translator, &[0xB0, 64, 0]), [Said::Note(60, 0)]);
-        assert_eq!(said(&mut translator, &[0xB0, 123, 0]), [Said::Note(64, 0)]);
-    }
-
-    #[test]
-    fn a_bend_reaches_as_far_as_was_said() {
-        let mut translator = Translator::default();
-        let up = [0xE0, 0x7F, 0x7F];
-        let Said::Bend(semitones, None) = said(&mut translator, &up)[0] else {
-            panic!("no bend");
-        };
-        assert!((semitones - 2.0).abs() < 0.001);
-        let wider = [0xB0, 101, 0, 100, 0, 6, 12];
-        assert_eq!(said(&mut translator, &wider), []);
-        let Said::Bend(semitones, None) = said(&mut translator, &[0xE0, 0, 0])[0] else {
-            panic!("no bend");
-        };
-        assert_eq!(semitones, -12.0);
-    }
-
-    #[test]
-    fn in_a_zone_each_note_has_a_channel_of_its_own() {
-        let mut translator = Translator::default();
-        // A lower zone of three channels.
-        assert_eq!(said(&mut translator, &[0xB0, 101, 0, 100, 6, 6, 3]), []);
-        let heard = said(
-            &mut translator,
-            &[0xE1, 0, 0x60, 0x91, 60, 100, 0x92, 64, 90],
-        );
-        assert_eq!(heard[0], Said::Note(60, 100));
-        assert!(matches!(heard[1], Said::Bend(x, Some(60)) if (x - 24.0).abs() < 0.01));
-        assert_eq!(heard[4], Said::Note(64, 90));
-        assert_eq!(heard[5], Said::Bend(0.0, Some(64)));
-        assert_eq!(
-            said(&mut translator, &[0xD2, 127]),
-            [Said::Pressure(1.0, Some(64))]
-        );
-        assert_eq!(
-            said(&mut translator, &[0xB1, 74, 0]),
-            [Said::Timbre(0.0, Some(60))]
-        );
-        // Beyond the zone a controller is a controller, and a bend is everybody's.
-        assert_eq!(
-            said(&mut translator, &[0xB4, 74, 9]),
-            [Said::Control(5, 74, 9)]
-        );
-        assert_eq!(
-            said(&mut translator, &[0xE0, 0, 0x40]),
-            [Said::Bend(0.0, None)]
-        );
-    }
-
-    #[test]
-    fn the_clock_tells_its_tempo_when_it_changes() {
-        let mut translator = Translator::default();
-        let mut tempi = Vec::new();
-        let mut now = 0;
-        for tick_us in [[20_833; 72].as_slice(), &[16_667; 72]].concat() {
-            now += (tick_us << 32) / 1_000_000;
-            let clock = LiveEvent::Realtime(SystemRealtime::TimingClock);
-            translator.hear(clock, now, |said| tempi.push(said));
-        }
-        let [Said::Tempo(first), .., Said::Tempo(last)] = tempi.as_slice() else {
-            panic!("{tempi:?}");
-        };
-        assert!(
-            (first - 120.0).abs() < 0.1 && (last - 150.0).abs() < 0.1,
-            "{tempi:?}"
-        );
-        assert!(tempi.len() <= 3, "{tempi:?}");
-    }
-
-    #[test]
-    fn any_bytes_are_survived() {
-        let mut translator = Translator::default();
-        let mut state = 1_u32;
-        let mut bytes = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        };
-        let noise: Vec<u8> = (0..100_000).map(|_| bytes()).collect();
-        for said in said(&mut translator, &noise) {
-            match said {
-                Said::Note(key, velocity) => assert!(key < 128 && velocity < 128),
-                Said::Bend(semitones, _) => assert!(semitones.abs() <= 129.0),
-                Said::Pressure(x, _) | Said::Timbre(x, _) => assert!((0.0..=1.0).contains(&x)),
-                Said::Control(channel, ..) => assert!((1..=16).contains(&channel)),
-                Said::Tempo(bpm) => assert!((20.0..=999.0).contains(&bpm)),
-                Said::Start | Said::Continue | Said::Stop => {}
-            }
-        }
-        for channel in &translator.channels {
-            assert!(channel.keys.len() <= 128 && channel.held.len() <= 128);
-        }
-    }
-}
+mod tests;

@@ -116,6 +116,35 @@ pub fn datagram(bytes: &[u8]) -> Result<Vec<Message>, Malformed> {
     Ok(messages)
 }
 
+/// Whether bytes begin as a bundle does.
+#[must_use]
+pub fn is_bundle(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"#bundle\0")
+}
+
+/// How many messages a datagram holds, without decoding them; 1 if it holds none or is malformed.
+#[must_use]
+pub fn count(bytes: &[u8]) -> u32 {
+    count_in(bytes, 0).max(1)
+}
+
+fn count_in(bytes: &[u8], depth: usize) -> u32 {
+    if !is_bundle(bytes) || depth >= OSC_DEPTH_MAX {
+        return 1;
+    }
+    let mut count = 0;
+    let mut rest = bytes.get(16..).unwrap_or_default();
+    while let Some((size, after)) = rest.split_first_chunk() {
+        let Some((element, others)) = after.split_at_checked(u32::from_be_bytes(*size) as usize)
+        else {
+            break;
+        };
+        count += count_in(element, depth + 1);
+        rest = others;
+    }
+    count
+}
+
 /// What a refused datagram calls itself, for the reply: its address, if it starts with one.
 #[must_use]
 pub fn address_of(bytes: &[u8]) -> Option<&str> {
@@ -135,7 +164,7 @@ fn packet(
     }
     match bytes.first() {
         Some(b'/') => out.push(message(bytes, time)?),
-        Some(b'#') if bytes.starts_with(b"#bundle\0") => {
+        Some(b'#') if is_bundle(bytes) => {
             // A bundle on its own is level 1.
             if depth >= OSC_DEPTH_MAX {
                 return Err(Malformed::Depth);

@@ -9,10 +9,9 @@ use std::net::SocketAddr;
 use common::{
     message::{Outcome, Submission},
     preset::Preset,
-    time_tag,
+    time_tag::Timing,
     units::FrameIndex,
 };
-use platform::realtime;
 use rosc::OscType;
 
 use crate::{
@@ -34,8 +33,9 @@ pub struct Gateway {
     namespace: Option<Namespace>,
     /// The supervisor at the other end has told its patch.
     current: bool,
-    /// When frame 0 would have come in, and frames a second; see [`common::time_tag`].
-    anchor: u64,
+    /// What time tags mean, the time by the clock on the wall, and frames a second.
+    timing: Option<Timing>,
+    now: u64,
     rate_hz: u32,
     outbox: Vec<Addressed>,
     rejected: u64,
@@ -49,22 +49,20 @@ impl Gateway {
         self.namespace.is_some()
     }
 
-    /// Time tags mean these frames from now on: frame 0 would have come in at that NTP timestamp, 0 if
-    /// nobody knows; then everything comes in at once.
-    pub const fn keep_time(&mut self, anchor: u64, rate_hz: u32) {
-        (self.anchor, self.rate_hz) = (anchor, rate_hz);
+    /// Time tags mean this from now on, which is that time by the clock on the wall; `None` if nobody knows:
+    /// then everything comes in at once.
+    pub const fn keep_time(&mut self, timing: Option<Timing>, now: u64, rate_hz: u32) {
+        (self.timing, self.now, self.rate_hz) = (timing, now, rate_hz);
     }
 
     /// The frame of a message's time tag, if it has one that waits.
     fn frame(&self, message: &Message) -> Result<Option<FrameIndex>, String> {
-        let tag = match message.time {
+        let (tag, timing) = match (message.time, self.timing) {
             // 1 is "immediately".
-            None | Some(0 | 1) => return Ok(None),
-            Some(_) if self.anchor == 0 => return Ok(None),
-            Some(tag) => tag,
+            (None | Some(0 | 1), _) | (_, None) => return Ok(None),
+            (Some(tag), Some(timing)) => (tag, timing),
         };
-        let frame = time_tag::frame_at(self.anchor, tag, self.rate_hz);
-        let now = time_tag::frame_at(self.anchor, realtime::ntp_now(), self.rate_hz);
+        let (frame, now) = (timing.frame(tag), timing.frame(self.now));
         let ahead_s = frame.0.saturating_sub(now.0) / u64::from(self.rate_hz.max(1));
         if ahead_s > AHEAD_S_MAX {
             return Err(format!(
@@ -74,18 +72,16 @@ impl Gateway {
         Ok(Some(frame))
     }
 
-    /// The datagram of that ticket, higher than all before it, from that sender. Returns how many
-    /// messages it holds.
-    pub fn datagram(&mut self, ticket: u64, sender: SocketAddr, bytes: &[u8]) -> usize {
+    /// The datagram of that ticket, higher than all before it, from that sender.
+    pub fn datagram(&mut self, ticket: u64, sender: SocketAddr, bytes: &[u8]) {
         self.sessions.begin(ticket);
         let Some(namespace) = self.namespace.take() else {
             let why = "the engine is not up yet; send this again later";
             self.refuse_unread(sender, bytes, why.into());
-            return 1;
+            return;
         };
-        let messages = self.take_in(sender, bytes, &namespace);
+        self.take_in(sender, bytes, &namespace);
         self.namespace = Some(namespace);
-        messages
     }
 
     /// Whether that datagram, the newest, waits for an outcome.
@@ -97,6 +93,15 @@ impl Gateway {
     /// Refuses a datagram for what its messages do not matter for.
     pub fn refuse_unread(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
         self.refuse(sender, address_of(bytes), why);
+    }
+
+    /// Messages of that sender were refused and counted before they came here, the last one with these
+    /// first bytes.
+    pub fn tell_flood(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
+        self.complaint = Some(format!("refused from {sender}: {why}"));
+        if !is_reply(&address_of(bytes)) {
+            self.tell_refused(sender, bytes, why);
+        }
     }
 
     /// What a datagram asked for was accepted, and is left out after all.
@@ -186,22 +191,20 @@ impl Gateway {
         self.sessions.has_unsent()
     }
 
-    fn take_in(&mut self, sender: SocketAddr, bytes: &[u8], namespace: &Namespace) -> usize {
+    fn take_in(&mut self, sender: SocketAddr, bytes: &[u8], namespace: &Namespace) {
         let messages = match decode::datagram(bytes) {
             Ok(messages) => messages,
             Err(why) => {
                 self.refuse_unread(sender, bytes, why.to_string());
-                return 1;
+                return;
             }
         };
-        let count = messages.len();
         let mut budget = Budget::DATAGRAM;
         for message in messages {
             if let Err(why) = self.message(sender, &message, namespace, &mut budget) {
                 self.refuse(sender, message.address, why);
             }
         }
-        count
     }
 
     fn message(

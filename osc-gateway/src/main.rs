@@ -23,7 +23,6 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let socket = tokio::net::UdpSocket::from_std(socket)?;
         let inbox = platform::shared::inbox(&options.instance)?;
         let stage = platform::shared::stage(&options.instance)?;
         let news = osc_gateway::supervisor::follow(paths);

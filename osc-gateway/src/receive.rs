@@ -1,13 +1,13 @@
 //! The loop that serves: datagrams, news of the supervisor, and what is due to be told.
 //!
-//! One task, no locks. Each turn takes what has arrived into the inbox, works through it up to a
-//! bound, and then flushes: batches to the supervisor, replies to senders, log lines at most so
-//! often. What is safe in the command log is freed from the inbox, in order. It waits on nothing but
-//! its three sources; a full link, inbox or socket means trying again, not waiting.
+//! One task, no locks. Each turn works through what `drain` has let into the inbox, up to a bound, and
+//! then flushes: batches to the supervisor, replies to senders, log lines at most so often. What is safe
+//! in the command log is freed from the inbox, in order. It waits on nothing but its three sources; a full
+//! link or socket means trying again, not waiting.
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,11 +23,14 @@ use common::{
 use platform::{
     inbox,
     link::{LinkError, LinkSender},
+    realtime,
 };
-use tokio::{io::Interest, net::UdpSocket, sync::mpsc};
+use tokio::sync::mpsc;
 
 use crate::{
+    drain::{Drain, Drained},
     gateway::Gateway,
+    intake::MESSAGES_A_SECOND,
     namespace::Namespace,
     rate::Rates,
     reply::{self, Reply},
@@ -37,22 +40,15 @@ use crate::{
 
 /// Datagrams in a turn, at the most: the supervisor's words must not starve.
 const TURN: u64 = 256;
-/// Messages of one sender in a second, at the most; the others' share is theirs.
-const MESSAGES_A_SECOND: u32 = 120_000;
-/// The time whose messages a sender may send at once, and how much of it while the kernel's queue is
-/// fuller than [`CROWDED`]: then whoever sends more than it may has filled it, and gives way before
-/// everybody's datagrams are dropped.
-const AT_ONCE: Duration = Duration::from_secs(1);
-const AT_ONCE_IN_A_CROWD: Duration = Duration::from_millis(250);
-const CROWDED: f32 = 0.25;
-/// Refusals that one sender is told of in a second; all are counted.
+/// Datagrams that have been worked on and are not freed yet, at the most; the others wait in the inbox.
+const IN_FLIGHT: u64 = 512;
+/// Refusals a second that one sender is told of, also at once; all are counted.
 const FAILS_A_SECOND: u32 = 200;
+const FAILS_AT_ONCE: Duration = Duration::from_secs(1);
 /// A log line this often at the most.
 const LOG: Duration = Duration::from_millis(500);
 /// What could not be sent is tried again after this.
 const AGAIN: Duration = Duration::from_millis(20);
-/// Failures of the socket in a row after which it is beyond hope.
-const FAILURES: u32 = 1_000;
 
 /// Why the gateway cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +71,8 @@ pub async fn serve(
     stage: Stage<'static>,
     mut news: mpsc::Receiver<News>,
 ) -> Result<(), ServeError> {
-    inbox::count_drops(&socket)?;
     inbox::hold(&inbox);
-    let found = inbox.adopt();
+    let (mut drain, found) = Drain::start(socket.try_clone()?, inbox)?;
     let mut server = Server {
         gateway: Gateway::default(),
         inbox,
@@ -85,15 +80,12 @@ pub async fn serve(
         next: inbox.head(),
         link: None,
         patch_parts: String::new(),
-        messages: Rates::new(MESSAGES_A_SECOND),
-        at_once: AT_ONCE,
         fails: Rates::new(FAILS_A_SECOND),
         start: Instant::now(),
         logged: Instant::now(),
         unlogged: 0,
         line: None,
         slow: Duration::ZERO,
-        failures: 0,
     };
     if inbox.tail() > inbox.head() {
         server.log(format!(
@@ -107,10 +99,13 @@ pub async fn serve(
                 Some(arrived) => server.news(arrived)?,
                 None => return Err(ServeError::Alone("the link's thread has ended".into())),
             },
-            ready = socket.readable(), if server.has_room() => {
-                ready?;
-                server.receive(&socket)?;
-            }
+            said = drain.said.recv() => match said {
+                Some(Drained::Refused(sender, bytes, count)) => server.flooded(sender, &bytes, count),
+                Some(Drained::Failed(why)) => return Err(why.into()),
+                None => return Err(io::Error::other("its thread has ended").into()),
+            },
+            () = drain.arrived.notified() => {}
+            () = std::future::ready(()), if server.has_work() => {}
             () = tokio::time::sleep(AGAIN), if server.has_leftovers() => {}
         }
         server.work();
@@ -128,8 +123,6 @@ struct Server {
     link: Option<(LinkSender<FromPeer>, Arc<AtomicBool>)>,
     /// Of a patch whose text has not come whole yet.
     patch_parts: String,
-    messages: Rates,
-    at_once: Duration,
     /// Refusals that senders are told of.
     fails: Rates,
     start: Instant,
@@ -137,50 +130,23 @@ struct Server {
     unlogged: u64,
     line: Option<String>,
     slow: Duration,
-    failures: u32,
 }
 
 impl Server {
-    /// Takes what has arrived into the inbox, as long as there is room.
-    fn receive(&mut self, socket: &UdpSocket) -> Result<(), ServeError> {
-        self.at_once = match inbox::fullness(socket) > CROWDED {
-            true => AT_ONCE_IN_A_CROWD,
-            false => AT_ONCE,
-        };
-        let received = socket.try_io(Interest::READABLE, || {
-            let mut received = inbox::receive(socket, &self.inbox)?;
-            while self.has_room() && received < TURN {
-                match inbox::receive(socket, &self.inbox) {
-                    Ok(more) => received += more,
-                    Err(_) => break,
-                }
-            }
-            Ok(received)
-        });
-        match received {
-            Ok(_) => self.failures = 0,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                // A reply that reached nobody can come back as an error of the next read.
-                self.failures += 1;
-                if self.failures > FAILURES {
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn has_room(&self) -> bool {
-        self.inbox.room() > 0
+    /// Whether something can be worked on now.
+    fn has_work(&self) -> bool {
+        self.gateway.ready() && self.next < self.inbox.tail().min(self.inbox.head() + IN_FLIGHT)
     }
 
     /// Works through what is in the inbox, once the names are known.
     fn work(&mut self) {
-        let end = self.inbox.tail().min(self.next + TURN);
-        let now = self.start.elapsed();
-        self.gateway
-            .keep_time(self.stage.anchor(), self.stage.shape().rate_hz);
+        let in_flight = self.inbox.head() + IN_FLIGHT;
+        let end = self.inbox.tail().min(self.next + TURN).min(in_flight);
+        self.gateway.keep_time(
+            realtime::timing(&self.stage),
+            realtime::ntp_now().wrapping_add(self.stage.clock_set_by()),
+            self.stage.shape().rate_hz,
+        );
         while self.gateway.ready() && self.next < end {
             if self.inbox.settled(self.next) {
                 self.next += 1;
@@ -190,13 +156,14 @@ impl Server {
             if !self.slow.is_zero() {
                 std::thread::sleep(self.slow);
             }
-            if let Some(dropped) = inbox::dropped(&datagram) {
-                self.inbox.note_dropped(dropped);
-            }
             // What is too long is refused for its length.
             datagram.bytes.resize(datagram.length, 0);
-            if let Some(sender) = inbox::sender(&datagram) {
-                self.understand(sender, &datagram.bytes, now);
+            if let Some(sender) = inbox::sender(&datagram.name) {
+                self.gateway.datagram(self.next, sender, &datagram.bytes);
+                // Once refused, it stays refused, also for a successor of this process.
+                if !self.gateway.waits(self.next) {
+                    self.inbox.settle(self.next);
+                }
             }
             self.next += 1;
         }
@@ -209,20 +176,12 @@ impl Server {
         self.inbox.free_below(oldest.min(self.next));
     }
 
-    /// Hands the next datagram on, unless its sender has sent too many.
-    fn understand(&mut self, sender: SocketAddr, bytes: &[u8], now: Duration) {
-        if self.messages.allow(sender, now, self.at_once) {
-            let messages = self.gateway.datagram(self.next, sender, bytes);
-            let more = u32::try_from(messages.saturating_sub(1)).unwrap_or(u32::MAX);
-            self.messages.charge(sender, more, now);
-        } else {
-            let why = format!("too fast: {MESSAGES_A_SECOND} messages a second are the limit");
-            self.gateway.refuse_unread(sender, bytes, why);
-        }
-        // Once refused, it stays refused, whoever comes upon it after this process.
-        if !self.gateway.waits(self.next) {
-            self.inbox.settle(self.next);
-        }
+    /// Tells a sender that `drain` refused so many messages of it.
+    fn flooded(&mut self, sender: SocketAddr, bytes: &[u8], count: u64) {
+        let why = format!(
+            "too fast: {count} messages were refused; {MESSAGES_A_SECOND} a second are the limit, fewer while the stack is busy"
+        );
+        self.gateway.tell_flood(sender, bytes, why);
     }
 
     fn news(&mut self, news: News) -> Result<(), ServeError> {
@@ -253,7 +212,7 @@ impl Server {
             News::Said(ToGateway::Quarantined(token, why)) => {
                 let ticket = sessions::ticket_of(token);
                 if let Some(datagram) = self.inbox.recall(ticket)
-                    && let Some(sender) = inbox::sender(&datagram)
+                    && let Some(sender) = inbox::sender(&datagram.name)
                 {
                     self.gateway.tell_refused(sender, &datagram.bytes, why);
                 }
@@ -281,11 +240,11 @@ impl Server {
         let now = self.start.elapsed();
         for addressed in self.gateway.replies() {
             let fails = matches!(addressed.reply, Reply::Fail(..));
-            if fails && !self.fails.allow(addressed.to, now, AT_ONCE) {
+            if fails && !self.fails.allow(addressed.to, now, FAILS_AT_ONCE) {
                 continue;
             }
             // A sender that does not read its replies loses them; nobody else waits for it.
-            drop(socket.try_send_to(&reply::encode(addressed.reply), addressed.to));
+            drop(socket.send_to(&reply::encode(addressed.reply), addressed.to));
         }
         if let Some(complaint) = self.gateway.complaint() {
             self.log(complaint);
@@ -305,8 +264,7 @@ impl Server {
     }
 
     fn has_leftovers(&self) -> bool {
-        self.link.is_some()
-            && (self.gateway.has_unsent() || self.line.is_some() || self.next < self.inbox.tail())
+        self.link.is_some() && (self.gateway.has_unsent() || self.line.is_some())
     }
 
     fn log(&mut self, line: String) {

@@ -390,6 +390,13 @@ impl Sessions {
                 return None;
             }
             (Outcome::Refused(why), _) => return self.settle(token, Some(why)),
+            (Outcome::Noted(_, note), _) => {
+                let group = pending.group;
+                if let Some(group) = self.groups.get_mut(&group) {
+                    group.notes.push((group.address.clone(), note));
+                }
+                return self.settle(token, None);
+            }
             _ => return self.settle(token, None),
         };
         let group = pending.group;

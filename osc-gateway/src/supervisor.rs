@@ -44,7 +44,8 @@ pub enum News {
 #[must_use]
 pub fn follow(paths: Paths) -> mpsc::Receiver<News> {
     let (news, out) = mpsc::channel(64);
-    thread::spawn(move || {
+    let failed = news.clone();
+    let started = thread::Builder::new().spawn(move || {
         loop {
             let (sender, receiver) = match connect(&paths) {
                 Ok(link) => link,
@@ -68,6 +69,9 @@ pub fn follow(paths: Paths) -> mpsc::Receiver<News> {
             }
         }
     });
+    if let Err(why) = started {
+        let _ = failed.try_send(News::GivenUp(why.to_string()));
+    }
     out
 }
 

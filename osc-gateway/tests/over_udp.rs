@@ -24,7 +24,7 @@ async fn ask(client: &UdpSocket, datagram: &[u8]) -> (String, Vec<OscType>) {
 
 #[tokio::test]
 async fn it_answers_whatever_comes_and_goes_on() {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let (news, from) = tokio::sync::mpsc::channel(4);
     let server = tokio::spawn(receive::serve(

@@ -270,7 +270,33 @@ fn a_clock_from_outside_leads_them_all() {
     );
     assert!(reset && started[1..] == both(SequenceControl::Start));
     assert!(fail("/midi/tempo", &["fast"]).contains("/midi/tempo BPM"));
-    assert!(fail("/midi/panic", &[]).contains("/midi/tempo BPM"));
+    assert!(fail("/midi/alarm", &[]).contains("/midi/tempo BPM"));
+    let panic = sent("/midi/panic", &[]);
+    assert_eq!(panic[..2], both(SequenceControl::Stop));
+    let is_silence = |submission: &Submission| {
+        let event = Event::Silence;
+        matches!(submission, Submission::Event { event: e, .. } if *e == event)
+    };
+    assert!(panic.len() == 3 && is_silence(&panic[2]));
+    for (address, args, ticks, bpm, begin) in [
+        ("/midi/clock", vec!["96", "120.5"], 96, 120.5, false),
+        ("/midi/clock", vec!["7", "0"], 7, 0.0, false),
+        ("/midi/play", vec!["0"], 0, 0.0, true),
+    ] {
+        let clock = Event::Clock { ticks, bpm, begin };
+        let said = sent(address, &args);
+        assert!(matches!(said[..], [Submission::Event { event, .. }] if event == clock));
+    }
+    for args in [
+        vec![],
+        vec!["-1", "120"],
+        vec!["1", "NaN"],
+        vec!["1", "2000"],
+    ] {
+        assert!(fail("/midi/clock", &args).contains("/midi/clock TICK BPM"));
+    }
+    let silence = sent("/midi/silence", &[]);
+    assert!(silence.len() == 1 && is_silence(&silence[0]));
 }
 
 #[test]

@@ -88,7 +88,6 @@ fn what_had_no_outcome_is_submitted_again_in_order() {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
             receive::serve(
                 socket,
                 common::inbox(),

@@ -91,6 +91,29 @@ fn out_of_range_is_clamped_and_told_without_notify() {
 }
 
 #[test]
+fn a_commit_may_be_forced_and_a_note_on_it_is_told_without_notify() {
+    let forced = |args: Vec<OscType>| {
+        let mut gateway = ready();
+        gateway.datagram(common::ticket(), sender(1), &osc("/patch/commit", args));
+        let batch = gateway.batch();
+        gateway.submitted(&batch);
+        let [(token, Submission::Commit { forced })] = batch[..] else {
+            panic!("{batch:?}");
+        };
+        let note = "predicted load 93 %".to_owned();
+        gateway.outcomes(vec![(token, Outcome::Noted(Seq(1), note.clone()))]);
+        let replies: Vec<Reply> = gateway.replies().into_iter().map(|a| a.reply).collect();
+        assert_eq!(replies, [Reply::Done("/patch/commit".into(), Some(note))]);
+        assert!(gateway.pending() == 0);
+        forced
+    };
+    assert!(!forced(vec![]));
+    assert!(forced(vec!["force".into()]));
+    let why = fail("/patch/commit", vec!["now".into()]);
+    assert!(why.contains("or \"force\""), "{why}");
+}
+
+#[test]
 fn done_only_after_notify() {
     let mut gateway = ready();
     assert_eq!(play(&mut gateway, "/gate/adsr", vec![1.into()]).1, []);

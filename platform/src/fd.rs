@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    io::{FdFlags, fcntl_setfd},
+    io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd},
     net::{AddressFamily, SocketFlags, SocketType},
 };
 
@@ -66,6 +66,23 @@ pub fn spawn_with(command: &mut Command, handed: &[(&str, &OwnedFd)]) -> std::io
         fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     }
     started
+}
+
+/// Keeps so many descriptors free until what is returned is dropped.
+///
+/// # Errors
+/// When there are not so many, and what the operating system says.
+pub fn reserve(count: usize) -> std::io::Result<Vec<OwnedFd>> {
+    let open = |_| Ok(fcntl_dupfd_cloexec(std::io::stdin(), 3)?);
+    (0..count).map(open).collect()
+}
+
+/// Whether so many more descriptors can be opened.
+///
+/// # Errors
+/// As [`reserve`].
+pub fn are_free(count: usize) -> std::io::Result<()> {
+    reserve(count).map(drop)
 }
 
 /// A packet socket for launcher and supervisor, an end for each.

@@ -1,20 +1,22 @@
 //! Receiving datagrams straight into shared memory: `recvmmsg`, headers and all.
 //!
-//! What has left the socket's queue is in the inbox when the call returns, and also when the
+//! What has left the socket's queue is in the inbox's staging when the call returns, and also when the
 //! process is killed before it returns: the kernel does not stop half-way through a datagram.
 
 use std::{
-    io,
+    fs, io,
     mem::{offset_of, size_of},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
 
 use common::{
-    inbox::{CONTROL, CONTROL_WORDS, DATA, Datagram, HEAD_WORDS, Inbox, NAME, NAME_WORDS, VECTOR},
+    inbox::{DATA, HEAD_WORDS, Inbox, NAME, NAME_WORDS, Name, SENDER_WORDS, STAGED, VECTOR, empty},
     limits::DATAGRAM_BYTES_MAX,
     sync::{AtomicU64, Ordering},
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 // The words that `common::inbox` reads are the kernel's fields.
 const _: () = assert!(size_of::<libc::mmsghdr>() == HEAD_WORDS * 8);
@@ -23,31 +25,6 @@ const _: () = assert!(offset_of!(libc::msghdr, msg_namelen) == 8);
 const _: () = assert!(offset_of!(libc::msghdr, msg_controllen) == 5 * 8);
 const _: () = assert!(offset_of!(libc::msghdr, msg_flags) == 6 * 8);
 const _: () = assert!(size_of::<libc::sockaddr_in6>() <= NAME_WORDS * 8);
-
-/// Datagrams in a call, at the most.
-const TURN: u64 = 64;
-
-/// Asks the kernel to say with each datagram how many it had to drop.
-///
-/// # Errors
-/// When it is no socket.
-pub fn count_drops(socket: impl AsFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: a plain system call with a live value of the length that is given.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RXQ_OVFL,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
 
 /// Maps every page of the inbox for writing, and keeps it there where that is allowed: a page that
 /// the kernel had to bring in while it hands over a datagram could, if the process is killed just
@@ -60,11 +37,21 @@ pub fn hold(inbox: &Inbox<'_>) {
     let _ = crate::shm::lock(inbox.all_words());
 }
 
-/// How full the kernel's queue of the socket is, from 0 to 1; 0 where the kernel does not say.
+/// The kernel's queue of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Queue {
+    /// How full it is, from 0 to 1.
+    pub fullness: f32,
+    /// Datagrams that were dropped since the socket was made, for want of room or by a filter; the count
+    /// may wrap.
+    pub dropped: u32,
+}
+
+/// The state of the socket's kernel queue; zeros if the kernel does not say.
 #[must_use]
-pub fn fullness(socket: impl AsFd) -> f32 {
-    // In units of bytes: what waits, and how much may.
-    let mut memory = [0_u32; 2];
+pub fn queue(socket: impl AsFd) -> Queue {
+    // What waits, and how much may, in bytes; six more; and what was dropped (`SK_MEMINFO_DROPS`).
+    let mut memory = [0_u32; 9];
     let mut length = size_of_val(&memory) as libc::socklen_t;
     // SAFETY: a plain system call with a live buffer of the length that is given; the kernel writes no
     // more than that.
@@ -78,56 +65,88 @@ pub fn fullness(socket: impl AsFd) -> f32 {
         )
     };
     match (done, memory) {
-        (0, [waits, may]) if may > 0 => waits as f32 / may as f32,
-        _ => 0.0,
+        (0, [waits, may, .., dropped]) if may > 0 => Queue {
+            fullness: waits as f32 / may as f32,
+            dropped,
+        },
+        _ => Queue::default(),
     }
 }
 
-/// Takes datagrams that are there into the inbox, without waiting; returns how many.
+/// UDP datagrams that all sockets of this machine together have dropped for want of room; `None` where the
+/// system does not say. A socket's own count does not tell these from those that a filter refused.
+#[must_use]
+pub fn overflows() -> Option<u64> {
+    let v4 = fs::read_to_string("/proc/net/snmp").ok()?;
+    let mut rows = v4.lines().filter_map(|line| line.strip_prefix("Udp:"));
+    let (names, values) = (rows.next()?, rows.next()?);
+    let at = names
+        .split_whitespace()
+        .position(|name| name == "RcvbufErrors")?;
+    let of_v4: u64 = values.split_whitespace().nth(at)?.parse().ok()?;
+    let v6 = fs::read_to_string("/proc/net/snmp6").unwrap_or_default();
+    let of_v6 = v6
+        .lines()
+        .find_map(|line| line.strip_prefix("Udp6RcvbufErrors"))
+        .and_then(|count| count.trim().parse::<u64>().ok());
+    Some(of_v4 + of_v6.unwrap_or(0))
+}
+
+/// Waits until there is something to receive, or the time is over.
+pub fn wait(socket: impl AsFd, time: Duration) {
+    let fd = socket.as_fd();
+    let timeout = Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // A failure is found by the next receive.
+    let _ = poll(
+        &mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)],
+        Some(&timeout),
+    );
+}
+
+/// Takes datagrams that are there into the inbox's staging, without waiting; returns the serial number of
+/// the first, and how many there are.
 ///
 /// # Errors
 /// `WouldBlock` when there is none; otherwise what the socket says.
-pub fn receive(socket: impl AsFd, inbox: &Inbox<'_>) -> io::Result<u64> {
-    let count = inbox.room().min(TURN);
-    if count == 0 {
-        return Ok(0);
-    }
-    let first = inbox.tail();
-    for ticket in first..first + count {
-        prepare(ticket, inbox.head_words(ticket), inbox.slot_words(ticket));
+pub fn receive(socket: impl AsFd, inbox: &Inbox<'_>) -> io::Result<(u64, u64)> {
+    let first = inbox.next_serial();
+    for serial in first..first + STAGED {
+        prepare(serial, inbox.head_words(serial), inbox.slot_words(serial));
     }
     let heads = inbox.head_words(first).as_ptr();
-    // SAFETY: `count` headers lie there one after the other (`room` sees to it), each just filled
-    // with pointers to words of its own slot and their lengths; all are mapped, writable and made of
-    // atomic words, which the kernel may change at any time.
+    // SAFETY: `STAGED` headers lie there one after the other (`first` is a multiple of it), each just
+    // filled with pointers to words of its own slot and their lengths; all are mapped, writable and made
+    // of atomic words, which the kernel may change at any time.
     let received = unsafe {
         libc::recvmmsg(
             socket.as_fd().as_raw_fd(),
             heads.cast_mut().cast::<libc::mmsghdr>(),
-            count as libc::c_uint,
+            STAGED as libc::c_uint,
             // With the length that it had, not the one that there was room for.
             (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as _,
             std::ptr::null_mut(),
         )
     };
     let received = u64::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    inbox.received(received);
-    Ok(received)
+    Ok((first, received))
 }
 
 /// Fills a `struct mmsghdr` and its vector; the length stays 0 until the kernel sets its half of the
 /// word.
-fn prepare(ticket: u64, head: &[AtomicU64], slot: &[AtomicU64]) {
+fn prepare(serial: u64, head: &[AtomicU64], slot: &[AtomicU64]) {
     let at = |word: usize| slot[word..].as_ptr().expose_provenance() as u64;
     let head_values = [
         at(NAME),
         NAME_WORDS as u64 * 8,
         at(VECTOR),
         1,
-        at(CONTROL),
-        CONTROL_WORDS as u64 * 8,
         0,
-        common::inbox::empty(ticket),
+        0,
+        0,
+        empty(serial),
     ];
     for (word, value) in head.iter().zip(head_values) {
         word.store(value, Ordering::Relaxed);
@@ -136,10 +155,9 @@ fn prepare(ticket: u64, head: &[AtomicU64], slot: &[AtomicU64]) {
     slot[VECTOR + 1].store(DATAGRAM_BYTES_MAX as u64, Ordering::Relaxed);
 }
 
-/// Who sent it; `None` where the address is of a family that is not the internet's.
+/// The sender that an address names; `None` if it is neither IPv4 nor IPv6.
 #[must_use]
-pub fn sender(datagram: &Datagram) -> Option<SocketAddr> {
-    let name = &datagram.name;
+pub fn sender(name: &Name) -> Option<SocketAddr> {
     let family = i32::from(u16::from_ne_bytes([name[0], name[1]]));
     let port = u16::from_be_bytes([name[2], name[3]]);
     let ip: IpAddr = match family {
@@ -150,16 +168,28 @@ pub fn sender(datagram: &Datagram) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// How many datagrams the kernel has dropped, in all, as it said with this one.
+/// A sender as words of the inbox: its address, an IPv4 one as it is written in IPv6; and its port, with
+/// a mark for those that are IPv4.
 #[must_use]
-pub fn dropped(datagram: &Datagram) -> Option<u32> {
-    // One `struct cmsghdr`: length, level, type, then the count.
-    let number = |at: usize| {
-        let four = datagram.control.get(at..at + 4)?;
-        Some(u32::from_ne_bytes(four.try_into().ok()?))
+pub fn to_words(sender: SocketAddr) -> [u64; SENDER_WORDS] {
+    let ip = match sender.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
     };
-    let is_count = number(8)? == libc::SOL_SOCKET as u32 && number(12)? == libc::SO_RXQ_OVFL as u32;
-    is_count.then(|| number(16)).flatten()
+    let bits = ip.to_bits();
+    let port = u64::from(sender.port()) | u64::from(sender.is_ipv4()) << 16;
+    [(bits >> 64) as u64, bits as u64, port]
+}
+
+/// The sender that [`to_words`] has written.
+#[must_use]
+pub fn from_words([high, low, port]: [u64; SENDER_WORDS]) -> SocketAddr {
+    let ip = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
+    let ip = match (port >> 16 & 1, ip.to_ipv4_mapped()) {
+        (1, Some(ip)) => ip.into(),
+        _ => ip.into(),
+    };
+    SocketAddr::new(ip, port as u16)
 }
 
 #[cfg(test)]
@@ -173,38 +203,43 @@ mod tests {
         let words = heap(INBOX_WORDS);
         let inbox = Inbox::create(&words).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        count_drops(&socket).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.connect(socket.local_addr().unwrap()).unwrap();
         let none = receive(&socket, &inbox).unwrap_err();
         assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
         client.send(b"one").unwrap();
         client.send(&[7; DATAGRAM_BYTES_MAX + 1]).unwrap();
-        assert_eq!(receive(&socket, &inbox).unwrap(), 2);
-        let first = inbox.datagram(1);
-        assert_eq!(first.bytes, b"one");
-        assert_eq!(sender(&first), Some(client.local_addr().unwrap()));
+        wait(&socket, Duration::from_secs(9));
+        let (first, count) = receive(&socket, &inbox).unwrap();
+        assert_eq!(count, 2);
+        assert_eq!(
+            sender(&inbox.staged_name(first)),
+            Some(client.local_addr().unwrap())
+        );
+        inbox.admit(first);
+        inbox.admit(first + 1);
+        assert_eq!(inbox.datagram(1).bytes, b"one");
+        assert_eq!(
+            sender(&inbox.name_of(1)),
+            Some(client.local_addr().unwrap())
+        );
         assert_eq!(inbox.datagram(2).length, DATAGRAM_BYTES_MAX + 1);
         inbox.free_below(3);
-        assert_eq!(fullness(&socket), 0.0);
+        assert_eq!(queue(&socket), Queue::default());
         // More than any queue holds.
+        let before = overflows();
         (0..20_000).for_each(|_| drop(client.send(&[1; 1_000])));
-        assert!(fullness(&socket) > 0.9);
-        let mut drops = 0;
-        let mut tell = || {
-            while let Ok(count) = receive(&socket, &inbox) {
-                let last = inbox.datagram(inbox.tail() - 1);
-                drops = drops.max(dropped(&last).unwrap_or(0));
-                inbox.free_below(inbox.tail());
-                if count == 0 {
-                    break;
-                }
-            }
-        };
-        tell();
-        // The count comes with the next datagram.
-        client.send(b"after").unwrap();
-        tell();
-        assert!(drops > 0);
+        let full = queue(&socket);
+        assert!(full.fullness > 0.9 && full.dropped > 0);
+        let more = overflows().unwrap() - before.unwrap();
+        assert!(more >= u64::from(full.dropped), "{more} {full:?}");
+    }
+
+    #[test]
+    fn senders_come_back_from_words() {
+        for text in ["127.0.0.1:5005", "[::1]:1", "[::ffff:10.0.0.1]:65535"] {
+            let sender: SocketAddr = text.parse().unwrap();
+            assert_eq!(from_words(to_words(sender)), sender);
+        }
     }
 }

@@ -38,7 +38,7 @@ pub fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, KeptError> 
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
         Err(why) => return Err(file(path, why)),
     };
-    serde_json::from_str(&text).map_err(|why| KeptError::Text {
+    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|why| KeptError::Text {
         path: path.to_owned(),
         why,
     })

@@ -22,12 +22,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     control::{self, ControlError},
+    fd,
     paths::Paths,
 };
 
 /// Messages that may wait for a peer. Counted, not given places beforehand: a queue of places touches
 /// page after page of its own as messages pass through, for every link anew.
 const QUEUE: usize = 1_024;
+/// Descriptors that a link may take while it is made. ipc-channel panics where it gets none, so it is seen
+/// beforehand whether they are there.
+const DESCRIPTORS: usize = 12;
 /// A peer that was given a server's name connects at once or never.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -78,7 +82,7 @@ struct Progress {
 }
 
 impl<T: Serialize + Send + 'static> LinkSender<T> {
-    fn over(channel: IpcSender<T>) -> Self {
+    fn over(channel: IpcSender<T>) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel::<T>();
         let progress = Arc::new(Progress {
             start: Instant::now(),
@@ -87,7 +91,7 @@ impl<T: Serialize + Send + 'static> LinkSender<T> {
             broken: AtomicBool::new(false),
         });
         let shared = Arc::clone(&progress);
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             while let Ok(message) = waiting.recv() {
                 shared.waiting.fetch_sub(1, Ordering::Relaxed);
                 let now = shared.start.elapsed().as_millis() as u64 + 1;
@@ -99,8 +103,8 @@ impl<T: Serialize + Send + 'static> LinkSender<T> {
                     return;
                 }
             }
-        });
-        Self { queue, progress }
+        })?;
+        Ok(Self { queue, progress })
     }
 
     /// Puts a message into the queue.
@@ -177,6 +181,7 @@ where
         Answer::Ok(other) => return Err(LinkError::Refused(format!("no name, but {other}"))),
         Answer::No(why) => return Err(LinkError::Refused(why)),
     };
+    fd::are_free(DESCRIPTORS)?;
     let (to_peer, receiver) = ipc::channel::<To>()?;
     let (sender, from_peer) = ipc::channel::<FromPeer>()?;
     let server = IpcSender::<Hail<To>>::connect(name)?;
@@ -187,7 +192,10 @@ where
             from_peer,
         })
         .map_err(|_| LinkError::Broken)?;
-    Ok((LinkSender::over(sender), LinkReceiver { channel: receiver }))
+    Ok((
+        LinkSender::over(sender)?,
+        LinkReceiver { channel: receiver },
+    ))
 }
 
 /// Offers a link: returns the name of a one-shot server and calls `linked` on a thread of its
@@ -201,24 +209,28 @@ pub fn offer<To>(
 where
     To: Serialize + DeserializeOwned + Send + 'static,
 {
+    fd::are_free(DESCRIPTORS)?;
     let (server, name) = IpcOneShotServer::<Hail<To>>::new()?;
     let (come, seen) = mpsc::channel::<()>();
     let guard_name = name.clone();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         if seen.recv_timeout(CONNECT) == Err(RecvTimeoutError::Timeout) {
             // `accept` has no time-out: a visitor who says nothing makes it return.
             drop(IpcSender::<Hail<To>>::connect(guard_name));
         }
-    });
-    thread::spawn(move || {
+    })?;
+    thread::Builder::new().spawn(move || {
         let accepted = server.accept();
         drop(come);
-        if let Ok((_, hail)) = accepted {
+        // Without a thread to send, there is no link: the peer sees it broken and comes again.
+        if let Ok((_, hail)) = accepted
+            && let Ok(sender) = LinkSender::over(hail.to_peer)
+        {
             let receiver = LinkReceiver {
                 channel: hail.from_peer,
             };
-            linked(hail.introduction, LinkSender::over(hail.to_peer), receiver);
+            linked(hail.introduction, sender, receiver);
         }
-    });
+    })?;
     Ok(name)
 }

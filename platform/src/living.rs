@@ -10,11 +10,11 @@ use std::{
 
 use common::{
     message::{Child, SIGKILL, Service},
-    options::VARIABLE,
+    options::{Options, VARIABLE},
     units::{Incarnation, Slot},
 };
 
-use crate::{paths::Paths, pidfd, shared::LAUNCHER_PID, shm};
+use crate::{log_end, paths::Paths, pidfd, process, shared::LAUNCHER_PID, shm};
 
 /// The variable that is the same in all processes of an instance, and in no other process.
 pub const MARK: &str = "TMPDIR";
@@ -38,24 +38,42 @@ pub const LAUNCHER: &str = "understudy-launcher";
 
 /// The process id of the instance's launcher, while it lives.
 ///
-/// The lock names it; since a stale one may name a stranger, the process's name is looked at.
+/// The lock names it; since a stale one may name a stranger, the process's name is looked at. Where there is
+/// no lock, it is found by what it was started with.
 #[must_use]
 pub fn launcher(paths: &Paths) -> Option<u32> {
+    let text = fs::read_to_string(paths.lock()).unwrap_or_default();
+    let named = text
+        .split_whitespace()
+        .next()
+        .and_then(|pid| pid.parse().ok());
+    named
+        .filter(|pid| is_launcher(*pid))
+        .or_else(|| nameless_launcher(paths))
+}
+
+/// The instance's launcher, found by what it was started with: where somebody has removed its lock.
+#[must_use]
+pub fn nameless_launcher(paths: &Paths) -> Option<u32> {
+    let own = std::process::id();
+    let mut launchers = processes().filter(|pid| *pid != own && is_launcher(*pid));
+    launchers.find(|pid| {
+        let started_for = paths_of(*pid);
+        started_for.is_some_and(|theirs| theirs.runtime == paths.runtime)
+    })
+}
+
+/// The launcher that began the instance, as the lock of the last one names it.
+#[must_use]
+pub fn first_launcher(paths: &Paths) -> Option<u32> {
     let text = fs::read_to_string(paths.lock()).ok()?;
-    let pid = text.split_whitespace().next()?.parse().ok()?;
-    is_launcher(pid).then_some(pid)
+    text.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// True while that process is a launcher and no zombie.
 #[must_use]
 pub fn is_launcher(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // PID (NAME) STATE …
-    let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
-        return false;
-    };
-    let state = stat[close + 1..].trim_start().chars().next();
-    stat[open + 1..close] == LAUNCHER[..NAME_CHARS] && !matches!(state, None | Some('Z' | 'X'))
+    process::look(pid).is_some_and(|seen| seen.lives() && seen.name == LAUNCHER[..NAME_CHARS])
 }
 
 /// Ends the instance's launcher at once; the supervisor starts another.
@@ -70,9 +88,11 @@ pub fn end_launcher(paths: &Paths) {
 #[must_use]
 pub fn of_with_unborn(paths: &Paths) -> Vec<Living> {
     let limit = Instant::now() + BORN;
-    let options = std::env::var(VARIABLE).unwrap_or_default();
-    let mark = format!("{VARIABLE}={options}");
-    let unborn = |pid: u32| pid != std::process::id() && is_launcher(pid) && has(pid, &mark);
+    let unborn = |pid: u32| {
+        pid != std::process::id()
+            && is_launcher(pid)
+            && paths_of(pid).is_some_and(|theirs| theirs.runtime == paths.runtime)
+    };
     while processes().any(unborn) && Instant::now() < limit {
         thread::sleep(Duration::from_millis(1));
     }
@@ -87,9 +107,34 @@ pub fn of(paths: &Paths) -> Vec<Living> {
     marked.filter_map(living).collect()
 }
 
+/// Whether anybody of the instance renders or plays; true, too, where that cannot be seen.
+#[must_use]
+pub fn any_plays(paths: &Paths) -> bool {
+    // Without a descriptor left, nobody would be seen.
+    let sees = crate::fd::are_free(1).is_ok() && fs::read_dir("/proc").is_ok();
+    let plays = |l: &Living| !matches!(l.child.service, Service::Supervisor);
+    !sees || of(paths).iter().any(plays)
+}
+
 fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The places of the instance that a launcher was started for. Its other options may differ: the first one
+/// may have been told to take a free port, its successor is told which one.
+fn paths_of(pid: u32) -> Option<Paths> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = |name: &str| variable(&environment, name);
+    let options: Options = serde_json::from_str(&value(VARIABLE)?).ok()?;
+    Paths::within(&options.instance, |name| value(name).map(Into::into)).ok()
+}
+
+/// The value of a variable in what `environ` holds.
+fn variable(environment: &[u8], name: &str) -> Option<String> {
+    let mut variables = environment.split(|b| *b == 0);
+    let text = variables.find_map(|v| v.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    String::from_utf8(text?.to_vec()).ok()
 }
 
 /// Whether that process was started with that variable, `NAME=VALUE`.
@@ -100,7 +145,7 @@ fn has(pid: u32, variable: &str) -> bool {
         .any(|v| v == variable.as_bytes())
 }
 
-/// Ends all of the instance and removes its shared memory; returns how many there were.
+/// Ends all of the instance, completes its log and removes its shared memory; returns how many there were.
 #[must_use]
 pub fn end_all(paths: &Paths) -> usize {
     let mut ended = 0;
@@ -117,6 +162,7 @@ pub fn end_all(paths: &Paths) -> usize {
             }
         }
         for Living { first_launcher, .. } in found {
+            log_end::complete(paths, first_launcher);
             shm::unlink_all_of(first_launcher);
         }
     }
@@ -125,11 +171,7 @@ pub fn end_all(paths: &Paths) -> usize {
 fn living(pid: u32) -> Option<Living> {
     let process = Path::new("/proc").join(pid.to_string());
     let environment = fs::read(process.join("environ")).ok()?;
-    let variables = || environment.split(|b| *b == 0);
-    let value = |name: &str| {
-        let text = variables().find_map(|v| v.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-        String::from_utf8(text?.to_vec()).ok()
-    };
+    let value = |name| variable(&environment, name);
     let line = fs::read(process.join("cmdline")).ok()?;
     let words: Vec<&str> = line
         .split(|b| *b == 0)

@@ -1,6 +1,7 @@
 //! Where an instance keeps its files: run-time files, logs, shared memory.
 
 use std::{
+    ffi::OsString,
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -22,12 +23,22 @@ pub struct Paths {
     pub state: PathBuf,
 }
 
+/// Bytes of a socket's path, at the most, as the kernel has it.
+const SOCKET_BYTES_MAX: usize = 107;
+/// What ipc-channel puts behind its folder's path.
+const SOCKET_BELOW_IPC: &str = "/.tmpXXXXXX/socket";
+
 /// Why the places of an instance cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
     /// The name is not one.
-    #[error("\"{0}\" is no instance name; use 1 to 32 of a-z, A-Z, 0-9, - and _")]
+    #[error("{0:?} is no instance name; use 1 to 32 of a-z, A-Z, 0-9, - and _, the first no -")]
     Name(String),
+    /// The folder's name leaves no room for that of a socket.
+    #[error(
+        "{0:?} is too long: a socket in it would have a path of {1} bytes (expected at most {SOCKET_BYTES_MAX}); set XDG_RUNTIME_DIR to a shorter path or use a shorter instance name"
+    )]
+    Long(PathBuf, usize),
     /// The folder cannot be made or is not ours.
     #[error("cannot use {0:?}: {1}")]
     Folder(PathBuf, io::Error),
@@ -39,13 +50,27 @@ impl Paths {
     /// # Errors
     /// When the name could leave its folder or is too long.
     pub fn of(instance: &str) -> Result<Self, PathError> {
+        Self::within(instance, |name| std::env::var_os(name))
+    }
+
+    /// The same in another environment.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn within(
+        instance: &str,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, PathError> {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if instance.is_empty() || instance.len() > 32 || !instance.chars().all(good) {
+        // A name that begins like an option would be taken for one by every process that is told it.
+        let option = instance.starts_with('-');
+        let fits = (1..=32).contains(&instance.len());
+        if !fits || option || !instance.chars().all(good) {
             return Err(PathError::Name(instance.into()));
         }
         let uid = rustix::process::getuid().as_raw();
         let variable = |name: &str| {
-            std::env::var_os(name)
+            environment(name)
                 .filter(|v| !v.is_empty())
                 .map(PathBuf::from)
         };
@@ -67,6 +92,10 @@ impl Paths {
     /// # Errors
     /// When one cannot be made, belongs to somebody else or is open to others.
     pub fn make(&self) -> Result<(), PathError> {
+        let longest = self.ipc().as_os_str().len() + SOCKET_BELOW_IPC.len();
+        if longest > SOCKET_BYTES_MAX {
+            return Err(PathError::Long(self.runtime.clone(), longest));
+        }
         for folder in [&self.runtime, &self.state, &self.ipc()] {
             make_private(folder).map_err(|e| PathError::Folder(folder.clone(), e))?;
         }
@@ -98,16 +127,29 @@ impl Paths {
         self.state.join("first-patch.json")
     }
 
-    /// The command log of the run in progress, or of the last one.
+    /// The segment in progress of the command log of the run in progress, or of the last one; see
+    /// `segments`.
     #[must_use]
     pub fn command_log(&self) -> PathBuf {
         self.state.join("commands.log")
     }
 
-    /// The command log of the run before.
+    /// The segment that is to take its place.
     #[must_use]
-    pub fn previous_command_log(&self) -> PathBuf {
-        self.state.join("commands.previous.log")
+    pub fn next_command_log(&self) -> PathBuf {
+        self.state.join("commands.new")
+    }
+
+    /// Where the music stood a few seconds ago, twice: each what a segment could begin with.
+    #[must_use]
+    pub fn states(&self) -> [PathBuf; 2] {
+        ["state.0", "state.1"].map(|name| self.state.join(name))
+    }
+
+    /// What stood in the place of the command log and is none.
+    #[must_use]
+    pub fn set_aside(&self) -> PathBuf {
+        self.state.join("commands.set-aside.log")
     }
 
     /// The recordings that its patches play from.
@@ -120,6 +162,12 @@ impl Paths {
     #[must_use]
     pub fn midi(&self) -> PathBuf {
         self.state.join("midi.json")
+    }
+
+    /// The held state of its MIDI port; gone with the instance.
+    #[must_use]
+    pub fn midi_held(&self) -> PathBuf {
+        self.runtime.join("midi-held.json")
     }
 
     /// What the Link session was followed with so far; gone with the instance.
@@ -206,6 +254,32 @@ mod tests {
             assert_eq!(mode & 0o7777, 0o700, "{path:?}");
         }
         paths.make().unwrap();
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        let long = "x".repeat(33);
+        for name in [
+            "", ".", "..", "-", "-x", "--help", "a/b", "/", "a b", "a\n", "\0", "\x1b[2J", "ä",
+            &long,
+        ] {
+            let text = Paths::of(name).unwrap_err().to_string();
+            assert!(
+                text.contains("is no instance name") && !text.contains(char::is_control),
+                "{text}"
+            );
+        }
+        for name in ["a", "x-", "_-", &long[..32]] {
+            assert!(Paths::of(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_too_deep_for_a_socket_is_refused_before_anything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("x".repeat(100));
+        let text = paths_in(&deep).make().unwrap_err().to_string();
+        assert!(text.contains("XDG_RUNTIME_DIR") && !deep.exists(), "{text}");
     }
 
     #[test]

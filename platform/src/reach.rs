@@ -5,8 +5,38 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
 };
+
+/// The address of a text: `ADDR:PORT`, `[ADDR]:PORT` or `NAME:PORT`. A name with several addresses means its
+/// first IPv4 address, as in most OSC programs.
+///
+/// # Errors
+/// When it means none; the text says what would be right.
+pub fn resolve(text: &str) -> io::Result<SocketAddr> {
+    let no = |why: &str| {
+        io::Error::other(format!(
+            "\"{text}\" {why} (expected ADDR:PORT, such as 127.0.0.1:5005, [::1]:5005 or localhost:5005)"
+        ))
+    };
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    match text.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() && !name.contains(':') => {
+            port.parse::<u16>()
+                .map_err(|_| no(&format!("names no port: \"{port}\" is not 0 to 65535")))?;
+        }
+        Some((name, _)) if name.contains(':') => return Err(no("is no address")),
+        _ => return Err(no("names no host and port")),
+    }
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|why| no(&format!("cannot be resolved: {why}")))?
+        .collect();
+    let first = found.iter().find(|at| at.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| no("has no address"))
+}
 
 /// What to tell whoever listens at that address, unless nobody but this machine can reach it.
 #[must_use]
@@ -51,6 +81,34 @@ pub fn sender(osc: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_and_addresses_of_both_families_are_understood() {
+        for (text, means) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("[::1]:5005", "[::1]:5005"),
+            ("localhost:5005", "127.0.0.1:5005"),
+        ] {
+            assert_eq!(resolve(text).unwrap().to_string(), means);
+        }
+        for bad in [
+            "",
+            "localhost",
+            ":5005",
+            "127.0.0.1",
+            "::1",
+            "::1:5005",
+            "[::1]",
+            "localhost:70000",
+            "localhost:-1",
+            "localhost:",
+            "no.such.name.invalid:1",
+            "two words:1",
+        ] {
+            let text = resolve(bad).unwrap_err().to_string();
+            assert!(text.contains("expected ADDR:PORT"), "{bad}: {text}");
+        }
+    }
 
     #[test]
     fn only_loopback_addresses_need_no_warning() {

@@ -3,6 +3,12 @@
 //! A thread that plays asks for its priority and flushes denormals once; `section` then runs each
 //! piece of its work: in debug and test builds an allocation there ends the process.
 
+use common::{
+    stage::Stage,
+    time_tag::{self, Timing},
+    units::FrameIndex,
+};
+
 #[cfg(debug_assertions)]
 pub use assert_no_alloc::AllocDisabler;
 
@@ -44,9 +50,18 @@ pub fn ask_priority(level: i32) -> bool {
 /// Whether a thread of this process would be granted real-time priority; leaves the caller as is.
 #[must_use]
 pub fn priority_available() -> bool {
-    std::thread::spawn(|| ask_priority(1))
-        .join()
-        .unwrap_or(false)
+    let asked = std::thread::Builder::new().spawn(|| ask_priority(1));
+    asked.is_ok_and(|thread| thread.join().unwrap_or(false))
+}
+
+/// The machine's monotonic clock, the same for all processes, in nanoseconds.
+///
+/// # Real-time
+/// Yes: it is read without a system call.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 /// The clock on the wall, as an NTP timestamp.
@@ -57,7 +72,69 @@ pub fn priority_available() -> bool {
 pub fn ntp_now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let since = since.unwrap_or_default();
-    common::time_tag::ntp(since.as_secs(), since.subsec_nanos())
+    time_tag::ntp(since.as_secs(), since.subsec_nanos())
+}
+
+/// How often two clocks are read until nothing came between.
+const READINGS: usize = 4;
+
+/// The monotonic clock, in the units of NTP timestamps.
+///
+/// # Real-time
+/// Yes: it is read without a system call.
+#[must_use]
+pub fn monotonic_ntp() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let fraction = (now.tv_nsec.unsigned_abs() << 32) / 1_000_000_000;
+    now.tv_sec.unsigned_abs() << 32 | fraction
+}
+
+/// How far the clock on the wall is ahead of the monotonic one, as an NTP timestamp: of some readings, the one
+/// in which the least time passed between the two.
+///
+/// # Real-time
+/// Yes: a few readings without a system call.
+#[must_use]
+pub fn wall_ahead() -> u64 {
+    let reading = || {
+        let (before, wall, after) = (monotonic_ntp(), ntp_now(), monotonic_ntp());
+        let took = after.wrapping_sub(before);
+        (took, wall.wrapping_sub(before.wrapping_add(took / 2)))
+    };
+    let (_, ahead) = (1..READINGS).fold(reading(), |best, _| best.min(reading()));
+    ahead
+}
+
+/// The same for an instance, in whose tests the clock on the wall is set.
+///
+/// # Real-time
+/// Yes; as [`wall_ahead`].
+#[must_use]
+pub fn wall_ahead_of(stage: &Stage<'_>) -> u64 {
+    wall_ahead().wrapping_add(stage.clock_set_by())
+}
+
+/// What time tags mean now; `None` while nobody knows, for ever where there is no clock. A clock that has just
+/// been set counts at once, whether or not audio-out has seen it.
+///
+/// # Real-time
+/// Yes: a few readings without a system call.
+#[must_use]
+pub fn timing(stage: &Stage<'_>) -> Option<Timing> {
+    let anchor = Some(stage.anchor()).filter(|anchor| *anchor != 0)?;
+    let (told, found) = (stage.wall(), wall_ahead_of(stage));
+    let ahead = if time_tag::is_set(told, found) {
+        found
+    } else {
+        told
+    };
+    let shape = stage.shape();
+    let near = stage.cursor().0.saturating_mul(shape.block_frames.into());
+    Some(Timing::new(
+        anchor.wrapping_add(ahead),
+        FrameIndex(near),
+        shape.rate_hz,
+    ))
 }
 
 /// Sets flush-to-zero and denormals-are-zero for the calling thread. Threads inherit the mode of

@@ -65,6 +65,13 @@ impl Samples {
         }
     }
 
+    /// The files that are there.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
     /// Whether there is one of that id.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
@@ -133,7 +140,7 @@ mod tests {
         samples.keep(&bytes).unwrap();
         samples.keep(&bytes).unwrap();
         let found = samples.find(&id).unwrap();
-        assert_eq!(found.frames(), 100);
+        assert_eq!(found.at_rate(48_000).frames(), 100);
         assert!(Arc::ptr_eq(&found, &samples.find(&id).unwrap()));
         let file = folder.path().join(FOLDER).join(&id);
         let mode = fs::metadata(&file).unwrap().permissions().mode();

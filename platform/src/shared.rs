@@ -1,5 +1,7 @@
 //! All segments of an instance, under their names: made by the supervisor, opened by the others.
 
+use std::path::PathBuf;
+
 use common::{
     checkpoint::{CHECKPOINT_WORDS, Checkpoint, checkpoint_words},
     inbox::{INBOX_WORDS, Inbox},
@@ -7,7 +9,7 @@ use common::{
     ring::{Ring, ring_words},
     stage::{Listener, STAGE_WORDS, Shape, Stage},
     tape::{Tape, tape_cells, tape_words},
-    units::Slot,
+    units::{First, Slot},
 };
 
 use crate::{
@@ -74,6 +76,17 @@ pub fn tape(instance: &str, shape: &Shape) -> Result<Tape<'static>, SharedError>
     Tape::open(shm::open(&name)?, shape.block_samples()).map_err(|e| SharedError::Layout(name, e))
 }
 
+/// The file in which the supervisor leaves what the next one has to know.
+pub const LEDGER: &str = "ledger";
+
+/// Where a file of an instance lies that is kept in memory and removed with its segments.
+///
+/// # Errors
+/// When nobody said which launcher's it is.
+pub fn file(instance: &str, what: &str) -> Result<PathBuf, SharedError> {
+    Ok(shm::path(&Names::of(instance)?.name(what)))
+}
+
 /// Why the shared memory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
@@ -86,6 +99,18 @@ pub enum SharedError {
     /// Nobody said whose.
     #[error("{LAUNCHER_PID} is not set; start this program with `understudy up`")]
     NoLauncher,
+}
+
+impl SharedError {
+    /// Whether it was never made, as far as can be seen, or not to its end: all other errors are about
+    /// segments that are there.
+    #[must_use]
+    pub const fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::Shm(ShmError::Missing(_)) | Self::Layout(_, LayoutError::Unfinished)
+        )
+    }
 }
 
 struct Names {
@@ -118,12 +143,17 @@ impl Names {
 }
 
 impl Shared {
-    /// Makes all segments, with room in the checkpoints for an arena of that many bytes; the stage
-    /// last, so that whoever finds it finds all.
+    /// Makes all segments, with room in the checkpoints for an arena of that many bytes, for a run whose
+    /// counters begin there; the stage last, so that whoever finds it finds all.
     ///
     /// # Errors
     /// When there is no room or the names are taken.
-    pub fn create(instance: &str, shape: &Shape, arena_bytes: usize) -> Result<Self, SharedError> {
+    pub fn create(
+        instance: &str,
+        shape: &Shape,
+        arena_bytes: usize,
+        first: First,
+    ) -> Result<Self, SharedError> {
         let names = Names::of(instance)?;
         let samples = shape.block_samples();
         let (rings, checkpoints) = parts(
@@ -143,14 +173,16 @@ impl Shared {
         )?;
         let name = names.name("inbox");
         let words = fresh(&name, INBOX_WORDS)?;
-        Inbox::create(words).map_err(|e| SharedError::Layout(name, e))?;
+        Inbox::create_from(words, first.number).map_err(|e| SharedError::Layout(name, e))?;
         let name = names.name("tape");
         let cells = tape_cells(shape);
         let words = fresh(&name, tape_words(samples, cells))?;
-        Tape::create(words, samples, cells).map_err(|e| SharedError::Layout(name, e))?;
+        Tape::create_from(words, samples, cells, first)
+            .map_err(|e| SharedError::Layout(name, e))?;
         let name = names.name("stage");
         let words = fresh(&name, STAGE_WORDS)?;
-        let stage = Stage::create(words, shape).map_err(|e| SharedError::Layout(name, e))?;
+        let stage =
+            Stage::create_from(words, shape, first).map_err(|e| SharedError::Layout(name, e))?;
         Ok(Self {
             stage,
             rings,

@@ -6,19 +6,28 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
+    fs::{self, File},
+    io,
     path::PathBuf,
     sync::atomic::AtomicU64,
 };
 
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
+use crate::process;
+
 /// Why a segment cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ShmError {
-    /// The operating system refused.
+    /// It cannot be made.
     #[error("shared memory {0}: {1}")]
-    Map(String, ShmemError),
+    Make(String, ShmemError),
+    /// There is none of that name, nor does any process hold one that had it.
+    #[error("shared memory {0} is missing: it was never made, or it was removed")]
+    Missing(String),
+    /// It is there and cannot be used: no permission, no descriptor left, no memory.
+    #[error("shared memory {0} cannot be opened: {1}")]
+    Refused(String, io::Error),
     /// No room.
     #[error("shared memory {0}: no room for {1} bytes in /dev/shm ({2}); free some")]
     Room(String, usize, std::io::Error),
@@ -53,7 +62,7 @@ pub fn create_partly(
         .os_id(name)
         .size(bytes)
         .create()
-        .map_err(|e| ShmError::Map(name.into(), e))?;
+        .map_err(|e| ShmError::Make(name.into(), e))?;
     segment.set_owner(false);
     if let Err(error) = reserve(name, reserved) {
         let _ = fs::remove_file(path(name));
@@ -68,23 +77,71 @@ pub fn create_partly(
 /// When there is no room.
 pub fn reserve(name: &str, words: usize) -> Result<(), ShmError> {
     let bytes = words * 8;
-    let file = OpenOptions::new().write(true).open(path(name));
+    let file = File::options().write(true).open(path(name));
+    let file = file.or_else(|why| held_by_somebody(name).ok_or(why));
     let flags = rustix::fs::FallocateFlags::empty();
     file.and_then(|file| Ok(rustix::fs::fallocate(&file, flags, 0, bytes as u64)?))
         .map_err(|error| ShmError::Room(name.into(), bytes, error))
 }
 
-/// Maps a segment that another process has made, until this process ends.
+/// Maps a segment that another process has made, until this process ends; where its name has been removed,
+/// the one that a living process holds.
 ///
 /// # Errors
-/// When there is none of that name.
+/// When it is missing or cannot be used.
 pub fn open(name: &str) -> Result<&'static [AtomicU64], ShmError> {
-    let mut segment = ShmemConf::new()
-        .os_id(name)
-        .open()
-        .map_err(|e| ShmError::Map(name.into(), e))?;
-    segment.set_owner(false);
-    Ok(words_of(segment))
+    let refused = |why| ShmError::Refused(name.into(), why);
+    match ShmemConf::new().os_id(name).open() {
+        Ok(mut segment) => {
+            segment.set_owner(false);
+            Ok(words_of(segment))
+        }
+        Err(ShmemError::MapOpenFailed(errno)) => {
+            match io::Error::from_raw_os_error(errno.cast_signed()) {
+                why if why.kind() == io::ErrorKind::NotFound => match held_by_somebody(name) {
+                    Some(file) => map(file).map_err(refused),
+                    None => Err(ShmError::Missing(name.into())),
+                },
+                why => Err(refused(why)),
+            }
+        }
+        Err(other) => Err(refused(io::Error::other(other.to_string()))),
+    }
+}
+
+/// The segment of a removed name, as long as a process holds it open: those who have mapped it do.
+fn held_by_somebody(name: &str) -> Option<File> {
+    let removed = PathBuf::from(format!("{} (deleted)", path(name).display()));
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let descriptors = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok());
+    let mut all = descriptors
+        .flat_map(Iterator::flatten)
+        .map(|entry| entry.path());
+    let place = all.find(|place| fs::read_link(place).is_ok_and(|to| to == removed))?;
+    File::options().read(true).write(true).open(place).ok()
+}
+
+/// Maps a segment that was found by other means than its name.
+fn map(file: File) -> io::Result<&'static [AtomicU64]> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+    let bytes = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping of a whole file, anywhere, takes the place of no other.
+    let start = unsafe {
+        mmap(
+            std::ptr::null_mut(),
+            bytes,
+            protection,
+            MapFlags::SHARED,
+            &file,
+            0,
+        )?
+    };
+    // Whoever comes later finds it with this process, too.
+    std::mem::forget(file);
+    // SAFETY: as in `words_of`: the mapping is page-aligned, readable and writable, of so many bytes, stays
+    // until the process ends, and no process touches the memory other than through atomics.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), bytes / 8) })
 }
 
 fn words_of(segment: Shmem) -> &'static [AtomicU64] {
@@ -130,17 +187,27 @@ pub fn unlink(name: &str) {
 }
 
 /// Removes the segments of one launcher.
-pub fn unlink_all_of(launcher: u32) -> usize {
-    sweep(|pid| pid == launcher)
+pub fn unlink_all_of(launcher: u32) {
+    let names = names();
+    let its = names
+        .iter()
+        .filter(|name| parts(name).is_some_and(|(_, of)| of == launcher));
+    its.for_each(|name| unlink(name));
 }
 
-/// Removes the segments of instances whose launcher and processes are all gone.
-pub fn unlink_stale() -> usize {
+/// The instances whose launcher and processes are all gone, each with its launcher, of which segments are
+/// left.
+#[must_use]
+pub fn stale() -> BTreeSet<(String, u32)> {
     let used = launchers_with_segments_in_use();
-    sweep(|pid| {
-        let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        !command.starts_with("understudy") && !used.contains(&pid)
-    })
+    let lives = |seen: process::Seen| seen.lives() && seen.name.starts_with("understudy");
+    let is_stale = |pid: u32| !process::look(pid).is_some_and(lives) && !used.contains(&pid);
+    let names = names();
+    let parts = names.iter().filter_map(|name| parts(name));
+    parts
+        .filter(|(_, pid)| is_stale(*pid))
+        .map(|(instance, pid)| (instance.to_owned(), pid))
+        .collect()
 }
 
 /// The launchers whose segments somebody has mapped: they may have died, and left the others playing.
@@ -155,27 +222,65 @@ fn launchers_with_segments_in_use() -> BTreeSet<u32> {
         .collect()
 }
 
-fn sweep(stale: impl Fn(u32) -> bool) -> usize {
-    let Ok(entries) = fs::read_dir("/dev/shm") else {
-        return 0;
-    };
-    let names = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok());
-    let gone: Vec<String> = names
-        .filter(|name| {
-            let mut parts = name.split('.');
-            parts.next() == Some("understudy")
-                && parts
-                    .next()
-                    .and_then(|pid| pid.parse().ok())
-                    .is_some_and(&stale)
-        })
-        .collect();
-    gone.iter().for_each(|name| unlink(name));
-    gone.len()
+/// The names of all segments.
+fn names() -> Vec<String> {
+    let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| parts(name).is_some()).collect()
 }
 
-fn path(name: &str) -> PathBuf {
+/// The instance and the launcher in a segment's name.
+fn parts(name: &str) -> Option<(&str, u32)> {
+    let mut parts = name.strip_prefix("understudy.")?.split('.');
+    let launcher = parts.next()?.parse().ok()?;
+    Some((parts.next()?, launcher))
+}
+
+pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from("/dev/shm").join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn test_name(what: &str) -> String {
+        name("shm-test", std::process::id(), what)
+    }
+
+    #[test]
+    fn a_segment_whose_name_was_removed_is_found_with_those_who_hold_it() {
+        let name = test_name("held");
+        let made = create(&name, 512).unwrap();
+        made[7].store(42, Ordering::Relaxed);
+        unlink(&name);
+        reserve(&name, 512).unwrap();
+        let found = open(&name).unwrap();
+        assert_eq!((found.len(), found[7].load(Ordering::Relaxed)), (512, 42));
+        found[8].store(43, Ordering::Relaxed);
+        assert_eq!(made[8].load(Ordering::Relaxed), 43);
+    }
+
+    #[test]
+    fn missing_and_refused_are_told_apart() {
+        assert!(matches!(
+            open(&test_name("none")),
+            Err(ShmError::Missing(_))
+        ));
+        let name = test_name("folder");
+        fs::create_dir(path(&name)).unwrap();
+        let refused = open(&name);
+        fs::remove_dir(path(&name)).unwrap();
+        assert!(matches!(refused, Err(ShmError::Refused(..))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_name_tells_instance_and_launcher() {
+        assert_eq!(parts(&name("a-b", 7, "ring-0")), Some(("a-b", 7)));
+        for other in ["understudy.x.a.b", "understudy.7", "pulse-shm-1", ""] {
+            assert_eq!(parts(other), None, "{other}");
+        }
+    }
 }

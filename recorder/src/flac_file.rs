@@ -158,12 +158,21 @@ impl FlacFile {
     /// # Errors
     /// When the disk fails.
     pub fn update_total(&self) -> io::Result<()> {
-        let total = self.frames & ((1 << 36) - 1);
+        let total = told_length(self.frames);
         let at = LENGTH_AT as usize;
         let fixed: [u8; 8] = std::array::from_fn(|n| self.head[at + n]);
         let both = u64::from_be_bytes(fixed) | total;
         self.file.write_all_at(&both.to_be_bytes(), LENGTH_AT)
     }
+}
+
+/// How the head tells that many frames: it has 36 bits for them, and 0 means that it is not known. At 48 kHz that
+/// is so after 16 days.
+///
+/// # Source
+/// RFC 9639, section 8.2.
+const fn told_length(frames: u64) -> u64 {
+    if frames < 1 << 36 { frames } else { 0 }
 }
 
 fn refused(why: impl std::fmt::Display) -> io::Error {
@@ -208,6 +217,15 @@ mod tests {
         io::MediaSourceStream,
         meta::MetadataOptions,
     };
+
+    #[test]
+    fn a_length_that_the_head_has_no_room_for_is_not_told() {
+        let edge = 1 << 36;
+        assert_eq!(
+            [edge - 1, edge, edge + 5].map(told_length),
+            [edge - 1, 0, 0]
+        );
+    }
 
     const SHAPE: Shape = Shape {
         rate_hz: 44_100,

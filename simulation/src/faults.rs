@@ -42,7 +42,8 @@ pub struct Plan {
     pub lead_blocks: u32,
     /// Faults, each with the time since the one before in microseconds.
     pub faults: Vec<(u64, Fault)>,
-    /// A fault waits until both workers are ready; then nothing may be heard.
+    /// A fault waits until both workers are ready, and a flipped bit until the lead is there; then
+    /// nothing may be heard.
     pub within_model: bool,
     /// The next fault comes at the very instant at which the standby is called ready.
     pub at_the_instant: bool,

@@ -2,7 +2,7 @@
 
 use common::{
     ring::checksum,
-    stage::Decision,
+    stage::{Crumb, Decision, Phase},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use failover::trial::{Case, End, Modules};
@@ -17,19 +17,13 @@ use crate::{
 pub struct TrialRun {
     pub life: Incarnation,
     case: Case,
-    /// The command that it is at.
-    pub at: Seq,
 }
 
 impl World<'_> {
     /// The launcher starts it.
     pub(crate) fn trial_starts(&mut self, life: Incarnation, case: Case) {
         self.stage.trial().take_seat(life, BlockIndex(0), Seq(0));
-        self.trial = Some(TrialRun {
-            life,
-            case,
-            at: Seq(0),
-        });
+        self.trial = Some(TrialRun { life, case });
         let delay = 500 + self.dice.below(3_000);
         self.clock.after(delay, Event::Trial(life));
     }
@@ -98,9 +92,12 @@ impl World<'_> {
         }
         while seq < last {
             seq = seq.next();
-            if let Some(run) = self.trial.as_mut() {
-                run.at = seq;
-            }
+            self.stage.trial().drop_crumb(Crumb {
+                block,
+                phase: Phase::Applying,
+                module: 0,
+                command: seq,
+            });
             let Some(command) = self.log.command(seq) else {
                 return Some(End::Outside);
             };

@@ -12,6 +12,7 @@ use failover::{
     blame::Death,
     decide::{self, Step, Waiting},
     keep::{Keep, keep},
+    lead,
 };
 
 use crate::{
@@ -19,6 +20,9 @@ use crate::{
     sabotage::Sabotage,
     world::{BLOCK_US, Event, FIRST, News, World},
 };
+
+/// What a command takes to apply; thousands come in at once when they have been held for long.
+const APPLIES_US: u64 = 1;
 
 /// Where a worker is in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +273,7 @@ impl World<'_> {
                     return Err(None);
                 };
                 if stage.quarantined(worker.seq) {
-                    return busy(self);
+                    return Ok(APPLIES_US);
                 }
                 match command.nature {
                     Nature::CrashOnApply => return Err(Some(Death::OwnMaking)),
@@ -279,7 +283,7 @@ impl World<'_> {
                     }
                     _ => worker.state.apply(worker.seq, command, worker.block),
                 }
-                busy(self)
+                Ok(APPLIES_US)
             }
             At::Apply => {
                 worker.at = At::Render;
@@ -393,6 +397,14 @@ impl World<'_> {
         if overwrites || (worker.block >= cursor && fresh) {
             let checked = self.cells.publish(slot, worker.block, cursor);
             self.demand(checked);
+            let across = &self.rings[slot.other().index()];
+            let now_ns = self.clock.now_us() * 1_000;
+            if across.published(worker.block).is_none()
+                && lead::margin_ns(&self.stage, worker.block, now_ns)
+                    .is_some_and(|margin_ns| margin_ns < self.stage.shape().block_ns())
+            {
+                self.stage.add_close();
+            }
             let sum = checksum(worker.block, worker.target, &worker.samples);
             ring.publish(
                 worker.block,

@@ -123,6 +123,17 @@ impl Log {
         self.last()
     }
 
+    /// The supervisor's own commands.
+    pub fn bypasses(&self) -> impl Iterator<Item = Seq> {
+        let own = |(_, command): &(Seq, Command)| matches!(command.nature, Nature::Bypass(_));
+        self.commands().filter(own).map(|(seq, _)| seq)
+    }
+
+    /// The commands that are left out.
+    pub fn left_out(&self) -> impl Iterator<Item = Seq> {
+        self.quarantined.iter().copied()
+    }
+
     /// Whether a command is left out.
     #[must_use]
     pub fn quarantined(&self, seq: Seq) -> bool {
@@ -229,7 +240,7 @@ pub struct World<'m> {
 pub fn run(seed: u64, plan: Plan, sabotage: Option<Sabotage>, trace: bool) -> Outcome {
     let memory = Memory::new();
     let shape = Shape {
-        rate_hz: 48_000,
+        rate_hz: (u64::from(BLOCK_FRAMES) * 1_000_000).div_ceil(BLOCK_US) as u32,
         block_frames: BLOCK_FRAMES,
         channels: 1,
         lead_blocks: plan.lead_blocks,
@@ -420,6 +431,7 @@ impl World<'_> {
             *merger = Merger::new(&self.stage, newest.max(before));
         }
         let block = merger.block();
+        self.stage.set_taken_at(self.clock.now_us() * 1_000);
         let taken = merger.take(&self.stage, &self.rings, true, &mut self.samples);
         let left_out = merger.block() > block;
         let played = match taken {
@@ -491,7 +503,9 @@ impl World<'_> {
         let well = |w: &Option<Worker>| w.as_ref().is_some_and(|w| !w.harmed && !w.stopped);
         let healthy = self.workers.iter().all(well)
             && self.supervisor.as_ref().is_some_and(Supervisor::protected);
-        if self.plan.within_model && !healthy {
+        // Which of two differing blocks is right takes the referee some time: the lead.
+        let in_time = !matches!(fault, Fault::Flip(_)) || self.lead_is_there();
+        if self.plan.within_model && !(healthy && in_time) {
             self.clock.after(300, Event::Fault);
             return;
         }
@@ -505,6 +519,15 @@ impl World<'_> {
                 self.clock.after(WATCH_US, Event::Check);
             }
         }
+    }
+
+    /// Whether both workers are ahead of what is played by most of the lead.
+    fn lead_is_there(&self) -> bool {
+        let most = u64::from(self.stage.lead()) * 3 / 4;
+        let enough = self.stage.cursor().0 + most;
+        Slot::ALL
+            .iter()
+            .all(|slot| self.stage.slot(*slot).frontier().0 >= enough)
     }
 
     fn inflict(&mut self, fault: Fault) {

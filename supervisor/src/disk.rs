@@ -5,9 +5,10 @@
 use std::{
     fs::File,
     io,
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -25,25 +26,30 @@ pub struct Disk {
 
 struct FileOnDisk {
     file: File,
+    /// Where its name stands, and whether the disk holds that: without it the file would be lost.
+    folder: File,
+    has_name: AtomicBool,
     /// So many bytes have been written, and so many of them the disk holds.
     written: AtomicU64,
     held: AtomicU64,
 }
 
 impl Disk {
-    /// Starts the thread; `written` bytes stand in the file already.
+    /// Starts the thread for a file in that folder; `written` bytes stand in it already.
     ///
     /// # Errors
     /// When the file cannot be opened a second time.
-    pub fn keeping(file: &File, written: u64) -> io::Result<Self> {
+    pub fn keeping(file: &File, folder: &Path, written: u64) -> io::Result<Self> {
         let file = Arc::new(FileOnDisk {
             file: file.try_clone()?,
+            folder: File::open(folder)?,
+            has_name: false.into(),
             written: written.into(),
             held: 0.into(),
         });
         let (hurry, hurried) = mpsc::sync_channel(1);
         let own = Arc::clone(&file);
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             let mut failed = false;
             while hurried.recv_timeout(AT_THE_LATEST) != Err(RecvTimeoutError::Disconnected) {
                 let kept = own.keep();
@@ -55,7 +61,7 @@ impl Disk {
                 }
                 failed = kept.is_err();
             }
-        });
+        })?;
         Ok(Self { file, hurry })
     }
 
@@ -81,6 +87,10 @@ impl FileOnDisk {
         let written = self.written.load(Ordering::Relaxed);
         if written != self.held.load(Ordering::Relaxed) {
             self.file.sync_data()?;
+            if !self.has_name.load(Ordering::Relaxed) {
+                self.folder.sync_all()?;
+                self.has_name.store(true, Ordering::Relaxed);
+            }
             self.held.store(written, Ordering::Relaxed);
         }
         Ok(())
@@ -96,7 +106,7 @@ mod tests {
     #[test]
     fn what_was_written_is_held_once_it_is_asked_for_and_by_itself_in_time() {
         let mut file = tempfile::tempfile().unwrap();
-        let disk = Disk::keeping(&file, 0).unwrap();
+        let disk = Disk::keeping(&file, Path::new("."), 0).unwrap();
         for (bytes, hurry) in [(3, true), (6, false)] {
             file.write_all(b"abc").unwrap();
             disk.written(bytes);

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use common::{
-    message::{Answer, FromPeer, Introduction, Request, Service},
+    message::{Answer, FromPeer, Introduction, Request, Service, ToLauncher},
     options::Options,
 };
 use platform::{fd, link, link::LinkReceiver, say};
@@ -23,9 +23,12 @@ use tokio::{
 use crate::{
     event::{Event, PeerLink},
     launcher::Keeper,
-    stack::{CALM, Stack},
+    stack::{CALM, Refusal, Stack},
+    vigil,
 };
 
+/// Descriptors that are left to answer with, though there are none to take over with.
+const SPARE: usize = 8;
 /// Events that may wait; behind it, peers wait.
 const EVENTS: usize = 1_024;
 /// The longest question at the control socket.
@@ -49,14 +52,26 @@ pub async fn run(options: &Options) -> Result<()> {
     let launcher = Keeper::inherit(listener.try_clone()?.into())?;
     let listener = UnixListener::from_std(listener)?;
     let (events, mut queue) = mpsc::channel(EVENTS);
-    let mut stack =
-        Stack::begin(options, launcher.socket()).context("the supervisor cannot begin")?;
+    let socket = launcher.socket();
+    let spare = fd::reserve(SPARE);
+    let begun = Stack::begin(options, socket.clone());
+    drop(spare);
     let hearing = events.clone();
-    std::thread::spawn(move || launcher.keep(&hearing));
+    std::thread::Builder::new().spawn(move || launcher.keep(&hearing))?;
     tokio::spawn(answer_all(listener, events.clone()));
+    let mut stack = match begun {
+        Ok(stack) => stack,
+        Err(Refusal::MusicGoesOn(why)) => {
+            vigil::keep(options, &socket, &mut queue, &format!("{why:#}")).await
+        }
+        Err(Refusal::NothingBegun(why)) => {
+            socket.say(&ToLauncher::Failed(format!("{why:#}")))?;
+            return Err(why.context("the supervisor cannot begin"));
+        }
+    };
     let busy = Arc::new(AtomicBool::new(true));
     let (ticks, pace) = (events.clone(), Arc::clone(&busy));
-    std::thread::spawn(move || tick(&ticks, &pace));
+    std::thread::Builder::new().spawn(move || tick(&ticks, &pace))?;
     while !stack.ended() {
         let Some(event) = queue.recv().await else {
             break;

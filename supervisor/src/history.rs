@@ -1,7 +1,7 @@
 //! What has happened to the workers, for `status`: switches and replacements, with their times.
 //!
 //! A time from a fault to its answer is known only where the fault was injected: nobody else knows
-//! when it happened. The newest entries are kept.
+//! when it happened. The newest entries are kept, on the stage, too: there the next supervisor finds them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,14 +9,13 @@ use std::{
 };
 
 use common::{
+    limits::NOTES_KEPT,
     message::Service,
-    stage::Preference,
+    stage::{NOTE_NUMBERS, Note, Noted, Preference, Stage},
     units::{BlockIndex, Epoch, Slot},
 };
+use platform::realtime::monotonic_ns;
 use serde_json::{Value, json};
-
-/// Switches, and replacements, that are kept.
-const KEPT: usize = 256;
 
 struct Switch {
     epoch: Epoch,
@@ -33,8 +32,8 @@ struct Replacement {
     slot: Slot,
     cause: String,
     detected_us: Option<u64>,
-    /// From the injected fault, else from the notice.
-    began: Instant,
+    /// From the injected fault, else from the notice; by the machine's monotonic clock.
+    began_ns: u64,
     /// The switch that the failure made necessary.
     switch: Option<Epoch>,
     ready_ms: Option<f64>,
@@ -45,10 +44,41 @@ struct Replacement {
 pub struct History {
     switches: VecDeque<Switch>,
     replacements: VecDeque<Replacement>,
+    /// Numbers of the first of them.
+    first: [u64; 2],
     injected: BTreeMap<Service, Instant>,
 }
 
 impl History {
+    /// What the supervisors before have left.
+    pub fn recall(stage: &Stage<'_>) -> Self {
+        let [switches, replacements] =
+            [Noted::Switch, Noted::Replacement].map(|kind| stage.notes(kind));
+        let first = |notes: &[(u64, Note)]| notes.first().map_or(0, |(number, _)| *number);
+        Self {
+            first: [first(&switches), first(&replacements)],
+            switches: switches
+                .iter()
+                .map(|(_, note)| Switch::from_note(note))
+                .collect(),
+            replacements: replacements
+                .iter()
+                .map(|(_, note)| Replacement::from_note(note))
+                .collect(),
+            injected: BTreeMap::new(),
+        }
+    }
+
+    /// Leaves it for the next one.
+    pub fn leave(&self, stage: &Stage<'_>) {
+        for (number, switch) in (self.first[0]..).zip(&self.switches) {
+            stage.set_note(Noted::Switch, number, &switch.to_note());
+        }
+        for (number, replacement) in (self.first[1]..).zip(&self.replacements) {
+            stage.set_note(Noted::Replacement, number, &replacement.to_note());
+        }
+    }
+
     /// A fault is being injected.
     pub fn inject(&mut self, service: Service) {
         self.injected.insert(service, Instant::now());
@@ -70,7 +100,7 @@ impl History {
     ) {
         let Preference { epoch, slot: to } = now;
         if from != to {
-            keep(
+            self.first[0] += keep(
                 &mut self.switches,
                 Switch {
                     epoch,
@@ -87,13 +117,14 @@ impl History {
 
     /// A worker has to be replaced.
     pub fn failed(&mut self, slot: Slot, cause: &str, since: Option<Instant>) {
-        keep(
+        let ago_ns = since.map_or(0, |since| since.elapsed().as_nanos() as u64);
+        self.first[1] += keep(
             &mut self.replacements,
             Replacement {
                 slot,
                 cause: cause.into(),
                 detected_us: since.map(elapsed_us),
-                began: since.unwrap_or_else(Instant::now),
+                began_ns: monotonic_ns().saturating_sub(ago_ns),
                 switch: None,
                 ready_ms: None,
             },
@@ -116,7 +147,8 @@ impl History {
         let Some(replacement) = open(&mut self.replacements, slot) else {
             return;
         };
-        let ms = (replacement.began.elapsed().as_secs_f64() * 1e5).round() / 100.0;
+        let us = monotonic_ns().saturating_sub(replacement.began_ns) / 1_000;
+        let ms = (us as f64 / 10.0).round() / 100.0;
         replacement.ready_ms = Some(ms);
         let epoch = replacement.switch;
         let mut switches = self.switches.iter_mut().rev();
@@ -169,11 +201,102 @@ fn open(replacements: &mut VecDeque<Replacement>, slot: Slot) -> Option<&mut Rep
     newest.ready_ms.is_none().then_some(newest)
 }
 
-fn keep<T>(list: &mut VecDeque<T>, entry: T) {
-    if list.len() >= KEPT {
+/// Adds one; returns how many of the oldest have gone for it.
+fn keep<T>(list: &mut VecDeque<T>, entry: T) -> u64 {
+    let full = list.len() >= NOTES_KEPT;
+    if full {
         list.pop_front();
     }
     list.push_back(entry);
+    full.into()
+}
+
+/// A number that may not be there, as a note has it.
+const fn to_word(value: Option<u64>) -> u64 {
+    match value {
+        Some(value) => value + 1,
+        None => 0,
+    }
+}
+
+const fn from_word(word: u64) -> Option<u64> {
+    word.checked_sub(1)
+}
+
+/// Milliseconds in hundredths.
+fn to_hundredths(ms: Option<f64>) -> u64 {
+    to_word(ms.map(|ms| (ms * 100.0).round() as u64))
+}
+
+fn from_hundredths(word: u64) -> Option<f64> {
+    from_word(word).map(|hundredths| hundredths as f64 / 100.0)
+}
+
+const fn slot_of(word: u64) -> Slot {
+    if word == 0 { Slot::Zero } else { Slot::One }
+}
+
+fn note(numbers: &[u64], text: &str) -> Note {
+    let mut note = Note {
+        numbers: [0; NOTE_NUMBERS],
+        text: text.into(),
+    };
+    for (place, number) in note.numbers.iter_mut().zip(numbers) {
+        *place = *number;
+    }
+    note
+}
+
+impl Switch {
+    fn to_note(&self) -> Note {
+        let numbers = [
+            self.epoch.0,
+            self.at_block.0,
+            self.from.index() as u64,
+            self.to.index() as u64,
+            to_word(self.detected_us),
+            to_hundredths(self.standby_ready_ms),
+        ];
+        note(&numbers, &self.cause)
+    }
+
+    fn from_note(note: &Note) -> Self {
+        let [epoch, block, from, to, detected, ready, _] = note.numbers;
+        Self {
+            epoch: Epoch(epoch),
+            at_block: BlockIndex(block),
+            from: slot_of(from),
+            to: slot_of(to),
+            cause: note.text.clone(),
+            detected_us: from_word(detected),
+            standby_ready_ms: from_hundredths(ready),
+        }
+    }
+}
+
+impl Replacement {
+    fn to_note(&self) -> Note {
+        let numbers = [
+            self.slot.index() as u64,
+            to_word(self.detected_us),
+            self.began_ns,
+            to_word(self.switch.map(|epoch| epoch.0)),
+            to_hundredths(self.ready_ms),
+        ];
+        note(&numbers, &self.cause)
+    }
+
+    fn from_note(note: &Note) -> Self {
+        let [slot, detected, began_ns, switch, ready, ..] = note.numbers;
+        Self {
+            slot: slot_of(slot),
+            cause: note.text.clone(),
+            detected_us: from_word(detected),
+            began_ns,
+            switch: from_word(switch).map(Epoch),
+            ready_ms: from_hundredths(ready),
+        }
+    }
 }
 
 fn elapsed_us(since: Instant) -> u64 {
@@ -215,9 +338,31 @@ mod tests {
     }
 
     #[test]
+    fn an_injected_fault_shows_once_and_in_its_service_only() {
+        let mut history = History::default();
+        let [zero, one] = [Slot::Zero, Slot::One].map(Service::Worker);
+        history.inject(zero);
+        assert!(history.shown(one).is_none());
+        assert!(history.shown(zero).is_some() && history.shown(zero).is_none());
+    }
+
+    #[test]
+    fn the_last_cause_is_that_of_the_slot_and_a_preference_that_stays_is_no_switch() {
+        let mut history = History::default();
+        assert_eq!(history.last_cause(Slot::Zero), "");
+        history.failed(Slot::Zero, "signal 9", None);
+        history.failed(Slot::Zero, "exit 101", None);
+        history.failed(Slot::One, "it hangs", None);
+        assert_eq!(history.last_cause(Slot::Zero), "exit 101");
+        let stays = prefer(4, Slot::Zero);
+        history.switched(Slot::Zero, stays, BlockIndex(7), "", None);
+        assert!(history.show_switches().is_empty());
+    }
+
+    #[test]
     fn the_newest_entries_are_kept() {
         let mut history = History::default();
-        for epoch in 0..KEPT as u64 + 3 {
+        for epoch in 0..NOTES_KEPT as u64 + 3 {
             history.switched(
                 Slot::Zero,
                 prefer(epoch, Slot::One),
@@ -227,6 +372,46 @@ mod tests {
             );
         }
         let shown = history.show_switches();
-        assert_eq!((shown.len(), shown[0]["epoch"].as_u64()), (KEPT, Some(3)));
+        assert_eq!(
+            (shown.len(), shown[0]["epoch"].as_u64()),
+            (NOTES_KEPT, Some(3))
+        );
+    }
+
+    #[test]
+    fn the_next_supervisor_finds_all_of_it_and_goes_on() {
+        let words = common::sync::heap(common::stage::STAGE_WORDS);
+        let shape = common::stage::Shape {
+            rate_hz: 48_000,
+            block_frames: 128,
+            channels: 2,
+            lead_blocks: 4,
+            freewheel: false,
+        };
+        let stage = Stage::create(&words, &shape).unwrap();
+        let mut history = History::recall(&stage);
+        for turn in 0..NOTES_KEPT as u64 + 9 {
+            let (from, to) = (Slot::Zero, prefer(turn, Slot::One));
+            history.failed(from, "signal 9", Some(Instant::now()));
+            history.switched(from, to, BlockIndex(turn), "signal 9", None);
+            history.answered(from);
+            if turn % 2 == 0 {
+                history.ready(from);
+            }
+            if turn % 50 == 49 {
+                history.leave(&stage);
+                let next = History::recall(&stage);
+                assert_eq!(next.show_switches(), history.show_switches());
+                assert_eq!(next.show_replacements(), history.show_replacements());
+                history = next;
+            }
+        }
+        history.failed(Slot::One, "hangs", None);
+        history.leave(&stage);
+        let mut next = History::recall(&stage);
+        assert_eq!(next.show_replacements(), history.show_replacements());
+        next.ready(Slot::One);
+        assert!(next.show_replacements().last().unwrap()["ready_ms"].is_f64());
+        assert_eq!(next.last_cause(Slot::One), "hangs");
     }
 }

@@ -2,20 +2,32 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::{
     command::Command,
-    command_log::{self, Record, VERSION},
+    command_log::{self, Extent, Found, Preamble, Reader, Record, Segment},
     message::Numbered,
+    options::Options,
     stage::{Decision, Shape, Stage},
-    units::{BlockIndex, Seq},
+    units::{BlockIndex, First, Seq},
 };
+use engine::{catalog::catalogue, patch::Patch};
+use platform::{paths::Paths, say, segments, shared::Shared};
+use serde_json::{Value, json};
 
-use crate::disk::Disk;
+use crate::{
+    account::{Account, DAMAGED, Edited},
+    closing::{Order, Prepared, Source, What},
+    disk::Disk,
+    keeper::Keeper,
+    ledger::{Ledger, Left},
+};
 
 /// More than the head of a log takes.
 const HEAD_BYTES: u64 = 4_096;
@@ -27,20 +39,105 @@ pub fn is_one(path: &Path) -> bool {
     read.is_ok() && command_log::head(&head).is_ok()
 }
 
+/// Which segment a command log is; one of an older build, which had none, is of run 0.
+pub fn extent(path: &Path) -> Extent {
+    // Number 0 of that run is what such a build called the previous log.
+    let unnumbered = Extent {
+        number: 1,
+        ..Extent::default()
+    };
+    extent_of(path).unwrap_or(unnumbered)
+}
+
+fn extent_of(path: &Path) -> Option<Extent> {
+    let mut reader = Reader::without_arenas(File::open(path).ok()?);
+    Some(Preamble::read(&mut reader).ok()??.extent())
+}
+
+/// Which segment a command log is, and how long its file is in bytes; `None` where it holds no more than its
+/// head.
+pub fn head_of(path: &Path) -> Option<(Extent, u64)> {
+    let mut reader = Reader::without_arenas(File::open(path).ok()?);
+    let two = [reader.next().ok()?, reader.next().ok()?];
+    let length = fs::metadata(path).ok()?.len();
+    two.iter()
+        .all(Option::is_some)
+        .then(|| (extent(path), length))
+}
+
+/// The run of a segment, and the place in the whole log where its last whole record ends.
+pub fn end(path: &Path) -> Option<(u64, u64)> {
+    let mut reader = Reader::without_arenas(File::open(path).ok()?);
+    let extent = Preamble::read(&mut reader).ok()??.extent();
+    while reader.next().ok()?.is_some() {}
+    Some((extent.run, extent.of_log(reader.offset())))
+}
+
+/// Whether a segment goes further than the one after it, as far as their lengths tell: or that one's
+/// beginning is damaged.
+pub fn may_go_further(before: &Path, newest: &Path) -> bool {
+    let end = |path: &Path| {
+        let length = fs::metadata(path).ok()?.len();
+        Some(extent_of(path)?.of_log(length))
+    };
+    match (end(before), end(newest)) {
+        (Some(before), Some(newest)) => before > newest,
+        _ => false,
+    }
+}
+
+/// Whether that is what a disk that is full says.
+fn is_full(why: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(why.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// The time of day: milliseconds since 1970, UTC.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_millis() as u64
+}
+
 /// Tells how many bytes of a torn record at a log's end are dropped, if any are.
 pub fn tell_torn(bytes: u64) {
     if bytes > 0 {
-        platform::say::line(
+        say::line(
             "supervisor",
             &format!("the command log ended in a torn record; {bytes} bytes dropped"),
         );
     }
 }
 
-/// The log of the run in progress.
+/// Completes an instance's log when all of its processes have ended: appends the last decisions and the
+/// played block. Changes nothing if the log has its end.
+///
+/// # Errors
+/// When the stage or the log is gone, or the log cannot be written.
+pub fn complete(instance: &str) -> Result<()> {
+    let stage = platform::shared::stage(instance)?;
+    let paths = Paths::of(instance)?;
+    if !is_one(&paths.command_log()) {
+        return Ok(());
+    }
+    let (mut log, _) = CommandLog::adopt(&paths)?;
+    let cursor = stage.cursor();
+    if log.played < cursor && log.holds_all_before(&stage, cursor) {
+        log.conclude(&stage, cursor)?;
+        let text =
+            format!("the command log of \"{instance}\" had no end; played to block {cursor}");
+        say::line("supervisor", &text);
+    }
+    Ok(())
+}
+
+/// The log of the run in progress: its newest segment, which goes on, and the ledger.
 pub struct CommandLog {
-    file: File,
-    disk: Disk,
+    paths: Paths,
+    /// `None` while there is no segment that can be written to; the next one comes soon.
+    open: Option<Open>,
+    ledger: Ledger,
+    segment: Extent,
+    /// The length of the whole log in bytes.
     offset: u64,
     /// The last command's number, and the highest token.
     seq: Seq,
@@ -48,113 +145,310 @@ pub struct CommandLog {
     /// The decisions below this block are in the log; the last of them is `decided`.
     next_block: BlockIndex,
     decided: Seq,
+    /// How far it was played, as the log says.
+    played: BlockIndex,
     edited: Option<Edited>,
+    /// Who makes room on a disk that is full.
+    keeper: Option<Keeper>,
+    trouble: Option<Trouble>,
+    /// It was moved or removed.
+    is_astray: bool,
 }
 
-/// The last edit of the patch.
-#[derive(Clone, Copy)]
-struct Edited {
-    seq: Seq,
-    /// The first block that it is in for good.
-    block: Option<BlockIndex>,
+/// A segment that is written.
+struct Open {
+    file: File,
+    disk: Disk,
 }
 
-impl Edited {
-    /// Takes note of a decision.
-    fn decided(&mut self, block: BlockIndex, seq: Seq) {
-        if self.block.is_none() && seq >= self.seq {
-            self.block = Some(block);
-        }
-    }
+/// A segment that another supervisor has left, at its end.
+struct Opened {
+    file: File,
+    segment: Extent,
+    account: Account,
+    /// The records that the ledger does not have.
+    beyond: Vec<u8>,
+}
+
+/// Why the log cannot be written, or is not where it belongs, and since when.
+pub struct Trouble {
+    pub since: Instant,
+    since_ms: u64,
+    pub why: io::Error,
 }
 
 impl CommandLog {
-    /// Begins a log: the head, the first patch, and the state that it begins with, if any.
+    /// Begins a log: the first patch, and the state that it begins with; an empty one is that of the patch. Its
+    /// counters begin there.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn create(
-        path: &Path,
+        paths: &Paths,
         shape: Shape,
-        patch: String,
-        state: Option<Vec<u8>>,
+        run: u64,
+        patch: &Patch,
+        json: String,
+        arena: Vec<u8>,
+        begin: First,
     ) -> io::Result<Self> {
-        let file = File::create(path)?;
-        let mut log = Self {
-            disk: Disk::keeping(&file, 0)?,
-            file,
-            offset: 0,
-            seq: Seq(0),
-            token: 0,
-            next_block: BlockIndex(0),
-            decided: Seq(1),
-            edited: None,
+        let mut file = File::create(paths.next_command_log())?;
+        let first = Seq(begin.number + 1);
+        let segment = Segment {
+            run,
+            number: begin.number,
+            from: begin.number + 1,
+            block: begin.block,
+            seq: first,
+            generation: begin.number + 1,
+            patch: patch.to_json(),
+            played: begin.block,
+            at_ms: now_ms(),
+            ..Segment::default()
         };
-        log.append(&[Record::Head {
-            version: VERSION,
-            shape,
-        }])?;
-        log.accept(vec![(0, Command::Patch(patch))])?;
-        let state = state.map(|arena| Record::State {
-            block: BlockIndex(0),
-            seq: Seq(1),
-            arena,
-        });
-        log.append(state.as_slice())?;
-        log.file.sync_all()?;
-        Ok(log)
+        let record = Record::Command {
+            seq: first,
+            token: 0,
+            command: Command::Patch(json),
+        };
+        let known = catalogue();
+        let preamble = |arena| command_log::preamble(shape, &known, &segment, &record, arena);
+        let bytes = preamble(arena);
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        Ok(Self {
+            open: Some(Open {
+                disk: Disk::keeping(&file, &paths.state, 0)?,
+                file,
+            }),
+            ledger: Ledger::begin(&paths.instance, &preamble(Vec::new())),
+            paths: paths.clone(),
+            segment: Extent {
+                run,
+                number: segment.number,
+                block: begin.block,
+                from: segment.from,
+                preamble: bytes.len() as u64,
+            },
+            offset: segment.from,
+            seq: first,
+            token: 0,
+            next_block: begin.block,
+            decided: first,
+            played: begin.block,
+            edited: None,
+            keeper: None,
+            trouble: None,
+            is_astray: false,
+        })
     }
 
-    /// Goes on with a log that another supervisor has left; a torn last record is dropped. Calls
-    /// `each` for every record.
+    /// Goes on with a log that another supervisor has left; a torn last record is dropped. Where there is none
+    /// that can be used, it is begun anew as soon as can be ([`Self::wants_segment`]). Returns what is known,
+    /// too.
     ///
     /// # Errors
-    /// When it cannot be read or written.
-    pub fn adopt(path: &Path, mut each: impl FnMut(&Record)) -> Result<Self> {
-        let bytes = fs::read(path)?;
-        let mut token = 0;
-        let (mut seq, mut decided, mut next_block) = (Seq(0), Seq(1), BlockIndex(0));
-        let mut edited: Option<Edited> = None;
-        let mut records = command_log::records(&bytes);
-        for (_, record) in records.by_ref() {
-            match &record {
-                Record::Command {
-                    seq: number,
-                    token: under,
-                    command,
-                } => {
-                    seq = *number;
-                    if let Command::Edited(_) = command {
-                        edited = Some(Edited { seq, block: None });
-                    }
-                    token = token.max(*under);
-                }
-                Record::Decision { block, seq } => {
-                    (next_block, decided) = (block.next(), *seq);
-                    edited.iter_mut().for_each(|e| e.decided(*block, *seq));
-                }
-                Record::Progress { block } => next_block = next_block.max(*block),
-                Record::Head { .. } | Record::State { .. } | Record::Quarantine { .. } => {}
+    /// When neither log nor ledger can be read.
+    pub fn adopt(paths: &Paths) -> Result<(Self, Account)> {
+        segments::mend(paths);
+        let left = Left::read(&paths.instance);
+        let (opened, left) = match (Self::open_segment(paths, left.as_ref()), left) {
+            (Ok(opened), left) => (opened, left),
+            (Err(why), None) => return Err(why),
+            (Err(why), Some(left)) => {
+                let account = Account::of(|| Ok(&left.bytes[..]))?;
+                let (extent, offset) = (left.extent, left.end());
+                let ledger = Ledger::go_on(&paths.instance, left, &[]);
+                let mut log = Self::of(paths, None, ledger, extent, offset, &account);
+                log.troubled(io::Error::other(format!("{why:#}")));
+                return Ok((log, account));
             }
-            each(&record);
-        }
-        let offset = records.offset();
-        let file = File::options().append(true).open(path)?;
-        let torn = bytes.len() as u64 - offset;
+        };
+        let Opened {
+            file,
+            segment,
+            account,
+            beyond,
+        } = opened;
+        let ledger = left.map_or_else(
+            || Ledger::none(&paths.instance),
+            |left| Ledger::go_on(&paths.instance, left, &beyond),
+        );
+        let offset = account.preamble.extent().of_log(account.length);
+        let disk = Disk::keeping(&file, &paths.state, offset)?;
+        let open = Some(Open { file, disk });
+        let log = Self::of(paths, open, ledger, segment, offset, &account);
+        Ok((log, account))
+    }
+
+    /// The segment in progress, of which the ledger knows all but the last records, at its end.
+    fn open_segment(paths: &Paths, left: Option<&Left>) -> Result<Opened> {
+        let path = &paths.command_log();
+        let mut file = File::options().read(true).write(true).open(path)?;
+        let found = file.metadata()?.len();
+        let preamble = Preamble::read(&mut Reader::without_arenas(File::open(path)?))?;
+        let segment = preamble.context(DAMAGED)?.extent();
+        let mut beyond = Vec::new();
+        let account = match left {
+            None => Account::of(|| File::open(path))?,
+            Some(left) => {
+                let place = segment.place(left.end()).filter(|place| *place <= found);
+                let same = left.extent.run == segment.run;
+                let place = place.filter(|_| same);
+                let place = place.context("it is another one than was written to")?;
+                file.seek(SeekFrom::Start(place))?;
+                file.read_to_end(&mut beyond)?;
+                Account::of(|| Ok(left.bytes.chain(&beyond[..])))?
+            }
+        };
+        let offset = account.preamble.extent().of_log(account.length);
+        let length = segment.place(offset).unwrap_or_default();
+        let torn = found - length;
         tell_torn(torn);
         if torn > 0 {
-            file.set_len(offset)?;
+            file.set_len(length)?;
+            beyond.truncate(beyond.len().saturating_sub(torn as usize));
         }
-        Ok(Self {
-            disk: Disk::keeping(&file, offset)?,
+        file.seek(SeekFrom::Start(length))?;
+        Ok(Opened {
             file,
-            offset,
-            seq,
-            token,
-            next_block,
-            decided,
-            edited,
+            segment,
+            account,
+            beyond,
         })
+    }
+
+    fn of(
+        paths: &Paths,
+        open: Option<Open>,
+        ledger: Ledger,
+        segment: Extent,
+        offset: u64,
+        account: &Account,
+    ) -> Self {
+        Self {
+            paths: paths.clone(),
+            open,
+            ledger,
+            segment,
+            offset,
+            seq: account.seq,
+            token: account.token,
+            next_block: account.next_block,
+            decided: account.decided,
+            played: account.played,
+            edited: account.edited,
+            keeper: None,
+            trouble: None,
+            is_astray: false,
+        }
+    }
+
+    /// How many bytes have come into the segment since its state, and how many blocks have been decided.
+    pub const fn grown(&self) -> (u64, u64) {
+        let bytes = self.offset - self.segment.from;
+        (
+            bytes,
+            self.next_block.0.saturating_sub(self.segment.block.0),
+        )
+    }
+
+    /// Whether a segment has to be begun at once: there is none, or it was not where it belongs when it was last
+    /// looked after.
+    pub const fn wants_segment(&self) -> bool {
+        self.open.is_none() || self.is_astray
+    }
+
+    /// How long the ledger is, in bytes; `None` where there is none.
+    pub fn ledger_length(&self) -> Option<u64> {
+        self.ledger.length()
+    }
+
+    /// For whoever makes the next segment, or a state.
+    pub fn order(&self, what: What, shared: &Shared, both: bool) -> Order {
+        Order {
+            what,
+            paths: self.paths.clone(),
+            shared: *shared,
+            both,
+            source: self.source(),
+            last: self.segment,
+            length: self.offset,
+        }
+    }
+
+    /// Where the newest records are to be read, quickest.
+    pub fn source(&self) -> Source {
+        let in_progress = || Source {
+            path: self.paths.command_log(),
+            extent: self.segment,
+        };
+        self.ledger.source().unwrap_or_else(in_progress)
+    }
+
+    /// Goes on with what was prepared; false where it is too early, since decisions are missing that the old
+    /// segment must have.
+    ///
+    /// # Errors
+    /// When the disk refuses; then it goes on as it was.
+    pub fn change(&mut self, prepared: &mut Prepared) -> io::Result<bool> {
+        let extent = prepared.extent;
+        if self.open.is_some() && prepared.what == What::Segment && self.next_block < extent.block {
+            return Ok(false);
+        }
+        let rest = self.source();
+        rest.copy(&mut prepared.file, prepared.copied, self.offset)?;
+        prepared.copied = self.offset;
+        match prepared.what {
+            What::State => {
+                let file = prepared.file.try_clone()?;
+                self.ledger.replace(file, extent)?;
+            }
+            What::Segment => self.change_segment(prepared)?,
+        }
+        Ok(true)
+    }
+
+    fn change_segment(&mut self, prepared: &Prepared) -> io::Result<()> {
+        let Prepared { file, extent, .. } = prepared;
+        let disk = Disk::keeping(file, &self.paths.state, self.offset)?;
+        let file = file.try_clone()?;
+        let next = self.paths.next_command_log();
+        let stood = self.stands();
+        match (&self.open, &stood) {
+            (Some(_), Ok(())) => {
+                segments::change(&self.paths, &next, self.segment.run, self.segment.number)?;
+            }
+            _ => segments::put(&self.paths, &next)?,
+        }
+        if self.next_block < extent.block {
+            // What was decided before is in the state.
+            (self.next_block, self.decided) = (extent.block, prepared.seq);
+        }
+        (self.open, self.segment) = (Some(Open { file, disk }), *extent);
+        self.is_astray = false;
+        if let Err(why) = stood {
+            let text = format!(
+                "{}: {why}; it goes on in a new one, from block {} on",
+                self.paths.command_log().display(),
+                extent.block
+            );
+            say::line("supervisor", &text);
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.look();
+        }
+        Ok(())
+    }
+
+    /// Whether it holds the commands that were decided on before that block. A log that has lost some cannot
+    /// be rendered any further than it says.
+    fn holds_all_before(&self, stage: &Stage<'_>, cursor: BlockIndex) -> bool {
+        let last = BlockIndex(cursor.0.saturating_sub(1));
+        match stage.decision(last, self.decided) {
+            Decision::Made { seq, .. } => seq <= self.seq,
+            Decision::Open | Decision::Gone => true,
+        }
     }
 
     /// Whether so many blocks have been decided since the last edit of the patch came in.
@@ -167,14 +461,21 @@ impl CommandLog {
 
     /// Whether the disk holds all up to that length; if not, it will soon.
     pub fn on_disk(&self, length: u64) -> bool {
-        let held = self.disk.held() >= length;
+        let Some(Open { disk, .. }) = &self.open else {
+            return false;
+        };
+        let held = disk.held() >= length;
         if !held {
-            self.disk.hurry();
+            disk.hurry();
         }
         held
     }
 
-    /// How long it is, in bytes.
+    fn length_of_file(&self) -> u64 {
+        self.segment.place(self.offset).unwrap_or_default()
+    }
+
+    /// How long the whole log is, in bytes.
     pub const fn length(&self) -> u64 {
         self.offset
     }
@@ -195,6 +496,18 @@ impl CommandLog {
     /// # Errors
     /// When they cannot be written; then they are not accepted.
     pub fn accept(&mut self, commands: Vec<(u64, Command)>) -> io::Result<Vec<Numbered>> {
+        self.accept_with(commands, |_| None)
+    }
+
+    /// As [`Self::accept`], and what was found out, which knows the number of the last one.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_with(
+        &mut self,
+        commands: Vec<(u64, Command)>,
+        found: impl FnOnce(Seq) -> Option<Found>,
+    ) -> io::Result<Vec<Numbered>> {
         let mut bytes = Vec::new();
         let mut numbered = Vec::with_capacity(commands.len());
         let mut edited = self.edited;
@@ -223,6 +536,8 @@ impl CommandLog {
                 });
             }
         }
+        let found = found(seq).map(Record::Found);
+        bytes.extend(found.iter().flat_map(command_log::encode));
         self.write(&bytes)?;
         (self.seq, self.token, self.edited) = (seq, highest, edited);
         Ok(numbered)
@@ -237,14 +552,74 @@ impl CommandLog {
         self.write(&bytes)
     }
 
+    /// Has it keep as much of itself as was asked for.
+    pub fn keep(&mut self, options: &Options) {
+        self.keeper = Some(Keeper::start(options, &self.paths));
+    }
+
+    /// For `status`: whether it can be written, since when not, and how much is kept.
+    pub fn show(&self) -> Value {
+        let kept = self.keeper.as_ref().map_or(0, Keeper::kept_bytes);
+        let (state, since, why) = match &self.trouble {
+            None => ("ok", None, None),
+            Some(Trouble { since_ms, why, .. }) => {
+                let state = if is_full(why) { "full" } else { "gone" };
+                (state, Some(*since_ms), Some(why.to_string()))
+            }
+        };
+        json!({
+            "state": state, "since_ms": since, "why": why, "segment": self.segment.number,
+            "kept_bytes": kept + self.length_of_file(),
+        })
+    }
+
+    /// Why it cannot be written, or is not where it belongs.
+    pub const fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    fn troubled(&mut self, why: io::Error) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.why = why;
+            return;
+        }
+        let text = format!("the command log cannot be written: {why}");
+        say::line("supervisor", &text);
+        self.trouble = Some(Trouble {
+            since: Instant::now(),
+            since_ms: now_ms(),
+            why,
+        });
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(why) = self.file.write_all(bytes) {
+        loop {
+            let Err(why) = self.write_once(bytes) else {
+                self.ledger.append(bytes);
+                return Ok(());
+            };
+            if is_full(&why) && self.keeper.as_ref().is_some_and(Keeper::make_room) {
+                continue;
+            }
+            self.troubled(io::Error::new(why.kind(), why.to_string()));
+            return Err(why);
+        }
+    }
+
+    fn write_once(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let length = self.length_of_file();
+        let Some(Open { file, disk }) = &mut self.open else {
+            let why = self.trouble.as_ref().map(|trouble| trouble.why.to_string());
+            return Err(io::Error::other(why.unwrap_or_default()));
+        };
+        if let Err(why) = file.write_all(bytes) {
             // What got in half-way must not stand before what comes next.
-            let _ = self.file.set_len(self.offset);
+            let _ = file.set_len(length);
+            let _ = file.seek(SeekFrom::Start(length));
             return Err(why);
         }
         self.offset += bytes.len() as u64;
-        self.disk.written(self.offset);
+        disk.written(self.offset);
         Ok(())
     }
 
@@ -269,17 +644,121 @@ impl CommandLog {
             }
             block = block.next();
         }
-        self.append(&records)?;
+        if !records.is_empty() {
+            self.append(&records)?;
+        }
         (self.next_block, self.decided, self.edited) = (block, decided, edited);
         stage.set_logged(block);
         Ok(())
     }
 
-    /// Says how far it was played.
+    /// Whether the file that is written still stands under its name.
+    fn stands(&self) -> io::Result<()> {
+        let Some(Open { file, .. }) = &self.open else {
+            let why = self.trouble.as_ref().map(|trouble| trouble.why.to_string());
+            return Err(io::Error::other(why.unwrap_or_default()));
+        };
+        let (held, found) = (file.metadata()?, fs::metadata(self.paths.command_log()));
+        match found {
+            Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
+            _ => Err(io::Error::other("it was moved or removed")),
+        }
+    }
+
+    /// Says how far it was played, and looks whether all is well: what is not in the log cannot be promised.
+    pub fn look_after(&mut self, played: BlockIndex) {
+        let stands = self.stands();
+        self.is_astray = stands.is_err();
+        match self.progress(played).and(stands) {
+            Err(why) => self.troubled(why),
+            Ok(()) if self.trouble.take().is_some() => {
+                say::line("supervisor", "the command log can be written again");
+            }
+            Ok(()) => {}
+        }
+    }
+
+    fn progress(&mut self, block: BlockIndex) -> io::Result<()> {
+        self.append(&[Record::Progress { block }])?;
+        self.played = block;
+        Ok(())
+    }
+
+    /// Ends the log of a run that has been played to that block: nothing moves the cursor any more.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn progress(&mut self, block: BlockIndex) -> io::Result<()> {
-        self.append(&[Record::Progress { block }])
+    pub fn conclude(&mut self, stage: &Stage<'_>, cursor: BlockIndex) -> io::Result<()> {
+        self.collect(stage, cursor)?;
+        self.progress(cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{command::Event, units::First};
+
+    const SHAPE: Shape = Shape {
+        rate_hz: 48_000,
+        block_frames: 64,
+        channels: 2,
+        lead_blocks: 4,
+        freewheel: false,
+    };
+
+    fn begun(folder: &Path) -> CommandLog {
+        let paths = Paths {
+            instance: "test".into(),
+            runtime: folder.join("run"),
+            state: folder.to_owned(),
+        };
+        let patch = Patch::default_patch();
+        let json = patch.to_json();
+        let begin = First::default();
+        let log = CommandLog::create(&paths, SHAPE, 1, &patch, json, Vec::new(), begin).unwrap();
+        fs::rename(paths.next_command_log(), paths.command_log()).unwrap();
+        log
+    }
+
+    fn commands(count: u64) -> Vec<(u64, Command)> {
+        (0..count)
+            .map(|token| (10 + token, Command::Event(Event::Run(true))))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_accepted_is_written_before_anybody_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = begun(folder.path());
+        let accepted = log.accept(commands(3)).unwrap();
+        let written = fs::read(log.paths.command_log()).unwrap();
+        let last = command_log::records(&written).last().unwrap().1;
+        let Record::Command { seq, token, .. } = last else {
+            panic!("{last:?}");
+        };
+        assert_eq!((seq, token), (accepted[2].seq, 12));
+        assert_eq!(log.length(), accepted[2].next_offset);
+    }
+
+    #[test]
+    fn one_that_is_taken_over_goes_on_after_its_last_whole_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = begun(folder.path());
+        log.accept(commands(3)).unwrap();
+        let (paths, length) = (log.paths.clone(), log.length());
+        drop(log);
+        let file = File::options().append(true).open(paths.command_log());
+        file.unwrap().write_all(&[9; 5]).unwrap();
+        let (mut log, account) = CommandLog::adopt(&paths).unwrap();
+        assert_eq!((log.length(), log.seq(), log.token()), (length, Seq(4), 12));
+        assert_eq!(account.seq, Seq(4));
+        let next = log.accept(commands(1)).unwrap();
+        assert_eq!((next[0].seq, next[0].offset), (Seq(5), length));
+        assert!(log.stands().is_ok());
+        fs::remove_file(paths.command_log()).unwrap();
+        log.look_after(BlockIndex(0));
+        assert!(log.wants_segment());
+        assert!(CommandLog::adopt(&paths).is_err(), "no ledger, no log");
     }
 }

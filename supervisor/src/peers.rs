@@ -27,17 +27,15 @@ pub struct Process {
     /// When it last showed that it reads its channel.
     pub heard: Instant,
     handle: Option<OwnedFd>,
-    /// Processor time and when it was read, for `status`.
-    cpu: (f64, Instant),
+    cpu: Cpu,
     /// Nanoseconds spent on blocks and how many those were, for `status`.
     blocks: (u64, u64),
 }
 
-/// All processes, and how often each has been started again.
+/// All processes.
 #[derive(Default)]
 pub struct Peers {
     pub processes: BTreeMap<Service, Process>,
-    pub starts: BTreeMap<Service, u32>,
 }
 
 impl Peers {
@@ -53,11 +51,10 @@ impl Peers {
             unlinked: None,
             heard: now,
             handle: pidfd::open(child.pid).ok(),
-            cpu: (cpu_seconds(child.pid).unwrap_or(0.0), now),
+            cpu: Cpu::default(),
             blocks: (0, 0),
         };
         self.processes.insert(child.service, process);
-        *self.starts.entry(child.service).or_default() += 1;
     }
 
     /// The process, if it still is the one with that id.
@@ -79,12 +76,7 @@ impl Peers {
         let Some(process) = self.processes.get(&service) else {
             return false;
         };
-        let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
-        // The state follows the name, which may hold anything but ends with the last bracket.
-        let state = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.chars().next());
-        matches!(state, Some('T' | 't'))
+        platform::process::look(process.pid).is_some_and(|seen| seen.is_stopped())
     }
 
     /// The way to a worker, while there is one.
@@ -168,22 +160,44 @@ impl Process {
         (count > 0).then(|| (ns as f64 / count as f64, seat.peak_ns() as f64))
     }
 
-    /// Percent of one processor since the last call.
+    /// Percent of one processor, since it was last looked at.
     pub fn cpu_percent(&mut self) -> f64 {
-        let (before, at) = self.cpu;
-        let Some(now) = cpu_seconds(self.pid) else {
-            return 0.0;
-        };
-        let elapsed = at.elapsed().as_secs_f64();
-        if elapsed > 0.2 {
-            self.cpu = (now, Instant::now());
-        }
-        if elapsed > 0.0 {
-            ((now - before) / elapsed * 1000.0).round() / 10.0
-        } else {
-            0.0
-        }
+        self.cpu.percent(self.pid)
     }
+}
+
+/// The processor time of a process, for `status`.
+#[derive(Default)]
+pub struct Cpu {
+    /// Its processor time and its age when it was last read, both in seconds: none at its start.
+    before: (f64, f64),
+    percent: f64,
+}
+
+/// What was used within less time than this says nothing.
+const CPU_WINDOW_S: f64 = 0.2;
+
+impl Cpu {
+    /// Percent of one processor since the last call, or since the start; never more than all processors have.
+    pub fn percent(&mut self, pid: u32) -> f64 {
+        let (Some(used), Some(age)) = (cpu_seconds(pid), age_s(pid)) else {
+            return self.percent;
+        };
+        let (used_before, age_before) = self.before;
+        if age - age_before >= CPU_WINDOW_S {
+            // Threads that have ended take their time with them.
+            let share = (used - used_before).max(0.0) / (age - age_before);
+            let most = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+            self.percent = (share.min(most) * 1000.0).round() / 10.0;
+            self.before = (used, age);
+        }
+        self.percent
+    }
+}
+
+/// The time since the start of a process, in seconds.
+pub fn age_s(pid: u32) -> Option<f64> {
+    Some(platform::process::look(pid)?.age().as_secs_f64())
 }
 
 /// Processor time that a process has used, in seconds.
@@ -206,4 +220,30 @@ pub fn rss_kib(pid: u32) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_of_a_process_that_was_replaced_does_not_find_the_new_one() {
+        let mut peers = Peers::default();
+        let child = |pid, life| Child {
+            service: Service::Worker(Slot::One),
+            incarnation: Incarnation(life),
+            pid,
+        };
+        // No process has these numbers: the kernel gives out at most 2^22.
+        peers.add(child(4_194_305, 1));
+        peers.add(child(4_194_306, 2));
+        let service = Service::Worker(Slot::One);
+        assert!(peers.get(service, 4_194_305).is_none());
+        assert!(peers.get(service, 4_194_306).is_some());
+        assert_eq!(peers.incarnation(service), Some(Incarnation(2)));
+        assert!(peers.signal(service, 0).is_err() && !peers.stopped(service));
+        assert!(peers.can_take(service, Fault::Signal(9)));
+        assert!(!peers.can_take(service, Fault::Hang), "it is not linked");
+        assert!(!peers.can_take(Service::AudioOut, Fault::Signal(9)));
+    }
 }

@@ -1,39 +1,39 @@
-//! The stack as its supervisor sees it: events in, the rule of `failover::switch` asked, what it
-//! says done at once. One thread; nothing here waits for anybody.
+//! The stack as its supervisor sees it: events in, `failover::judge` asked, what it says done at once. One thread; nothing here waits for anybody.
 
 mod absence;
 mod answers;
 mod commands;
+mod costs;
 mod findings;
-mod inquest;
 mod launcher;
+mod lead;
+mod overload;
 mod recording;
-mod replicas;
 mod services;
+mod verdicts;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::{
     inbox::Inbox,
     message::{
-        Answer, Ending, Fault, FromPeer, Introduction, SIGKILL, Service, ToAudio, ToLauncher,
-        ToWorker,
+        Answer, Ending, Fault, FromPeer, Introduction, Request, SIGKILL, Service, ToAudio,
+        ToLauncher, ToWorker,
     },
     options::Options,
-    stage::{Preference, Shape},
+    stage::{AudioState, Shape, Tallies},
     tape::Tape,
-    units::{BlockIndex, Incarnation, Slot},
+    units::{Incarnation, Slot},
 };
 use failover::{
-    blame::Death,
-    switch::{Action, Event as Fact, Supervision},
-    trial::Trials,
+    judge::{Event as Heard, Judge},
+    switch::Supervision,
 };
-use platform::{paths::Paths, say, shared::Shared};
+use platform::{living, paths::Paths, say, shared::Shared};
 use tokio::sync::oneshot;
 
 use self::{
@@ -41,16 +41,18 @@ use self::{
     commands::Syncing,
     findings::Findings,
     launcher::Wanted,
+    lead::Ahead,
+    overload::Overload,
     recording::Asked,
     services::{Care, Cursor},
+    verdicts::Failure,
 };
 use crate::{
     event::{Event, PeerLink},
     history::History,
     launcher::ToLauncherSocket,
     music::Music,
-    peers::Peers,
-    workers::Watch,
+    peers::{Cpu, Peers},
 };
 
 /// How often the shared words are looked at, at the least.
@@ -70,6 +72,14 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
 }
 
+/// Why there is no stack to be had.
+pub enum Refusal {
+    /// Nobody plays: the instance cannot be begun.
+    NothingBegun(anyhow::Error),
+    /// Processes of the instance play on; what they play from cannot be taken over just now.
+    MusicGoesOn(anyhow::Error),
+}
+
 /// The stack.
 pub struct Stack {
     options: Options,
@@ -79,8 +89,9 @@ pub struct Stack {
     shared: Shared,
     shape: Shape,
     music: Music,
-    supervision: Option<Supervision>,
-    watches: [Option<Watch>; 2],
+    judge: Option<Judge>,
+    /// The failure that is being answered.
+    failure: Failure,
     peers: Peers,
     start: Instant,
     absence: Absence,
@@ -90,56 +101,69 @@ pub struct Stack {
     sink: String,
     inbox: Inbox<'static>,
     tape: Tape<'static>,
-    /// Commands that could not be written down.
-    refused: u64,
-    /// Events accepted after the frame that they were meant for might have been rendered.
-    late: u64,
-    divergences: u64,
-    /// The last block whose difference was counted: both watches may come upon it.
-    differing_at: BlockIndex,
+    tallies: Tallies,
     history: History,
+    own_cpu: Cpu,
+    /// Questions that came before it was known who lives.
+    early: Vec<(Request, oneshot::Sender<Answer>)>,
     syncs: Vec<Syncing>,
+    /// Tokens of submissions that have to be handed in again.
+    stale: BTreeSet<u64>,
     /// Who waits for the recorder.
     asked: Vec<Asked>,
     waiting: Vec<Waiting>,
     care: BTreeMap<Service, Care>,
     cursor: Cursor,
+    ahead: Ahead,
+    overload: Overload,
     /// Faults for who is being started.
     faults: Vec<(Service, Fault)>,
     announced: bool,
+    /// It was begun by another supervisor.
+    adopted: bool,
     finishing: Option<Instant>,
     ended: bool,
-    trials: Trials,
     findings: Findings,
 }
 
 impl Stack {
-    /// Begins a run, or takes over one that is there.
+    /// Begins a run, or takes over one that is there. A run is begun only where none was, and nobody plays:
+    /// what living processes have mapped is never made anew.
     ///
     /// # Errors
     /// When shared memory or the log cannot be used.
-    pub fn begin(options: &Options, launcher: ToLauncherSocket) -> Result<Self> {
-        let paths = Paths::of(&options.instance)?;
-        let adopted = Shared::open(&options.instance).ok();
-        let begun = match adopted {
-            Some(shared) => Music::adopt(&paths, shared.stage.shape())
-                .map(|(music, records)| (shared, music, records)),
-            None => begin_fresh(options, &paths).map(|(shared, music)| (shared, music, Vec::new())),
+    pub fn begin(options: &Options, launcher: ToLauncherSocket) -> Result<Self, Refusal> {
+        let paths = Paths::of(&options.instance).map_err(|e| Refusal::NothingBegun(e.into()))?;
+        let refusal = |why: anyhow::Error| match living::any_plays(&paths) {
+            true => Refusal::MusicGoesOn(why),
+            false => Refusal::NothingBegun(why),
         };
-        let (shared, music, records) = match begun {
-            Ok(begun) => begun,
-            Err(why) => {
-                launcher.say(&ToLauncher::Failed(format!("{why:#}")))?;
-                return Err(why);
+        let (shared, mut music, (found, left_out), adopted) = match Shared::open(&options.instance)
+        {
+            Ok(shared) => {
+                let taken = Music::adopt(&paths, shared.stage.shape());
+                let taken = taken.context("the command log cannot be used");
+                let (music, found) = taken.map_err(refusal)?;
+                (shared, music, found, true)
             }
+            Err(why) if why.is_absence() && !living::any_plays(&paths) => {
+                let begun = begin_fresh(options, &paths);
+                let (shared, music) = begun.map_err(Refusal::NothingBegun)?;
+                (shared, music, Default::default(), false)
+            }
+            Err(why) => return Err(refusal(why.into())),
         };
-        let inbox = platform::shared::inbox(&options.instance)?;
-        let tape = platform::shared::tape(&options.instance, &shared.stage.shape())?;
-        launcher.say(&ToLauncher::List)?;
-        launcher.say(&ToLauncher::Alive)?;
+        music.log.keep(options);
+        let rest = platform::shared::inbox(&options.instance).and_then(|inbox| {
+            let tape = platform::shared::tape(&options.instance, &shared.stage.shape())?;
+            Ok((inbox, tape))
+        });
+        let (inbox, tape) = rest.map_err(|why| refusal(why.into()))?;
+        let said = launcher.say(&ToLauncher::List);
+        let said = said.and_then(|()| launcher.say(&ToLauncher::Alive));
+        said.map_err(|why| refusal(why.into()))?;
         let now = Instant::now();
-        let trial_life = shared.stage.trial().incarnation();
-        shared.stage.keep_checkpoints(false);
+        (shared.stage).count_start(Service::Supervisor, std::process::id());
         Ok(Self {
             options: options.clone(),
             paths,
@@ -148,8 +172,8 @@ impl Stack {
             shape: shared.stage.shape(),
             shared,
             music,
-            supervision: None,
-            watches: [None, None],
+            judge: None,
+            failure: Failure::default(),
             peers: Peers::default(),
             start: now,
             absence: Absence::new(),
@@ -159,22 +183,24 @@ impl Stack {
             sink: options.sink.clone(),
             inbox,
             tape,
-            refused: 0,
-            late: 0,
-            divergences: 0,
-            differing_at: BlockIndex(0),
-            history: History::default(),
+            tallies: shared.stage.tallies(),
+            history: History::recall(&shared.stage),
+            own_cpu: Cpu::default(),
+            early: Vec::new(),
             syncs: Vec::new(),
+            stale: BTreeSet::new(),
             asked: Vec::new(),
             waiting: Vec::new(),
             care: BTreeMap::new(),
             cursor: Cursor::new(),
+            ahead: Ahead::new(options, &shared.stage),
+            overload: Overload::default(),
             faults: Vec::new(),
-            announced: adopted.is_some(),
+            announced: false,
+            adopted,
             finishing: None,
             ended: false,
-            trials: Trials::new(trial_life.next()),
-            findings: Findings::recall(&records),
+            findings: Findings::recall(&found, left_out),
         })
     }
 
@@ -195,9 +221,12 @@ impl Stack {
     }
 
     fn protected(&self) -> bool {
-        self.supervision
-            .as_ref()
-            .is_some_and(Supervision::protected)
+        self.supervision().is_some_and(Supervision::protected)
+    }
+
+    /// Who sits where, once the launcher has told who lives.
+    fn supervision(&self) -> Option<&Supervision> {
+        self.judge.as_ref().map(Judge::supervision)
     }
 
     /// Takes in one event.
@@ -214,6 +243,9 @@ impl Stack {
             Event::Linked(who, link) => self.linked(&who, link),
             Event::Said(who, said) => self.hear_peer(&who, said),
             Event::Unlinked(who) => self.unlinked(&who),
+            Event::Asked(request, answer) if self.adopted && self.judge.is_none() => {
+                self.early.push((request, answer));
+            }
             Event::Asked(request, answer) => self.asked(request, answer),
         }
         if self.last_tick.elapsed() >= CALM {
@@ -221,50 +253,17 @@ impl Stack {
         }
     }
 
-    // ---- the rule, and what it says ----
+    // ---- time, and processes ----
 
     /// Microseconds since its start that it was there: what waits for somebody counts by these.
-    fn now_us(&self) -> u64 {
-        let present = self.start.elapsed().saturating_sub(self.absence.away());
-        present.as_micros() as u64
+    fn now_us(&mut self) -> u64 {
+        self.notice_absence();
+        self.present_us()
     }
 
-    fn fact(&mut self, fact: Fact, cause: &str, since: Option<Instant>) {
-        let now_us = self.now_us();
-        let Some(supervision) = self.supervision.as_mut() else {
-            return;
-        };
-        let actions = supervision.step(now_us, fact);
-        for action in actions {
-            self.act(action, cause, since);
-        }
-    }
-
-    fn act(&mut self, action: Action, cause: &str, since: Option<Instant>) {
-        match action {
-            Action::Prefer { from, to } => {
-                let switched = self.shared.stage.switch(from, to);
-                self.shared.wake_workers();
-                let Some(now) = switched else {
-                    // audio-out was faster; its switch is as good.
-                    let seen = self.shared.stage.preference();
-                    self.switched(from.slot, seen, cause, since);
-                    return self.fact(Fact::Preference(seen), cause, since);
-                };
-                self.switched(from.slot, now, cause, since);
-            }
-            Action::Kill(slot, incarnation) => {
-                say::line(
-                    "supervisor",
-                    &format!("worker:{slot} (life {incarnation}) is ended"),
-                );
-                let _ = self.peers.signal(Service::Worker(slot), SIGKILL);
-            }
-            Action::Spawn(slot, incarnation) => {
-                self.watches[slot.index()] = Some(Watch::new(slot, incarnation));
-                self.spawn(Service::Worker(slot), incarnation);
-            }
-        }
+    /// The same at its last look.
+    fn present_us(&self) -> u64 {
+        self.absence.present(self.start).as_micros() as u64
     }
 
     fn spawn(&mut self, service: Service, incarnation: Incarnation) {
@@ -343,60 +342,45 @@ impl Stack {
         }
         say::line("supervisor", &text);
         let cause = ending.to_string();
-        let death = inquest::death(ending);
-        if self.works(slot, incarnation) {
-            self.history.failed(slot, &cause, since);
-            self.blame(slot, incarnation, death);
-        }
-        self.fact(
-            Fact::Died {
-                slot,
-                incarnation,
-                own_making: death != Death::Outside,
-            },
-            &cause,
-            since,
-        );
-        self.history.answered(slot);
+        self.failure = Failure { cause, since };
+        let death = verdicts::death(ending);
+        self.judge(Heard::Died(slot, incarnation, death));
     }
 
     // ---- the shared words ----
 
     fn tick(&mut self) {
+        let since = self.last_tick.elapsed();
         self.last_tick = Instant::now();
-        let judges = self.judges();
+        let stage = self.shared.stage;
+        if !stage.playing() && stage.audio_state() == AudioState::Waiting {
+            self.absence.excuse(since);
+        }
         let pinging = self.last_ping.elapsed() >= services::PING;
         if pinging {
             self.last_ping = Instant::now();
             self.ask_launcher();
         }
-        if self.supervision.is_none() {
+        if self.judge.is_none() {
             return;
         }
-        let stage = self.shared.stage;
-        self.obey_preference(stage.preference());
-        let acknowledged = match self.peers.processes.contains_key(&Service::AudioOut) {
-            true => stage.acknowledged(),
-            // Nobody reads the rings.
-            false => stage.preference().epoch,
-        };
-        self.fact(Fact::Acknowledged(acknowledged), "clean-up", None);
-        for slot in Slot::ALL {
-            self.look_at(slot);
-        }
-        self.look_after_trials();
-        stage.set_protected(self.protected());
+        let judges = self.judges();
+        let plays = self.peers.processes.contains_key(&Service::AudioOut);
+        self.look_at_load();
+        self.judge(Heard::Look { judges, plays });
+        self.look_for_mutes();
+        self.look_ahead();
         let frontier = Slot::ALL
             .map(|slot| stage.slot(slot).frontier())
             .into_iter()
             .max();
-        if let Err(why) = self.music.log.collect(&stage, frontier.unwrap_or_default()) {
-            say::line(
-                "supervisor",
-                &format!("the command log cannot be written: {why}"),
-            );
-        }
-        self.look_after_peers(pinging, judges);
+        // Why it cannot be written, the log keeps in mind; the next call tries again.
+        let _ = self.music.log.collect(&stage, frontier.unwrap_or_default());
+        let calm = self.judge.as_ref().is_some_and(Judge::tries_nothing) && stage.held().is_none();
+        let both = self.protected();
+        let calm = calm && self.finishing.is_none();
+        (self.music).look_after_log(&self.options, &self.shared, calm, both);
+        self.look_after_peers(pinging);
         self.answer_syncs();
         self.answer_restarts();
         self.answer_recordings();
@@ -404,43 +388,32 @@ impl Stack {
         self.announce();
         if self.last_progress.elapsed() >= PROGRESS {
             self.last_progress = Instant::now();
-            let _ = self.music.log.progress(stage.cursor());
+            self.music.log.look_after(stage.cursor());
             platform::heap::give_back();
         }
-        let played = !self.peers.processes.contains_key(&Service::AudioOut);
-        if self
-            .finishing
-            .is_some_and(|since| played || since.elapsed() > FINISH)
-        {
+        stage.set_tallies(self.tallies);
+        self.look_after_end();
+    }
+
+    /// Finishes once audio-out has ended, by itself or by force, so that the log ends where the music did.
+    fn look_after_end(&mut self) {
+        let Some(since) = self.finishing else {
+            return;
+        };
+        if !self.peers.processes.contains_key(&Service::AudioOut) {
             self.conclude();
+        } else if since.elapsed() > FINISH {
+            let _ = self.peers.signal(Service::AudioOut, SIGKILL);
         }
-    }
-
-    /// The preference has changed, whoever changed it; `since` is when the fault was injected.
-    fn switched(&mut self, from: Slot, now: Preference, cause: &str, since: Option<Instant>) {
-        let Preference { epoch, slot } = now;
-        say::line(
-            "supervisor",
-            &format!("epoch {epoch}: slot {slot} is preferred ({cause})"),
-        );
-        let block = self.shared.stage.cursor();
-        self.history.switched(from, now, block, cause, since);
-    }
-
-    /// audio-out switches by itself when a due block is only in the other ring.
-    fn obey_preference(&mut self, seen: Preference) {
-        let cause = "block not there when due";
-        let known = self.supervision.as_ref().map(Supervision::preference);
-        if let Some(known) = known.filter(|known| seen.epoch > known.epoch) {
-            self.switched(known.slot, seen, cause, None);
-        }
-        self.fact(Fact::Preference(seen), cause, None);
     }
 
     fn announce(&mut self) {
         let up = |service| self.peers.processes.get(&service).is_some_and(|p| p.up);
+        // A device plays once it has taken a second of sound.
         if self.announced
             || !self.shared.stage.playing()
+            || self.shared.stage.audio_state() != AudioState::Playing
+            || self.sink_waits()
             || !up(Service::AudioOut)
             || !up(Service::OscGateway)
         {
@@ -458,6 +431,11 @@ impl Stack {
             "instance \"{}\" plays: {rate_hz} Hz, blocks of {block_frames}, lead {lead_blocks} blocks ({lead_ms:.1} ms), OSC at {}, sink {}",
             self.options.instance, self.options.osc, self.sink
         )));
+    }
+
+    /// Whether audio-out's last report says that its device does not play yet.
+    fn sink_waits(&self) -> bool {
+        self.sink.is_empty() || self.sink.starts_with("device:") && self.sink.ends_with(')')
     }
 
     // ---- peers ----
@@ -546,18 +524,9 @@ impl Stack {
             return;
         }
         let stage = self.shared.stage;
-        let cursor: BlockIndex = stage.cursor();
-        let written = self
-            .music
-            .log
-            .collect(&stage, cursor)
-            .and_then(|()| self.music.log.progress(cursor));
-        if let Err(why) = written {
-            say::line(
-                "supervisor",
-                &format!("the command log cannot be written: {why}"),
-            );
-        }
+        // Why not, the log says.
+        let _ = self.music.log.conclude(&stage, stage.cursor());
+        self.music.leave_state(&self.shared);
         self.tell_launcher(&ToLauncher::Finished);
         self.ended = true;
     }
@@ -583,6 +552,6 @@ fn begin_fresh(options: &Options, paths: &Paths) -> Result<(Shared, Music)> {
     }
     // The log first: whoever finds the stage finds a log that begins.
     let (music, arena_bytes) = Music::begin(options, paths, shape)?;
-    let shared = Shared::create(&options.instance, &shape, arena_bytes)?;
+    let shared = Shared::create(&options.instance, &shape, arena_bytes, options.first)?;
     Ok((shared, music))
 }

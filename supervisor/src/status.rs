@@ -1,28 +1,31 @@
 //! What `understudy status --json` shows.
 
-use common::{message::Service, stage::Stage};
+use common::{
+    message::Service,
+    stage::{SlotWords, Stage},
+};
 use failover::switch::{Seat, Supervision};
+use platform::{kept, paths::Paths};
 use serde_json::{Value, json};
 
-use crate::peers::{Peers, rss_kib};
+use crate::peers::{Cpu, Peers, age_s, rss_kib};
 
 /// The list of services.
 pub fn services(
     peers: &mut Peers,
     supervision: &Supervision,
     stage: &Stage<'_>,
-    own_start: std::time::Instant,
+    own_cpu: &mut Cpu,
 ) -> Vec<Value> {
     let leader = supervision.preference().slot;
     let shape = stage.shape();
     let block_ns = 1e9 * f64::from(shape.block_frames) / f64::from(shape.rate_hz);
     let mut list = vec![json!({
         "name": "supervisor", "pid": std::process::id(), "role": "supervisor", "state": "ready",
-        "restarts": 0, "uptime_s": tenths(own_start.elapsed().as_secs_f64()),
-        "cpu_percent": own_cpu_percent(own_start), "rss_kib": rss_kib(std::process::id()),
+        "restarts": stage.restarts(Service::Supervisor), "uptime_s": uptime_s(std::process::id()),
+        "cpu_percent": own_cpu.percent(std::process::id()), "rss_kib": rss_kib(std::process::id()),
     })];
-    let Peers { processes, starts } = peers;
-    for (service, process) in processes.iter_mut() {
+    for (service, process) in &mut peers.processes {
         let (role, state) = match service {
             Service::Worker(slot) => (
                 if *slot == leader {
@@ -42,8 +45,7 @@ pub fn services(
         };
         let mut entry = json!({
             "name": service.to_string(), "pid": process.pid, "role": role, "state": state,
-            "restarts": starts.get(service).copied().unwrap_or(1) - 1,
-            "uptime_s": tenths(process.since.elapsed().as_secs_f64()),
+            "restarts": stage.restarts(*service), "uptime_s": uptime_s(process.pid),
             "cpu_percent": process.cpu_percent(), "rss_kib": rss_kib(process.pid),
         });
         let load = match service {
@@ -60,14 +62,19 @@ pub fn services(
     list
 }
 
-fn own_cpu_percent(start: std::time::Instant) -> f64 {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let ns: f64 = text
-        .split(' ')
-        .next()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0.0);
-    tenths(ns / 1e7 / start.elapsed().as_secs_f64().max(0.001))
+/// The state of the MIDI port, as the MIDI input has written it down.
+pub fn midi(paths: &Paths) -> Value {
+    let held: Value = kept::read(&paths.midi_held()).unwrap_or_default();
+    let port = &held["port"];
+    let open = port["open"] == true;
+    json!({
+        "port": port["name"], "state": if open { "open" } else { "waiting" },
+        "reopened": port["reopened"].as_u64().unwrap_or(0),
+    })
+}
+
+fn uptime_s(pid: u32) -> f64 {
+    tenths(age_s(pid).unwrap_or(0.0))
 }
 
 /// The audio part.
@@ -76,8 +83,27 @@ pub fn audio(stage: &Stage<'_>, sink: &str, gap_ms: Option<f64>) -> Value {
     json!({
         "sink": sink, "play_cursor": stage.cursor().0, "underruns": counters.underruns,
         "concealed_blocks": counters.concealed_blocks, "taken_across": counters.taken_across,
-        "device_burst_blocks": stage.burst(), "last_gap_ms": gap_ms,
+        "device_burst_blocks": stage.burst(), "device_gaps": counters.device_gaps,
+        "last_gap_ms": gap_ms, "clipped_samples": counters.clipped_samples,
     })
+}
+
+/// What the safety stage removes: its largest reduction within the last seconds in dB, samples beyond the
+/// ceiling so far, and the DC now.
+pub fn removed(seat: &SlotWords<'_>) -> (f64, u64, f64) {
+    let (limited, samples, dc) = seat.removed();
+    let left = f64::from(1.0 - limited).max(1e-4);
+    // Not -0.
+    (tenths(-20.0 * left.log10()) + 0.0, samples, thousandths(dc))
+}
+
+/// Rounded to two places.
+pub fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+fn thousandths(value: f32) -> f64 {
+    (f64::from(value) * 1000.0).round() / 1000.0
 }
 
 fn tenths(value: f64) -> f64 {

@@ -1,4 +1,4 @@
-//! Where a worker begins: at the newest valid checkpoint, or where the log begins.
+//! Where a worker begins: at the newest valid checkpoint, or where the newest segment of the log begins.
 //!
 //! From there it renders what it missed, faster than real time, by the very rule by which it
 //! renders all blocks: the decisions stand in the shared words, the commands in the log.
@@ -6,10 +6,8 @@
 use anyhow::{Context, Result, bail};
 use common::{
     checkpoint::{Checkpoint, Mark, rank},
-    command::Command,
-    command_log::Record,
     message::Numbered,
-    units::{BlockIndex, Seq, Slot},
+    units::{BlockIndex, Slot},
 };
 use engine::{Config, Engine, patch::Patch};
 use platform::{heap, samples::Samples, say, shared::Shared, shm};
@@ -28,7 +26,7 @@ pub struct Start {
     pub commands: Vec<Numbered>,
 }
 
-/// Restores the newest valid checkpoint, or begins where the log begins.
+/// Restores the newest valid checkpoint, or begins where the newest segment of the log begins.
 ///
 /// # Errors
 /// When the log does not hold what it must.
@@ -44,7 +42,7 @@ fn frontier(shared: &Shared) -> BlockIndex {
     frontiers.into_iter().max().unwrap_or_default()
 }
 
-/// Restores the valid checkpoint that ranks highest, or begins where the log begins.
+/// Restores the valid checkpoint that ranks highest, or begins where the newest segment of the log begins.
 ///
 /// # Errors
 /// When the log does not hold what it must.
@@ -103,15 +101,11 @@ fn from_checkpoint(
     checkpoint: &Checkpoint<'_>,
 ) -> Result<(Engine, Mark)> {
     let mark = checkpoint.mark().context("it is being written")?;
-    log.seek(mark.patch_offset);
-    let Some((
-        _,
-        Record::Command {
-            command: Command::Patch(json) | Command::Edited(json),
-            ..
-        },
-    )) = log.next()?
-    else {
+    // Before that, the segment does not have the commands that follow.
+    if !log.reaches(mark.next_offset) {
+        bail!("the log goes on later than the checkpoint");
+    }
+    let Some(json) = log.patch(mark.patch_offset)? else {
         bail!(
             "the log holds no patch at {}, where the checkpoint says",
             mark.patch_offset
@@ -127,41 +121,24 @@ fn from_checkpoint(
     Ok((engine, found.unwrap_or(mark)))
 }
 
-fn from_log(log: &mut LogTail, samples: &Samples, config: Config) -> Result<(Engine, Mark)> {
-    log.seek(0);
-    let mut first = None;
-    while let Some((offset, record)) = log.next()? {
-        match record {
-            Record::Command {
-                seq: Seq(1),
-                command: Command::Patch(json),
-                ..
-            } => {
-                let engine = build(&json, config, samples)?;
-                first = Some((engine, offset, log.offset()));
-            }
-            Record::State {
-                block: BlockIndex(0),
-                arena,
-                ..
-            } => {
-                if let Some((engine, ..)) = first.as_mut() {
-                    engine
-                        .restore(&arena)
-                        .context("the resumed state does not fit its patch")?;
-                }
-            }
-            Record::Head { .. } => {}
-            _ => break,
-        }
+fn from_log(log: &LogTail, samples: &Samples, config: Config) -> Result<(Engine, Mark)> {
+    let beginning = log.beginning()?;
+    let mut engine = build(&beginning.patch.0, config, samples)?;
+    if beginning.arena.is_empty() && beginning.segment.block > BlockIndex(0) {
+        bail!("there is no state to begin with: no checkpoint, and no log");
     }
-    let (engine, patch_offset, next_offset) =
-        first.context("the log does not begin with a patch")?;
+    if !beginning.arena.is_empty() {
+        engine
+            .restore(&beginning.arena)
+            .context("the state in the log does not fit its patch")?;
+    }
+    let known = beginning.segment;
     let mark = Mark {
-        block: BlockIndex(0),
-        seq: Seq(1),
-        patch_offset,
-        next_offset,
+        block: known.block,
+        seq: known.seq,
+        // Before the first record: the patch is the one that was in force there.
+        patch_offset: 0,
+        next_offset: known.from,
     };
     Ok((engine, mark))
 }

@@ -116,7 +116,8 @@ impl Seeker {
     fn seek(&self) -> Receiver<Link> {
         let (found, out) = mpsc::channel();
         let (paths, introduction) = (self.paths.clone(), self.introduction.clone());
-        thread::spawn(move || {
+        // Without a thread it stays without a link, and is replaced for that.
+        let _ = thread::Builder::new().spawn(move || {
             loop {
                 match link::connect(&paths, introduction.clone()) {
                     Ok(link) => return drop(found.send(link)),

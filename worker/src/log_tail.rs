@@ -2,48 +2,100 @@
 //!
 //! The supervisor writes a command before it broadcasts it, so a worker never has to ask.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, BufReader},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+};
 
 use common::{
-    command_log::{self, Record},
+    command_log::{self, Extent, Preamble, Reader, Record},
     message::Numbered,
 };
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// A place in the log.
+/// A place in the log, in its newest segment.
 pub struct LogTail {
+    path: PathBuf,
     file: File,
+    segment: Extent,
     offset: u64,
 }
 
 impl LogTail {
-    /// The log from its start.
+    /// The log where its newest segment goes on after its state.
     ///
     /// # Errors
     /// When there is none.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)
             .map_err(|e| io::Error::other(format!("cannot read {}: {e}", path.display())))?;
-        Ok(Self { file, offset: 0 })
+        let segment = preamble(&file, false)?.extent();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            segment,
+            offset: segment.from,
+        })
     }
 
-    /// Goes to the record at that place.
+    /// As [`Self::open`]; where there is no log, what the supervisor knows of it, until one is there.
+    ///
+    /// # Errors
+    /// When there is neither.
+    pub fn open_or(path: &Path, ledger: Option<&Path>) -> io::Result<Self> {
+        let log = Self::open(path);
+        match (log, ledger) {
+            (Err(why), Some(ledger)) => {
+                let ledger = Self::open(ledger).map_err(|_| why)?;
+                Ok(Self {
+                    path: path.to_owned(),
+                    ..ledger
+                })
+            }
+            (log, _) => log,
+        }
+    }
+
+    /// What the segment begins with, with its state.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn beginning(&self) -> io::Result<Preamble> {
+        preamble(&self.file, true)
+    }
+
+    /// The text of the patch at that place, as JSON; where the segment does not reach back to it, of the one
+    /// that was in force where it begins. `None` where there is none.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn patch(&mut self, offset: u64) -> io::Result<Option<String>> {
+        if offset < self.segment.from {
+            return Ok(Some(preamble(&self.file, false)?.patch.0));
+        }
+        self.seek(offset);
+        Ok(match self.next()? {
+            Some((_, Record::Command { command, .. })) => command.patch().map(Into::into),
+            _ => None,
+        })
+    }
+
+    /// Whether the segment has all that comes after that place.
+    pub const fn reaches(&self, offset: u64) -> bool {
+        offset >= self.segment.from
+    }
+
+    /// Goes to the record at that place of the whole log.
     pub const fn seek(&mut self, offset: u64) {
         self.offset = offset;
     }
 
-    /// Where the next record begins.
-    pub const fn offset(&self) -> u64 {
-        self.offset
-    }
-
     /// The next record and its place; `None` at the end, or where a record is not whole yet.
-    ///
-    /// # Errors
-    /// When reading fails.
-    pub fn next(&mut self) -> io::Result<Option<(u64, Record)>> {
+    fn next(&mut self) -> io::Result<Option<(u64, Record)>> {
         let mut bytes = Vec::new();
         loop {
             let more = self.read_more(&mut bytes)?;
@@ -58,11 +110,29 @@ impl LogTail {
         }
     }
 
-    /// All commands from here to the end.
+    /// All commands from here to the end, in the next segment too if there is one.
     ///
     /// # Errors
-    /// When reading fails.
+    /// When reading fails, or what comes next is in a segment that was closed.
     pub fn commands(&mut self) -> io::Result<Vec<Numbered>> {
+        // Looked at first: who has made the next segment writes no more into this one.
+        let next = self.next_segment()?;
+        let mut found = self.rest()?;
+        if let Some((file, segment)) = next {
+            if self.offset < segment.from {
+                return Err(io::Error::other(format!(
+                    "the command log begins at {}, and what comes after {} is needed",
+                    segment.from, self.offset
+                )));
+            }
+            (self.file, self.segment) = (file, segment);
+            found.extend(self.rest()?);
+        }
+        Ok(found)
+    }
+
+    /// All commands from here to the end of the segment.
+    fn rest(&mut self) -> io::Result<Vec<Numbered>> {
         let mut bytes = Vec::new();
         while self.read_more(&mut bytes)? {}
         let start = self.offset;
@@ -82,16 +152,42 @@ impl LogTail {
         Ok(found)
     }
 
+    /// The segment that has taken the place of this one, if one has.
+    fn next_segment(&self) -> io::Result<Option<(File, Extent)>> {
+        let own = self.file.metadata()?;
+        // Where it is gone, this one still goes on.
+        let Ok(newest) = fs::metadata(&self.path) else {
+            return Ok(None);
+        };
+        if (own.ino(), own.dev()) == (newest.ino(), newest.dev()) {
+            return Ok(None);
+        }
+        let file = File::open(&self.path)?;
+        let segment = preamble(&file, false)?.extent();
+        Ok(Some((file, segment)))
+    }
+
     /// Reads a chunk more of what follows `offset`; false at the end of the log.
     fn read_more(&self, bytes: &mut Vec<u8>) -> io::Result<bool> {
         let held = bytes.len();
         bytes.resize(held + CHUNK, 0);
-        let read = self
-            .file
-            .read_at(&mut bytes[held..], self.offset + held as u64)?;
+        let place = self.segment.place(self.offset).unwrap_or_default();
+        let read = self.file.read_at(&mut bytes[held..], place + held as u64)?;
         bytes.truncate(held + read);
         Ok(read > 0)
     }
+}
+
+/// What a segment begins with.
+fn preamble(file: &File, with_arena: bool) -> io::Result<Preamble> {
+    // A descriptor of its own would share the place in the file; nobody else reads by that.
+    io::Seek::rewind(&mut &*file)?;
+    let mut reader = match with_arena {
+        true => Reader::new(BufReader::new(file)),
+        false => Reader::without_arenas(BufReader::new(file)),
+    };
+    Preamble::read(&mut reader)?
+        .ok_or_else(|| io::Error::other("the beginning of the command log is damaged"))
 }
 
 #[cfg(test)]
@@ -99,15 +195,39 @@ mod tests {
     use super::*;
     use common::{
         command::{Command, Event},
+        command_log::{Catalogue, Segment},
+        stage::Shape,
         units::Seq,
     };
 
+    /// How a segment begins whose first record is at that place of the log.
+    fn beginning(from: u64) -> Vec<u8> {
+        let shape = Shape {
+            rate_hz: 48_000,
+            block_frames: 64,
+            channels: 2,
+            lead_blocks: 4,
+            freewheel: false,
+        };
+        let patch = Record::Command {
+            seq: Seq(1),
+            token: 0,
+            command: Command::Patch("{}".into()),
+        };
+        let known = Segment {
+            from,
+            ..Segment::default()
+        };
+        command_log::preamble(shape, &Catalogue::default(), &known, &patch, vec![1; 100])
+    }
+
     #[test]
     fn every_command_is_found_once_with_its_place_across_chunks_and_torn_tails() {
-        let mut whole = Vec::new();
+        let first = beginning(10);
+        let mut whole = first.clone();
         let mut places = Vec::new();
         for seq in 1..=5_000 {
-            places.push(whole.len() as u64);
+            places.push(10 + (whole.len() - first.len()) as u64);
             let command = match seq {
                 7 => Command::Patch("x".repeat(3 * CHUNK)),
                 _ => Command::Event(Event::Run(seq % 2 == 0)),
@@ -118,13 +238,14 @@ mod tests {
                 command,
             }));
         }
-        let path = std::env::temp_dir().join(format!("log-tail-{}", std::process::id()));
-        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("commands.log");
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         let mut log = LogTail::open(&path).unwrap();
         let found = log.commands().unwrap();
         assert_eq!(found.len(), 4_999);
         assert_eq!(log.commands().unwrap(), [], "the last one is torn");
-        std::fs::write(&path, &whole).unwrap();
+        fs::write(&path, &whole).unwrap();
         let last = log.commands().unwrap();
         assert_eq!(last.len(), 1);
         for (command, place) in found.iter().chain(&last).zip(&places) {
@@ -133,8 +254,53 @@ mod tests {
             let (at, record) = log.next().unwrap().unwrap();
             assert_eq!(at, *place);
             assert!(matches!(record, Record::Command { seq, .. } if seq == command.seq));
-            assert_eq!(log.offset(), command.next_offset);
+            assert_eq!(log.offset, command.next_offset);
         }
-        std::fs::remove_file(&path).unwrap();
+        let patch = log.patch(places[6]).unwrap().unwrap();
+        assert_eq!(patch.len(), 3 * CHUNK);
+        assert_eq!(log.patch(9).unwrap().unwrap(), "{}");
+        assert_eq!(log.beginning().unwrap().arena, [1; 100]);
+    }
+
+    #[test]
+    fn the_next_segment_is_followed_at_the_same_place_and_one_that_begins_later_is_refused() {
+        let record = |seq| {
+            command_log::encode(&Record::Command {
+                token: 0,
+                seq: Seq(seq),
+                command: Command::Event(Event::Run(true)),
+            })
+        };
+        let length = record(1).len() as u64;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, next) = (
+            folder.path().join("commands.log"),
+            folder.path().join("new"),
+        );
+        let put = |from: u64, seqs: std::ops::RangeInclusive<u64>| {
+            let mut bytes = beginning(from);
+            bytes.extend(seqs.flat_map(record));
+            fs::write(&next, bytes).unwrap();
+            fs::rename(&next, &path).unwrap();
+        };
+        put(0, 1..=9);
+        let mut log = LogTail::open(&path).unwrap();
+        assert_eq!(log.commands().unwrap().len(), 9);
+        put(5 * length, 6..=12);
+        let found = log.commands().unwrap();
+        let seqs: Vec<_> = found.iter().map(|n| (n.seq.0, n.offset)).collect();
+        let places = [(10, 9 * length), (11, 10 * length), (12, 11 * length)];
+        assert_eq!(seqs, places);
+        assert!(!log.reaches(4 * length) && log.reaches(5 * length));
+        put(13 * length, 14..=15);
+        assert!(log.commands().is_err());
+        // Lost: what the supervisor knows, then the log once it is there again.
+        let ledger = folder.path().join("ledger");
+        fs::rename(&path, &ledger).unwrap();
+        assert!(LogTail::open_or(&path, None).is_err());
+        let mut log = LogTail::open_or(&path, Some(&ledger)).unwrap();
+        assert_eq!(log.commands().unwrap().len(), 2);
+        put(13 * length, 14..=17);
+        assert_eq!(log.commands().unwrap().len(), 2);
     }
 }

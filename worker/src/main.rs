@@ -10,13 +10,20 @@ mod control;
 mod failpoints;
 mod faults;
 mod log_tail;
+mod meter;
 mod render_loop;
 mod trial;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use common::units::{Incarnation, Slot};
-use platform::{confine, paths::Paths, samples::Samples, say, shared::Shared};
+use platform::{
+    confine,
+    paths::Paths,
+    samples::Samples,
+    say,
+    shared::{self, Shared},
+};
 
 #[cfg(debug_assertions)]
 #[global_allocator]
@@ -46,17 +53,19 @@ fn main() -> Result<()> {
     let incarnation = Incarnation(arguments.incarnation);
     let paths = Paths::of(&arguments.instance)?;
     let shared = Shared::open(&arguments.instance)?;
+    // Before the files are out of reach that are not the instance's.
+    let ledger = shared::file(&paths.instance, shared::LEDGER)?;
+    let mut log = log_tail::LogTail::open_or(&paths.command_log(), Some(&ledger))?;
     let confined = confine::worker(&[&paths.state]);
     confined.skipped().for_each(|net| say::line("worker", &net));
     let samples = Samples::within(paths.samples());
     if let Some(task) = arguments.task {
-        return trial::run(&shared, &paths, &samples, incarnation, task);
+        return trial::run(&shared, log, &samples, incarnation, task);
     }
     let locked = shared.lock();
     std::panic::set_hook(Box::new(move |info| {
         shared.stage.slot(slot).write_epitaph(&info.to_string());
     }));
-    let mut log = log_tail::LogTail::open(&paths.command_log())?;
     let start = catch_up::start(&shared, &mut log, &samples)?;
     shared
         .stage

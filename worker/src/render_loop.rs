@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::{
@@ -28,6 +28,7 @@ use engine::Engine;
 use failover::{
     decide::{self, Step, Waiting},
     keep::{Keep, keep},
+    lead, load,
 };
 use platform::{
     futex,
@@ -40,6 +41,7 @@ use crate::{
     catch_up::Start,
     failpoints::{Failpoints, Point},
     faults::Faults,
+    meter::Meter,
 };
 
 /// A doorbell may be missed; then the shared words are looked at again after this long.
@@ -101,8 +103,11 @@ pub struct RenderProcessor {
     /// Where the others were when it began.
     caught_up_at: BlockIndex,
     samples: Vec<f32>,
+    /// How long the last block took.
+    took_ns: u64,
     checkpoints: checkpoint::Writer,
     failpoints: Failpoints,
+    meter: Meter,
 }
 
 /// Both halves, born together.
@@ -138,8 +143,10 @@ pub fn pair(
         mark: start.mark,
         caught_up_at: start.frontier,
         samples: vec![0.0; shared.stage.shape().block_samples()],
+        took_ns: 0,
         checkpoints,
         failpoints: Failpoints::from_environment(incarnation),
+        meter: Meter::new(shared.stage.costs(slot), realtime::monotonic_ns),
     };
     (handle, processor)
 }
@@ -170,7 +177,7 @@ pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()
             loop {
                 let seen = bell.load(Ordering::Acquire);
                 match realtime::section(|| processor.advance()) {
-                    Advanced::Rendered => {}
+                    Advanced::Rendered => processor.rest(),
                     Advanced::Idle => futex::wait(bell, seen, LOOK_AGAIN),
                     Advanced::Overtaken => platform::harm::exit_now(OVERTAKEN),
                     Advanced::Overruled => platform::harm::exit_now(OVERRULED),
@@ -206,17 +213,29 @@ impl RenderProcessor {
         Advanced::Rendered
     }
 
+    /// Leaves the processor to others for a while, where the music is too much for it.
+    fn rest(&self) {
+        let rest_ns = load::rest_ns(&self.shared.stage, self.slot, self.took_ns);
+        if rest_ns > 0 {
+            // Nobody rings there.
+            futex::wait(&AtomicU64::new(0), 0, Duration::from_nanos(rest_ns));
+        }
+    }
+
     /// Renders the block with the commands up to `seq`; false when that was overruled.
     fn block(&mut self, seq: Seq) -> bool {
         let stage = self.shared.stage;
         let block = self.mark.block;
         let seat = stage.slot(self.slot);
         let takes_commands = seq > self.mark.seq;
-        // Read without a system call.
-        let start = Instant::now();
+        let start = realtime::monotonic_ns();
         seat.begin(stage.elapsed_blocks());
         self.apply(seq);
-        let mut trace = |module| {
+        let (fingerprint, modules) = (self.engine.fingerprint(), self.engine.patch().modules.len());
+        self.meter.begin(fingerprint, modules, start);
+        let mut trace = |turn| {
+            self.meter.turn(turn, realtime::monotonic_ns);
+            let Some(module) = turn else { return };
             seat.drop_crumb(Crumb {
                 block,
                 phase: Phase::Rendering,
@@ -225,7 +244,7 @@ impl RenderProcessor {
             });
             self.failpoints.render(block, module);
         };
-        self.engine.render(&mut self.samples, &mut trace);
+        self.engine.render_traced(&mut self.samples, &mut trace);
         self.crumb(Phase::Harming);
         self.between.faults.act(&mut self.samples);
         self.failpoints.pass(Point::Rendered);
@@ -234,10 +253,18 @@ impl RenderProcessor {
             return false;
         }
         self.failpoints.pass(Point::Sealed);
-        self.publish(block, seq);
+        let is_first = self.publish(block, seq);
         self.failpoints.pass(Point::Published);
-        seat.took(start.elapsed().as_nanos() as u64);
+        let now = realtime::monotonic_ns();
+        self.took_ns = now.saturating_sub(start);
+        seat.took(self.took_ns);
+        self.meter.end(now);
+        if is_first {
+            self.note_margin(block, now);
+        }
         seat.set_muted(self.engine.muted());
+        let removed = self.engine.removed();
+        seat.set_removed(removed.limited, removed.limited_samples, removed.dc);
         self.mark.block = block.next();
         seat.advance(self.mark.block, seq);
         self.failpoints.pass(Point::Advanced);
@@ -318,13 +345,17 @@ impl RenderProcessor {
         }
     }
 
-    /// Proves the block, and publishes it unless it is played already or a predecessor did.
-    fn publish(&self, block: BlockIndex, seq: Seq) {
-        let Some(ring) = self.shared.rings.get(self.slot.index()) else {
-            return;
-        };
+    /// Proves the block, and publishes it unless it is played already or a predecessor did. Returns
+    /// whether nobody had published it before.
+    fn publish(&self, block: BlockIndex, seq: Seq) -> bool {
+        let [own, across] = match self.slot {
+            Slot::Zero => [0, 1],
+            Slot::One => [1, 0],
+        }
+        .map(|slot| &self.shared.rings[slot]);
+        let is_first = across.published(block).is_none();
         let sum = checksum(block, seq, &self.samples);
-        ring.prove(
+        own.prove(
             block,
             Proof {
                 incarnation: self.incarnation,
@@ -332,9 +363,25 @@ impl RenderProcessor {
             },
         );
         self.failpoints.pass(Point::Proved);
-        if block >= self.shared.stage.cursor() && ring.published(block).is_none() {
-            ring.publish(block, self.incarnation, seq, sum, &self.samples);
+        if block < self.shared.stage.cursor() || own.published(block).is_some() {
+            return false;
         }
+        own.publish(block, self.incarnation, seq, sum, &self.samples);
+        is_first
+    }
+
+    /// Says how long before its deadline the block was published.
+    fn note_margin(&self, block: BlockIndex, now_ns: u64) {
+        let stage = &self.shared.stage;
+        let Some(margin_ns) = lead::margin_ns(stage, block, now_ns) else {
+            return;
+        };
+        if margin_ns < stage.shape().block_ns() {
+            stage.add_close();
+        }
+        let (margin_us, second) = (margin_ns / 1_000, now_ns / 1_000_000_000);
+        let seat = stage.slot(self.slot);
+        seat.published_before(u32::try_from(margin_us).unwrap_or(u32::MAX), second as u32);
     }
 
     /// Goes on with the checkpoints, if they are this worker's to keep.

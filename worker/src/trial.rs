@@ -14,7 +14,7 @@ use common::{
     units::{BlockIndex, Incarnation, Seq},
 };
 use engine::Engine;
-use platform::{paths::Paths, realtime, samples::Samples, shared::Shared};
+use platform::{realtime, samples::Samples, shared::Shared};
 
 use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
 
@@ -64,7 +64,7 @@ impl std::str::FromStr for Task {
 /// When it cannot be done: no checkpoint or log to start from.
 pub fn run(
     shared: &Shared,
-    paths: &Paths,
+    mut log: LogTail,
     samples: &Samples,
     incarnation: Incarnation,
     task: Task,
@@ -74,7 +74,6 @@ pub fn run(
     seat.take_seat(incarnation, BlockIndex(0), Seq(0));
     std::panic::set_hook(Box::new(move |info| seat.write_epitaph(&info.to_string())));
     realtime::flush_denormals();
-    let mut log = LogTail::open(&paths.command_log())?;
     let start = match task {
         Task::Commands { after, .. } => catch_up::start_from(shared, &mut log, samples, |mark| {
             (mark.seq <= after).then_some(mark.block)

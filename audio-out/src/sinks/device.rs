@@ -1,62 +1,65 @@
-//! Plays on a sound device through cpal.
+//! Plays on a sound device, and follows it.
 //!
-//! The callback asks for frames of any number and gets them from the player. A device that fails
-//! is let go of by the control thread at its first error, or once it asks for nothing any more, and
-//! opened again with growing pauses.
+//! Only a dead device is reopened; one that is not ready yet or has an xrun is not. A device is dead if it
+//! asks for no sound for 5 s, or if it says that it is gone and asks for none for 200 ms. As long as it asks,
+//! it lives, whatever errors it reports. Streams are opened and closed by threads of their own, since a
+//! stopped sound server may block either for ever. The music goes on at the block where it stopped.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, TryRecvError},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use common::{stage::Shape, tape::Tape};
-use cpal::{
-    BufferSize, ErrorKind, OutputCallbackInfo, Stream, StreamConfig,
-    traits::{DeviceTrait, HostTrait, StreamTrait},
+use anyhow::{Result, anyhow};
+use common::tape::Tape;
+use platform::shared::Shared;
+
+use super::{
+    Sink,
+    hosts::Wish,
+    signs::Signs,
+    stream::{self, Open},
+    watch::Watch,
 };
-use platform::{realtime, shared::Shared};
 
-use super::{Player, Sink};
-
+/// The first pause between two tries to open the device; it grows up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A device that asks for nothing for so long plays nothing any more, whatever it says.
+/// How long the first try may take.
+const OPENS: Duration = Duration::from_secs(8);
+/// A device that says it is gone may only have been moved. If it asks for no sound for so long, it is dead.
+const GONE: Duration = Duration::from_millis(200);
+/// After so long without a request for sound the sink no longer counts as playing.
 const ASLEEP: Duration = Duration::from_millis(600);
-/// How long a device may take to wake up: a sound server that has just been started was seen to take
-/// one buffer at once and the next one 2 s later.
-const WAKING: Duration = Duration::from_secs(4);
-/// It is awake once it has asked between so many looks in a row.
-const AWAKE: u32 = 4;
-
-/// What the device's callbacks tell the control thread.
-#[derive(Default)]
-struct Signs {
-    failed: AtomicBool,
-    xruns: AtomicU64,
-    /// How often devices have asked for sound.
-    asked: AtomicU64,
-}
+/// After so long without a request for sound the device is dead, whatever it says. Longer than 2 s, since a
+/// sound server that has just been started was seen to pause for 2 s between its first two buffers.
+const DEAD: Duration = Duration::from_secs(5);
 
 /// A sound device.
 pub struct Device {
     shared: Shared,
     tape: Tape<'static>,
-    wish: Option<String>,
-    stream: Option<Stream>,
+    wish: Wish,
     signs: Arc<Signs>,
-    xruns_told: u64,
-    /// How often devices had asked when that was last seen to grow or the stream was opened, and
-    /// when that was.
-    seen: (u64, Instant),
-    /// Between how many looks in a row it has asked.
-    steady: u32,
+    open: Option<Open>,
+    /// A thread that opens it.
+    opening: Option<Receiver<Result<Open>>>,
+    watch: Option<Watch>,
     name: String,
+    /// Why it could not be opened again the last time.
+    trouble: String,
     retry_at: Instant,
     pause: Duration,
+    /// The highest count of requests seen so far, and when it last grew.
+    seen: (u64, Instant),
+    /// It has taken a second of sound.
+    plays: bool,
+    /// When the stream before ended, until the next one plays.
+    silent_since: Option<Instant>,
 }
 
 impl Device {
@@ -65,176 +68,209 @@ impl Device {
     /// # Errors
     /// When there is none, or it does not take what the instance plays.
     pub fn open(shared: &Shared, tape: Tape<'static>, wish: Option<&str>) -> Result<Self> {
-        let signs = Arc::<Signs>::default();
-        let (stream, name) = start(shared, tape, wish, &signs)?;
-        Ok(Self {
+        let mut device = Self {
             shared: *shared,
             tape,
-            wish: wish.map(Into::into),
-            stream: Some(stream),
-            signs,
-            xruns_told: 0,
-            seen: (0, Instant::now()),
-            steady: 0,
-            name,
+            wish: Wish::new(wish),
+            signs: Arc::default(),
+            open: None,
+            opening: None,
+            watch: None,
+            name: wish.unwrap_or("default").into(),
+            trouble: String::new(),
             retry_at: Instant::now(),
             pause: PAUSE,
-        })
+            seen: (0, Instant::now()),
+            plays: false,
+            silent_since: None,
+        };
+        device.begin_to_open();
+        let opening = device.opening.take();
+        let opened = opening.map(|opening| opening.recv_timeout(OPENS));
+        match opened {
+            Some(Ok(opened)) => device.opened(opened?),
+            Some(Err(RecvTimeoutError::Timeout)) => {
+                return Err(anyhow!(
+                    "the sound server does not answer (expected an answer in {} s); restart it",
+                    OPENS.as_secs()
+                ));
+            }
+            Some(Err(RecvTimeoutError::Disconnected)) | None => {
+                return Err(anyhow!("the device cannot be opened: no thread"));
+            }
+        }
+        Ok(device)
     }
-}
 
-impl Device {
-    /// What is wrong with the stream, if anything is.
-    fn complaint(&mut self) -> Option<&'static str> {
-        let asked = self.signs.asked.load(Ordering::Relaxed);
+    /// Starts a thread that opens it, once no callback of the old stream is at work.
+    fn begin_to_open(&mut self) {
+        let Some(stream) = self.signs.next_stream() else {
+            return;
+        };
+        let (tell, told) = mpsc::channel();
+        let (shared, tape, wish) = (self.shared, self.tape, self.wish.clone());
+        let (signs, silent_since) = (Arc::clone(&self.signs), self.silent_since);
+        let started = thread::Builder::new().name("open".into()).spawn(move || {
+            let opened = stream::open(&shared, tape, &wish, &signs, stream, silent_since);
+            // If this took too long, the receiver is gone: the stream is dropped here.
+            let _ = tell.send(opened);
+        });
+        self.opening = started.is_ok().then_some(told);
+    }
+
+    fn opened(&mut self, open: Open) {
+        self.name.clone_from(&open.name);
+        self.wish.keep(open.host);
+        self.watch = Watch::over(open.host, self.wish.name(), &open.device);
+        self.open = Some(open);
+        self.shared.stage.set_has_device();
+        self.trouble.clear();
+        self.seen = (0, Instant::now());
+        self.plays = false;
+    }
+
+    /// What is wrong with the stream, if it is dead.
+    fn dead(&mut self) -> Option<String> {
+        let asked = self.signs.asked();
         if asked != self.seen.0 {
             self.seen = (asked, Instant::now());
-            self.steady = self.steady.saturating_add(1);
-        } else if self.steady < AWAKE {
-            self.steady = 0;
+            return None;
         }
-        let awake = self.steady >= AWAKE;
-        let patience = if awake { ASLEEP } else { WAKING };
-        match self.signs.failed.swap(false, Ordering::Relaxed) {
-            true => Some("has failed"),
-            false if self.seen.1.elapsed() > patience => Some("asks for nothing"),
-            false => None,
+        // A callback that hangs is this program's own fault; the supervisor sees that in the play cursor.
+        if self.signs.busy() {
+            return None;
         }
-    }
-}
-
-/// The device of that name, of any of the sound systems that this program was built with.
-fn named(wish: &str) -> Result<cpal::Device> {
-    let mut names = Vec::new();
-    let hosts = cpal::available_hosts().into_iter();
-    for host in hosts.filter_map(|id| cpal::host_from_id(id).ok()) {
-        for device in host.output_devices().into_iter().flatten() {
-            let name = device.to_string();
-            if name == wish || device.id().is_ok_and(|id| id.to_string().ends_with(wish)) {
-                return Ok(device);
-            }
-            names.push(name);
+        let quiet = self.seen.1.elapsed();
+        match self.signs.gone() {
+            true if quiet > GONE => Some("is gone".into()),
+            _ if quiet > DEAD => Some(format!("has asked for nothing for {} s", DEAD.as_secs())),
+            _ => None,
         }
     }
-    anyhow::bail!("no device \"{wish}\"; there are: {}", names.join(", "))
-}
 
-fn start(
-    shared: &Shared,
-    tape: Tape<'static>,
-    wish: Option<&str>,
-    signs: &Arc<Signs>,
-) -> Result<(Stream, String)> {
-    let device = match wish {
-        None => {
-            let device = cpal::default_host().default_output_device();
-            device.context("there is no default output device")?
-        }
-        Some(wish) => named(wish)?,
-    };
-    let name = device.to_string();
-    let shape = shared.stage.shape();
-    let config = StreamConfig {
-        channels: shape.channels as u16,
-        sample_rate: shape.rate_hz,
-        buffer_size: BufferSize::Fixed(period_frames(&shape)),
-    };
-    let open = |config: StreamConfig| {
-        let mut player = Player::for_device(shared, tape);
-        let mut prepared = false;
-        let told = Arc::clone(signs);
-        let play = move |out: &mut [f32], _: &OutputCallbackInfo| {
-            if !prepared {
-                // Once, in the thread that cpal made.
-                let _ = realtime::ask_priority(8);
-                realtime::flush_denormals();
-                prepared = true;
+    /// Drops the stream, in a thread since that may take long; from then on it is to be reopened.
+    fn let_go(&mut self, pause: Duration) {
+        self.signs.shut_out();
+        self.silent_since.get_or_insert(self.seen.1);
+        let open = self.open.take();
+        let watch = self.watch.take();
+        let _ = thread::Builder::new()
+            .name("close".into())
+            .spawn(move || drop((open, watch)));
+        (self.pause, self.retry_at) = (PAUSE, Instant::now() + pause);
+    }
+
+    /// Opens it again when it is time to; returns a line for the log.
+    fn open_again(&mut self) -> Option<String> {
+        let Some(opening) = &self.opening else {
+            if Instant::now() >= self.retry_at {
+                self.begin_to_open();
             }
-            told.asked.fetch_add(1, Ordering::Relaxed);
-            player.fill(out);
+            return None;
         };
-        let told = Arc::clone(signs);
-        let fail = move |error: cpal::Error| match error.kind() {
-            ErrorKind::RealtimeDenied => {}
-            ErrorKind::Xrun => drop(told.xruns.fetch_add(1, Ordering::Relaxed)),
-            _ => told.failed.store(true, Ordering::Relaxed),
-        };
-        device.build_output_stream(config, play, fail, None)
-    };
-    let stream = open(config)
-        .or_else(|_| {
-            open(StreamConfig {
-                buffer_size: BufferSize::Default,
-                ..config
-            })
-        })
-        .with_context(|| {
-            format!(
-                "{name} does not play {} channels at {} Hz",
-                shape.channels, shape.rate_hz
-            )
-        })?;
-    stream
-        .play()
-        .with_context(|| format!("{name} does not start"))?;
-    Ok((stream, name))
-}
+        match opening.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            Ok(Ok(open)) => {
+                self.opening = None;
+                self.opened(open);
+                Some(format!("the device {} is open again", self.name))
+            }
+            Ok(Err(why)) => {
+                self.opening = None;
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                self.retry_at = Instant::now() + self.pause;
+                let why = format!("{why:#}");
+                let news = why != self.trouble;
+                self.trouble = why;
+                news.then(|| {
+                    format!(
+                        "the device {} cannot be opened: {}",
+                        self.name, self.trouble
+                    )
+                })
+            }
+            Err(TryRecvError::Disconnected) => {
+                self.opening = None;
+                None
+            }
+        }
+    }
 
-/// Frames that the device takes at once: some 10 ms in whole blocks. Shorter, and a machine that
-/// wakes this thread 6 ms late has the device run dry.
-const fn period_frames(shape: &Shape) -> u32 {
-    let blocks = shape.rate_hz / 100 / shape.block_frames + 1;
-    blocks * shape.block_frames
+    /// The device as `status` shows it, with what it waits for.
+    fn state(&self) -> Option<String> {
+        if self.open.is_none() {
+            let why = match self.trouble.as_str() {
+                "" => String::new(),
+                why => format!(": {why}"),
+            };
+            return Some(format!("gone; waiting for it{why}"));
+        }
+        if self.asleep() {
+            return Some("it asks for nothing; waiting for it".into());
+        }
+        (!self.plays).then(|| "open; waiting until it has taken a second of sound".into())
+    }
+
+    fn asleep(&self) -> bool {
+        self.seen.1.elapsed() > ASLEEP && !self.signs.busy()
+    }
 }
 
 impl Sink for Device {
     fn describe(&self) -> String {
-        match self.stream {
-            Some(_) => format!("device:{}", self.name),
-            None => format!("device:{} (gone; waiting for it)", self.name),
+        match self.state() {
+            Some(state) => format!("device:{} ({state})", self.name),
+            None => format!("device:{}", self.name),
         }
     }
 
     fn plays(&self) -> bool {
-        self.stream.is_some() && self.steady >= AWAKE
+        self.open.is_some() && self.plays && !self.asleep()
     }
 
     fn look_after(&mut self) -> Option<String> {
-        let xruns = self.signs.xruns.load(Ordering::Relaxed);
-        if xruns != self.xruns_told {
-            self.xruns_told = xruns;
-            return Some(format!("the device ran dry; {xruns} times so far"));
+        if self.open.is_none() {
+            return self.open_again();
         }
-        if self.stream.is_some()
-            && let Some(what) = self.complaint()
-        {
-            self.stream = None;
-            self.steady = 0;
-            self.pause = PAUSE;
-            self.retry_at = Instant::now() + self.pause;
+        let dead = self.dead();
+        let taken = self.signs.frames();
+        self.plays |= taken >= u64::from(self.shared.stage.shape().rate_hz);
+        if taken > 0 {
+            // The new stream has counted the gap.
+            self.silent_since = None;
+        }
+        let open = self.open.as_mut()?;
+        if let Some(what) = dead {
+            let errors = open.errors.line(true);
+            self.let_go(PAUSE);
+            let why = errors.map(|errors| format!(" ({errors})"));
             return Some(format!(
-                "the device {} {what}; it is opened again when it is back",
-                self.name
+                "the device {} {what}{}; it is opened again when it is back",
+                self.name,
+                why.unwrap_or_default()
             ));
         }
-        if self.stream.is_none() && Instant::now() >= self.retry_at {
-            match start(&self.shared, self.tape, self.wish.as_deref(), &self.signs) {
-                Ok((stream, name)) => {
-                    self.seen = (self.signs.asked.load(Ordering::Relaxed), Instant::now());
-                    self.signs.failed.store(false, Ordering::Relaxed);
-                    (self.stream, self.name) = (Some(stream), name);
-                    return Some(format!("the device {} is open again", self.name));
-                }
-                Err(_) => {
-                    self.pause = (self.pause * 2).min(PAUSE_MAX);
-                    self.retry_at = Instant::now() + self.pause;
-                }
-            }
+        if let Some(errors) = open.errors.line(false) {
+            return Some(format!("the device {}: {errors}", self.name));
         }
-        None
+        let news = self.watch.as_ref().and_then(Watch::news)?;
+        if news.returned {
+            self.let_go(Duration::ZERO);
+            return Some(format!("the device {} is back; it is played on", self.name));
+        }
+        self.name = stream::through(&news.name, open.host);
+        Some(format!("the sound goes to {} now", self.name))
     }
 
     fn finish(self: Box<Self>) {
-        drop(self.stream);
+        self.signs.shut_out();
+        let open = self.open;
+        let (tell, told) = mpsc::channel();
+        let _ = thread::Builder::new().name("close".into()).spawn(move || {
+            drop(open);
+            let _ = tell.send(());
+        });
+        // A sound server that has stopped is not waited for.
+        let _ = told.recv_timeout(Duration::from_millis(500));
     }
 }

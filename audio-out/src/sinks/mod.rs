@@ -3,8 +3,15 @@
 //! Each sink runs the player on a thread of its own and is looked after by the control thread.
 
 mod device;
+mod gaps;
+mod hosts;
+mod signs;
+mod stream;
 mod timed;
+mod watch;
 mod wav;
+
+pub use hosts::list as devices;
 
 use anyhow::{Result, bail};
 use common::tape::Tape;
@@ -44,6 +51,8 @@ pub fn open(shared: &Shared, tape: Tape<'static>, wish: &str) -> Result<Box<dyn 
         "device" => Ok(Box::new(device::Device::open(shared, tape, None)?)),
         "auto" => match device::Device::open(shared, tape, None) {
             Ok(device) => Ok(Box::new(device)),
+            // A previous audio-out had a device: wait for it instead of falling back to null.
+            Err(why) if shared.stage.has_device() => Err(why),
             Err(why) => {
                 let text = format!("null (no sound device: {why})");
                 Ok(Box::new(timed::Null::open(shared, tape, text)?))

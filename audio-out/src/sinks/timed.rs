@@ -1,6 +1,6 @@
 //! The thread that plays where no device does: by the machine's clock, or without one.
 //!
-//! `null` is this thread alone; `wav` gets each block of it.
+//! `null` is this thread alone; `wav` writes what it leaves on the tape.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{tape::Tape, units::BlockIndex};
+use common::tape::Tape;
 use platform::{realtime, shared::Shared};
 
 use super::{Player, Sink};
@@ -21,6 +21,9 @@ use super::{Player, Sink};
 /// gets a processor and a chance to catch up.
 const UNPROTECTED_PAUSE: Duration = Duration::from_micros(400);
 
+/// How long a clock that begins anew waits for the workers.
+const LEAD_PATIENCE: Duration = Duration::from_millis(200);
+
 /// A thread that takes block after block.
 pub struct Timed {
     stop: Arc<AtomicBool>,
@@ -28,14 +31,14 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// Starts it; `accept` is given what is played and the block after it, and says whether it took it.
+    /// Starts it; without a clock, it plays on once `has_room` says that there is room for more.
     ///
     /// # Errors
     /// When the machine gives no thread.
     pub fn start(
         shared: &Shared,
         tape: Tape<'static>,
-        mut accept: impl FnMut(&[f32], BlockIndex) -> bool + Send + 'static,
+        has_room: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, shared) = (Arc::clone(&stop), *shared);
@@ -46,9 +49,9 @@ impl Timed {
             let mut player = Player::new(&shared, tape);
             let stopped = || stopped.load(Ordering::Relaxed);
             if shared.stage.shape().freewheel {
-                freewheel(&shared, &mut player, &mut accept, stopped);
+                freewheel(&shared, &mut player, has_room, stopped);
             } else {
-                keep_time(&shared, &mut player, &mut accept, stopped);
+                keep_time(&shared, &mut player, stopped);
             }
         })?;
         Ok(Self {
@@ -69,18 +72,16 @@ impl Timed {
 fn freewheel(
     shared: &Shared,
     player: &mut Player,
-    accept: &mut impl FnMut(&[f32], BlockIndex) -> bool,
+    has_room: impl Fn() -> bool,
     stopped: impl Fn() -> bool,
 ) {
     while !stopped() {
-        match player.take(false) {
-            Some((block, next)) => {
-                // The block is played: it is handed over even if the end has come meanwhile.
-                while !accept(block, next) {
-                    thread::sleep(UNPROTECTED_PAUSE);
-                }
-            }
-            None => player.wait(Duration::from_millis(5)),
+        if !has_room() {
+            thread::sleep(UNPROTECTED_PAUSE);
+            continue;
+        }
+        if !player.take(false) {
+            player.wait(Duration::from_millis(5));
         }
         if !shared.stage.protected() {
             thread::sleep(UNPROTECTED_PAUSE);
@@ -88,28 +89,23 @@ fn freewheel(
     }
 }
 
-fn keep_time(
-    shared: &Shared,
-    player: &mut Player,
-    accept: &mut impl FnMut(&[f32], BlockIndex) -> bool,
-    stopped: impl Fn() -> bool,
-) {
-    let shape = shared.stage.shape();
-    let block_ns = u64::from(shape.block_frames) * 1_000_000_000 / u64::from(shape.rate_hz);
-    let block_time = Duration::from_nanos(block_ns);
-    // A clock that was late by more than the lead is set anew, as a device would have dropped out.
-    let late_max = block_time * shape.lead_blocks.saturating_sub(1).max(1);
+fn keep_time(shared: &Shared, player: &mut Player, stopped: impl Fn() -> bool) {
+    let block_time = Duration::from_nanos(shared.stage.shape().block_ns());
     let mut due = Instant::now();
     while !stopped() {
+        // A clock that is late by more than the lead was stopped, perhaps with the whole machine. It restarts
+        // with a full lead, as at the start of an instance, since the workers may wake later than it does.
+        let late_max = block_time * shared.stage.lead().saturating_sub(1).max(1);
         let now = Instant::now();
         if now < due {
             thread::sleep(due - now);
         } else if now - due > late_max {
-            due = now;
+            while !player.has_lead() && now.elapsed() < LEAD_PATIENCE && !stopped() {
+                thread::sleep(block_time);
+            }
+            due = Instant::now();
         }
-        if let Some((block, next)) = player.take(true) {
-            let _ = accept(block, next);
-        }
+        player.take(true);
         due += block_time;
     }
 }
@@ -127,7 +123,7 @@ impl Null {
     /// When the machine gives no thread.
     pub fn open(shared: &Shared, tape: Tape<'static>, description: String) -> io::Result<Self> {
         Ok(Self {
-            timed: Timed::start(shared, tape, |_, _| true)?,
+            timed: Timed::start(shared, tape, || true)?,
             description,
         })
     }

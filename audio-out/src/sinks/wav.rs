@@ -1,8 +1,8 @@
 //! Plays into a WAV file of 32-bit floats: what was played, to the bit, whoever is killed.
 //!
-//! The thread that plays never touches the file: a writer thread does. It says on the stage how far
-//! the file has come; an audio-out that is started anew takes the blocks that were played but not
-//! written from the rings, where they still are, and goes on with the very next one.
+//! The thread that plays never touches the file: a writer thread copies what it leaves on the tape, from which
+//! the recorder copies, too, so that both files agree. It says on the stage how far the file has come; an
+//! audio-out that is started anew goes on there.
 
 use std::{
     io,
@@ -16,17 +16,20 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::{limits::RING_CELLS, stage::Written, tape::Tape, units::BlockIndex};
+use common::{
+    limits::RING_CELLS,
+    stage::Written,
+    tape::{Found, Tape},
+};
 use platform::{say, shared::Shared, wav_file::WavFile};
-use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{Sink, timed::Timed};
-use crate::played;
+use crate::faults::{self, Point};
 
-/// Seconds of sound that may wait for the disk.
-const QUEUE_SECONDS: u32 = 4;
-/// Without a clock nobody hears it wait: no more than the rings still hold.
-const QUEUE_BLOCKS_FREEWHEEL: usize = RING_CELLS as usize / 4;
+/// Blocks that are written at once.
+const AT_ONCE: usize = 64;
+/// Without a clock nobody hears it wait: blocks on the tape that may wait for the disk, far fewer than it holds.
+const BEHIND_FREEWHEEL: u64 = RING_CELLS / 4;
 /// How often the header is brought up to date.
 const HEADER: Duration = Duration::from_millis(200);
 /// How often it is tried again when the disk is full.
@@ -49,29 +52,26 @@ impl Wav {
     /// # Errors
     /// When the file cannot be written.
     pub fn open(shared: &Shared, tape: Tape<'static>, path: &str) -> Result<Self> {
-        let shape = shared.stage.shape();
-        let file = begin(shared, Path::new(path))
+        let (file, place) = begin(shared, &tape, Path::new(path))
             .with_context(|| format!("cannot write {path}; choose another --sink wav:PATH"))?;
-        let blocks = match shape.freewheel {
-            true => QUEUE_BLOCKS_FREEWHEEL,
-            false => (shape.rate_hz * QUEUE_SECONDS / shape.block_frames) as usize,
-        };
-        let (samples, to_write) = RingBuffer::new(blocks * shape.block_samples());
-        let (marks, marked) = RingBuffer::new(blocks);
         let (ended, trouble) = (Arc::default(), Arc::default());
         let writer = Writer {
             shared: *shared,
+            tape,
+            place,
             file,
-            samples: to_write,
-            marks: marked,
             ended: Arc::clone(&ended),
             trouble: Arc::clone(&trouble),
         };
         let writer = thread::Builder::new()
             .name("write".into())
             .spawn(move || writer.run())?;
-        let mut queue = Queue { samples, marks };
-        let timed = Timed::start(shared, tape, move |block, next| queue.put(block, next))?;
+        let stage = shared.stage;
+        let has_room = move || {
+            let written = stage.written().map_or(0, |written| written.place);
+            tape.position() < written + BEHIND_FREEWHEEL
+        };
+        let timed = Timed::start(shared, tape, has_room)?;
         Ok(Self {
             timed,
             ended,
@@ -83,15 +83,16 @@ impl Wav {
     }
 }
 
-/// Opens the file; if this instance has begun it, with all that was played so far.
-fn begin(shared: &Shared, path: &Path) -> io::Result<WavFile> {
+/// Opens the file and finds the place on the tape from which on it goes on, after what an audio-out of this
+/// instance has written before.
+fn begin(shared: &Shared, tape: &Tape<'_>, path: &Path) -> io::Result<(WavFile, u64)> {
     let stage = &shared.stage;
     let shape = stage.shape();
     let resumed = stage.written().map(|written| {
         let file = WavFile::resume(path, &shape, written.frames);
-        file.map(|file| (file, written.block))
+        file.map(|file| (file, written.place))
     });
-    let (mut file, block) = match resumed {
+    let (file, place) = match resumed {
         Some(Ok(resumed)) => resumed,
         Some(Err(why)) => {
             let text = format!(
@@ -99,46 +100,21 @@ fn begin(shared: &Shared, path: &Path) -> io::Result<WavFile> {
                 path.display()
             );
             say::line("audio-out", &text);
-            (WavFile::create(path, &shape)?, stage.cursor())
+            (WavFile::create(path, &shape)?, tape.position())
         }
-        None => (WavFile::create(path, &shape)?, stage.cursor()),
+        None => (WavFile::create(path, &shape)?, tape.position()),
     };
-    played::since(shared, block, |samples, _| file.append(samples))?;
-    file.update_sizes()?;
     let frames = file.frames();
-    let block = stage.cursor();
-    stage.set_written(Written { block, frames });
-    Ok(file)
-}
-
-/// The playing thread's end: samples, and which block comes after them.
-struct Queue {
-    samples: Producer<f32>,
-    marks: Producer<BlockIndex>,
-}
-
-impl Queue {
-    /// Whether there was room; if not, nothing has changed.
-    ///
-    /// # Real-time
-    /// Yes.
-    fn put(&mut self, block: &[f32], next: BlockIndex) -> bool {
-        if self.marks.is_full() {
-            return false;
-        }
-        let Ok(chunk) = self.samples.write_chunk_uninit(block.len()) else {
-            return false;
-        };
-        chunk.fill_from_iter(block.iter().copied());
-        self.marks.push(next).is_ok()
-    }
+    stage.set_written(Written { place, frames });
+    Ok((file, place))
 }
 
 struct Writer {
     shared: Shared,
+    tape: Tape<'static>,
+    /// The next place on the tape.
+    place: u64,
     file: WavFile,
-    samples: Consumer<f32>,
-    marks: Consumer<BlockIndex>,
     ended: Arc<AtomicBool>,
     trouble: Arc<Mutex<Option<String>>>,
 }
@@ -146,20 +122,12 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         let mut last_header = Instant::now();
-        let block_samples = self.shared.stage.shape().block_samples();
+        let mut block = vec![0.0; self.shared.stage.shape().block_samples()];
         let mut waiting: Vec<f32> = Vec::new();
         loop {
             let ending = self.ended.load(Ordering::Acquire);
-            let mut next = None;
-            waiting.clear();
-            while let Ok(mark) = self.marks.pop() {
-                if let Ok(chunk) = self.samples.read_chunk(block_samples) {
-                    waiting.extend(chunk);
-                }
-                next = Some(mark);
-            }
-            if let Some(block) = next {
-                self.write(&waiting, block);
+            while self.gather(&mut block, &mut waiting) {
+                self.write(&waiting);
             }
             if ending || last_header.elapsed() >= HEADER {
                 let _ = self.file.update_sizes();
@@ -172,8 +140,23 @@ impl Writer {
         }
     }
 
-    /// Writes, however long it takes; what does not fit into the queue meanwhile is lost.
-    fn write(&mut self, samples: &[f32], block: BlockIndex) {
+    /// Takes what has been played since from the tape, a part of it; false when there is nothing. What the
+    /// disk had no room for until the tape ran over it is silence.
+    fn gather(&mut self, block: &mut [f32], into: &mut Vec<f32>) -> bool {
+        into.clear();
+        for _ in 0..AT_ONCE {
+            match self.tape.read(self.place, block) {
+                Found::NotYet => break,
+                Found::Played => into.extend_from_slice(block),
+                Found::Gone => into.extend(block.iter().map(|_| 0.0)),
+            }
+            self.place += 1;
+        }
+        !into.is_empty()
+    }
+
+    /// Writes, however long it takes.
+    fn write(&mut self, samples: &[f32]) {
         while let Err(why) = self.file.append(samples) {
             self.set_trouble(Some(why.to_string()));
             if self.ended.load(Ordering::Acquire) {
@@ -182,8 +165,10 @@ impl Writer {
             thread::sleep(AGAIN);
         }
         self.set_trouble(None);
-        let frames = self.file.frames();
-        self.shared.stage.set_written(Written { block, frames });
+        faults::pass(Point::Written);
+        let (place, frames) = (self.place, self.file.frames());
+        self.shared.stage.set_written(Written { place, frames });
+        faults::pass(Point::Noted);
     }
 
     fn set_trouble(&self, trouble: Option<String>) {

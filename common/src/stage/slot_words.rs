@@ -22,12 +22,18 @@ const BEGAN: usize = 10;
 const SPENT: usize = 11;
 const PEAK: usize = 12;
 const BLOCKS: usize = 13;
-const EPITAPH: usize = 16;
+const REMOVED: usize = 14;
+const LIMITED_SAMPLES: usize = 15;
+const CLOSEST: usize = 16;
+const MEAN: usize = 17;
+const EPITAPH: usize = 24;
 /// Bytes that a dying worker can leave.
 pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
 
 /// Blocks after which a peak is forgotten to a third.
 const PEAK_LASTS: u64 = 1_024;
+/// Blocks after which the mean has followed by two thirds.
+const MEAN_LASTS: u64 = 8;
 
 /// Where a worker is inside a block, for the one who has to find out what it died of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +75,11 @@ impl<'a> SlotWords<'a> {
     /// Over the words of one slot.
     pub(super) const fn over(words: &'a [AtomicU64]) -> Self {
         Self { words }
+    }
+
+    /// Nobody has rendered anything before that block.
+    pub(super) fn begin_at(&self, block: BlockIndex) {
+        self.words[FRONTIER].store(block.0, Ordering::Relaxed);
     }
 
     /// A new worker takes its seat: wipes what the one before it left.
@@ -118,6 +129,26 @@ impl<'a> SlotWords<'a> {
         self.words[BEGAN].load(Ordering::Relaxed)
     }
 
+    /// Notes how long before its deadline a block was published, in microseconds, at that second of the
+    /// machine's clock.
+    pub fn published_before(&self, margin_us: u32, second: u32) {
+        let (noted, least) = self.closest();
+        let least = match noted == second {
+            true => least.min(margin_us),
+            false => margin_us,
+        };
+        let both = u64::from(second) << 32 | u64::from(least);
+        self.words[CLOSEST].store(both, Ordering::Relaxed);
+    }
+
+    /// The last second of the machine's clock in which it has published a block before the other worker,
+    /// and the smallest margin to a deadline in it, in microseconds.
+    #[must_use]
+    pub fn closest(&self) -> (u32, u32) {
+        let word = self.words[CLOSEST].load(Ordering::Relaxed);
+        ((word >> 32) as u32, word as u32)
+    }
+
     /// Adds the nanoseconds that it took from its beginning on a block until that was published.
     pub fn took(&self, ns: u64) {
         let spent = self.spent_ns().wrapping_add(ns);
@@ -125,6 +156,9 @@ impl<'a> SlotWords<'a> {
         self.words[BLOCKS].store(self.blocks() + 1, Ordering::Relaxed);
         let fading = self.peak_ns() - self.peak_ns().div_ceil(PEAK_LASTS);
         self.words[PEAK].store(fading.max(ns), Ordering::Relaxed);
+        let mean = self.mean_ns();
+        let mean = mean - mean / MEAN_LASTS + ns / MEAN_LASTS;
+        self.words[MEAN].store(mean, Ordering::Relaxed);
     }
 
     /// Blocks that it has published since it took its seat.
@@ -137,6 +171,12 @@ impl<'a> SlotWords<'a> {
     #[must_use]
     pub fn spent_ns(&self) -> u64 {
         self.words[SPENT].load(Ordering::Relaxed)
+    }
+
+    /// Nanoseconds that it takes for a block, as far as its last few tell.
+    #[must_use]
+    pub fn mean_ns(&self) -> u64 {
+        self.words[MEAN].load(Ordering::Relaxed)
     }
 
     /// Nanoseconds that the longest of its last blocks took; it fades to a third within a thousand blocks.
@@ -183,6 +223,23 @@ impl<'a> SlotWords<'a> {
     pub fn muted(&self) -> Option<u16> {
         let word = self.words[MUTED].load(Ordering::Relaxed);
         word.checked_sub(1).map(|module| module as u16)
+    }
+
+    /// Publishes what the safety stage removes: the largest reduction within the last seconds (0 to 1), samples
+    /// beyond the ceiling so far, and the DC now.
+    pub fn set_removed(&self, limited: f32, samples: u64, dc: f32) {
+        let both = u64::from(dc.to_bits()) << 32 | u64::from(limited.to_bits());
+        self.words[REMOVED].store(both, Ordering::Relaxed);
+        self.words[LIMITED_SAMPLES].store(samples, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_removed`].
+    #[must_use]
+    pub fn removed(&self) -> (f32, u64, f32) {
+        let both = self.words[REMOVED].load(Ordering::Relaxed);
+        let samples = self.words[LIMITED_SAMPLES].load(Ordering::Relaxed);
+        let (limited, dc) = (both as u32, (both >> 32) as u32);
+        (f32::from_bits(limited), samples, f32::from_bits(dc))
     }
 
     /// A referee's word: what the block's checksum should be.
@@ -237,6 +294,15 @@ mod tests {
     };
 
     #[test]
+    fn what_was_removed_is_read_back() {
+        let words = heap(STAGE_WORDS);
+        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        assert_eq!(slot.removed(), (0.0, 0, 0.0));
+        slot.set_removed(0.75, 1 << 40, 0.25);
+        assert_eq!(slot.removed(), (0.75, 1 << 40, 0.25));
+    }
+
+    #[test]
     fn a_peak_is_shown_at_once_and_fades() {
         let words = heap(STAGE_WORDS);
         let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
@@ -255,6 +321,16 @@ mod tests {
             slot.took(10);
         }
         assert_eq!(slot.peak_ns(), 10);
+    }
+
+    #[test]
+    fn the_smallest_margin_of_a_second_is_kept() {
+        let words = heap(STAGE_WORDS);
+        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        for (margin, second, kept) in [(900, 7, 900), (400, 7, 400), (500, 7, 400), (800, 8, 800)] {
+            slot.published_before(margin, second);
+            assert_eq!(slot.closest(), (second, kept));
+        }
     }
 
     #[test]

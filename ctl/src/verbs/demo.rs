@@ -1,8 +1,10 @@
 //! `understudy demo`: a short piece, its players killed all through it; then every sample that was
-//! written is compared with what the command log says it had to be.
+//! handed over is compared with what the command log says it had to be.
+//!
+//! With a WAV sink, its file is what was handed over. With any other sink the recorder writes what audio-out
+//! really played, from the frame that the recorder reports.
 
 use std::{
-    net::UdpSocket,
     path::{Path, PathBuf},
     process::Child,
     sync::atomic::AtomicBool,
@@ -11,8 +13,9 @@ use std::{
 };
 
 use common::{
-    message::{Fault, SIGKILL, Target},
-    options::Options,
+    message::{Fault, Request, SIGKILL, Target},
+    options::{KEEP, Options, SEGMENT_AGE, SEGMENT_BYTES},
+    recording::Wish,
 };
 use rosc::OscType;
 use rustix::process::Pid;
@@ -20,7 +23,14 @@ use serde_json::{Value, json};
 
 use engine::replay::Replay;
 
-use crate::{Context, asking, failure::Failure, launcher, osc::Osc, output, verbs::inject::inject};
+use crate::{
+    Context, asking,
+    failure::Failure,
+    launcher,
+    osc::Osc,
+    output,
+    verbs::{inject::inject, up::check_sink},
+};
 
 /// Deaths in the piece; every other one is the leader's.
 const KILLS: usize = 20;
@@ -33,13 +43,23 @@ const TUNE: [f32; 8] = [220.0, 261.63, 329.63, 440.0, 392.0, 329.63, 293.66, 246
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to write what was played [default: in the instance's state folder]
+    /// Where the sound goes: auto, device[:NAME], wav:PATH or null [default: auto, which is the default device
+    /// if there is one; with --output alone: wav:OUT.wav]
+    #[arg(long, env = "UNDERSTUDY_SINK")]
+    sink: Option<String>,
+    /// Where to write what was played, 32-bit float
     #[arg(short, long, value_name = "OUT.wav")]
     output: Option<PathBuf>,
 }
 
+/// The name of the recording of what goes to a device.
+const RECORDING: &str = "demo.wav";
+
 /// What the piece was like.
 struct Played {
+    /// What was handed over, and from which frame on.
+    file: PathBuf,
+    from_frame: u64,
     kills: usize,
     notes: usize,
     status: Value,
@@ -57,22 +77,32 @@ struct Heard {
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let paths = &context.paths;
     paths.make().map_err(|e| Failure::no(e.to_string()))?;
-    let wav = args
-        .output
-        .clone()
-        .unwrap_or_else(|| paths.state.join("demo.wav"));
-    let wav = std::path::absolute(&wav)
-        .map_err(|e| Failure::no(format!("cannot write {}: {e}", wav.display())))?;
-    let options = options(&paths.instance, &wav)?;
+    let sink = match (&args.sink, &args.output) {
+        (Some(sink), _) => check_sink(sink)?,
+        (None, Some(file)) => check_sink(&format!("wav:{}", file.display()))?,
+        (None, None) => "auto".to_owned(),
+    };
+    // A recording is never written over by the recorder.
+    let _ = std::fs::remove_file(paths.recordings().join(RECORDING));
+    let options = options(&paths.instance, &sink);
     let (mut child, text) = launcher::start(paths, &options, None, &AtomicBool::new(false))?;
     say(context, &format!("{text}\n{}", introduction()));
-    let played = play(context);
+    let played = play(context, sink.strip_prefix("wav:"));
     // Whatever became of the piece, the stack must not be left behind.
     let ended = end(&mut child);
-    let played = played?;
+    let mut played = played?;
     ended?;
-    let heard = listen(&wav, &paths.command_log())?;
-    report(context, &wav, &played, &heard)
+    let heard = listen(&played, &paths.command_log())?;
+    if let Some(output) = &args.output
+        && sink
+            .strip_prefix("wav:")
+            .is_none_or(|path| Path::new(path) != played.file)
+    {
+        std::fs::copy(&played.file, output)
+            .map_err(|e| Failure::no(format!("cannot write {}: {e}", output.display())))?;
+        played.file.clone_from(output);
+    }
+    report(context, &played, &heard)
 }
 
 /// For a person only.
@@ -84,29 +114,32 @@ fn say(context: &Context, text: &str) {
 
 fn introduction() -> String {
     format!(
-        "\nTwo worker processes render the same tune; one is heard, the other stands by.\nEvery {:.1} s one of them is killed outright (SIGKILL), {KILLS} times in all, and replaced.\nWhat is played goes to a file, to be compared afterwards with what should have been.\n\n",
+        "\nTwo worker processes render the same tune; one is heard, the other stands by.\nEvery {:.1} s one of them is killed outright (SIGKILL), {KILLS} times in all, and replaced.\nWhat is played is written down, to be compared afterwards with what should have been.\n\n",
         BETWEEN.as_secs_f64()
     )
 }
 
-fn options(instance: &str, wav: &Path) -> Result<Options, Failure> {
-    let free = UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .map_err(|e| Failure::no(format!("no free port on 127.0.0.1: {e}")))?;
-    Ok(Options {
+fn options(instance: &str, sink: &str) -> Options {
+    Options {
         instance: instance.into(),
-        sink: format!("wav:{}", wav.display()),
+        sink: sink.into(),
         freewheel: false,
-        osc: free.to_string(),
+        // A free port; the status tells which.
+        osc: "127.0.0.1:0".into(),
         midi: None,
         link: false,
         rate_hz: 48_000,
         block_frames: 128,
         lead_blocks: None,
+        lead_max_ms: common::limits::LEAD_MAX_MS,
         channels: 2,
         patch: false,
         resume: false,
-    })
+        segment: (SEGMENT_BYTES, SEGMENT_AGE),
+        keep: KEEP,
+        archive: None,
+        first: common::units::First::default(),
+    }
 }
 
 fn end(child: &mut Child) -> Result<(), Failure> {
@@ -115,7 +148,7 @@ fn end(child: &mut Child) -> Result<(), Failure> {
     })
 }
 
-fn play(context: &Context) -> Result<Played, Failure> {
+fn play(context: &Context, wav: Option<&str>) -> Result<Played, Failure> {
     let paths = &context.paths;
     let protected = || {
         let found = asking::wait_for(paths, PROTECTION_TIMEOUT, |s| s["state"] == "protected");
@@ -130,6 +163,18 @@ fn play(context: &Context) -> Result<Played, Failure> {
         }
     };
     protected()?;
+    let record = |wish| asking::ask(paths, &Request::Record(wish), asking::USUAL);
+    let (file, from_frame) = match wav {
+        Some(path) => (path.into(), 0),
+        None => {
+            let status = record(Wish::Start(Some(RECORDING.into())))?;
+            let from_frame = status["from_frame"].as_u64().unwrap_or(0);
+            (
+                status["file"].as_str().unwrap_or_default().into(),
+                from_frame,
+            )
+        }
+    };
     let osc = Osc::open(&asking::status(paths)?)?;
     osc.send("/test", Vec::new())?;
     let mut notes = 0;
@@ -176,7 +221,12 @@ fn play(context: &Context) -> Result<Played, Failure> {
     osc.sync()?;
     // The release of the last note.
     thread::sleep(BETWEEN);
+    if wav.is_none() {
+        record(Wish::Stop)?;
+    }
     Ok(Played {
+        file,
+        from_frame,
         kills,
         notes,
         status: asking::status(paths)?,
@@ -196,8 +246,9 @@ fn survived(status: &Value) -> String {
     )
 }
 
-/// Compares the file with the log, bit by bit.
-fn listen(wav: &Path, log: &Path) -> Result<Heard, Failure> {
+/// Compares what was handed over with the log, bit by bit.
+fn listen(played: &Played, log: &Path) -> Result<Heard, Failure> {
+    let wav = &played.file;
     let wrong = |path: &Path, what: &dyn std::fmt::Display| {
         Failure::no(format!("cannot read {}: {what}", path.display()))
     };
@@ -209,8 +260,11 @@ fn listen(wav: &Path, log: &Path) -> Result<Heard, Failure> {
     let (mut compared, mut differ) = (0, 0);
     let mut replay = Replay::new(&bytes, Box::new(|_| None)).map_err(|e| wrong(log, &e))?;
     let mut block = vec![0.0; replay.shape().block_samples()];
+    let mut ahead = played.from_frame as usize * replay.shape().channels as usize;
     while replay.next(&mut block).map_err(|e| wrong(log, &e))? {
-        for sample in &block {
+        let skipped = ahead.min(block.len());
+        ahead -= skipped;
+        for sample in &block[skipped..] {
             if let Some(played) = written.get(replayed) {
                 compared += 1;
                 differ += u64::from(played.to_bits() != sample.to_bits());
@@ -227,7 +281,8 @@ fn listen(wav: &Path, log: &Path) -> Result<Heard, Failure> {
     })
 }
 
-fn report(context: &Context, wav: &Path, played: &Played, heard: &Heard) -> Result<(), Failure> {
+fn report(context: &Context, played: &Played, heard: &Heard) -> Result<(), Failure> {
+    let wav = &played.file;
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let audio = &played.status["audio"];
     let (underruns, concealed) = (
@@ -261,9 +316,10 @@ fn report(context: &Context, wav: &Path, played: &Played, heard: &Heard) -> Resu
         heard.compared,
         heard.differ,
     ));
-    if heard.written != heard.replayed {
+    // A recording ends before the music does.
+    if heard.written > heard.replayed {
         output::line(&format!(
-            "Lengths   {} samples were written, {} are in the log; what only one has was not compared",
+            "Lengths   {} samples were handed over, {} are in the log; what is not in the log was not compared",
             heard.written, heard.replayed
         ));
     }

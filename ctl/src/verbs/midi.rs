@@ -1,4 +1,4 @@
-//! `understudy midi learn|forget|list`: what the controllers of the MIDI input turn.
+//! `understudy midi learn|forget|list|panic`: binds controllers of the MIDI input to parameters; silences everything.
 
 use common::{message::Request, midi::Bindings};
 use osc_gateway::{
@@ -8,7 +8,8 @@ use osc_gateway::{
 use platform::kept;
 use serde_json::json;
 
-use crate::{Context, asking, failure::Failure, output};
+use super::send;
+use crate::{Context, asking, failure::Failure, osc::Osc, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,9 +35,16 @@ enum What {
     },
     /// Show what is bound
     List,
+    /// Silence everything at once and stop all sequences
+    Panic,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if matches!(args.what, What::Panic) {
+        let osc = Osc::open(&asking::status(&context.paths)?)?;
+        osc.send("/midi/panic", Vec::new())?;
+        return send::finish(context, &osc);
+    }
     let path = context.paths.midi();
     let wrong = |why: kept::KeptError| Failure::no(why.to_string());
     let mut all: Bindings = kept::read(&path).map_err(wrong)?;
@@ -54,7 +62,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             }
             kept::write(&path, &all).map_err(wrong)?;
         }
-        What::List => {}
+        What::List | What::Panic => {}
     }
     if context.json {
         output::value(&json!(all));

@@ -1,6 +1,7 @@
 //! The verbs, a file each.
 
 pub(crate) mod demo;
+pub(crate) mod devices;
 pub(crate) mod down;
 pub(crate) mod inject;
 pub(crate) mod log;

@@ -28,6 +28,9 @@ enum What {
     Load {
         /// A patch file
         file: PathBuf,
+        /// Load it even where it is predicted to need more than one core
+        #[arg(long)]
+        force: bool,
     },
     /// Write the running patch to a file
     Save {
@@ -42,21 +45,27 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             output::raw(&running(context)?);
             Ok(())
         }
-        What::Load { file } => load(context, file),
+        What::Load { file, force } => load(context, file, *force),
         What::Save { file } => {
             std::fs::write(file, running(context)?)
                 .map_err(|e| Failure::no(format!("cannot write {}: {e}", file.display())))?;
-            told(context, "saved", file);
+            told(context, "saved", file, None);
             Ok(())
         }
     }
 }
 
-fn told(context: &Context, done: &str, file: &Path) {
+/// Says what was done with the file, and what is to be known of it.
+fn told(context: &Context, done: &str, file: &Path, note: Option<&str>) {
     if context.json {
-        output::value(&json!({ done: file.display().to_string() }));
+        let mut value = json!({ done: file.display().to_string() });
+        if let Some(note) = note {
+            value["note"] = note.into();
+        }
+        output::value(&value);
     } else {
-        output::line(&format!("{done} {}", file.display()));
+        let note = note.map_or_else(String::new, |note| format!("; {note}"));
+        output::line(&format!("{done} {}{note}", file.display()));
     }
 }
 
@@ -69,7 +78,7 @@ fn running(context: &Context) -> Result<String, Failure> {
     Ok(Patch::from_json(&text).map_or(text, |patch| patch.to_json()))
 }
 
-fn load(context: &Context, file: &Path) -> Result<(), Failure> {
+fn load(context: &Context, file: &Path, force: bool) -> Result<(), Failure> {
     let status = asking::status(&context.paths)?;
     let number = |name: &str, usual: u32| {
         let found = status[name].as_u64();
@@ -82,7 +91,14 @@ fn load(context: &Context, file: &Path) -> Result<(), Failure> {
     };
     let shelf = Shelf::of_instance(context.paths.samples());
     let (text, _) = patch_file::read(file, config, &shelf)?;
-    asking::ask(&context.paths, &Request::PatchLoad(text), asking::USUAL)?;
-    told(context, "loaded", file);
+    let request = match force {
+        true => Request::PatchForce(text),
+        false => Request::PatchLoad(text),
+    };
+    let answer = asking::ask(&context.paths, &request, asking::USUAL)?;
+    let note = answer
+        .as_str()
+        .and_then(|said| said.strip_prefix("loaded; "));
+    told(context, "loaded", file, note);
     Ok(())
 }

@@ -75,6 +75,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let named = |path: &PathBuf, what: String| Failure::no(format!("{}: {what}", path.display()));
     let shelf = Shelf::of_process(context.paths.samples());
     let (_, patch) = patch_file::read(&args.patch, config, &shelf)?;
+    let sources = shelf.sources();
+    let read = [&args.patch, &args.score].into_iter().chain(&sources);
+    output::keep_apart(&args.output, read.map(PathBuf::as_path))?;
     let mut engine = Engine::new(&patch, config).map_err(|e| named(&args.patch, e.to_string()))?;
     let lines = score::parse(&output::read_text(&args.score)?)
         .map_err(|e| named(&args.score, e.to_string()))?;
@@ -138,7 +141,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 
 /// What a line of a score does.
 #[derive(Debug, PartialEq)]
-enum Step {
+pub(crate) enum Step {
     /// At its very frame.
     Event(Event),
     /// From the block of its frame on; perhaps with what fades out.
@@ -146,7 +149,7 @@ enum Step {
 }
 
 /// Reads a score line by line: each means what it means after those before it.
-struct Reader {
+pub(crate) struct Reader {
     patch: Patch,
     /// The same as it is played, since that frame.
     playing: Checked,
@@ -159,7 +162,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(patch: Patch, config: Config) -> Result<Self, String> {
+    pub(crate) fn new(patch: Patch, config: Config) -> Result<Self, String> {
         Ok(Self {
             names: Namespace::of_patch(1, config.rate_hz, &patch.to_json())?,
             playing: patch.clone().checked().map_err(said)?,
@@ -172,7 +175,7 @@ impl Reader {
     }
 
     /// What a line does, and what the user should know about it.
-    fn read(&mut self, line: &Line) -> Result<(Vec<Step>, Vec<String>), String> {
+    pub(crate) fn read(&mut self, line: &Line) -> Result<(Vec<Step>, Vec<String>), String> {
         let frame = frame_of(line, self.config.rate_hz);
         let message = Message {
             address: line.address.clone(),
@@ -208,10 +211,10 @@ impl Reader {
                     self.draft.push(edit, Some(made));
                 }
                 Action::Edit(Submission::Draft(Drafted::Abort), _) => self.draft.clear(),
-                Action::Edit(Submission::Commit, _) if self.draft.is_empty() => {
+                Action::Edit(Submission::Commit { .. }, _) if self.draft.is_empty() => {
                     return Err(Draft::NONE_WAITS.into());
                 }
-                Action::Edit(Submission::Commit, _) => {
+                Action::Edit(Submission::Commit { .. }, _) => {
                     let patch = self.draft.made(&self.patch).map_err(said)?;
                     steps.push(self.take_in(patch, frame)?);
                     self.draft.clear();
@@ -250,7 +253,9 @@ impl Reader {
     fn take_in(&mut self, patch: Patch, frame: FrameIndex) -> Result<Step, String> {
         let patch = patch.checked().map_err(said)?;
         let faded = self.config.fade_blocks() * u64::from(self.config.block_frames);
-        let has_faded = self.edited.is_none_or(|edited| frame.0 >= edited.0 + faded);
+        let has_faded = self
+            .edited
+            .is_none_or(|edited| frame.0 >= edited.0.saturating_add(faded));
         self.edits += 1;
         let fits = |patch: &Checked| Engine::arena_bytes_of(patch, self.config);
         let taken = patch.taking_over(&self.playing, has_faded, self.edits, fits);

@@ -5,16 +5,26 @@
 //! the same log, rendered with no other cable into `out`. All stems are rendered side by side with the mix;
 //! what no single module has made (the step between two patches that is smoothed away, a block that is
 //! muted) goes into a file of its own where there is any, so that all files add up to the mix.
+//!
+//! The log is read segment by segment, from the newest one that begins no later than what is wanted. Where
+//! one does not begin with what the one before leads to, that is said, and the replay has failed.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, BufReader, Read, Seek},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
-use common::stage::Shape;
-use engine::replay::{self, Replay, ReplayError};
-use platform::{paths::Paths, samples::Samples};
+use common::{
+    command_log::{self, LogError, Preamble, Reader, Record},
+    options::Seconds,
+    stage::Shape,
+    units::BlockIndex,
+};
+use engine::replay::{self, Later, Replay, ReplayError};
+use platform::{log_end, paths::Paths, samples::Samples, segments};
 use serde_json::json;
 
 use crate::{Context, failure::Failure, output};
@@ -35,38 +45,229 @@ pub(crate) struct Args {
     /// Write a WAV file for each module with a cable into "out", named after it; they add up to the mix
     #[arg(long, value_name = "DIR")]
     stems: Option<PathBuf>,
+    /// Begin here: seconds of music since the start of the run, or #N for block N
+    #[arg(long, value_name = "TIME")]
+    from: Option<Moment>,
+    /// End here
+    #[arg(long, value_name = "TIME")]
+    to: Option<Moment>,
+    /// The end of what was played: so much of it
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
+    last: Option<Seconds>,
 }
 
+/// A moment of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moment {
+    Seconds(f64),
+    Block(u64),
+}
+
+impl std::str::FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = match text.strip_prefix('#') {
+            Some(block) => block.parse().ok().map(Self::Block),
+            None => {
+                let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
+                seconds
+                    .filter(|s| (0.0..1e12).contains(s))
+                    .map(Self::Seconds)
+            }
+        };
+        read.ok_or_else(|| {
+            format!(
+                "\"{text}\" is no moment (expected seconds such as 12.5, or a block such as #480)"
+            )
+        })
+    }
+}
+
+impl Moment {
+    /// The block that it lies in.
+    fn block(self, shape: Shape) -> u64 {
+        match self {
+            Self::Block(block) => block,
+            Self::Seconds(seconds) => blocks_in(seconds, shape) as u64,
+        }
+    }
+}
+
+fn blocks_in(seconds: f64, shape: Shape) -> f64 {
+    seconds * f64::from(shape.rate_hz) / f64::from(shape.block_frames)
+}
+
+/// The files of a run's segments, oldest first. The newest is open: while it is looked at it may be closed, and
+/// its name be the next one's.
+struct Files {
+    paths: Vec<PathBuf>,
+    newest: Option<Arc<File>>,
+}
+
+impl Files {
+    /// A segment from its start.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        match &self.newest {
+            Some(newest) if self.paths.last().is_some_and(|last| last == path) => {
+                let mut file = newest.try_clone()?;
+                file.rewind()?;
+                Ok(file)
+            }
+            _ => File::open(path),
+        }
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The segments of a run that are to be rendered, oldest first.
+struct Source {
+    all: Arc<Files>,
+    path: PathBuf,
+    /// What is read first, and what follows.
+    first: Vec<u8>,
+    later: Vec<(BlockIndex, PathBuf)>,
+    /// The blocks that are wanted.
+    from: u64,
+    to: u64,
+}
+
+impl Source {
+    fn of(all: Files, args: &Args) -> Result<Self, Failure> {
+        let no = |path: &Path, what: String| Failure::no(format!("{}: {what}", path.display()));
+        let newest = all.paths.last().cloned().unwrap_or_default();
+        let open = |path: &PathBuf| {
+            let file = all
+                .open(path)
+                .map_err(|e| no(path, format!("cannot be read: {e}")))?;
+            Ok(Reader::without_arenas(BufReader::new(file)))
+        };
+        let mut places = Vec::new();
+        for path in &all.paths {
+            let preamble = Preamble::read(&mut open(path)?).map_err(|e| no(path, e.to_string()))?;
+            let block = preamble.map_or(BlockIndex(0), |p| p.segment.block);
+            places.push((block, path.clone()));
+        }
+        let mut bytes = vec![0; HEAD_BYTES];
+        let read = all.open(&newest).and_then(|mut file| file.read(&mut bytes));
+        bytes.truncate(read.map_err(|e| no(&newest, format!("cannot be read: {e}")))?);
+        let shape = command_log::head(&bytes)
+            .map_err(|e| no(&newest, e.to_string()))?
+            .shape;
+        let (mut from, to) = (
+            args.from.map(|m| m.block(shape)),
+            args.to.map(|m| m.block(shape)),
+        );
+        if let Some(Seconds(last)) = args.last {
+            let mut reader = open(&newest)?;
+            let mut end = BlockIndex(0);
+            while let Some((_, record)) = reader.next().map_err(|e| no(&newest, e.to_string()))? {
+                match record {
+                    Record::Progress { block } => end = end.max(block),
+                    Record::Segment(known) => end = end.max(known.played),
+                    _ => {}
+                }
+            }
+            from = Some(end.0.saturating_sub(blocks_in(last as f64, shape) as u64));
+        }
+        let from = from.unwrap_or(0);
+        let first = places
+            .iter()
+            .rposition(|(block, _)| block.0 <= from)
+            .unwrap_or(0);
+        let mut later = places.split_off(first);
+        let (block, path) = later.remove(0);
+        let first = all.read(&path);
+        let first = first.map_err(|e| no(&path, format!("cannot be read: {e}")))?;
+        if args.from.is_some() && block.0 > from {
+            let text = format!("what is kept begins with block {block}; that is where it begins");
+            output::warning(&text);
+        }
+        Ok(Self {
+            all: Arc::new(all),
+            path,
+            first,
+            later,
+            from: from.max(block.0),
+            to: to.unwrap_or(u64::MAX),
+        })
+    }
+
+    /// All files that are read.
+    fn files(&self) -> Vec<PathBuf> {
+        let later = self.later.iter().map(|(_, path)| path);
+        std::iter::once(&self.path).chain(later).cloned().collect()
+    }
+
+    fn later(&self) -> Vec<Later> {
+        let later = |(block, path): &(BlockIndex, PathBuf)| {
+            let (all, path) = (Arc::clone(&self.all), path.clone());
+            Later {
+                block: *block,
+                read: Box::new(move || all.read(&path)),
+            }
+        };
+        self.later.iter().map(later).collect()
+    }
+}
+
+/// More than the head of a log takes.
+const HEAD_BYTES: usize = 4_096;
+
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let path = match args.source.as_deref() {
-        None => context.paths.command_log(),
-        Some(text) if text.contains(['/', '.']) || Path::new(text).is_file() => text.into(),
-        Some(name) => Paths::of(name)
-            .map_err(|e| Failure::usage(e.to_string()))?
-            .command_log(),
+    let segments = match args.source.as_deref() {
+        None => segments_of(&context.paths),
+        Some(text) if text.contains(['/', '.']) || Path::new(text).is_file() => Files {
+            paths: vec![text.into()],
+            newest: None,
+        },
+        Some(name) => segments_of(&Paths::of(name).map_err(|e| Failure::usage(e.to_string()))?),
     };
-    let wrong = |what: String| Failure::no(format!("{}: {what}", path.display()));
-    let bytes = fs::read(&path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    let played = |e: ReplayError| wrong(e.to_string());
-    let mut replay = Replay::new(&bytes, find(&path)).map_err(played)?;
+    let source = Source::of(segments, args)?;
+    let path = &source.path;
+    let played = |e: ReplayError| Failure::no(format!("{}: {e}", path.display()));
+    let replay = Replay::new(&source.first, find(path)).map_err(played)?;
+    let mut replay = replay.then(source.later());
     let shape = replay.shape();
-    let create = |path: &PathBuf| output::Wav::create(path, shape.rate_hz, shape.channels);
+    let samples = Samples::beside(path).files();
+    let logs = source.files();
+    let create = |output: &PathBuf| {
+        let read = logs.iter().chain(&samples);
+        output::keep_apart(output, read.map(PathBuf::as_path))?;
+        output::Wav::create(output, shape.rate_hz, shape.channels)
+    };
     let mut wav = args.output.as_ref().map(create).transpose()?;
     let mut stems = match &args.stems {
-        Some(folder) => Some(Stems::begin(folder, &path, &bytes, shape)?),
+        Some(folder) => {
+            let apart: Vec<&Path> = (logs.iter())
+                .chain(&samples)
+                .chain(&args.output)
+                .map(PathBuf::as_path)
+                .collect();
+            Some(Stems::begin(folder, &source, shape, &apart)?)
+        }
         None => None,
     };
     let mut block = vec![0.0; shape.block_samples()];
     let begun = Instant::now();
-    while replay.next(&mut block).map_err(played)? {
+    let mut written_blocks = 0;
+    while replay.block().0 < source.to && replay.next(&mut block).map_err(played)? {
+        let wanted = replay.block().0 > source.from;
         if let Some(stems) = &mut stems {
-            stems.next(&block).map_err(played)?;
+            stems.next(&block, wanted).map_err(played)?;
         }
-        if let Some(wav) = &mut wav {
+        if let Some(wav) = wav.as_mut().filter(|_| wanted) {
             wav.add(&block);
         }
+        written_blocks += u64::from(wanted);
     }
-    let (blocks, commands) = (replay.blocks(), replay.commands());
+    let differing = replay.unequal().to_vec();
+    let (blocks, commands) = (written_blocks, replay.commands());
     wav.map_or(Ok(()), output::Wav::finish)?;
     let written = stems.map_or(Ok(Vec::new()), Stems::finish)?;
     let frames = blocks * u64::from(shape.block_frames);
@@ -79,7 +280,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     files.extend(written.iter().map(|p| p.display().to_string()));
     if context.json {
         output::value(&json!({
-            "log": path.display().to_string(), "output": args.output,
+            "log": path.display().to_string(), "output": args.output, "from_block": source.from,
             "stems": written, "frames": frames, "blocks": blocks, "commands": commands,
             "rate": shape.rate_hz, "channels": shape.channels, "times_real_time": pace,
         }));
@@ -89,7 +290,45 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             files.join(", ")
         ));
     }
-    Ok(())
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let blocks: Vec<String> = differing.iter().map(|block| block.to_string()).collect();
+    Err(Failure::no(format!(
+        "the segments that begin with block {} do not begin with what the one before leads to",
+        blocks.join(", ")
+    )))
+}
+
+/// The command log of an instance: the segments of its newest run, oldest first, without a gap between them.
+/// If all its processes were killed, the log's end is still in the stage.
+fn segments_of(paths: &Paths) -> Files {
+    log_end::complete_if_dead(paths);
+    let path = paths.command_log();
+    let newest = File::open(&path).ok();
+    let read = newest
+        .as_ref()
+        .map(|file| Preamble::read(&mut Reader::without_arenas(BufReader::new(file))));
+    let mut segments = vec![path];
+    if let Some(Ok(Some(preamble))) = read {
+        let (run, mut number) = (preamble.segment.run, preamble.segment.number);
+        for closed in segments::closed(paths).into_iter().rev() {
+            // It, and those after it, have been closed since.
+            if closed.run == run && closed.number >= number {
+                continue;
+            }
+            if closed.run != run || closed.number + 1 != number {
+                break;
+            }
+            number = closed.number;
+            segments.push(closed.path);
+        }
+    }
+    segments.reverse();
+    Files {
+        paths: segments,
+        newest: newest.map(Arc::new),
+    }
 }
 
 fn find(log: &Path) -> Box<common::sample::Find<'static>> {
@@ -115,18 +354,35 @@ struct Stem {
 }
 
 impl Stems {
-    fn begin(folder: &Path, log: &Path, bytes: &[u8], shape: Shape) -> Result<Self, Failure> {
+    /// Begins a file for each; none of them takes the place of those `apart`.
+    fn begin(
+        folder: &Path,
+        source: &Source,
+        shape: Shape,
+        apart: &[&Path],
+    ) -> Result<Self, Failure> {
+        let log = source.path.as_path();
         let wrong = |e: ReplayError| Failure::no(format!("{}: {e}", log.display()));
         fs::create_dir_all(folder)
             .map_err(|e| Failure::no(format!("cannot make {}: {e}", folder.display())))?;
         let rest_path = folder.join(format!("{REST}.wav"));
         let stem = |id: String| {
-            let replay = Replay::alone(bytes, find(log), &id).map_err(wrong)?;
+            let replay = Replay::alone(&source.first, find(log), &id).map_err(wrong)?;
+            let replay = replay.then(source.later());
             let path = folder.join(format!("{id}.wav"));
+            output::keep_apart(&path, apart.iter().copied())?;
             let wav = output::Wav::create(&path, shape.rate_hz, shape.channels)?;
             Ok(Stem { replay, wav, path })
         };
-        let ids = replay::heard(bytes).map_err(wrong)?;
+        output::keep_apart(&rest_path, apart.iter().copied())?;
+        let mut ids = replay::heard(&source.first).map_err(wrong)?;
+        for (_, path) in &source.later {
+            let read = source.all.read(path);
+            let bytes = read.map_err(|e| wrong(LogError::Io(e).into()))?;
+            let more = replay::heard(&bytes).map_err(wrong)?;
+            let new = more.into_iter().filter(|id| !ids.contains(id));
+            ids.extend(new.collect::<Vec<_>>());
+        }
         let stems: Vec<Stem> = ids.into_iter().map(stem).collect::<Result<_, Failure>>()?;
         Ok(Self {
             stems,
@@ -138,15 +394,20 @@ impl Stems {
         })
     }
 
-    /// The next block of each, beside that of the mix.
-    fn next(&mut self, mix: &[f32]) -> Result<(), ReplayError> {
+    /// The next block of each, beside that of the mix; written where it is wanted.
+    fn next(&mut self, mix: &[f32], wanted: bool) -> Result<(), ReplayError> {
         self.rest.copy_from_slice(mix);
         for stem in &mut self.stems {
             stem.replay.next(&mut self.block)?;
-            stem.wav.add(&self.block);
+            if wanted {
+                stem.wav.add(&self.block);
+            }
             for (rest, sample) in self.rest.iter_mut().zip(&self.block) {
                 *rest -= sample;
             }
+        }
+        if !wanted {
+            return Ok(());
         }
         self.rest_wav.add(&self.rest);
         self.has_rest |= self.rest.iter().any(|rest| rest.abs() > NEAR);

@@ -45,6 +45,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             args.args.iter().map(|a| osc::argument(a)).collect(),
         )?,
     }
+    finish(context, &osc)
+}
+
+/// Shows what comes back of what was sent, until all of it has been applied.
+pub(crate) fn finish(context: &Context, osc: &osc::Osc) -> Result<(), Failure> {
     let replies = osc.sync()?;
     if !replies.synced && replies.messages.is_empty() {
         return Err(Failure::no(format!(

@@ -1,10 +1,26 @@
-//! `understudy status`: a table for a person, or the supervisor's JSON as it is.
+//! `understudy status [--modules]`: a table for a person, or the supervisor's JSON as it is.
 
+use common::message::Request;
 use serde_json::Value;
 
 use crate::{Context, asking, failure::Failure, output};
 
-pub(crate) fn run(context: &Context) -> Result<(), Failure> {
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// List the modules of the running patch instead, each with its share of one core, the dearest first
+    #[arg(long)]
+    modules: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if args.modules {
+        let modules = asking::ask(&context.paths, &Request::Modules, asking::USUAL)?;
+        match context.json {
+            true => output::value(&modules),
+            false => output::raw(&module_table(&modules)),
+        }
+        return Ok(());
+    }
     let status = asking::status(&context.paths)?;
     if context.json {
         output::value(&status);
@@ -27,13 +43,14 @@ fn table(status: &Value) -> String {
     let get = |name: &str| plain(&status[name]);
     let (audio, commands) = (&status["audio"], &status["commands"]);
     let mut text = format!(
-        "instance  {}: {}\nsound     {} Hz, {} channels, blocks of {} frames, lead {} blocks\nsink      {}\nplayed    {} ({} blocks), {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied, {} late\nleader    worker:{}; {}\n\n",
+        "instance  {}: {}\nsound     {} Hz, {} channels, blocks of {} frames, lead {} blocks{}\nsink      {}\nplayed    {} ({} blocks), {} underruns, {} blocks concealed\nosc       {}\ncommands  {} received, {} accepted, {} rejected, {} applied, {} late\nleader    worker:{}; {}\n\n",
         get("instance"),
         state(status),
         get("rate"),
         get("channels"),
         get("block"),
         get("lead"),
+        margin(status),
         sink(status),
         minutes(played_seconds(status)),
         plain(&audio["play_cursor"]),
@@ -90,13 +107,64 @@ fn table(status: &Value) -> String {
     text
 }
 
+/// What each module costs, and what is no module's.
+fn module_table(modules: &Value) -> String {
+    let percent = |name: &str| plain(&modules[name]);
+    let mut lines = vec![["id", "type", "load_percent"].map(str::to_owned).to_vec()];
+    let list = modules["modules"].as_array().into_iter().flatten();
+    lines.extend(list.map(|module| {
+        // As many places as the cheapest needs.
+        let share = module["load_percent"].as_f64();
+        let share = share.map_or_else(|| "-".into(), |share| format!("{share:.2}"));
+        vec![plain(&module["id"]), plain(&module["type"]), share]
+    }));
+    let mut text = crate::verbs::modules::aligned(&lines);
+    text.push_str(&format!(
+        "\nmodules and the rest of a block ({} %): {} % of one core, in each worker\n",
+        percent("rest_percent"),
+        percent("sum_percent")
+    ));
+    text
+}
+
+/// The dearest modules in one line, while the music is too much.
+fn dearest(status: &Value) -> Option<String> {
+    let each = status["dearest"].as_array()?.iter().map(|module| {
+        let percent = module["load_percent"].as_f64();
+        let percent = percent.map_or_else(|| "?".into(), |percent| format!("{percent:.1}"));
+        format!("{} {percent} %", plain(&module["id"]))
+    });
+    let each: Vec<String> = each.collect();
+    Some(format!(
+        "the dearest modules, in shares of one core: {} (`understudy status --modules` lists all)",
+        each.join(", ")
+    ))
+}
+
+/// How the lead changes, and how close to its deadline a block came within the last minute.
+fn margin(status: &Value) -> String {
+    let auto = match status["lead_auto"] == true {
+        true => " (auto)",
+        false => "",
+    };
+    let closest = status["closest_deadline_ms"].as_f64();
+    let closest = closest.map(|ms| format!(", closest to a deadline {ms:.1} ms"));
+    format!("{auto}{}", closest.unwrap_or_default())
+}
+
 /// The state and what it means.
 fn state(status: &Value) -> String {
     let word = plain(&status["state"]);
     let meaning = match word.as_str() {
         "protected" => "a worker plays, another stands by; either may die unheard",
         "degraded" => "a worker plays, but none stands by yet; if it died now, it could be heard",
-        "silent" => "no worker plays",
+        "overloaded" => {
+            "the patch needs more than this machine gives, so the sound breaks; load a lighter one or remove modules"
+        }
+        "silent" => "nothing is heard",
+        "unsupervised" => {
+            "what plays plays on, but nobody who dies is started again and no command is accepted"
+        }
         _ => return word,
     };
     format!("{word}: {meaning}")
@@ -105,13 +173,28 @@ fn state(status: &Value) -> String {
 /// What is not as it should be, a line each.
 fn troubles(status: &Value) -> Vec<String> {
     let list = |name: &str| status[name].as_array().cloned().unwrap_or_default();
-    let mut lines: Vec<String> = list("complaints").iter().map(plain).collect();
+    let mut lines: Vec<String> = dearest(status).into_iter().collect();
+    lines.extend(list("complaints").iter().map(plain));
     let dropped = status["commands"]["dropped_by_kernel"]
         .as_u64()
         .unwrap_or(0);
     if dropped > 0 {
         lines.push(format!(
             "{dropped} datagrams were dropped by the kernel, since its queue was full"
+        ));
+    }
+    let count = |name: &str| status["audio"][name].as_u64().unwrap_or(0);
+    let gaps = count("device_gaps");
+    if gaps > 0 {
+        lines.push(format!(
+            "the sound broke {gaps} times because of the device; the last gap took {} ms",
+            plain(&status["audio"]["last_gap_ms"])
+        ));
+    }
+    let clipped = count("clipped_samples");
+    if clipped > 0 {
+        lines.push(format!(
+            "{clipped} samples were beyond full scale and were clipped for the device: turn the output down"
         ));
     }
     for left_out in list("quarantined") {
@@ -124,6 +207,20 @@ fn troubles(status: &Value) -> Vec<String> {
         let (module, block) = (plain(&bypassed["module"]), plain(&bypassed["block"]));
         lines.push(format!(
             "module {module} is bypassed since block {block}: a worker died in it"
+        ));
+    }
+    let removed = |name: &str| status[name].as_f64().unwrap_or(0.0);
+    if removed("limited_db") > 0.0 {
+        lines.push(format!(
+            "the sound is turned down by up to {} dB, since it is louder than full scale ({} samples so far)",
+            removed("limited_db"),
+            plain(&status["limited_samples"])
+        ));
+    }
+    if removed("dc_removed") > 0.0 {
+        lines.push(format!(
+            "DC of {} of full scale is taken out of the sound",
+            removed("dc_removed")
         ));
     }
     lines
@@ -213,6 +310,25 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(table(&Value::Null).contains("instance"));
+    }
+
+    #[test]
+    fn modules_are_listed_and_the_dearest_named() {
+        let modules = serde_json::json!([
+            {"id": "verb", "type": "reverb", "load_percent": 12.345},
+            {"id": "new", "type": "saw", "load_percent": null},
+        ]);
+        let all = serde_json::json!({
+            "modules": modules, "rest_percent": 0.5, "sum_percent": 12.85,
+        });
+        let text = module_table(&all);
+        for part in ["verb  reverb  12.3", "new   saw     -", "(0.5 %): 12.85 %"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let status = serde_json::json!({"state": "overloaded", "dearest": modules});
+        let text = table(&status);
+        assert!(text.contains("verb 12.3 %, new ? %"), "{text}");
+        assert_eq!(dearest(&serde_json::json!({"dearest": null})), None);
     }
 
     #[test]

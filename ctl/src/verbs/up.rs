@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command},
+    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,12 +20,18 @@ use std::{
 use clap::builder::FalseyValueParser;
 use common::{
     limits::{
-        BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, LEAD_BLOCKS_MAX, RATE_HZ_MAX, RATE_HZ_MIN,
+        BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, LEAD_BLOCKS_MAX, LEAD_MAX_MS,
+        RATE_HZ_MAX, RATE_HZ_MIN,
     },
     message::Service,
-    options::Options,
+    options::{Bytes, Keep, Options, Seconds},
+    units::{BlockIndex, FIRST_BLOCK_MAX, FIRST_NUMBER_MAX, First},
 };
-use engine::Config;
+use engine::{
+    Config,
+    cost::{self, Costs},
+    patch::Patch,
+};
 use platform::living;
 use rustix::{fs::Access, process::Pid};
 use serde_json::{Value, json};
@@ -55,12 +62,13 @@ pub(crate) struct Args {
     /// Return once sound can be made, leaving the stack running
     #[arg(long, env = "UNDERSTUDY_DETACH", value_parser = FalseyValueParser::new())]
     pub(crate) detach: bool,
-    /// Where to listen for OSC
+    /// Listen for OSC at this address or host name and port; port 0 takes a free port
     #[arg(
         long,
         value_name = "ADDR:PORT",
         default_value = "127.0.0.1:5005",
-        env = "UNDERSTUDY_OSC"
+        env = "UNDERSTUDY_OSC",
+        value_parser = platform::reach::resolve
     )]
     pub(crate) osc: SocketAddr,
     /// Listen to MIDI: auto for the first port, a part of a port's name, virtual for a port that others
@@ -86,10 +94,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FRAMES", default_value_t = 128, env = "UNDERSTUDY_BLOCK",
         value_parser = clap::value_parser!(u32).range(i64::from(BLOCK_FRAMES_MIN)..=i64::from(BLOCK_FRAMES_MAX)))]
     pub(crate) block: u32,
-    /// Blocks rendered ahead of what is played [default: 4 with real-time priority, 8 without]
-    #[arg(long, value_name = "BLOCKS", env = "UNDERSTUDY_LEAD",
-        value_parser = clap::value_parser!(u32).range(1..=LEAD_BLOCKS_MAX as i64))]
-    pub(crate) lead: Option<u32>,
+    /// Blocks rendered ahead of what is played: that many, or auto: 4 with real-time priority and 8
+    /// without, more after blocks that come late or nearly late, fewer again after ten minutes without
+    #[arg(
+        long,
+        value_name = "auto|BLOCKS",
+        default_value = "auto",
+        env = "UNDERSTUDY_LEAD"
+    )]
+    pub(crate) lead: Lead,
+    /// The longest that --lead auto may grow to, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = LEAD_MAX_MS, env = "UNDERSTUDY_LEAD_MAX",
+        value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) lead_max: u32,
     /// Channels of sound
     #[arg(long, value_name = "N", default_value_t = 2, env = "UNDERSTUDY_CHANNELS",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(CHANNELS_MAX)))]
@@ -105,6 +122,64 @@ pub(crate) struct Args {
     /// Start with the patch, parameters and state that the instance last had
     #[arg(long, env = "UNDERSTUDY_RESUME", value_parser = FalseyValueParser::new())]
     pub(crate) resume: bool,
+    /// Keep so much of the command log, as SIZE (1GiB) or TIME (7d), or all
+    #[arg(
+        long,
+        value_name = "SIZE|TIME|all",
+        default_value = "1GiB",
+        env = "UNDERSTUDY_KEEP"
+    )]
+    pub(crate) keep: Keep,
+    /// Hand what is older than that to this shell command first, the file's path as its last argument; it is
+    /// deleted once the command has succeeded
+    #[arg(long, value_name = "CMD", env = "UNDERSTUDY_ARCHIVE")]
+    pub(crate) archive: Option<String>,
+    /// Begin another segment of the command log after so many bytes
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        env = "UNDERSTUDY_SEGMENT_SIZE"
+    )]
+    pub(crate) segment_size: Bytes,
+    /// Begin another segment of the command log after so much music
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1h",
+        env = "UNDERSTUDY_SEGMENT_AGE"
+    )]
+    pub(crate) segment_age: Seconds,
+    /// For tests: the number of the first block
+    #[arg(long, hide = true, value_name = "BLOCK", default_value_t = 0, env = "UNDERSTUDY_FIRST_BLOCK",
+        value_parser = clap::value_parser!(u64).range(..=FIRST_BLOCK_MAX))]
+    pub(crate) first_block: u64,
+    /// For tests: what all other counters begin after
+    #[arg(long, hide = true, value_name = "NUMBER", default_value_t = 0, env = "UNDERSTUDY_FIRST_NUMBER",
+        value_parser = clap::value_parser!(u64).range(..=FIRST_NUMBER_MAX))]
+    pub(crate) first_number: u64,
+}
+
+/// How far ahead is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lead {
+    Auto,
+    Blocks(u32),
+}
+
+impl FromStr for Lead {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let blocks = text.parse().ok();
+        match blocks.filter(|blocks| (1..=LEAD_BLOCKS_MAX).contains(&u64::from(*blocks))) {
+            Some(blocks) => Ok(Self::Blocks(blocks)),
+            None if text == "auto" => Ok(Self::Auto),
+            None => Err(format!(
+                "auto or a number of blocks from 1 to {LEAD_BLOCKS_MAX} is right"
+            )),
+        }
+    }
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
@@ -159,7 +234,18 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
             channels: args.channels,
         };
         let shelf = Shelf::of_instance(context.paths.samples());
-        Ok(patch_file::read(path, config, &shelf)?.0)
+        let (text, patch) = patch_file::read(path, config, &shelf)?;
+        if !args.freewheel {
+            tell_load(path, patch, config);
+        }
+        if let Some(wav) = sink.strip_prefix("wav:") {
+            let sources = shelf.sources();
+            let read = [path]
+                .into_iter()
+                .chain(sources.iter().map(PathBuf::as_path));
+            output::keep_apart(Path::new(wav), read)?;
+        }
+        Ok(text)
     });
     let patch = read.transpose()?;
     let options = Options {
@@ -171,16 +257,38 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
         link: args.link,
         rate_hz: args.rate,
         block_frames: args.block,
-        lead_blocks: args.lead,
+        lead_blocks: match args.lead {
+            Lead::Auto => None,
+            Lead::Blocks(blocks) => Some(blocks),
+        },
+        lead_max_ms: args.lead_max,
         channels: args.channels,
         patch: patch.is_some(),
         resume: args.resume,
+        segment: (args.segment_size, args.segment_age),
+        keep: args.keep,
+        archive: args.archive.clone(),
+        first: First {
+            block: BlockIndex(args.first_block),
+            number: args.first_number,
+        },
     };
     Ok((options, patch))
 }
 
+/// Says so where a patch to start with is predicted to leave little of a core. Nothing has been measured on
+/// this machine yet, so nothing is refused.
+fn tell_load(path: &Path, patch: Patch, config: Config) {
+    let predicted = patch.checked();
+    let predicted = predicted.map_or(0.0, |patch| Costs::default().predict(&patch, config));
+    if predicted > cost::TOLD_PERCENT {
+        let said = cost::said(predicted);
+        output::warning(&format!("{}: {said} of one core", path.display()));
+    }
+}
+
 /// The sink with its path made absolute, its folder found good.
-fn check_sink(sink: &str) -> Result<String, Failure> {
+pub(crate) fn check_sink(sink: &str) -> Result<String, Failure> {
     match sink.split_once(':') {
         None if matches!(sink, "auto" | "device" | "null") => Ok(sink.to_owned()),
         Some(("device", name)) if !name.is_empty() => Ok(sink.to_owned()),
@@ -211,6 +319,7 @@ fn check_wav(path: &str) -> Result<String, Failure> {
     if whole.is_dir() || path.ends_with('/') {
         return Err(no("it is a folder; name a file in it".into()));
     }
+    output::no_pipe(&whole)?;
     let folder = whole.parent().unwrap_or(Path::new("/"));
     if !folder.is_dir() {
         return Err(no(format!(
@@ -323,8 +432,12 @@ impl StatusLine {
 fn summary(status: &Value) -> String {
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let switches = status["switches"].as_array().map_or(0, Vec::len) as u64;
+    let gaps = match count(&status["audio"]["device_gaps"]) {
+        0 => String::new(),
+        gaps => format!(" · gaps {gaps}"),
+    };
     format!(
-        "{} · leader worker:{} · switches {} · underruns {} · commands {} · {}",
+        "{} · leader worker:{} · switches {} · underruns {}{gaps} · commands {} · {}",
         status["state"].as_str().unwrap_or("?"),
         status["leader"],
         status["epoch"].as_u64().unwrap_or(switches),
@@ -337,6 +450,15 @@ fn summary(status: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lead_is_auto_or_a_number_of_blocks() {
+        assert_eq!("auto".parse(), Ok(Lead::Auto));
+        assert_eq!("12".parse(), Ok(Lead::Blocks(12)));
+        for bad in ["", "0", "65", "-1", "Auto", "4294967297"] {
+            assert!(bad.parse::<Lead>().unwrap_err().contains("from 1 to 64"));
+        }
+    }
 
     #[test]
     fn sinks_are_checked_and_paths_made_absolute() {

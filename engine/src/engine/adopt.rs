@@ -2,7 +2,7 @@
 
 use common::command::Event;
 
-use super::{Engine, bypass_bit, bypassed, cells_of};
+use super::{Engine, bypass_bit, bypassed, cells_of, safety_range};
 use crate::{agenda, master::Master, module::FRESH, patch::id_before, smooth::GLIDE_MS};
 
 impl Engine {
@@ -35,6 +35,14 @@ impl Engine {
             self.renumbered(old, event)
         });
         self.arena = arena;
+        // A stem does not go on with the sound of the whole mix.
+        if self.config == old.config && self.linear == old.linear {
+            let (here, there) = (
+                safety_range(&self.patch, self.config),
+                safety_range(&old.patch, old.config),
+            );
+            self.arena[here].copy_from_slice(&old.arena[there]);
+        }
         self.adopt_modules(old, with_values);
         self.adopt_sequences(old, with_values);
     }

@@ -9,17 +9,24 @@ use super::{Engine, bypass_bit, cells_of};
 use crate::{
     agenda::Agenda,
     catalog::Scale,
+    changes,
     master::Master,
-    module::{Expressed, GATE, Note, OPENED},
+    module::{Expressed, Note},
+    sequencer::Lead,
     smooth::{self, GLIDE_MS},
 };
+
+/// The level with which the end of a note closes a gate. No other event has these bits, so the next note can
+/// find and forget the end of the one before without touching other events that wait to close the gate.
+const NOTE_ENDS: f32 = -0.0;
 
 impl Engine {
     /// Lets an event take effect from the next block on. What names no module or parameter of this
     /// patch, or is not a number, changes nothing; a value out of range is clamped.
     ///
     /// # Real-time
-    /// Yes; constant time.
+    /// Yes; constant time. [`Event::Silence`] takes time in proportion to the state, events of sequences in
+    /// proportion to their number.
     pub fn apply(&mut self, event: &Event) {
         match *event {
             Event::Param {
@@ -28,13 +35,8 @@ impl Engine {
                 value,
             } => self.change(module, param, value, GLIDE_MS, false),
             Event::Gate { module, level } => {
-                let Some(node) = self.plan.nodes.get(usize::from(module)) else {
-                    return;
-                };
-                if level.is_finite() && node.kind.describe.takes_gate {
-                    let cells = cells_of(&mut self.arena, node);
-                    cells[GATE] = level.clamp(0.0, 1.0).to_bits();
-                    cells[OPENED] |= u32::from(level > 0.0);
+                if let Some(node) = self.plan.nodes.get(usize::from(module)) {
+                    node.kind.gate(cells_of(&mut self.arena, node), level);
                 }
             }
             Event::Bypass(module) => {
@@ -75,6 +77,16 @@ impl Engine {
                 self.control_sequences(Some(sequence), control);
             }
             Event::ResetSequences => self.control_sequences(None, SequenceControl::Reset),
+            Event::Silence => self.silence(),
+            Event::Clock { ticks, bpm, begin } => {
+                let frame = self.agenda().clock().0;
+                self.lead_sequences(Lead {
+                    ticks,
+                    bpm,
+                    begin,
+                    frame,
+                });
+            }
         }
     }
 
@@ -83,10 +95,22 @@ impl Engine {
     /// # Real-time
     /// Yes; time in proportion to the events that wait for their frame.
     pub fn apply_at(&mut self, frame: FrameIndex, event: &Event) {
+        // A clock event takes effect early, for its own frame; one that begins the song waits for it.
+        let at_once = matches!(event, Event::Clock { begin: false, .. });
         let mut agenda = self.agenda();
-        let waits = agenda.clock() < frame && agenda.add(frame, event);
-        if !waits {
-            self.apply(event);
+        let waits = !at_once && agenda.clock() < frame && agenda.add(frame, event);
+        if waits {
+            return;
+        }
+        match *event {
+            // However early or late it comes, it is about its own frame.
+            Event::Clock { ticks, bpm, begin } => self.lead_sequences(Lead {
+                ticks,
+                bpm,
+                begin,
+                frame: frame.0,
+            }),
+            _ => self.apply(event),
         }
     }
 
@@ -140,6 +164,25 @@ impl Engine {
         }
     }
 
+    /// Resets every module's state but not its parameters, and forgets notes and gates that wait for their frame.
+    fn silence(&mut self) {
+        self.agenda().forget(|event| {
+            matches!(
+                event,
+                Event::Gate { .. } | Event::Note { .. } | Event::Express { .. }
+            )
+        });
+        for node in &self.plan.nodes {
+            let cells = cells_of(&mut self.arena, node);
+            let memory = node.kind.silence(self.context, node.channels, cells);
+            let first = node.cells.start;
+            let memory = first + memory.start..first + memory.end;
+            changes::mark(self.changes.written(), memory);
+        }
+        self.cables.silence(&mut self.arena);
+        Master::of(&mut self.arena).step();
+    }
+
     /// What waits for its frame.
     pub(super) fn agenda(&mut self) -> Agenda<'_> {
         let first = self.agenda_at();
@@ -148,9 +191,14 @@ impl Engine {
 
     /// Lets the count of frames begin anew, for an instance that goes on where another ended.
     pub fn rebase(&mut self) {
+        self.count_from(FrameIndex(0));
+    }
+
+    /// Lets the frame that comes next have that number; what waits keeps its distance.
+    pub fn count_from(&mut self, frame: FrameIndex) {
         let clock = self.agenda().clock();
-        self.rebase_sequences(clock.0);
-        self.agenda().rebase();
+        self.rebase_sequences(clock.0, frame.0);
+        self.agenda().rebase(frame);
     }
 
     /// Plays a note, or ends one: by the module's own voices, or by tuning it and opening its gate.
@@ -171,7 +219,10 @@ impl Engine {
         if node.kind.note(cells, self.context, node.channels, note) {
             return;
         }
-        let off = Event::Gate { module, level: 0.0 };
+        let off = Event::Gate {
+            module,
+            level: NOTE_ENDS,
+        };
         if velocity == 0.0 {
             // The end of a note that another one has taken the place of ends nothing.
             if node.kind.is_tuned(cells, pitch) {
@@ -185,10 +236,16 @@ impl Engine {
             level: velocity,
         });
         let mut agenda = self.agenda();
-        agenda.forget(|event| *event == off);
+        agenda.forget(|event| match event {
+            Event::Gate { level, .. } => *event == off && level.to_bits() == NOTE_ENDS.to_bits(),
+            _ => false,
+        });
         if frames > 0 {
             let at = FrameIndex(agenda.clock().0 + u64::from(frames));
-            agenda.add(at, &off);
+            if !agenda.add(at, &off) {
+                // Struck and closed is better than open for ever.
+                self.apply(&off);
+            }
         }
     }
 }

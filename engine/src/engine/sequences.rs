@@ -6,7 +6,7 @@ use super::{AGENDA_WORDS, Engine, agenda_at};
 use crate::{
     changes,
     patch::Patch,
-    sequencer::{STATE_WORDS, State},
+    sequencer::{Lead, STATE_WORDS, State},
 };
 
 /// Where in the arena they stand: after what waits for its frame.
@@ -17,6 +17,11 @@ pub const fn sequences_at(modules: usize) -> usize {
 /// Words of the arena that the sequences of a patch take.
 pub const fn sequence_words(patch: &Patch) -> usize {
     patch.sequences.len() * STATE_WORDS
+}
+
+/// Where the safety stage's words begin: after the sequences.
+pub const fn safety_at(patch: &Patch) -> usize {
+    sequences_at(patch.modules.len()) + sequence_words(patch)
 }
 
 impl Engine {
@@ -76,6 +81,19 @@ impl Engine {
         }
     }
 
+    /// Lets an external clock lead all playing sequences.
+    pub(super) fn lead_sequences(&mut self, lead: Lead) {
+        let now = self.agenda().clock().0;
+        let score = std::mem::take(&mut self.score);
+        for (number, track) in score.tracks.iter().enumerate() {
+            let mut state = self.sequence(number);
+            let (rate_hz, at) = (self.config.rate_hz, (now, lead));
+            state.lead(track, rate_hz, at, &mut |event| self.apply(&event));
+            self.set_sequence(number, &state);
+        }
+        self.score = score;
+    }
+
     /// One that stands still begins where the next bar of the first that plays begins; at once if none does.
     fn join_sequence(&mut self, sequence: usize) {
         let Some(track) = self.score.tracks.get(sequence) else {
@@ -118,11 +136,11 @@ impl Engine {
         }
     }
 
-    /// Frames are counted anew from that one.
-    pub(super) fn rebase_sequences(&mut self, clock: u64) {
+    /// The frame `from` is called `to` from now on.
+    pub(super) fn rebase_sequences(&mut self, from: u64, to: u64) {
         for number in 0..self.score.tracks.len() {
             let mut state = self.sequence(number);
-            state.rebase(clock);
+            state.rebase(from, to);
             self.set_sequence(number, &state);
         }
     }

@@ -3,7 +3,9 @@
 mod channels;
 mod edits;
 mod events;
+mod gates;
 mod loops;
+mod safety;
 mod sequences;
 
 use std::cell::RefCell;
@@ -238,6 +240,7 @@ fn stopping_fades_out_and_starting_goes_on() {
 
 #[test]
 fn from_a_snapshot_on_everything_is_equal_to_the_bit() {
+    GUARDED.set(true);
     for seed in 0..60 {
         let mut dice = Dice(seed);
         let patch = if seed % 2 == 0 {
@@ -277,6 +280,7 @@ fn from_a_snapshot_on_everything_is_equal_to_the_bit() {
 
 #[test]
 fn whatever_a_block_changes_is_lively_or_said_to_be_written() {
+    GUARDED.set(true);
     let palette = include_str!("../../../patches/palette.json");
     let patch = Patch::from_json(palette).unwrap();
     let piece = common::checkpoint::PIECE_WORDS;
@@ -332,7 +336,7 @@ fn an_arena_of_something_else_is_refused() {
     let other = Engine::new(
         &all(),
         Config {
-            rate_hz: 44_100,
+            block_frames: 128,
             ..CONFIG
         },
     )
@@ -342,6 +346,7 @@ fn an_arena_of_something_else_is_refused() {
 
 #[test]
 fn no_bits_in_an_arena_make_it_panic() {
+    GUARDED.set(true);
     let mut dice = Dice(1);
     for (patch, times) in [(all(), 200), (everything(&mut dice), 20)] {
         let mut engine = engine(&patch);
@@ -651,6 +656,7 @@ fn blocks(engine: &Engine) -> Vec<u32> {
 
 #[test]
 fn no_instruction_set_changes_a_bit() {
+    GUARDED.set(true);
     for seed in 0..3 {
         let mut dice = Dice(seed);
         let patch = everything(&mut dice);

@@ -4,7 +4,7 @@ use std::{marker::PhantomData, ops::Range};
 
 use common::sample::Sample;
 
-use super::{Buffer, Context, Plug};
+use super::{Buffer, Context, Edges, Gate, Plug};
 use crate::{
     changes,
     lanes::{Bits, Lanes},
@@ -26,6 +26,7 @@ pub struct Io<'a, L: Lanes> {
     /// A parameter may not be what it was in the block before; else what was worked out of the
     /// parameters then still holds.
     pub fresh: bool,
+    /// The gate that events open and close, for all channels at once; most see it through [`Self::edges`].
     pub gate: Gate,
     /// The recording that it plays from, which may be an empty one.
     pub sample: &'a Sample,
@@ -42,15 +43,6 @@ pub struct Io<'a, L: Lanes> {
     pub(super) signals: &'a [f32],
 }
 
-/// A gate that is opened and closed by events, for all channels at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Gate {
-    /// How far it is open: 0 (closed) to 1.
-    pub level: f32,
-    /// It has been opened since the block before, perhaps again.
-    pub opened: bool,
-}
-
 impl<'a, L: Lanes> Io<'a, L> {
     /// The same number in each channel.
     #[inline(always)]
@@ -62,6 +54,12 @@ impl<'a, L: Lanes> Io<'a, L> {
     #[inline(always)]
     pub fn splat_bits(&self, value: u32) -> L::Bits {
         <L::Bits as Bits>::splat(self.token, value)
+    }
+
+    /// Where its gate opens and closes, given how far it was open in the frame before.
+    #[inline(always)]
+    pub fn edges(&self, before: L) -> Edges<L> {
+        Edges::of(self.token, self.gate, before)
     }
 
     #[inline(always)]

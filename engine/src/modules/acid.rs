@@ -17,7 +17,7 @@ use crate::{
     catalog::ModuleType,
     lanes::{Lanes, Mask, inlined},
     math,
-    module::{Io, Module, Outs, State},
+    module::{Edge, Io, Module, Outs, State},
 };
 
 pub struct Acid;
@@ -163,10 +163,10 @@ impl Module for Acid {
         let params: [_; 6] = io.params();
         let [cutoff, resonance, depth, decay, accent, drive] = params;
         let (zero, one, half) = (io.splat(0.0), io.splat(1.0), io.splat(0.5));
-        let event = io.splat(io.gate.level);
         let mut z: [L; 5] = state.several(STAGES);
         let (mut envelope, mut risen) = (state.get(ENVELOPE), state.get(RISEN));
-        let (mut strength, mut before) = (state.get(STRENGTH), state.get(GATE));
+        let mut strength = state.get(STRENGTH);
+        let mut edges = io.edges(state.get(GATE));
         let each = 1000.0 / io.context.rate_hz;
         let rise = -std::f32::consts::LOG2_E * each / RISE_MS;
         let rise = one - math::exp2(io, io.splat(rise));
@@ -188,10 +188,13 @@ impl Module for Acid {
         );
         let still = params.iter().all(|param| param.still().is_some());
         // Nothing moves: no parameter, no gate, and the envelope is over.
-        let first_gate = io.at(1, 0).max(event);
         let over = !zero.lt(envelope.max(risen)).any();
-        let opens = (zero.lt(first_gate) & before.le(zero)).any() || io.gate.opened;
+        let mut first = edges;
+        let opens = first.next(0, io.at(1, 0)).opens.any();
         let stands = still && over && !opens && io.still(1).is_some();
+        if stands {
+            edges = first;
+        }
         let mut solved = solve(0, zero);
         let (mut accented, mut falling) = (zero, one);
         let mut begins = true;
@@ -199,13 +202,7 @@ impl Module for Acid {
         let both = outs.chunks_exact_mut(L::N).zip(envs.chunks_exact_mut(L::N));
         for (frame, (out, env)) in both.enumerate() {
             if !stands {
-                let gate = io.at(1, frame).max(event);
-                let is = zero.lt(gate);
-                let mut opens = is & before.le(zero);
-                if frame == 0 && io.gate.opened {
-                    opens = is;
-                }
-                before = gate;
+                let Edge { gate, opens, .. } = edges.next(frame, io.at(1, frame));
                 if opens.any() {
                     envelope = L::select(opens, one, envelope);
                     let strong = (gate + gate - one).max(zero).min(one);
@@ -241,7 +238,7 @@ impl Module for Acid {
         state.set_calm(ENVELOPE, envelope);
         state.set_calm(RISEN, risen);
         state.set_calm(STRENGTH, strength);
-        state.set(GATE, before);
+        state.set(GATE, edges.before);
         const { assert!(HIGH == STAGES + 4) };
     }
 }

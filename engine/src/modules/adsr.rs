@@ -80,28 +80,18 @@ impl Module for Adsr {
         let times = TIMES.map(|param| io.param(param));
         let exponential = io.param(CURVE).first().lane(0) >= 0.5;
         let sustain = io.param(SUSTAIN_LEVEL);
-        let event = io.splat(io.gate.level);
         let (still_gate, gates) = (io.still(1), io.frames_of(1));
-        let gate_at = inlined(
-            #[inline(always)]
-            |frame: usize| gates.at(frame).max(event),
-        );
-        let zero = io.splat(0.0);
-        let mut before = state.get(GATE);
+        let mut edges = io.edges(state.get(GATE));
         let mut frame = 0;
         while frame < io.frames {
             // Gates that open or close at this frame.
-            let gate = gate_at(frame);
-            let (was, is) = (zero.lt(before), zero.lt(gate));
-            let again = frame == 0 && io.gate.opened;
-            let opens = is & !was | if again { is } else { is & !is };
-            let closes = was & !is;
-            let (opens, closes) = (opens.bits(), closes.bits());
+            let edge = edges.next(frame, gates.at(frame));
+            let (opens, closes) = (edge.opens.bits(), edge.closes.bits());
             if opens | closes != 0 {
                 for (channel, voice) in voices.iter_mut().enumerate() {
                     let time = |number: usize| times[number].at(frame).lane(channel);
                     if opens & 1 << channel != 0 {
-                        voice.height = gate.lane(channel).min(1.0);
+                        voice.height = edge.gate.lane(channel).min(1.0);
                         voice.enter(ATTACK, time(0), io.context.rate_hz);
                     } else if closes & 1 << channel != 0
                         && voice.stage != IDLE
@@ -111,20 +101,22 @@ impl Module for Adsr {
                     }
                 }
             }
-            before = gate;
             // Until a segment ends, or a gate moves.
             let least = voices.iter().map(until).min();
             let mut end = frame + least.unwrap_or(1).min(io.frames - frame);
-            if still_gate.is_none() {
+            if frame < io.gate.stands_from() {
+                end = frame + 1;
+            } else if still_gate.is_none() {
+                let zero = io.splat(0.0);
                 let moves = inlined(
                     #[inline(always)]
                     |frame: &usize| {
-                        let now = zero.lt(gate_at(*frame));
-                        ((now & !is) | (is & !now)).any()
+                        let now = zero.lt(edges.gate(*frame, gates.at(*frame)));
+                        ((now & !edge.open) | (edge.open & !now)).any()
                     },
                 );
                 end = (frame + 1..end).find(moves).unwrap_or(end);
-                before = gate_at(end - 1);
+                edges.before = edges.gate(end - 1, gates.at(end - 1));
             }
             let lanes = |of: &dyn Fn(&Voice) -> f32| {
                 let mut all = [0.0; LANES_MAX];
@@ -175,7 +167,7 @@ impl Module for Adsr {
             frame = end;
         }
         segments::keep(state, voices);
-        state.set(GATE, before);
+        state.set(GATE, edges.before);
     }
 }
 

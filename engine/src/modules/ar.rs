@@ -12,7 +12,7 @@ use super::{
 use crate::{
     catalog::ModuleType,
     lanes::{LANES_MAX, Lanes, Mask, inlined},
-    module::{Io, Module, Outs, State},
+    module::{Edge, Io, Module, Outs, State},
 };
 
 pub struct Ar;
@@ -109,13 +109,8 @@ impl Module for Ar {
         let again = io.param(LOOP).first().lane(0) >= 0.5;
         let exponential = io.param(CURVE).first().lane(0) >= 0.5;
         let rate = io.context.rate_hz;
-        let event = io.splat(io.gate.level);
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
-        let mut before = state.get(GATE);
-        if io.gate.opened {
-            // As if it had been closed before.
-            before = zero;
-        }
+        let mut edges = io.edges(state.get(GATE));
         let mut now = span(io, voices);
         let mut level = zero;
         // Frames since `now` was worked out.
@@ -135,10 +130,12 @@ impl Module for Ar {
         );
         let (out, env) = outs.two();
         for frame in 0..io.frames {
-            let gate = io.at(1, frame).max(event);
-            let (was, is) = (zero.lt(before), zero.lt(gate));
-            before = gate;
-            let (opens, closes) = (is & !was, was & !is);
+            let Edge {
+                gate,
+                open,
+                opens,
+                closes,
+            } = edges.next(frame, io.at(1, frame));
             if (opens | closes).any() {
                 catch_up(voices, level, passed);
                 passed = 0;
@@ -169,7 +166,7 @@ impl Module for Ar {
             if (zero.lt(now.each) & now.left.le(zero)).any() {
                 catch_up(voices, level, passed);
                 passed = 0;
-                let open = is.bits();
+                let open = open.bits();
                 for (channel, voice) in voices.iter_mut().enumerate() {
                     let open = open & 1 << channel != 0;
                     if voice.left > 0 || !moves(voice) {
@@ -188,7 +185,7 @@ impl Module for Ar {
         }
         catch_up(voices, level, passed);
         segments::keep(state, voices);
-        state.set(GATE, before);
+        state.set(GATE, edges.before);
     }
 }
 

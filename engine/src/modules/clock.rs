@@ -1,14 +1,17 @@
-//! `clock`: pulses of a tempo, each at its frame, for hours.
+//! `clock`: pulses of a tempo, each at its frame, for years.
 //!
-//! Time is counted in whole numbers, of which a frame, a tempo and every length are exact multiples:
-//! pulse k begins at the frame nearest to k · 60 · rate · length / bpm, however large k is. A change of
-//! the tempo goes on from where the beat is; of the division, on the same beats.
+//! Time is counted in integers, of which a frame, a tempo and every length are exact multiples. A tempo is a
+//! whole number of thousandths of a beat a minute, as a sequence's is: 133.7 is exact, unlike the nearest
+//! single-precision number. Pulse k begins at the frame nearest to k · 60 · rate · length / bpm, however
+//! large k is: after years as in the first minute. A change of the tempo goes on from where the beat is; of
+//! the division, on the same beats.
 
 use super::{linear, tempo};
 use crate::{
     catalog::ModuleType,
     lanes::Lanes,
     module::{Io, Module, Outs, State},
+    sequencer::thousandths,
 };
 
 pub struct Clock;
@@ -25,8 +28,8 @@ const PHASE: usize = 0;
 const HALF: usize = 2;
 const RESET: usize = 3;
 
-/// Steps of a beat a minute: every tempo from 20 bpm on is a whole number of them, to the last bit.
-const STEPS: f32 = 524_288.0;
+/// Steps of a beat a minute: those of [`thousandths`].
+const STEPS: u64 = 1_000;
 /// After so many parts of a quarter note each division has come to an even number of pulses.
 const CYCLE_PARTS: u64 = 4_608;
 
@@ -59,11 +62,11 @@ impl Lengths {
     /// `swing` in pulses.
     #[inline(always)]
     fn new(rate_hz: f32, bpm: f32, division: f32, swing: f32) -> Self {
-        let part = 60 * (rate_hz as u64).max(1) * STEPS as u64;
+        let part = 60 * (rate_hz as u64).max(1) * STEPS;
         let pulse = part * tempo::length(division);
         Self {
             cycle: part * CYCLE_PARTS,
-            frame: (bpm.clamp(0.0, 1_000.0) * STEPS) as u64 * tempo::PARTS,
+            frame: u64::from(thousandths(bpm.clamp(0.0, 1_000.0))) * tempo::PARTS,
             pulse,
             late: ((f64::from(swing) * pulse as f64) as u64).min(pulse - 1),
         }
@@ -220,9 +223,10 @@ mod tests {
             let mut time = Time { phase: 0, half: 0 };
             let mut pulses = 0_u128;
             let (pulse, frame) = (u128::from(lengths.pulse), u128::from(lengths.frame));
-            // In quarter notes: 60 · rate · length / bpm, exactly as in floating point.
-            let each = 60.0 * 48_000.0 / f64::from(bpm) * tempo::length(division(name)) as f64
-                / tempo::PARTS as f64;
+            // In quarter notes: 60 · rate · length / bpm, with the bpm as it is written.
+            let bpm = (f64::from(bpm) * 1_000.0).round() / 1_000.0;
+            let each =
+                60.0 * 48_000.0 / bpm * tempo::length(division(name)) as f64 / tempo::PARTS as f64;
             assert!((pulse as f64 / frame as f64 / each - 1.0).abs() < 1e-15);
             for number in 0..120_000_000_u128 {
                 if time.next(&lengths, false).begins {
@@ -234,6 +238,60 @@ mod tests {
             }
             let expected = (120_000_000.0 / each).round();
             assert!((pulses as f64 - expected).abs() <= 1.0);
+        }
+    }
+
+    /// Frames passed over at once are as frames passed one by one: the phase is a whole number.
+    fn skipped(lengths: &Lengths, frames: u64) -> Time {
+        let (frame, cycle) = (u128::from(lengths.frame), u128::from(lengths.cycle));
+        let phase = ((frame / 2 + u128::from(frames) * frame) % cycle) as u64;
+        let before = (phase + lengths.cycle - lengths.frame) % lengths.cycle % (2 * lengths.pulse);
+        let half = 1 + u32::from(before >= lengths.pulse + lengths.late);
+        Time { phase, half }
+    }
+
+    #[test]
+    fn the_pulses_of_years_are_where_a_sequence_has_its_steps() {
+        for (bpm, name) in [
+            (133.7_f32, "1/16"),
+            (174.3, "1/16"),
+            (61.007, "1/8"),
+            (998.9, "1/32"),
+        ] {
+            let (division, thousandths) = (division(name), thousandths(bpm));
+            let lengths = Lengths::new(48_000.0, bpm, division, 0.0);
+            // A pulse, and the frame of the n-th, from whole numbers: sequencer/tempo.rs.
+            let tempo = crate::sequencer::Tempo {
+                bpm: thousandths,
+                division: name.trim_start_matches("1/").parse().unwrap(),
+            };
+            let frame_of = |n: u64| tempo.frames(48_000, (n.into(), 1));
+            // What skips frames is what passes them.
+            let mut time = Time { phase: 0, half: 0 };
+            for _ in 0..1_000_000 {
+                time.next(&lengths, false);
+            }
+            let skipped_to = skipped(&lengths, 1_000_000);
+            assert_eq!((time.phase, time.half), (skipped_to.phase, skipped_to.half));
+            for years in [1, 10, 100] {
+                let start = years * 365 * 24 * 3_600 * 48_000;
+                let mut time = skipped(&lengths, start);
+                let pulses =
+                    u128::from(start) * u128::from(lengths.frame) / u128::from(lengths.pulse);
+                let mut next = pulses as u64 - 1;
+                while frame_of(next) < start {
+                    next += 1;
+                }
+                for number in start..start + 480_000 {
+                    let begins = time.next(&lengths, false).begins;
+                    assert_eq!(
+                        begins,
+                        number == frame_of(next),
+                        "{bpm} {name} {years}: {number}"
+                    );
+                    next += u64::from(begins);
+                }
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     catalog::Param,
     lanes::{Bits, Lanes, Mask},
     math,
-    module::{Io, State},
+    module::{Edge, Edges, Io, State},
     params::Signal,
 };
 
@@ -34,9 +34,7 @@ pub fn start(channel: usize, cells: &mut [u32]) {
 
 /// A drum in a block.
 pub struct Drum<L: Lanes> {
-    event: L,
-    opened: bool,
-    gate: L,
+    gate: Edges<L>,
     height: L,
     last: L,
     left: L,
@@ -51,9 +49,7 @@ impl<L: Lanes> Drum<L> {
         let white = state.bits(WHITE);
         let one = io.splat_bits(1);
         Self {
-            event: io.splat(io.gate.level),
-            opened: io.gate.opened,
-            gate: state.get(GATE),
+            gate: io.edges(state.get(GATE)),
             height: state.get(HEIGHT),
             last: state.get(LAST),
             left: state.get(LEFT),
@@ -65,17 +61,12 @@ impl<L: Lanes> Drum<L> {
     /// Goes on to a frame: where the drum is struck in it.
     #[inline(always)]
     pub fn struck(&mut self, io: &Io<'_, L>, frame: usize) -> L::Mask {
-        let zero = io.splat(0.0);
-        let gate = io.at(0, frame).max(self.event);
-        let (was, is) = (zero.lt(self.gate), zero.lt(gate));
-        let again = frame == 0 && self.opened;
-        let struck = if again { is } else { is & !was };
-        self.gate = gate;
-        if struck.any() {
-            self.height = L::select(struck, gate.min(io.splat(1.0)), self.height);
-            self.left = L::select(struck, self.last, self.left);
+        let Edge { gate, opens, .. } = self.gate.next(frame, io.at(0, frame));
+        if opens.any() {
+            self.height = L::select(opens, gate.min(io.splat(1.0)), self.height);
+            self.left = L::select(opens, self.last, self.left);
         }
-        struck
+        opens
     }
 
     /// What is heard in that frame of the drum's sound at full height: of its tone, which must not break
@@ -97,7 +88,7 @@ impl<L: Lanes> Drum<L> {
     /// Keeps it in its cells.
     #[inline(always)]
     pub fn keep(self, state: &mut State<'_, L>) {
-        state.set(GATE, self.gate);
+        state.set(GATE, self.gate.before);
         state.set_calm(HEIGHT, self.height);
         state.set_calm(LAST, self.last);
         state.set_calm(LEFT, self.left);

@@ -9,10 +9,10 @@
 //! John Chowning, The synthesis of complex audio spectra by means of frequency modulation, 1973; the
 //! feedback, of the mean of the last two samples, after Norio Tomisawa, US patent 4,249,447, 1981.
 
-use super::{choice, linear, log, oscillator};
+use super::{choice, linear, log, oscillator, sync::Sync};
 use crate::{
     catalog::{ModuleType, Param},
-    lanes::{Bits, Lanes, Mask},
+    lanes::{Bits, Lanes, Mask, inlined},
     math,
     module::{Io, Module, Outs, State},
     smooth::glide_frames,
@@ -69,13 +69,14 @@ const TABLE: [Routes<f32>; 8] = {
 };
 
 // Cells: the phases, the fourth operator's last two samples, what was at `sync`, the algorithm, the
-// frames that it still glides, and the routes meanwhile.
+// frames that it still glides, the routes meanwhile, and the second half of the rounding of a jump at `sync`.
 const PHASES: usize = 0;
 const LAST: usize = PHASES + OPERATORS;
 const SYNC: usize = LAST + 2;
 const ALGORITHM: usize = SYNC + 1;
 const LEFT: usize = ALGORITHM + 1;
 const ROUTE: usize = LEFT + 1;
+const ROUNDS: usize = ROUTE + ROUTES;
 
 /// A phase that is moved by so many turns.
 #[inline(always)]
@@ -135,7 +136,7 @@ impl Module for Fm {
         takes_notes: false,
         takes_sample: false,
     };
-    const CELLS: usize = ROUTE + ROUTES;
+    const CELLS: usize = ROUNDS + 1;
 
     fn start(_: usize, params: &[f32], cells: &mut [u32]) {
         cells[ALGORITHM] = params[ALGORITHM_PARAM] as u32;
@@ -166,8 +167,12 @@ impl Module for Fm {
         let mut phases: [L::Bits; OPERATORS] = std::array::from_fn(|o| state.bits(PHASES + o));
         let mut last = [state.get(LAST), state.get(LAST + 1)];
         let mut sync_before = state.get(SYNC);
-        let zero = io.splat(0.0);
+        let (zero, one, half) = (io.splat(0.0), io.splat(1.0), io.splat(0.5));
         let synced = io.plugged(0);
+        let mut due = match synced {
+            true => state.get(ROUNDS),
+            false => zero,
+        };
         let mut still_steps = None;
         if let (Some(hz), Some(a), Some(b), Some(c), Some(d)) = (
             freq.still(),
@@ -196,38 +201,74 @@ impl Module for Fm {
                         routes = table;
                     }
                 }
-                if synced {
-                    let sync = io.at(0, frame);
-                    let rises = sync_before.le(zero) & zero.lt(sync);
-                    sync_before = sync;
-                    if rises.any() {
-                        for phase in &mut phases {
-                            *phase = L::Bits::select(rises, io.splat_bits(0), *phase);
-                        }
-                    }
-                }
+                let routes = routes;
                 let by = |route: usize| io.splat(routes[route] * INDEX);
                 let itself = feedback.at(frame) * io.splat(FEEDBACK * 0.5);
-                let four = math::sine(io, moved(io, phases[3], (last[0] + last[1]) * itself));
-                let four = four * levels[3].at(frame);
-                last = [four, last[0]];
-                let three = math::sine(io, moved(io, phases[2], four * by(R43)));
-                let three = three * levels[2].at(frame);
-                let turns = four * by(R42) + three * by(R32);
-                let two = math::sine(io, moved(io, phases[1], turns));
-                let two = two * levels[1].at(frame);
-                let turns = four * by(R41) + three * by(R31) + two * by(R21);
-                let one = math::sine(io, moved(io, phases[0], turns));
-                let one = one * levels[0].at(frame);
-                for operator in 0..OPERATORS {
-                    let step = match still_steps {
-                        Some(steps) => steps[operator],
-                        None => math::step(io, freq.at(frame) * ratios[operator].at(frame)),
-                    };
-                    phases[operator] = phases[operator] + step;
+                let levels = levels.map(|level| level.at(frame));
+                // The output at these phases, and the fourth operator.
+                let sound = inlined(
+                    #[inline(always)]
+                    |phases: [L::Bits; OPERATORS]| {
+                        let four =
+                            math::sine(io, moved(io, phases[3], (last[0] + last[1]) * itself));
+                        let four = four * levels[3];
+                        let three = math::sine(io, moved(io, phases[2], four * by(R43)));
+                        let three = three * levels[2];
+                        let turns = four * by(R42) + three * by(R32);
+                        let two = math::sine(io, moved(io, phases[1], turns));
+                        let two = two * levels[1];
+                        let turns = four * by(R41) + three * by(R31) + two * by(R21);
+                        let one = math::sine(io, moved(io, phases[0], turns));
+                        let one = one * levels[0];
+                        let part = |operator: usize| io.splat(routes[HEARD + operator]);
+                        let sum =
+                            one * part(0) + two * part(1) + (three * part(2) + four * part(3));
+                        (sum, four)
+                    },
+                );
+                let steps = match still_steps {
+                    Some(steps) => steps,
+                    None => ratios.map(|ratio| math::step(io, freq.at(frame) * ratio.at(frame))),
+                };
+                let (mut sum, four) = sound(phases);
+                let mut next = phases;
+                for (phase, step) in next.iter_mut().zip(steps) {
+                    *phase = *phase + step;
                 }
-                let part = |operator: usize| io.splat(routes[HEARD + operator]);
-                let sum = one * part(0) + two * part(1) + (three * part(2) + four * part(3));
+                if synced {
+                    // As in every oscillator (`sync`): a turn begins one frame after the signal has
+                    // risen, and the jump is rounded over the two frames beside it.
+                    sum = sum + due;
+                    due = zero;
+                    let now = io.at(0, frame);
+                    let sync = Sync {
+                        before: sync_before,
+                        now,
+                    };
+                    sync_before = now;
+                    let rises = sync.rises(io);
+                    if rises.any() {
+                        let ago = sync.ago(io);
+                        let rest = one - ago;
+                        let part = |hz: L, ratio: L, frames: L| math::step(io, hz * ratio * frames);
+                        let mut end = phases;
+                        for operator in 0..OPERATORS {
+                            let (hz, ratio) = (freq.at(frame), ratios[operator].at(frame));
+                            end[operator] = end[operator] + part(hz, ratio, rest);
+                            let gone = part(hz, ratio, ago);
+                            next[operator] = L::Bits::select(rises, gone, next[operator]);
+                        }
+                        let start = [io.splat_bits(0); OPERATORS];
+                        let height = sound(start).0 - sound(end).0;
+                        let before = height * ago * ago * half;
+                        // Where nothing rises nothing is added: not even 0, which would turn -0 into 0 beside a
+                        // voice that rises, and not without it.
+                        sum = L::select(rises, sum + before, sum);
+                        due = L::select(rises, -(height * rest * rest * half), zero);
+                    }
+                }
+                phases = next;
+                last = [four, last[0]];
                 sum * gain.at(frame)
             },
         );
@@ -237,6 +278,7 @@ impl Module for Fm {
         state.set_calm(LAST, last[0]);
         state.set_calm(LAST + 1, last[1]);
         state.set(SYNC, sync_before);
+        state.set_calm(ROUNDS, due);
         state.set_bits(LEFT, io.splat_bits(left));
         for (number, route) in routes.into_iter().enumerate() {
             state.set(ROUTE + number, io.splat(route));
@@ -249,7 +291,7 @@ mod tests {
     use super::*;
     use crate::{
         bench::{Bench, level, step_max},
-        modules::oscillator::tests::{assert_in_tune, heard},
+        modules::oscillator::tests::{assert_in_tune, assert_synced_without_noise, heard},
     };
 
     #[test]
@@ -326,6 +368,43 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn synced_it_is_nearly_without_noise() {
+        let plain = |turn: f64| {
+            let modulator = 0.15 * libm::sin(turn * std::f64::consts::TAU);
+            libm::sin((turn + 2.0 * modulator) * std::f64::consts::TAU)
+        };
+        assert_synced_without_noise::<Fm>(plain);
+    }
+
+    #[test]
+    fn a_turn_begins_between_two_frames() {
+        // Feedback apart, a sine: it rises 0.25 frames before the frame 200, and begins a frame later.
+        let values = [("freq", 100.0), ("gain", 1.0), ("level2", 0.0)];
+        let mut fm = Bench::of::<Fm>(&values);
+        let sync = (0..400).map(|n| match n {
+            200 => 0.25,
+            _ if n < 200 => -0.75,
+            _ => 1.0,
+        });
+        let heard = fm.run(400, &[("sync", sync.collect())]).remove(0);
+        let sine = |frames: f64| libm::sin(frames / 480.0 * std::f64::consts::TAU);
+        let height = -sine(200.75);
+        for (n, found) in heard.iter().enumerate() {
+            let at = n as f64;
+            let exact = match n {
+                ..200 => sine(at),
+                200 => sine(200.0) + height * 0.25 * 0.25 / 2.0,
+                201 => sine(0.25) - height * 0.75 * 0.75 / 2.0,
+                _ => sine(at - 200.75),
+            };
+            assert!(
+                (f64::from(*found) - exact).abs() < 1e-4,
+                "{n}: {found} {exact}"
+            );
         }
     }
 

@@ -7,8 +7,9 @@
 //! # Source
 //! Curtis Roads, Microsound, 2001, chapter 3.
 
-use super::{choice, linear, log, noise, sampler::between};
+use super::{choice, linear, log, noise};
 use crate::{
+    bandlimited::{self, Bounds, GRAIN_REACH, Kernel, ONE, Quality},
     catalog::ModuleType,
     lanes::{Lanes, Whole},
     module::{Context, Io, Module, Outs, Shape, State},
@@ -19,7 +20,7 @@ pub struct Granular;
 /// Samples of the line: 2.7 s at 48 kHz.
 const LINE: usize = 131_072;
 /// Grains at once.
-const GRAINS: usize = 16;
+const GRAINS: usize = 64;
 
 // Cells: where the line is written, the frames until the next grain, the chance, whether all this has
 // begun; then of each grain its place (two), its step (two), its age and length in frames, its side.
@@ -29,10 +30,8 @@ const CHANCE: usize = 2;
 const FIRST: usize = 3;
 const GRAIN: usize = 7;
 
-/// One frame, where places have 32 bits after the point.
-const ONE: f64 = 4_294_967_296.0;
-/// Frames that a grain keeps from where the line is written: the cubic looks at those around.
-const MARGIN: f32 = 8.0;
+/// How many frames a grain stays away from the write position, since its sums read the frames around it.
+const MARGIN: f32 = GRAIN_REACH as f32;
 
 #[derive(Clone, Copy, Default)]
 struct Grain {
@@ -132,16 +131,17 @@ impl Module for Granular {
     }
 
     fn start(channel: usize, _: &[f32], cells: &mut [u32]) {
+        bandlimited::prepare();
         cells[CHANCE] = noise::start(2, channel);
     }
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let [position, size, density, pitch, spray, spread, freeze, gain] = io.params();
-        let sample = io.sample;
-        let recorded = sample.frames() > 0;
+        let sound = io.sample.at_rate(io.context.rate_hz as u32);
+        let recorded = sound.frames() > 0;
         let rate = match recorded {
-            true => sample.rate_hz() as f32 / io.context.rate_hz,
+            true => sound.rate_hz() as f32 / io.context.rate_hz,
             false => 1.0,
         };
         let (lefts, rights) = outs.two();
@@ -156,6 +156,7 @@ impl Module for Granular {
             state.writes(0..LINE, at, io.frames);
         }
         let line = &mut *state.memory;
+        let all = Bounds::all(sound.frames());
         for frame in 0..io.frames {
             let of = |value: L| value.lane(0);
             if !frozen {
@@ -180,7 +181,7 @@ impl Module for Granular {
                 let part = of(position.at(frame)) + toss() * of(spray.at(frame));
                 let side = 0.5 + 0.5 * toss() * of(spread.at(frame));
                 let place = if recorded {
-                    f64::from(part.clamp(0.0, 1.0)) * sample.frames() as f64
+                    f64::from(part.clamp(0.0, 1.0)) * sound.frames() as f64
                 } else {
                     // So far back that it neither comes up with the writing nor is overtaken by it.
                     let nearest = (length * (pitch - 1.0)).max(0.0) + MARGIN;
@@ -189,8 +190,8 @@ impl Module for Granular {
                     at as f64 - f64::from(back)
                 };
                 grains[free] = Grain {
-                    place: (place * ONE) as i64,
-                    step: (f64::from(pitch) * ONE) as i64,
+                    place: (place * ONE as f64) as i64,
+                    step: (f64::from(pitch) * ONE as f64) as i64,
                     age: 0,
                     length: (length as u32).max(2),
                     side,
@@ -200,16 +201,20 @@ impl Module for Granular {
             }
             // As loud however many there are at once.
             let many = of(density.at(frame)) * of(size.at(frame)) / 1000.0;
-            let each = of(gain.at(frame)) / many.max(1.0).sqrt();
+            let each = of(gain.at(frame)) / many.clamp(1.0, GRAINS as f32).sqrt();
             let (mut l, mut r) = (0.0, 0.0);
             for grain in grains.iter_mut().filter(|grain| grain.length > 0) {
                 let swell = grain.swell() * each;
                 let (near, far) = ((1.0 - grain.side).sqrt(), grain.side.sqrt());
                 let place = grain.place;
-                let [left, right] = if recorded {
-                    [0, 1].map(|side| between(|frame| sample.at(frame, side), place))
+                let kernel = Kernel::at(Quality::Grain, grain.step.unsigned_abs());
+                let [left, right] = if !recorded {
+                    let place = place.rem_euclid((LINE as i64) << 32);
+                    [kernel.read([&*line], place, &Bounds::ring(LINE))[0]; 2]
+                } else if sound.is_mono() {
+                    [kernel.read([sound.side(0)], place, &all)[0]; 2]
                 } else {
-                    [between(|frame| line[frame.rem_euclid(LINE as i64) as usize], place); 2]
+                    kernel.read([sound.side(0), sound.side(1)], place, &all)
                 };
                 l += left * swell * near;
                 r += right * swell * far;
@@ -282,6 +287,50 @@ mod tests {
         assert_eq!(begun, 20);
         assert!(step_max(&heard) < 0.005, "{}", step_max(&heard));
         assert!((heard.iter().fold(0.0, |a: f32, b| a.max(*b)) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn sixty_four_grains_sound_at_once() {
+        let values = [
+            ("density", 64.0),
+            ("size", 1_000.0),
+            ("spray", 0.0),
+            ("spread", 0.0),
+        ];
+        let sample = Sample::new(48_000, 1, vec![0.1; 144_000]).unwrap();
+        let mut cloud = Bench::of::<Granular>(&values).playing(sample);
+        let heard = cloud.run(96_000, &[]).remove(0);
+        // The mean of a swell is 8 / 15; what many are divided by is the root of their number.
+        let expected = 0.1 * 64.0 * (8.0 / 15.0) / 8.0;
+        for x in &heard[60_000..] {
+            assert!((x / expected - 1.0).abs() < 0.03, "{x}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_grain_of_a_recording_does_not_alias_and_is_bounded_in_cost() {
+        // 15 kHz two octaves up is nothing that can be heard; folded back it would be 12 kHz.
+        let recording = |hz: f64| Sample::new(48_000, 1, tone(hz, 48_000)).unwrap();
+        let loudest = |hz: f64, pitch: f32| {
+            let values = [
+                ("pitch", pitch),
+                ("spray", 0.0),
+                ("density", 10.0),
+                ("size", 50.0),
+            ];
+            let mut cloud = Bench::of::<Granular>(&values).playing(recording(hz));
+            cloud.run(48_000, &[])[0]
+                .iter()
+                .fold(0.0_f32, |most, x| most.max(x.abs()))
+        };
+        for pitch in [1.9, 2.5, 4.0, 7.5, 16.0] {
+            assert!(
+                loudest(15_000.0, pitch) < 5e-5,
+                "{pitch}: {}",
+                loudest(15_000.0, pitch)
+            );
+        }
+        assert!(loudest(1_000.0, 4.0) > 0.3);
     }
 
     #[test]

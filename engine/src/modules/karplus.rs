@@ -17,7 +17,7 @@ use crate::{
     catalog::ModuleType,
     lanes::{Bits, LANES_MAX, Lanes, Mask, inlined},
     math,
-    module::{Context, Io, Module, Outs, State},
+    module::{Context, Edge, Io, Module, Outs, State},
 };
 
 pub struct Karplus;
@@ -117,8 +117,8 @@ impl Module for Karplus {
         let len = line_len(io.context);
         let [freq, decay, release, brightness, gain] = [0, 1, 2, 3, 4].map(|param| io.param(param));
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
-        let event = io.splat(io.gate.level);
-        let [mut before, mut height, mut burst] = [GATE, HEIGHT, BURST].map(|cell| state.get(cell));
+        let mut edges = io.edges(state.get(GATE));
+        let [mut height, mut burst] = [HEIGHT, BURST].map(|cell| state.get(cell));
         let mut read = [state.get(READ), state.get(READ + 1)];
         let mut stands = [state.get(STANDS), state.get(STANDS + 1)];
         let stands_keep = io.splat(1.0 - std::f32::consts::TAU * 10.0 / io.context.rate_hz);
@@ -156,21 +156,19 @@ impl Module for Karplus {
             0,
             #[inline(always)]
             |frame| {
-                let gate = io.at(0, frame).max(event);
-                let (was, is) = (zero.lt(before), zero.lt(gate));
-                before = gate;
-                let again = frame == 0 && io.gate.opened;
-                let plucked = if again { is } else { is & !was };
+                let Edge {
+                    gate, open, opens, ..
+                } = edges.next(frame, io.at(0, frame));
                 let now = match still {
-                    Some([open, closed]) => select(is, open, closed),
+                    Some([ringing, damped]) => select(open, ringing, damped),
                     None => {
-                        let ms = L::select(is, decay.at(frame), release.at(frame));
+                        let ms = L::select(open, decay.at(frame), release.at(frame));
                         string(io, freq.at(frame), ms, brightness.at(frame))
                     }
                 };
-                if plucked.any() {
-                    height = L::select(plucked, gate.min(one), height);
-                    burst = L::select(plucked, now.turn, burst);
+                if opens.any() {
+                    height = L::select(opens, gate.min(one), height);
+                    burst = L::select(opens, now.turn, burst);
                 }
                 bits = noise::next(bits);
                 let white = noise::white(io, bits);
@@ -217,7 +215,7 @@ impl Module for Karplus {
         );
         state.set_bits(AT, io.splat_bits(at as u32));
         state.set_bits(WHITE, bits);
-        state.set(GATE, before);
+        state.set(GATE, edges.before);
         state.set_calm(HEIGHT, height);
         state.set_calm(BURST, burst);
         for number in 0..2 {

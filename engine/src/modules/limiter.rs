@@ -1,20 +1,13 @@
 //! `limiter`: no sample above the ceiling, by turning down in time.
 //!
-//! It hears 2 ms ahead: the gain that each sample needs is held for as long, rises again with the
-//! release, and is averaged over the same time, so that it has come down smoothly where the sample is.
-//! The average of gains that are all low enough is low enough: the ceiling holds by arithmetic, and a
-//! sound that stays below it comes out bit by bit as it was, 2 ms later. The average is a sum of whole
-//! numbers, which never drifts.
-//!
-//! # Source
-//! Geraint Luff, Designing a straightforward limiter, 2022,
-//! <https://signalsmith-audio.co.uk/writing/2022/limiter/>; the least of a moving window: Marcel van
-//! Herk, A fast algorithm for local minimum and maximum filters, 1992.
+//! It looks 2 ms ahead; [`Gain`] is the gain of each sample. The ceiling holds by arithmetic, and a sound that
+//! stays below it passes bit for bit, 2 ms later.
 
 use super::{linear, log};
 use crate::{
     catalog::ModuleType,
     lanes::{Lanes, inlined},
+    lookahead::{self, Gain},
     math,
     module::{Context, Io, Module, Outs, State},
 };
@@ -22,12 +15,9 @@ use crate::{
 pub struct Limiter;
 
 const AHEAD_MS: f32 = 2.0;
-/// All of a sound taken away, as a whole number: the sum over the look-ahead fits 32 bits.
-const WHOLE: f32 = 8_388_608.0;
-const AHEAD_MAX: usize = 500;
 
-// Cells: the place in the window, the most that is taken since its begin and after the release, and
-// the sum of the window's, a whole number.
+// Cells: those of [`Gain`]: the place in the window, the largest reduction needed since its beginning, the
+// reduction after the release, and the integer sum over the window.
 const AT: usize = 0;
 const MOST: usize = 1;
 const TAKEN: usize = 2;
@@ -35,7 +25,7 @@ const SUM: usize = 3;
 
 /// Samples of the look-ahead.
 fn ahead(context: Context) -> usize {
-    ((context.rate_hz * AHEAD_MS / 1000.0) as usize).clamp(1, AHEAD_MAX)
+    ((context.rate_hz * AHEAD_MS / 1000.0) as usize).clamp(1, lookahead::FRAMES_MAX)
 }
 
 impl Module for Limiter {
@@ -108,13 +98,15 @@ impl Module for Limiter {
         );
         let each_frame = -1000.0 * std::f32::consts::LOG2_E / io.context.rate_hz;
         let keep = math::exp2(io, io.splat(each_frame) / release.first());
-        let each = 1.0 / (len as f32 * WHOLE);
         let out = outs.samples(0);
         for channel in 0..io.channels {
-            let mut at = *state.cell(AT, channel) as usize % len;
-            let mut most = state.number(MOST, channel);
-            let mut taken = state.number(TAKEN, channel);
-            let mut sum = *state.cell(SUM, channel);
+            let mut gain = Gain {
+                at: *state.cell(AT, channel) % len as u32,
+                most: state.number(MOST, channel),
+                taken: state.number(TAKEN, channel),
+                sum: *state.cell(SUM, channel),
+            };
+            let at = gain.at as usize;
             let keep = keep.lane(channel).clamp(0.0, 1.0);
             // The last of the three rings is looked through as a whole when it is full.
             for ring in [3 * channel, 3 * channel + 1] {
@@ -153,31 +145,14 @@ impl Module for Limiter {
                 } else {
                     (0.0, 0.0)
                 };
-                most = if at == 0 { needed } else { most.max(needed) };
-                let older = most_after.get(at + 1).copied().unwrap_or(0.0);
-                let held = most.max(older);
-                most_after[at] = needed;
-                if at + 1 == len {
-                    let mut after: f32 = 0.0;
-                    for place in most_after.iter_mut().rev() {
-                        after = after.max(*place);
-                        *place = after;
-                    }
-                }
-                taken = held.max(taken * keep);
-                taken = if taken > 1e-9 { taken.min(1.0) } else { 0.0 };
-                let steps = (taken * WHOLE).ceil() as u32;
-                sum = sum.wrapping_add(steps).wrapping_sub(window[at].to_bits());
-                window[at] = f32::from_bits(steps);
-                sound[at] = x;
-                at = if at + 1 < len { at + 1 } else { 0 };
-                let gain = 1.0 - sum as f32 * each;
-                out[here] = (sound[at] * gain).clamp(-height, height);
+                sound[gain.at as usize] = x;
+                let left = gain.next(needed, keep, window, most_after);
+                out[here] = (sound[gain.at as usize] * left).clamp(-height, height);
             }
-            *state.cell(AT, channel) = at as u32;
-            state.set_number(MOST, channel, most);
-            state.set_number(TAKEN, channel, taken);
-            *state.cell(SUM, channel) = sum;
+            *state.cell(AT, channel) = gain.at;
+            state.set_number(MOST, channel, gain.most);
+            state.set_number(TAKEN, channel, gain.taken);
+            *state.cell(SUM, channel) = gain.sum;
         }
     }
 }

@@ -4,40 +4,40 @@
 //! plays it at its input of that name. A note takes a channel that is free, the one whose note began
 //! longest ago; if none is, it takes one from another note, as `voices` says. Before its first note a
 //! channel plays the parameter `note`; `/gate/ID` opens the gates of all, its height is the velocity.
-//! A gate that is opened again while it is open is closed for one frame, so that whoever listens begins
-//! anew.
+//! A gate that is opened again while it is open, or in the frame in which it closes, closes for one frame, so
+//! that the module behind the cable strikes anew ([`Shown`]).
 
 use super::linear;
 use crate::{
     catalog::{ModuleType, Param, Scale},
     lanes::Lanes,
-    module::{Expressed, Io, Module, Note, Outs, State, Voices},
+    module::{Expressed, Io, Module, Note, Outs, Shown, State, Voices},
     smooth::{GLIDE_MS, frames},
 };
 use common::command::Expression;
 
 pub struct MidiIn;
 
-/// How far the gate of `/gate` was open before.
-const GATE: usize = 0;
-const VELOCITY: usize = 1;
+const VELOCITY: usize = 0;
 /// Whether a note has this channel: [`NEVER`] had one, [`HELD`], or [`ENDED`].
-const LIFE: usize = 2;
+const LIFE: usize = 1;
 /// The note's number; when it began, counted in notes; frames until it ends by itself, 0 for never.
-const KEY: usize = 3;
-const BEGAN: usize = 4;
-const LEFT: usize = 5;
-/// Not 0: it has begun in the middle of another.
-const AGAIN: usize = 6;
+const KEY: usize = 2;
+const BEGAN: usize = 3;
+const LEFT: usize = 4;
+/// Its gate.
+const SHOWN: usize = 5;
 /// Lines: where it is, where it goes, by how much a frame, in how many frames.
-const PITCH: usize = 8;
-const BEND: usize = 12;
-const PRESSURE: usize = 16;
-const TIMBRE: usize = 20;
+const PITCH: usize = SHOWN + Shown::CELLS;
+const BEND: usize = PITCH + 4;
+const PRESSURE: usize = BEND + 4;
+const TIMBRE: usize = PRESSURE + 4;
+/// Not 0: nothing of the note has been heard yet.
+const NEW: usize = TIMBRE + 4;
 /// Of the first channel alone: notes so far; of one voice, the keys that are held besides, and which.
-const NOTES: usize = 24;
-const KEYS: usize = 25;
-const KEY_FIRST: usize = 26;
+const NOTES: usize = NEW + 1;
+const KEYS: usize = NOTES + 1;
+const KEY_FIRST: usize = KEYS + 1;
 const KEYS_MAX: usize = 8;
 const CELLS: usize = KEY_FIRST + KEYS_MAX;
 
@@ -119,6 +119,15 @@ trait Cells {
         let keys = self.keys();
         self.set(0, KEY_FIRST + keys, key);
         *self.cell(0, KEYS) = keys as u32 + 1;
+    }
+
+    /// The gate of a channel.
+    fn shown(&mut self, channel: usize) -> Shown {
+        Shown::load(|cell| *self.cell(channel, SHOWN + cell))
+    }
+
+    fn keep_shown(&mut self, channel: usize, shown: Shown) {
+        shown.keep(|cell, bits| *self.cell(channel, SHOWN + cell) = bits);
     }
 
     /// Ends the note of a channel.
@@ -219,8 +228,11 @@ fn begin(voices: &mut Voices<'_>, channel: usize, note: Note) {
     *voices.cell(channel, BEGAN) = notes;
     *voices.cell(channel, LIFE) = HELD;
     *voices.cell(channel, LEFT) = note.frames;
-    *voices.cell(channel, AGAIN) = u32::from(life == HELD);
+    let mut shown = voices.shown(channel);
+    shown.strike(note.velocity);
+    voices.keep_shown(channel, shown);
     voices.set(channel, VELOCITY, note.velocity);
+    *voices.cell(channel, NEW) = 1;
     for line in [BEND, PRESSURE, TIMBRE] {
         voices.go(channel, line, 0.0, 0);
     }
@@ -247,6 +259,9 @@ fn express(voices: &mut Voices<'_>, expressed: Expressed) {
         let own =
             *voices.cell(channel, LIFE) == HELD && voices.get(channel, KEY) == expressed.pitch;
         if all || own {
+            // Expressions at a note's first frame apply at once, without a glide.
+            let is_new = *voices.cell(channel, NEW) != 0;
+            let time = if is_new { 0 } else { time };
             voices.go(channel, line, value, time);
         }
     }
@@ -295,13 +310,12 @@ impl Module for MidiIn {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        let reopened = io.gate.opened && state.number(GATE, 0) > 0.0;
         let note = io.param(NOTE);
         let frames = io.frames as u32;
-        let mut moves = reopened || note.still().is_none();
+        let mut moves = io.gate.stands_from() > 0 || note.still().is_none();
         for channel in 0..io.channels {
             let left = *state.cell(LEFT, channel);
-            moves |= *state.cell(AGAIN, channel) != 0 || left > 0 && left <= frames;
+            moves |= !state.shown(channel).stands() || left > 0 && left <= frames;
             for line in [PITCH, BEND, PRESSURE, TIMBRE] {
                 moves |= !state.stands(channel, line);
             }
@@ -309,9 +323,10 @@ impl Module for MidiIn {
         let needed = if moves { io.frames } else { 1 };
         let mut heard = [0.0; 5];
         for channel in 0..io.channels {
+            let mut shown = state.shown(channel);
             for frame in 0..needed {
-                let note = note.at(frame).lane(0);
-                voice(io, state, channel, note, frame == 0 && reopened, &mut heard);
+                let (note, gate) = (note.at(frame).lane(0), io.gate.at(frame));
+                voice(io, state, channel, note, (gate, &mut shown), &mut heard);
                 for (number, value) in heard.iter().enumerate() {
                     outs.samples(number)[frame * L::N + channel] = *value;
                 }
@@ -321,7 +336,7 @@ impl Module for MidiIn {
                 let left = state.cell(LEFT, channel);
                 *left = left.saturating_sub(frames - 1);
             }
-            state.set_number(GATE, channel, io.gate.level);
+            state.keep_shown(channel, shown);
         }
         if !moves {
             for number in 0..heard.len() {
@@ -339,10 +354,10 @@ fn voice<L: Lanes>(
     state: &mut State<'_, L>,
     channel: usize,
     note: f32,
-    reopened: bool,
+    ((all, opened), shown): ((f32, bool), &mut Shown),
     heard: &mut [f32; 5],
 ) {
-    let again = std::mem::take(state.cell(AGAIN, channel)) != 0;
+    *state.cell(NEW, channel) = 0;
     let held = *state.cell(LIFE, channel) == HELD;
     let own = if held {
         state.number(VELOCITY, channel)
@@ -353,13 +368,16 @@ fn voice<L: Lanes>(
         NEVER => octaves(note),
         _ => Cells::next(state, channel, PITCH) + Cells::next(state, channel, BEND),
     };
-    let open = io.gate.level.max(own);
-    if io.gate.level > 0.0 && !held {
-        state.set_number(VELOCITY, channel, io.gate.level);
+    let open = all.max(own);
+    if opened {
+        shown.strike(open);
+    }
+    if all > 0.0 && !held {
+        state.set_number(VELOCITY, channel, all);
     }
     *heard = [
         pitch,
-        if again || reopened { 0.0 } else { open },
+        shown.next(open),
         state.number(VELOCITY, channel),
         Cells::next(state, channel, PRESSURE),
         Cells::next(state, channel, TIMBRE),
@@ -490,6 +508,17 @@ mod tests {
         assert_eq!(at(&heard, 2, 59), [(0.0, 0.5), (0.0, 0.0)]);
         keys.note(60.0, 0.0, 0);
         assert_eq!(at(&keys.run(1, &[]), 2, 0)[0], (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_note_begins_with_what_is_said_of_it_at_its_first_frame() {
+        let mut keys = keys(&[], 2);
+        keys.note(60.0, 0.5, 0);
+        keys.express(60.0, Expression::Bend, -2.0);
+        keys.express(60.0, Expression::Pressure, 0.25);
+        let heard = keys.run(4, &[]);
+        assert_eq!(heard[0], [-2.0 / 12.0; 4]);
+        assert_eq!(heard[6], [0.25; 4]);
     }
 
     #[test]

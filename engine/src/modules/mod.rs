@@ -165,6 +165,11 @@ pub(crate) fn kind(name: &str) -> Option<Kind> {
     KINDS.get(*PLACES.get(name)?).copied()
 }
 
+/// How the engine runs each type.
+pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
+    KINDS.iter().copied()
+}
+
 /// A parameter that is spread evenly.
 const fn linear(
     name: &'static str,

@@ -3,14 +3,16 @@
 //! What comes in at `in` is heard on all channels, what comes in at the others each on its own; of a
 //! cable of several channels, their sum. Its blocks are the channels of sound; no cable can take them.
 
-use super::linear;
+use super::{choice, linear};
 use crate::{
-    catalog::ModuleType,
+    catalog::{ModuleType, Param},
     lanes::Lanes,
     module::{Io, Module, Outs, Shape, State},
 };
 
 pub struct Out;
+
+const SAFETY: usize = 1;
 
 impl Module for Out {
     const TYPE: ModuleType = ModuleType {
@@ -22,15 +24,32 @@ impl Module for Out {
             "ch23", "ch24", "ch25", "ch26", "ch27", "ch28", "ch29", "ch30", "ch31", "ch32",
         ],
         outputs: &[],
-        params: &[linear("gain", "", [0.0, 1.0, 1.0], "level")],
+        params: &[
+            linear("gain", "", [0.0, 1.0, 1.0], "level"),
+            Param {
+                default: 1.0,
+                ..choice(
+                    "safety",
+                    &["off", "on"],
+                    "safety stage: limiter at -0.2 dBFS, DC removal, fade-in after a mute",
+                )
+            },
+        ],
         takes_gate: false,
         takes_notes: false,
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Summed;
+    /// Whether the safety stage is on; the engine has the stage itself ([`crate::safety`]).
+    const CELLS: usize = 1;
+
+    fn start(_: usize, params: &[f32], cells: &mut [u32]) {
+        cells[0] = params[SAFETY] as u32;
+    }
 
     #[inline(always)]
-    fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+    fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
+        *state.cell(0, 0) = io.param(SAFETY).first().lane(0) as u32;
         let gain = io.param(0);
         for channel in 0..outs.count() {
             let (all, own) = (io.frames_of(0), io.frames_of(channel + 1));

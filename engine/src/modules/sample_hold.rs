@@ -34,30 +34,20 @@ impl Module for SampleHold {
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let tracks = io.param(0).first().lane(0) >= 0.5;
-        let event = io.splat(io.gate.level);
-        let zero = io.splat(0.0);
-        let (mut held, mut before) = (state.get(HELD), state.get(GATE));
-        if io.gate.opened {
-            // As if it had been closed before.
-            before = zero;
-        }
+        let mut held = state.get(HELD);
+        let mut edges = io.edges(state.get(GATE));
         outs.write(
             0,
             #[inline(always)]
             |frame| {
-                let gate = io.at(1, frame).max(event);
-                let open = zero.lt(gate);
-                let takes = match tracks {
-                    true => open,
-                    false => open & before.le(zero),
-                };
-                before = gate;
+                let edge = edges.next(frame, io.at(1, frame));
+                let takes = if tracks { edge.open } else { edge.opens };
                 held = L::select(takes, io.at(0, frame), held);
                 held
             },
         );
         state.set_calm(HELD, held);
-        state.set(GATE, before);
+        state.set(GATE, edges.before);
     }
 }
 

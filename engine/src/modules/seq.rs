@@ -8,7 +8,7 @@ use super::{choice, linear};
 use crate::{
     catalog::{ModuleType, Param, Scale},
     lanes::Lanes,
-    module::{Io, Module, Outs, State},
+    module::{Edges, Io, Module, Outs, Shown, State},
 };
 
 pub struct Seq;
@@ -24,6 +24,8 @@ const RANGE: usize = STEPS + 2;
 const STEP: usize = 0;
 const CLOCK: usize = 1;
 const RESET: usize = 2;
+/// Its own gate.
+const SHOWN: usize = 3;
 
 const fn step(name: &'static str) -> Param {
     linear(name, "", [-5.0, 0.0, 5.0], "value; of a pitch, in octaves")
@@ -75,7 +77,7 @@ impl Module for Seq {
         takes_notes: false,
         takes_sample: false,
     };
-    const CELLS: usize = 3;
+    const CELLS: usize = SHOWN + Shown::CELLS;
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
@@ -84,11 +86,8 @@ impl Module for Seq {
         let (cv, gate) = outs.two();
         for channel in 0..L::N {
             let mut step = (*state.cell(STEP, channel) as usize).min(STEPS);
-            let mut before = match io.gate.opened {
-                // As if it had been closed before.
-                true => 0.0,
-                false => state.number(CLOCK, channel),
-            };
+            let mut edges = Edges::<f32>::of((), io.gate, state.number(CLOCK, channel));
+            let mut shown = Shown::load(|cell| *state.cell(SHOWN + cell, channel));
             let mut reset_before = state.number(RESET, channel);
             let read = |input: usize, frame: usize| match io.plugged(input) {
                 true => io.input(input)[frame * L::N + channel],
@@ -97,20 +96,16 @@ impl Module for Seq {
             let mut signal = io.param(step.max(1) - 1);
             for frame in 0..io.frames {
                 let (clock, reset) = (read(0, frame), read(1, frame));
-                let clock = if clock > io.gate.level {
-                    clock
-                } else {
-                    io.gate.level
-                };
+                let clock = edges.next(frame, clock);
                 let was = step;
                 if reset_before <= 0.0 && reset > 0.0 {
                     step = 0;
                 }
-                if before <= 0.0 && clock > 0.0 {
+                if clock.opens {
                     let length = (length.at(frame).lane(channel) as usize).min(STEPS);
                     step = if step >= length { 1 } else { step + 1 };
                 }
-                (before, reset_before) = (clock, reset);
+                reset_before = reset;
                 if step != was {
                     signal = io.param(step.clamp(1, STEPS) - 1);
                 }
@@ -118,10 +113,14 @@ impl Module for Seq {
                 let on = step > 0 && gates.at(frame).lane(channel) as u32 >> (step - 1) & 1 != 0;
                 let to = frame * L::N + channel;
                 cv[to] = if unit { value.clamp(0.0, 1.0) } else { value };
-                gate[to] = f32::from(u8::from(on && clock > 0.0));
+                if on && clock.opens {
+                    shown.strike(1.0);
+                }
+                gate[to] = shown.next(f32::from(u8::from(on && clock.open)));
             }
             *state.cell(STEP, channel) = step as u32;
-            state.set_number(CLOCK, channel, before);
+            state.set_number(CLOCK, channel, edges.before);
+            shown.keep(|cell, bits| *state.cell(SHOWN + cell, channel) = bits);
             state.set_number(RESET, channel, reset_before);
         }
     }
@@ -178,11 +177,14 @@ mod tests {
     fn an_event_goes_on_too_and_a_unit_is_from_0_to_1() {
         let mut seq = Bench::of::<Seq>(&VALUES);
         seq.set("range", 1.0);
-        for (value, open) in [(0.25, 1.0), (0.0, 0.0), (1.0, 1.0), (0.25, 1.0)] {
+        let (shut, open) = ([0.0; 4], [1.0; 4]);
+        // Its gate, that is open in two steps one after the other, is closed for a frame between them.
+        let again = [0.0, 1.0, 1.0, 1.0];
+        for (value, gate) in [(0.25, open), (0.0, shut), (1.0, open), (0.25, again)] {
             seq.gate(1.0);
             let heard = seq.run(4, &[]);
             assert_eq!(heard[0], [value; 4]);
-            assert_eq!(heard[1], [open; 4]);
+            assert_eq!(heard[1], gate);
         }
     }
 }

@@ -8,10 +8,13 @@
 //! # Source
 //! Adam Szabo, How to emulate the super saw, 2010 (Roland JP-8000: offsets, detune curve, mix).
 
-use super::{linear, noise, oscillator};
+use super::{
+    linear, noise, oscillator,
+    sync::{self, Anew, Here},
+};
 use crate::{
     catalog::{ModuleType, Param, Scale},
-    lanes::{Bits, Lanes},
+    lanes::{Lanes, inlined},
     math,
     module::{Io, Module, Outs, State},
 };
@@ -47,6 +50,8 @@ const CURVE: [f32; 12] = [
 ];
 
 const PHASES: usize = 2;
+/// What is kept of each saw's turn that begins anew.
+const ANEW: usize = PHASES + SAWS;
 const DETUNE: usize = 3;
 const MIX: usize = 4;
 const SEED: usize = 5;
@@ -113,7 +118,7 @@ impl Module for Supersaw {
         takes_notes: false,
         takes_sample: false,
     };
-    const CELLS: usize = PHASES + SAWS;
+    const CELLS: usize = ANEW + SAWS * sync::CELLS;
 
     fn start(channel: usize, params: &[f32], cells: &mut [u32]) {
         for saw in 0..SAWS {
@@ -147,7 +152,16 @@ impl Module for Supersaw {
             }
             still_steps = Some(all);
         }
-        let (one, begin) = (io.splat(1.0), io.splat_bits(0));
+        let one = io.splat(1.0);
+        let mut anew: [Anew<L>; SAWS] =
+            std::array::from_fn(|saw| Anew::load(state, ANEW + saw * sync::CELLS));
+        let wave = inlined(
+            #[inline(always)]
+            |(phase, steps): (L::Bits, oscillator::Steps<L>)| {
+                let turn = math::turns(io, phase);
+                turn + turn - one + oscillator::edge(io, phase, steps)
+            },
+        );
         oscillator::walk(
             io,
             state,
@@ -162,7 +176,6 @@ impl Module for Supersaw {
                     Some(levels) => levels,
                     None => levels(io, mix.at(tick.frame)),
                 };
-                let rises = tick.sync.map(|sync| sync.rises(io));
                 let mut sum = [io.splat(0.0); SAWS];
                 for saw in 0..SAWS {
                     let (step, steps) = match still_steps {
@@ -172,24 +185,31 @@ impl Module for Supersaw {
                             (math::step(io, hz), oscillator::Steps::of(io, last, hz))
                         }
                     };
-                    let phase = phases[saw];
-                    let turn = math::turns(io, phase);
-                    sum[saw] = turn + turn - one + oscillator::edge(io, phase, steps);
-                    phases[saw] = phase + step;
-                    if let Some(rises) = rises {
-                        phases[saw] = L::Bits::select(rises, begin + step, phases[saw]);
+                    let mut here = Here {
+                        phase: phases[saw],
+                        steps,
+                        rounds: io.splat(0.0),
+                    };
+                    match tick.sync {
+                        Some(sync) => {
+                            let (last, hz) = (tick.last_hz * ratios[saw], tick.hz * ratios[saw]);
+                            anew[saw].begun(io, &mut here, last);
+                            anew[saw].begins(io, &mut here, hz, sync, |phase, steps| {
+                                wave((phase, steps))
+                            });
+                        }
+                        None => anew[saw].forget(io),
                     }
+                    sum[saw] = wave((here.phase, here.steps)) + here.rounds;
+                    phases[saw] = here.phase + step;
                 }
                 let [first, a, b, c, d, e, f] = sum;
-                let mut level = first * middle + (a + b + c + d + e + f) * sides;
-                if let Some(rises) = rises {
-                    level = L::select(rises, (level - one) * io.splat(0.5), level);
-                }
-                level * tick.gain
+                (first * middle + (a + b + c + d + e + f) * sides) * tick.gain
             },
         );
         for (saw, phase) in phases.into_iter().enumerate() {
             state.set_bits(PHASES + saw, phase);
+            anew[saw].store(state, ANEW + saw * sync::CELLS);
         }
     }
 }
@@ -199,7 +219,7 @@ mod tests {
     use super::*;
     use crate::{
         bench::{Bench, level},
-        modules::oscillator::tests::{assert_in_tune, heard},
+        modules::oscillator::tests::{assert_in_tune, assert_synced_without_noise, heard},
     };
 
     /// Szabo's polynomial as he prints it.
@@ -283,10 +303,17 @@ mod tests {
         let mut saw = Bench::of::<Supersaw>(&[("freq", 100.0), ("gain", 1.0), ("detune", 0.0)]);
         let sync = (0..200).map(|n| if n < 77 { -1.0 } else { 1.0 }).collect();
         let heard = saw.run(200, &[("sync", sync)]).remove(0);
-        for (n, found) in heard[78..200].iter().enumerate() {
-            let plain = (n + 1) as f32 / 240.0 - 1.0;
-            assert!((found - plain).abs() < 0.01, "{n}: {found} {plain}");
+        // It rises half-way between the frames 76 and 77; a turn begins a frame later, and its jump is
+        // rounded over the frames beside it.
+        for (n, found) in heard[79..200].iter().enumerate() {
+            let plain = (n as f32 + 1.5) / 240.0 - 1.0;
+            assert!((found - plain).abs() < 1e-5, "{n}: {found} {plain}");
         }
+    }
+
+    #[test]
+    fn synced_it_is_nearly_without_noise() {
+        assert_synced_without_noise::<Supersaw>(|turn| 2.0 * turn - 1.0);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl<L: Lanes> Sync<L> {
 
     /// How long ago, in frames, from [`JUST_NOW`] to 1; where it has not risen, some number.
     #[inline(always)]
-    fn ago(&self, io: &Io<'_, L>) -> L {
+    pub fn ago(&self, io: &Io<'_, L>) -> L {
         let straight = self.now / (self.now - self.before);
         straight.min(io.splat(1.0)).max(io.splat(JUST_NOW))
     }

@@ -388,7 +388,7 @@ mod tests {
         );
         assert_eq!(
             error("[]").split(" (").next().unwrap(),
-            "patch: invalid length 0, expected struct Patch with 6 elements"
+            "patch: is no JSON object"
         );
         assert!(
             error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":NaN}}]}"#)

@@ -26,6 +26,12 @@ impl Draft {
         self.edits.is_empty()
     }
 
+    /// Those that wait, in order.
+    #[must_use]
+    pub fn edits(&self) -> &[Edit] {
+        &self.edits
+    }
+
     /// What comes of the patch in force, which is that of the generation, by those that wait and this one: for
     /// [`Self::push`].
     ///

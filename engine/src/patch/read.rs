@@ -41,6 +41,8 @@ fn wrong(text: &str, at: &str, error: &serde_json::Error) -> PatchError {
     let said = said.strip_prefix(&format!("{at}: ")).unwrap_or(said);
     let what = match said.strip_prefix("unknown field ") {
         Some(rest) => unknown(rest),
+        // Serde names the type, which says nothing to whoever wrote the patch.
+        None if said.contains(", expected struct ") => "is no JSON object (expected {…})".into(),
         None => said.replace('`', "\""),
     };
     let at = if at == "." { "patch" } else { at };

@@ -238,6 +238,18 @@ impl Patch {
         })
     }
 
+    /// Writes an external clock's lasting changes into the patch.
+    pub(super) fn follow_clock(&mut self, bpm: f32, begin: bool) {
+        for spec in &mut self.sequences {
+            if begin {
+                spec.follow(SequenceControl::Start);
+            }
+            if spec.running && bpm > 0.0 {
+                spec.follow(SequenceControl::Bpm(bpm));
+            }
+        }
+    }
+
     /// Writes into the patch what a control changes for good.
     pub(super) fn follow_sequence(&mut self, sequence: u16, control: SequenceControl) {
         if let Some(spec) = self.sequences.get_mut(usize::from(sequence)) {

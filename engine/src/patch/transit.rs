@@ -41,6 +41,22 @@ impl Patch {
         }
         settled
     }
+
+    /// With what was last set in another that has the same modules: values, patterns, sequences, presets.
+    #[must_use]
+    pub(crate) fn with_values_of(mut self, other: &Self) -> Self {
+        let by_id = other.modules.iter().map(|spec| (&spec.id, &spec.params));
+        let set: BTreeMap<_, _> = by_id.collect();
+        for spec in &mut self.modules {
+            if let Some(params) = set.get(&spec.id) {
+                spec.params.clone_from(params);
+            }
+        }
+        self.sequences.clone_from(&other.sequences);
+        self.patterns.clone_from(&other.patterns);
+        self.presets.clone_from(&other.presets);
+        self
+    }
 }
 
 impl Cable {

@@ -3,8 +3,12 @@
 //! Three things may be due: the end of the note that sounds, what a step does (it is late by swing, and
 //! repeated by ratchets), the next step. Each has its frame, computed when it is planned.
 
+mod lead;
+
 use bytemuck::{Pod, Zeroable};
 use common::command::{Event, SequenceControl};
+
+pub use lead::Lead;
 
 use super::{
     Track, at,
@@ -56,7 +60,12 @@ pub struct State {
     sounding: f32,
     /// Something sounds.
     open: u32,
-    spare: [u32; 4],
+    /// Not 0: `number` is the step's number in the song, as an external clock counts it.
+    led: u32,
+    /// Not 0: nothing beyond the tick `limit` is due until the next message of the clock.
+    waits: u32,
+    limit: u32,
+    spare: [u32; 1],
 }
 
 /// In the place of a velocity.
@@ -110,7 +119,7 @@ impl State {
     }
 
     pub const fn runs(&self) -> bool {
-        self.boundary != NEVER
+        self.boundary != NEVER || self.waits != 0
     }
 
     /// Takes the values of a patch.
@@ -129,12 +138,12 @@ impl State {
         self.link = link;
     }
 
-    /// Frames are counted anew from that one.
-    pub fn rebase(&mut self, clock: u64) {
-        self.origin = self.origin.wrapping_sub(clock);
+    /// The frame `from` is called `to` from now on.
+    pub fn rebase(&mut self, from: u64, to: u64) {
+        self.origin = self.origin.wrapping_sub(from).wrapping_add(to);
         for frame in [&mut self.boundary, &mut self.strike, &mut self.off] {
             if *frame != NEVER {
-                *frame = frame.saturating_sub(clock);
+                *frame = frame.saturating_sub(from).saturating_add(to);
             }
         }
     }
@@ -167,7 +176,7 @@ impl State {
             SequenceControl::Start | SequenceControl::Join => {}
             SequenceControl::Stop => {
                 self.close(track, out);
-                (self.boundary, self.strike) = (NEVER, NEVER);
+                (self.boundary, self.strike, self.waits) = (NEVER, NEVER, 0);
             }
             SequenceControl::Reset => {
                 let ran = self.runs();
@@ -188,7 +197,7 @@ impl State {
     }
 
     fn rewind(&mut self) {
-        (self.boundary, self.strike) = (NEVER, NEVER);
+        (self.boundary, self.strike, self.waits) = (NEVER, NEVER, 0);
         (self.step, self.hits, self.place) = (0, 0, 0);
         (self.bar_step, self.link, self.bar) = (0, 0, 0);
         (self.pitch, self.sounding) = (0.0, 0.0);
@@ -203,7 +212,7 @@ impl State {
     fn take_tempo(&mut self, track: &Track, now: u64) {
         self.bar_step = self.bar_step * track.division / self.division.max(1);
         (self.tempo, self.division) = (self.bpm, track.division);
-        (self.origin, self.number) = (now, 0);
+        (self.origin, self.number, self.led) = (now, 0, 0);
     }
 
     fn tempo(&self) -> Tempo {
@@ -259,7 +268,7 @@ impl State {
             } else if self.strike <= now {
                 self.strike(track, rate_hz, out);
             } else if self.boundary <= now {
-                self.step(track, rate_hz);
+                self.step(track, rate_hz, now);
             } else {
                 return;
             }
@@ -267,7 +276,7 @@ impl State {
     }
 
     /// A step begins: what it does is planned.
-    fn step(&mut self, track: &Track, rate_hz: u32) {
+    fn step(&mut self, track: &Track, rate_hz: u32, now: u64) {
         if (self.tempo, self.division) != (self.bpm, track.division) {
             self.take_tempo(track, self.boundary);
         }
@@ -295,7 +304,7 @@ impl State {
         self.step += 1;
         self.place = ((place + 1) % count) as u32;
         self.bar_step = (self.bar_step + 1) % self.division.max(1);
-        self.boundary = self.frame(rate_hz, (self.number.into(), 1));
+        self.boundary = self.next_boundary(rate_hz, now);
     }
 
     /// The next pattern of the chain begins, if its turn has come.
@@ -310,7 +319,8 @@ impl State {
             self.link = self.link % links + 1;
             (self.bar, self.place) = (0, 0);
         }
-        self.bar += 1;
+        // Without a chain nobody asks for it, and at the highest tempo it wraps after 33 years.
+        self.bar = self.bar.wrapping_add(1);
     }
 
     /// Where the step of that number does what it does, in thousandths of steps; `self.step` is its number
@@ -349,32 +359,65 @@ impl State {
         if self.open == 0 || self.velocity == 0 {
             return;
         }
-        let times = match hit {
-            true => at(&pattern.ratchets, step).unwrap_or(1).max(1),
-            false => 1,
-        };
-        // In thousandths of a step: where it begins, how long it is, and what of that the ratchets divide.
-        let (late, next) = (late(track, step), late(track, step.wrapping_add(1)));
-        let whole = u128::from(1_000 + next - late);
-        let divided = u128::from(1_000 - late);
-        let begin = u128::from(self.number.wrapping_sub(1)) * 1_000 + u128::from(late);
-        let (times_wide, struck) = (u128::from(times), u128::from(self.struck));
-        let here = begin * times_wide + struck * divided;
-        let long = if times == 1 { whole } else { divided };
-        self.off = match self.struck + 1 >= times && self.held != 0 {
+        let stroke = self.stroke(track);
+        let is_last = self.struck + 1 >= stroke.times;
+        self.off = match is_last && self.held != 0 {
             true => NEVER,
-            false => {
-                let end = here * 1_000 + u128::from(self.gate) * long;
-                self.frame(rate_hz, (end, 1_000_000 * times_wide))
-                    .max(now + 1)
-            }
+            false => self.ends(rate_hz, stroke, self.struck).max(now + 1),
         };
         self.struck += 1;
-        if self.struck < times {
-            let next = begin * times_wide + u128::from(self.struck) * divided;
-            self.strike = self.frame(rate_hz, (next, 1_000 * times_wide));
+        if !is_last {
+            self.strike = self.strikes(rate_hz, stroke);
         }
     }
+
+    /// Of the step that has begun.
+    fn stroke(&self, track: &Track) -> Stroke {
+        let step = self.step.wrapping_sub(1);
+        let hit = (1..TIE).contains(&self.velocity);
+        let times = match hit {
+            true => at(&track.pattern(self.link).ratchets, step)
+                .unwrap_or(1)
+                .max(1),
+            false => 1,
+        };
+        let (late, next) = (late(track, step), late(track, step.wrapping_add(1)));
+        let divided = u128::from(1_000 - late);
+        Stroke {
+            times,
+            begin: u128::from(self.number.wrapping_sub(1)) * 1_000 + u128::from(late),
+            divided,
+            long: match times {
+                1 => u128::from(1_000 + next - late),
+                _ => divided,
+            },
+        }
+    }
+
+    /// The frame at which it is struck next.
+    fn strikes(&self, rate_hz: u32, stroke: Stroke) -> u64 {
+        let times = u128::from(stroke.times);
+        let next = stroke.begin * times + u128::from(self.struck) * stroke.divided;
+        self.frame(rate_hz, (next, 1_000 * times))
+    }
+
+    /// The frame at which that strike ends.
+    fn ends(&self, rate_hz: u32, stroke: Stroke, struck: u32) -> u64 {
+        let times = u128::from(stroke.times);
+        let here = stroke.begin * times + u128::from(struck) * stroke.divided;
+        let end = here * 1_000 + u128::from(self.gate) * stroke.long;
+        self.frame(rate_hz, (end, 1_000_000 * times))
+    }
+}
+
+/// When a step does what it does, in thousandths of a step: where it begins, what of it the ratchets divide, how
+/// long what sounds may be, and how often it is struck.
+#[derive(Clone, Copy)]
+struct Stroke {
+    times: u32,
+    begin: u128,
+    divided: u128,
+    long: u128,
 }
 
 /// By how many thousandths of a step that one is late.

@@ -364,7 +364,7 @@ fn counted_anew_it_goes_on() {
     player.play(7_000);
     let mut other = Player::new(r#""swing":0.5,"pattern":"x-.x""#);
     other.play(7_000);
-    other.state.rebase(7_000);
+    other.state.rebase(7_000, 0);
     (other.now, other.done) = (0, Vec::new());
     other.play(1_000_000);
     player.done.clear();

@@ -11,7 +11,7 @@ pub const OF_MODULES: [(&str, &str); 5] = [
 ];
 
 /// Addresses that have no module in them.
-pub const FIXED: [(&str, &str); 54] = [
+pub const FIXED: [(&str, &str); 58] = [
     ("/pattern/chain", "s:ID [s:NAME i:BARS …]"),
     ("/pattern/list", ""),
     ("/pattern/load", "s:NAME s:ID"),
@@ -42,7 +42,7 @@ pub const FIXED: [(&str, &str); 54] = [
     ("/seq/unassign", "s:ID s:MODULE"),
     ("/seq/update", "s:ID s:PATTERN [NOTES…]"),
     ("/patch/abort", ""),
-    ("/patch/commit", ""),
+    ("/patch/commit", "[force]"),
     ("/patch/connect", "s:SRC s:DST"),
     ("/patch/create", "s:ID s:TYPE"),
     ("/patch/disconnect", "s:SRC s:DST"),
@@ -52,7 +52,11 @@ pub const FIXED: [(&str, &str); 54] = [
     ("/engine/start", ""),
     ("/engine/status", ""),
     ("/engine/stop", ""),
+    ("/midi/clock", "i:TICK f:BPM"),
     ("/midi/continue", ""),
+    ("/midi/panic", ""),
+    ("/midi/play", "i:TICK [f:BPM]"),
+    ("/midi/silence", ""),
     ("/midi/start", ""),
     ("/midi/stop", ""),
     ("/midi/tempo", "f:BPM"),

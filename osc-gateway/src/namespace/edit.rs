@@ -17,7 +17,10 @@ use crate::{decode::Value, reply::shorten};
 /// When there is no such verb, or its arguments are others.
 pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
     let edit = match (verb, args) {
-        ("commit", []) => return Ok(Submission::Commit),
+        ("commit", []) => return Ok(Submission::Commit { forced: false }),
+        ("commit", [Value::Text(force)]) if force == "force" => {
+            return Ok(Submission::Commit { forced: true });
+        }
         ("abort", []) => return Ok(Submission::Draft(Drafted::Abort)),
         ("create", [Value::Text(id), Value::Text(kind)]) => Edit::Create {
             id: id.clone(),
@@ -50,7 +53,8 @@ pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
                     "takes two texts, SRC and DST, each `id` or `id.port`, and perhaps \"frame\""
                 }
                 "disconnect" => "takes two texts, SRC and DST, each `id` or `id.port`",
-                "commit" | "abort" => "takes no argument",
+                "commit" => "takes no argument, or \"force\"",
+                "abort" => "takes no argument",
                 _ => {
                     return Err(format!(
                         "no address \"/patch/{}\"; there are create, remove, connect, disconnect, commit, abort",

@@ -1,13 +1,12 @@
-//! `/midi/…`: a clock from outside. It leads every sequence of the patch.
+//! `/midi/…`: MIDI messages that concern everything: an external clock, which leads every sequence, and silence.
 
 use common::command::{Event, SequenceControl};
 
 use super::{Action, Budget, Namespace, Resolved, listed, no_arguments, push_event, sequences};
-use crate::decode::Message;
+use crate::decode::{Message, Value};
 
 /// What there is.
-pub(super) const RIGHT: &str =
-    "there are /midi/tempo BPM, /midi/start, /midi/continue and /midi/stop, for all sequences";
+pub(super) const RIGHT: &str = "there are /midi/tempo BPM, /midi/start, /midi/continue and /midi/stop, for all sequences, /midi/play TICK [BPM] and /midi/clock TICK BPM (24 ticks a beat), /midi/silence and /midi/panic";
 
 impl Namespace {
     /// What a message under `/midi/` asks for.
@@ -28,23 +27,56 @@ impl Namespace {
                 SequenceControl::Bpm(bpm as f32)
             }
             ("start" | "continue", _) => SequenceControl::Start,
-            ("stop", _) => SequenceControl::Stop,
+            ("stop" | "panic", _) => SequenceControl::Stop,
+            ("play" | "clock", args) => {
+                let event = clock(verb == "play", args);
+                let event = event.ok_or_else(|| format!("{RIGHT}; got {}", listed(args)))?;
+                return push_event(of(event, message), budget, actions);
+            }
+            ("silence", _) => {
+                no_arguments(message)?;
+                return push_event(of(Event::Silence, message), budget, actions);
+            }
             _ => return Err(RIGHT.into()),
         };
         if verb != "tempo" {
             no_arguments(message)?;
         }
         if verb == "start" {
-            let resolved = Resolved {
-                message: message.clone(),
-                event: Event::ResetSequences,
-                note: None,
-            };
-            push_event(resolved, budget, actions)?;
+            push_event(of(Event::ResetSequences, message), budget, actions)?;
         }
         for sequence in &self.sequences {
             actions.push(sequences::controlled(sequence.id.clone(), control)?);
         }
+        if verb == "panic" {
+            push_event(of(Event::Silence, message), budget, actions)?;
+        }
         Ok(())
+    }
+}
+
+/// Where in the song a clock is.
+fn clock(begin: bool, args: &[Value]) -> Option<Event> {
+    let (ticks, bpm) = match args {
+        [ticks] if begin => (ticks, 0.0),
+        [ticks, bpm] => (ticks, bpm.number()?),
+        _ => return None,
+    };
+    let ticks = match ticks {
+        Value::Int(ticks) => u32::try_from(*ticks).ok()?,
+        _ => return None,
+    };
+    // As fast as a sequence may be; 0 is to wait.
+    let right = bpm == 0.0 || (1.0..=999.0).contains(&bpm);
+    let bpm = bpm as f32;
+    right.then_some(Event::Clock { ticks, bpm, begin })
+}
+
+/// That event, for all.
+fn of(event: Event, message: &Message) -> Resolved {
+    Resolved {
+        message: message.clone(),
+        event,
+        note: None,
     }
 }

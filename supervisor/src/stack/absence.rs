@@ -30,15 +30,22 @@ impl Absence {
         }
     }
 
-    /// How long it was away, in all.
-    pub const fn away(&self) -> Duration {
-        self.away
+    /// The time since `start`, up to the last look, without absences and excused time.
+    pub fn present(&self, start: Instant) -> Duration {
+        self.here.duration_since(start).saturating_sub(self.away)
+    }
+
+    /// Does not count this time for anybody: before the first block is played, while a device is still waited
+    /// for, a worker can prove no more blocks than the lead.
+    pub fn excuse(&mut self, time: Duration) {
+        self.away += time;
     }
 
     /// It is at work; returns how long it had been away, if that was long.
     fn look(&mut self) -> Option<Duration> {
-        let gone = self.here.elapsed();
-        self.here = Instant::now();
+        let now = Instant::now();
+        let gone = now - self.here;
+        self.here = now;
         if gone < NOTICEABLE {
             return None;
         }
@@ -49,7 +56,7 @@ impl Absence {
 }
 
 impl Stack {
-    /// To be asked before everything else that is done.
+    /// To be called before everything else that is done, and again before anybody is judged.
     pub(super) fn notice_absence(&mut self) {
         let Some(gone) = self.absence.look() else {
             return;
@@ -63,9 +70,12 @@ impl Stack {
         );
     }
 
-    /// Whether it was there long enough to tell who is silent; if not, everybody's time begins now.
+    /// Whether the supervisor was there long enough to judge silence; if not, the time of all peers restarts now.
+    /// Where silence is counted by the wall, call it after the evidence was collected: the supervisor may have been
+    /// away since it began to look.
     pub(super) fn judges(&mut self) -> bool {
-        let now = Instant::now();
+        self.notice_absence();
+        let now = self.absence.here;
         if now >= self.absence.judges_from {
             return true;
         }
@@ -73,10 +83,49 @@ impl Stack {
             process.heard = now;
             process.unlinked = process.unlinked.map(|_| now);
         }
-        for watch in self.watches.iter_mut().flatten() {
-            watch.forgive();
-        }
         self.cursor.forgive();
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that last looked so long ago.
+    fn looked_before(ms: u64) -> (Absence, Instant) {
+        let mut absence = Absence::new();
+        let start = absence.here - Duration::from_secs(60);
+        absence.here -= Duration::from_millis(ms);
+        (absence, start)
+    }
+
+    #[test]
+    fn a_short_absence_is_not_one_and_counts_for_everybody() {
+        let (mut absence, start) = looked_before(20);
+        let before = absence.present(start);
+        assert!(absence.look().is_none());
+        assert!(absence.present(start) >= before + Duration::from_millis(20));
+        assert!(absence.here >= absence.judges_from);
+    }
+
+    #[test]
+    fn a_long_one_counts_for_nobody_and_all_may_speak_before_anybody_is_judged() {
+        let (mut absence, start) = looked_before(5_000);
+        let before = absence.present(start);
+        assert!(
+            absence
+                .look()
+                .is_some_and(|gone| gone >= Duration::from_secs(5))
+        );
+        assert_eq!(absence.present(start), before);
+        assert_eq!(absence.judges_from, absence.here + HEARS_FIRST);
+    }
+
+    #[test]
+    fn more_time_than_there_was_is_never_excused() {
+        let (mut absence, _) = looked_before(0);
+        absence.excuse(Duration::from_secs(9));
+        assert_eq!(absence.present(absence.here), Duration::ZERO);
     }
 }

@@ -1,19 +1,22 @@
 //! What is asked at the control socket, and the answers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{
     message::{Answer, Fault, Request, SIGKILL, SIGSTOP, SIGTERM, Service, Target, ToAudio},
     stage::AudioState,
     units::Slot,
 };
-use failover::switch::Event as Fact;
+use failover::judge::{Event as Heard, Judge};
 use platform::harm;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{Stack, Waiting, recording::Asker};
+use super::{Stack, Waiting, recording::Asker, services};
 use crate::status;
+
+/// A fault waits for a service that is started again within this.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Stack {
     pub(super) fn asked(&mut self, request: Request, answer: oneshot::Sender<Answer>) {
@@ -24,18 +27,26 @@ impl Stack {
             Request::PatchShow => {
                 Answer::Ok(serde_json::from_str(&self.music.patch_json()).unwrap_or_default())
             }
-            Request::PatchLoad(json) => match self.music.load(&json) {
-                Ok(numbered) => {
-                    self.broadcast_patch(&numbered);
-                    Answer::Ok("loaded".into())
-                }
-                Err(why) => Answer::No(format!("{why:#}")),
-            },
+            Request::PatchLoad(json) => self.load(&json, false),
+            Request::PatchForce(json) => self.load(&json, true),
+            Request::Modules => Answer::Ok(self.show_modules()),
             Request::Record(wish) => return self.record(&wish, Asker::Person(answer)),
             Request::RecordStatus => Answer::Ok(self.show_recording()),
             Request::Link(_) => Answer::No("links are offered at the edge".into()),
         };
         let _ = answer.send(answered);
+    }
+
+    fn load(&mut self, json: &str, forced: bool) -> Answer {
+        let stage = self.shared.stage;
+        match self.music.load(json, &stage, forced) {
+            Ok((numbered, note)) => {
+                self.broadcast_patch(&numbered);
+                let note = note.map(|note| format!("loaded; {note}"));
+                Answer::Ok(note.unwrap_or_else(|| "loaded".into()).into())
+            }
+            Err(why) => Answer::No(format!("{why:#}")),
+        }
     }
 
     fn resolve(&self, target: Target) -> Service {
@@ -47,6 +58,22 @@ impl Stack {
         }
     }
 
+    /// Whether the instance has that service.
+    ///
+    /// # Errors
+    /// When it was started without it, and how it is started with it.
+    fn is_part(&self, service: Service) -> Result<(), String> {
+        if service == Service::Supervisor || self.services().any(|s| s == service) {
+            return Ok(());
+        }
+        let how = match service {
+            Service::MidiIn => "; start the instance with --midi PORT",
+            Service::LinkIn => "; start the instance with --link",
+            _ => "",
+        };
+        Err(format!("{service} does not run in this instance{how}"))
+    }
+
     fn restart(&mut self, target: Target, answer: oneshot::Sender<Answer>) {
         let service = self.resolve(target);
         if service == Service::Supervisor {
@@ -54,10 +81,14 @@ impl Stack {
             self.ended = true;
             return;
         }
+        if let Err(why) = self.is_part(service) {
+            let _ = answer.send(Answer::No(why));
+            return;
+        }
         let Some(process) = self.peers.processes.get(&service) else {
             // It is between two tries: the next one is made now.
             match service {
-                Service::Worker(slot) => self.fact(Fact::Restart(slot), "restart", None),
+                Service::Worker(slot) => self.judge(Heard::Restart(slot)),
                 _ => self.start_now(service),
             }
             self.waiting.push(Waiting {
@@ -76,8 +107,9 @@ impl Stack {
                     return;
                 }
                 self.history.failed(slot, "restart", Some(Instant::now()));
-                self.fact(Fact::Restart(slot), "restart", None);
+                self.judge(Heard::Restart(slot));
                 self.history.answered(slot);
+                self.history.leave(&self.shared.stage);
             }
             Service::AudioOut => {
                 if let Some(audio) = self.peers.audio() {
@@ -112,13 +144,26 @@ impl Stack {
 
     fn inject(&mut self, fault: Fault, target: Target) -> Answer {
         let service = self.resolve(target);
+        let renders = matches!(service, Service::Worker(_));
+        if let Err(why) = self.is_part(service) {
+            return Answer::No(why);
+        }
         let done = match (service, fault) {
             (Service::Supervisor, fault) => return self.inject_here(fault),
-            _ if !self.peers.can_take(service, fault) => {
+            (_, Fault::Nan | Fault::Flip) if !renders => Err(format!(
+                "{service} renders no samples; nan and flip are for workers"
+            )),
+            _ if !self.peers.can_take(service, fault) => match self.next_try(service) {
+                Some(pause) if pause > SOON => Err(format!(
+                    "{service} does not run just now; next try in {:.1} s",
+                    pause.as_secs_f64()
+                )),
                 // It is being started: the fault waits for it.
-                self.faults.push((service, fault));
-                Ok(())
-            }
+                _ => {
+                    self.faults.push((service, fault));
+                    Ok(())
+                }
+            },
             (_, Fault::Signal(signal)) => {
                 if signal == SIGKILL || signal == SIGTERM || signal == SIGSTOP {
                     self.history.inject(service);
@@ -174,7 +219,7 @@ impl Stack {
 
     pub(super) fn status(&mut self) -> serde_json::Value {
         let stage = self.shared.stage;
-        let Some(supervision) = self.supervision.as_ref() else {
+        let Some(supervision) = self.judge.as_ref().map(Judge::supervision) else {
             return json!({ "instance": self.options.instance, "state": "starting" });
         };
         let preference = stage.preference();
@@ -183,41 +228,55 @@ impl Stack {
             .any(|slot| supervision.living(slot).is_some());
         let heard = alive
             && stage.playing()
+            && services::still_for(&stage) < services::still_max(&stage)
             && self.peers.processes.contains_key(&Service::AudioOut)
             && stage.audio_state() != AudioState::Waiting;
         let state = match (supervision.protected(), heard) {
+            (_, true) if self.overload.lasts() => "overloaded",
             (true, true) => "protected",
             (false, true) => "degraded",
             _ => "silent",
         };
         let failures = Slot::ALL.map(|slot| supervision.failures(slot));
         let realtime = stage.slot(preference.slot).notes() & 1 != 0;
-        let services = status::services(&mut self.peers, supervision, &stage, self.start);
+        let services = status::services(&mut self.peers, supervision, &stage, &mut self.own_cpu);
         let complaints = self.complaints();
         let inbox = self.inbox.counters();
         // The first command is the patch to start with.
-        let accepted = self.music.log.seq().0.saturating_sub(1);
-        let rejected = inbox.rejected + self.refused;
+        let before = self.options.first.number + 1;
+        let accepted = self.music.log.seq().0.saturating_sub(before);
+        let rejected = inbox.rejected + self.tallies.refused;
         let (quarantined, bypassed) = self.findings.show();
-        let applied = stage.slot(preference.slot).applied().0.saturating_sub(1);
+        let applied = stage
+            .slot(preference.slot)
+            .applied()
+            .0
+            .saturating_sub(before);
+        let (limited_db, limited_samples, dc_removed) =
+            status::removed(&stage.slot(preference.slot));
         json!({
             "instance": self.options.instance, "state": state, "osc": self.options.osc,
             "rate": self.shape.rate_hz, "block": self.shape.block_frames,
-            "lead": self.shape.lead_blocks, "channels": self.shape.channels,
+            "lead": stage.lead(), "lead_auto": self.ahead.is_auto(),
+            "closest_deadline_ms": self.ahead.closest_ms(), "channels": self.shape.channels,
             "realtime_priority": realtime,
             "epoch": preference.epoch.0, "leader": preference.slot.index(),
             "services": services,
             "audio": status::audio(&stage, &self.sink, self.cursor.gap_ms()),
+            "dearest": self.dearest(),
+            "limited_db": limited_db, "limited_samples": limited_samples, "dc_removed": dc_removed,
             "commands": {
                 "received": accepted + rejected, "accepted": accepted, "rejected": rejected,
-                "applied": applied, "late": self.late, "datagrams": inbox.received,
+                "applied": applied, "late": self.tallies.late, "datagrams": inbox.received,
                 "dropped_by_kernel": inbox.dropped,
             },
+            "log": self.music.log.show(),
             "switches": self.history.show_switches(),
             "replacements": self.history.show_replacements(),
             "failures_in_a_row": failures,
             "recording": self.show_recording(),
-            "divergences": self.divergences, "complaints": complaints,
+            "midi": self.options.midi.as_ref().map(|_| status::midi(&self.paths)),
+            "divergences": self.tallies.divergences, "complaints": complaints,
             "quarantined": quarantined, "bypassed": bypassed, "muted_by": self.muted(),
         })
     }

@@ -9,7 +9,14 @@ use common::{
 use failover::switch::Seat;
 
 use super::{Stack, recording::Asker};
-use crate::{event::PeerLink, music::Timed};
+use crate::{
+    event::PeerLink,
+    music::{Timed, Weighed},
+};
+
+/// Stale submissions that are kept in mind: as many as a gateway has without an outcome. Those that mean nothing
+/// in the new patch do not come again.
+const STALE_MAX: usize = 16_384;
 
 /// A sync that waits: for every ready worker to have applied the commands up to `seq`, and for the disk
 /// to hold the log up to `length`, so that what is acknowledged outlives the machine's power too.
@@ -27,34 +34,42 @@ struct Batch {
     outcomes: Vec<(u64, Outcome)>,
 }
 
+/// Whether it comes into the log, under its token.
+const fn is_command(submission: &Submission) -> bool {
+    use Submission::{Commit, Control, Draft, Edit, Event, Preset};
+    matches!(
+        submission,
+        Event { .. } | Control { .. } | Edit(_) | Draft(_) | Commit { .. } | Preset(_)
+    )
+}
+
 impl Stack {
     pub(super) fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
         let mut batch = Batch::default();
+        let mut overtaken = false;
         for (token, submission) in submissions {
-            let known = token <= self.music.log.token();
+            let known = token <= self.music.log.token() && !self.stale.remove(&token);
+            let is_command = is_command(&submission);
             match submission {
                 // Handed in again by a gateway that did not live to hear the outcome, or that heard
                 // of a supervisor's end before it heard the outcome.
-                Submission::Event { .. }
-                | Submission::Control { .. }
-                | Submission::Edit(_)
-                | Submission::Draft(_)
-                | Submission::Commit
-                | Submission::Preset(_)
-                    if known =>
-                {
+                _ if is_command && known => {
                     let accepted = Outcome::Accepted(self.music.log.seq());
                     batch.outcomes.push((token, accepted));
                 }
+                // What follows a stale one waits with it: the log would have a higher token, and the stale one
+                // be taken for known when it comes again.
+                _ if is_command && overtaken => self.put_back(&mut batch, token),
                 Submission::Event {
                     generation,
                     event,
                     at,
                 } => {
                     self.take_edits(&mut batch);
-                    match generation == self.music.generation {
-                        true => batch.events.push(Timed { token, event, at }),
-                        false => batch.outcomes.push((token, Outcome::Stale)),
+                    overtaken = generation != self.music.generation;
+                    match overtaken {
+                        false => batch.events.push(Timed { token, event, at }),
+                        true => self.put_back(&mut batch, token),
                     }
                 }
                 Submission::Control { id, control, at } => {
@@ -62,7 +77,7 @@ impl Stack {
                     match self.music.control(&id, control) {
                         Ok(event) => batch.events.push(Timed { token, event, at }),
                         Err(why) => {
-                            self.refused += 1;
+                            self.tallies.refused += 1;
                             batch.outcomes.push((token, Outcome::Refused(why)));
                         }
                     }
@@ -74,17 +89,18 @@ impl Stack {
                 Submission::Draft(drafted) => {
                     self.take_all(&mut batch);
                     let numbered = self.music.draft(token, drafted);
-                    self.taken(&mut batch, token, numbered);
+                    self.taken(&mut batch, token, numbered.map(|n| (n, None)));
                 }
-                Submission::Commit => {
+                Submission::Commit { forced } => {
                     self.take_all(&mut batch);
-                    let numbered = self.music.commit(token);
-                    self.taken(&mut batch, token, numbered);
+                    let stage = self.shared.stage;
+                    let taken = self.music.commit(token, &stage, forced);
+                    self.taken(&mut batch, token, taken);
                 }
                 Submission::Preset(preset) => {
                     self.take_all(&mut batch);
                     let numbered = self.music.preset(token, preset);
-                    self.taken(&mut batch, token, numbered);
+                    self.taken(&mut batch, token, numbered.map(|n| (n, None)));
                 }
                 Submission::Presets(module) => {
                     self.take_all(&mut batch);
@@ -120,6 +136,16 @@ impl Stack {
         }
     }
 
+    /// It has to be handed in again. Others may be on their way already, under higher tokens: so it is kept in
+    /// mind that the log does not have this one.
+    fn put_back(&mut self, batch: &mut Batch, token: u64) {
+        self.stale.insert(token);
+        if self.stale.len() > STALE_MAX {
+            self.stale.pop_first();
+        }
+        batch.outcomes.push((token, Outcome::Stale));
+    }
+
     fn take_all(&mut self, batch: &mut Batch) {
         self.take_events(batch);
         self.take_edits(batch);
@@ -137,13 +163,13 @@ impl Stack {
                 let frames = u64::from(self.shape.block_frames);
                 let coming_in = FrameIndex(stage.horizon().0.saturating_mul(frames));
                 let late = |timed: &&Timed| timed.at.is_some_and(|at| at < coming_in);
-                self.late += events.iter().filter(late).count() as u64;
+                self.tallies.late += events.iter().filter(late).count() as u64;
                 let accepted = numbered.iter().map(|n| Outcome::Accepted(n.seq));
                 batch.outcomes.extend(tokens.zip(accepted));
                 self.broadcast(&numbered);
             }
             Err(why) => {
-                self.refused += events.len() as u64;
+                self.tallies.refused += events.len() as u64;
                 let refused = Outcome::Refused(format!("not accepted: {why}"));
                 batch.outcomes.extend(tokens.map(|t| (t, refused.clone())));
             }
@@ -159,7 +185,7 @@ impl Stack {
             Ok((numbered, outcomes)) => {
                 let seq = self.music.log.seq();
                 for (token, outcome) in outcomes {
-                    self.refused += u64::from(outcome.is_err());
+                    self.tallies.refused += u64::from(outcome.is_err());
                     let outcome =
                         outcome.map_or_else(Outcome::Refused, |()| Outcome::Accepted(seq));
                     batch.outcomes.push((token, outcome));
@@ -167,7 +193,7 @@ impl Stack {
                 self.broadcast_patch(&numbered);
             }
             Err(why) => {
-                self.refused += edits.len() as u64;
+                self.tallies.refused += edits.len() as u64;
                 let refused = Outcome::Refused(format!("not accepted: {why:#}"));
                 let tokens = edits.iter().map(|(token, _)| *token);
                 batch.outcomes.extend(tokens.map(|t| (t, refused.clone())));
@@ -176,14 +202,15 @@ impl Stack {
     }
 
     /// Sends what became of one submission on its way.
-    fn taken(&mut self, batch: &mut Batch, token: u64, numbered: anyhow::Result<Vec<Numbered>>) {
-        let outcome = match numbered {
-            Ok(numbered) => {
+    fn taken(&mut self, batch: &mut Batch, token: u64, taken: anyhow::Result<Weighed>) {
+        let outcome = match taken {
+            Ok((numbered, note)) => {
                 self.broadcast_patch(&numbered);
-                Outcome::Accepted(self.music.log.seq())
+                let seq = self.music.log.seq();
+                note.map_or(Outcome::Accepted(seq), |note| Outcome::Noted(seq, note))
             }
             Err(why) => {
-                self.refused += 1;
+                self.tallies.refused += 1;
                 Outcome::Refused(format!("{why:#}"))
             }
         };
@@ -245,7 +272,7 @@ impl Stack {
     }
 
     pub(super) fn answer_syncs(&mut self) {
-        let Some(supervision) = self.supervision.as_ref() else {
+        let Some(supervision) = self.supervision() else {
             return;
         };
         let ready = Slot::ALL

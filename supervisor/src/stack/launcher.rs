@@ -5,11 +5,13 @@ use common::{
     message::{Child, Ending, FromLauncher, SIGKILL, Service, ToLauncher},
     units::{Incarnation, Slot},
 };
-use failover::switch::{Event as Fact, Seat, Supervision};
+use failover::{
+    judge::{Cause, Event as Heard, Found, Judge},
+    switch::{Event as Fact, Seat},
+};
 use platform::{living, say};
 
 use super::{Stack, services::Care};
-use crate::workers::Watch;
 
 /// A launcher that has left so many questions unanswered hangs; one is put every 250 ms. Counted,
 /// not timed: a supervisor that was frozen itself has put none. Soon, since meanwhile nobody is
@@ -82,7 +84,7 @@ impl Stack {
     pub(super) fn hear_launcher(&mut self, news: FromLauncher) {
         match news {
             FromLauncher::Alive => self.parent.silent = 0,
-            FromLauncher::Children(children) if self.supervision.is_none() => {
+            FromLauncher::Children(children) if self.judge.is_none() => {
                 self.begin_supervision(&children);
             }
             FromLauncher::Children(children) => {
@@ -103,43 +105,56 @@ impl Stack {
     }
 
     fn begin_supervision(&mut self, children: &[Child]) {
-        let mut living = [None, None];
+        let mut found = Found {
+            own: self.findings.own.clone(),
+            left_out: std::mem::take(&mut self.findings.left_out),
+            differed: (self.tallies.divergences, self.tallies.differing_at),
+            before: Incarnation(self.options.first.number),
+            ..Found::default()
+        };
         for child in children
             .iter()
             .filter(|child| child.service != Service::Supervisor)
         {
-            self.peers.add(*child);
+            self.add_process(*child);
             if child.service == Service::Trial {
                 // Another supervisor's: what it was to find out is found out anew.
                 let _ = self.peers.signal(Service::Trial, SIGKILL);
+                found.trial = Some(child.incarnation);
             } else if let Service::Worker(slot) = child.service {
-                living[slot.index()] = Some(child.incarnation);
-                self.watches[slot.index()] = Some(Watch::new(slot, child.incarnation));
+                found.living[slot.index()] = Some(child.incarnation);
             } else if let Some(process) = self.peers.get(child.service, child.pid) {
-                process.up = self.announced;
+                process.up = self.adopted;
             }
         }
-        let seated = Slot::ALL.map(|slot| self.shared.stage.slot(slot).incarnation());
-        let highest = living
-            .iter()
-            .flatten()
-            .chain(&seated)
-            .max()
-            .copied()
-            .unwrap_or_default();
-        let preference = self.shared.stage.preference();
-        let supervision = Supervision::adopt(self.now_us(), preference, living, highest.next());
-        self.supervision = Some(supervision);
-        self.fact(Fact::Tick, "start", None);
-        let midi = self.options.midi.as_ref().map(|_| Service::MidiIn);
-        let link = self.options.link.then_some(Service::LinkIn);
-        let always = [Service::AudioOut, Service::OscGateway, Service::Recorder];
-        for service in always.into_iter().chain(midi).chain(link) {
+        let now_us = self.now_us();
+        self.judge = Some(Judge::adopt(now_us, &self.shared.stage, found));
+        self.judge(Heard::Switch(Fact::Tick, Cause::Start));
+        let workers = Slot::ALL.map(Service::Worker);
+        let others: Vec<Service> = self.services().filter(|s| !workers.contains(s)).collect();
+        for service in others {
             // Of one that has died under the supervisor before, that may be known already.
             if !self.is_coming(service) {
                 self.spawn(service, Incarnation::default());
             }
         }
+        for (request, answer) in std::mem::take(&mut self.early) {
+            self.asked(request, answer);
+        }
+    }
+
+    fn add_process(&mut self, child: Child) {
+        self.peers.add(child);
+        self.shared.stage.count_start(child.service, child.pid);
+    }
+
+    /// All that the instance is to have but the supervisor.
+    pub(super) fn services(&self) -> impl Iterator<Item = Service> + use<> {
+        let midi = self.options.midi.as_ref().map(|_| Service::MidiIn);
+        let link = self.options.link.then_some(Service::LinkIn);
+        let always = [Service::AudioOut, Service::OscGateway, Service::Recorder];
+        let workers = Slot::ALL.map(Service::Worker);
+        workers.into_iter().chain(always).chain(midi).chain(link)
     }
 
     /// Whether such a process is there, asked for, or about to be.
@@ -165,7 +180,7 @@ impl Stack {
     /// A process is there.
     fn spawned(&mut self, child: Child) {
         if self.parent.answered(child.service, child.incarnation) {
-            self.peers.add(child);
+            self.add_process(child);
             self.inject_waiting(child.service);
             self.end_if_condemned(child);
         }
@@ -176,7 +191,7 @@ impl Stack {
         let Service::Worker(slot) = child.service else {
             return;
         };
-        let seat = self.supervision.as_ref().map(|s| s.seat(slot));
+        let seat = self.supervision().map(|s| s.seat(slot));
         if matches!(seat, Some(Seat::Dying { incarnation, .. }) if incarnation == child.incarnation)
         {
             let _ = self.peers.signal(child.service, SIGKILL);
@@ -223,5 +238,38 @@ impl Parent {
             let place = list.iter().position(is_it);
             place.map(|place| list.remove(place)).is_some()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(service: Service, life: u64) -> Wanted {
+        Wanted {
+            service,
+            incarnation: Incarnation(life),
+            args: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_process_is_taken_once_and_only_if_that_life_of_it_was_asked_for() {
+        let mut parent = Parent::default();
+        parent.asked.push(wanted(Service::Trial, 4));
+        assert!(!parent.answered(Service::Trial, Incarnation(3)));
+        assert!(!parent.answered(Service::Recorder, Incarnation(4)));
+        assert!(parent.answered(Service::Trial, Incarnation(4)));
+        assert!(!parent.answered(Service::Trial, Incarnation(4)));
+    }
+
+    #[test]
+    fn what_the_launcher_before_was_asked_for_may_still_be_answered() {
+        let mut parent = Parent::default();
+        parent.unanswered.push(wanted(Service::AudioOut, 0));
+        parent.asked.push(wanted(Service::AudioOut, 0));
+        assert!(parent.answered(Service::AudioOut, Incarnation(0)));
+        assert_eq!((parent.asked.len(), parent.unanswered.len()), (0, 1));
+        assert!(parent.answered(Service::AudioOut, Incarnation(0)));
     }
 }

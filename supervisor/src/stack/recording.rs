@@ -120,7 +120,7 @@ impl Stack {
                 });
             }
             Asker::Gateway(token) => {
-                self.refused += u64::from(outcome.is_err());
+                self.tallies.refused += u64::from(outcome.is_err());
                 let outcome = outcome.map_or_else(Outcome::Refused, |()| {
                     Outcome::Accepted(self.music.log.seq())
                 });

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use common::{
     message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToService, ToWorker},
-    stage::AudioState,
+    stage::{AudioState, Stage},
     units::{BlockIndex, Incarnation, Slot},
 };
-use failover::{restart::Record, switch::Seat};
+use failover::{judge::Event as Heard, restart::Record, switch::Seat};
 use platform::say;
 
-use super::{Stack, inquest};
-use crate::event::PeerLink;
+use super::{Stack, verdicts};
+use crate::{event::PeerLink, log::Trouble};
 
 /// A peer that takes nothing for so long is a failed peer.
 const TAKES_NOTHING: Duration = Duration::from_millis(250);
@@ -26,6 +26,25 @@ const RELINKS: Duration = Duration::from_secs(2);
 /// A play cursor that does not move for so long, though there is something to play, is stuck.
 const STUCK: Duration = Duration::from_millis(1_000);
 
+/// How long the play cursor may stand still, at the least, before nothing is heard: two bursts of a device.
+const STILL: Duration = Duration::from_millis(250);
+/// How long a service may take to say that it can work, before somebody is told.
+const STARTS: Duration = Duration::from_secs(2);
+
+/// How long the play cursor has stood still.
+pub fn still_for(stage: &Stage<'_>) -> Duration {
+    Duration::from_nanos(platform::realtime::monotonic_ns().saturating_sub(stage.moved_at()))
+}
+
+/// How long it may.
+pub fn still_max(stage: &Stage<'_>) -> Duration {
+    let shape = stage.shape();
+    let block = f64::from(shape.block_frames) / f64::from(shape.rate_hz);
+    STILL.max(Duration::from_secs_f64(
+        2.0 * block * (stage.burst() + 1) as f64,
+    ))
+}
+
 /// How a service fares that is no worker.
 #[derive(Default)]
 pub struct Care {
@@ -34,6 +53,8 @@ pub struct Care {
     respawn: Option<Instant>,
     /// Why it had to be started again the last time.
     cause: String,
+    /// The cause is about the life that is ending.
+    explained: bool,
 }
 
 impl Care {
@@ -47,9 +68,11 @@ impl Care {
 pub struct Cursor {
     block: BlockIndex,
     moved: Instant,
-    /// Since when audio-out has been away, and for how long it was the last time.
+    /// Since when audio-out has been away, and how long the last gap was.
     away: Option<Instant>,
     gap_ms: Option<f64>,
+    /// Gaps that the device made so far, and how long the last one is.
+    device_gaps: (u64, Option<Duration>),
 }
 
 impl Cursor {
@@ -59,10 +82,11 @@ impl Cursor {
             moved: Instant::now(),
             away: None,
             gap_ms: None,
+            device_gaps: (0, None),
         }
     }
 
-    /// How long nothing was played when audio-out was away the last time, in milliseconds.
+    /// How long the last gap was, in milliseconds: audio-out was away, or the device took nothing.
     pub const fn gap_ms(&self) -> Option<f64> {
         self.gap_ms
     }
@@ -72,13 +96,20 @@ impl Cursor {
         self.moved = Instant::now();
     }
 
-    fn look(&mut self, block: BlockIndex) {
+    fn look(&mut self, stage: &Stage<'_>) {
+        let milliseconds = |gap: Duration| (gap.as_secs_f64() * 1e4).round() / 10.0;
+        let gaps = (stage.audio_counters().device_gaps, stage.last_device_gap());
+        if gaps != self.device_gaps {
+            self.device_gaps = gaps;
+            self.gap_ms = gaps.1.map(milliseconds);
+        }
+        let block = stage.cursor();
         if block == self.block {
             return;
         }
         (self.block, self.moved) = (block, Instant::now());
         if let Some(away) = self.away.take() {
-            self.gap_ms = Some((away.elapsed().as_secs_f64() * 1e4).round() / 10.0);
+            self.gap_ms = Some(milliseconds(away.elapsed()));
         }
     }
 }
@@ -87,11 +118,12 @@ impl Stack {
     /// A process that is no worker has ended.
     pub(super) fn service_gone(&mut self, service: Service, ending: Ending) {
         let now_us = self.now_us();
-        let own_making = inquest::death(ending) != failover::blame::Death::Outside;
+        let own_making = verdicts::death(ending) != failover::blame::Death::Outside;
         let care = self.care.entry(service).or_default();
         let pause_us = care.record.failed(now_us, own_making);
         care.respawn = Some(Instant::now() + Duration::from_micros(pause_us));
-        if care.cause.is_empty() || !own_making {
+        // What it, or its watch, has said of this life tells more than how it ended.
+        if !std::mem::take(&mut care.explained) || !own_making {
             care.cause = ending.to_string();
         }
         say::line(
@@ -109,11 +141,15 @@ impl Stack {
         let now_us = self.now_us();
         let care = self.care.entry(service).or_default();
         care.record.ready(now_us);
-        care.cause.clear();
     }
 
     pub(super) fn service_failed(&mut self, service: Service, why: &str) {
-        self.care.entry(service).or_default().cause = why.into();
+        self.explain(service, why);
+    }
+
+    fn explain(&mut self, service: Service, why: &str) {
+        let care = self.care.entry(service).or_default();
+        (care.cause, care.explained) = (why.into(), true);
     }
 
     /// Starts it at once, whatever pause was to come.
@@ -140,31 +176,93 @@ impl Stack {
         }
     }
 
+    /// The time until that service is started again, if it waits for that.
+    pub(super) fn next_try(&self, service: Service) -> Option<Duration> {
+        if let Service::Worker(slot) = service {
+            return match self.supervision()?.seat(slot) {
+                Seat::Vacant { at_us } => Some(Duration::from_micros(
+                    at_us.saturating_sub(self.present_us()),
+                )),
+                _ => None,
+            };
+        }
+        let at = self.care.get(&service)?.respawn?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    /// What is wrong with a service that does not stay up.
+    fn service_complaint(&self, service: Service) -> Option<String> {
+        if let Some(pause) = self.next_try(service) {
+            return Some(format!(
+                "{service} keeps failing ({}); next try in {:.1} s; `understudy restart {service}` tries at once",
+                self.why_failing(service),
+                pause.as_secs_f64()
+            ));
+        }
+        if matches!(service, Service::Worker(_)) {
+            return None;
+        }
+        let care = self.care.get(&service);
+        let failures = care.map_or(0, |care| care.record.failures());
+        let process = self.peers.processes.get(&service);
+        let up = process.is_some_and(|process| process.up);
+        let well = care.is_none_or(|care| care.record.is_well(self.present_us()));
+        match process {
+            _ if failures > 0 && !(up && well) => Some(format!(
+                "{service} does not stay up ({failures} times in a row; the last time: {})",
+                self.why_failing(service)
+            )),
+            Some(process) if !up && process.since.elapsed() > STARTS => Some(format!(
+                "{service} has not said for {:.0} s that it can work",
+                process.since.elapsed().as_secs_f64()
+            )),
+            _ => None,
+        }
+    }
+
+    /// Why it was started again the last time.
+    fn why_failing(&self, service: Service) -> String {
+        match service {
+            Service::Worker(slot) => format!(
+                "{} times in a row; the last time: {}",
+                self.supervision().map_or(0, |s| s.failures(slot)),
+                self.history.last_cause(slot)
+            ),
+            _ => self
+                .care
+                .get(&service)
+                .map(|care| care.cause.clone())
+                .unwrap_or_default(),
+        }
+    }
+
     /// What is not as it should be, and what to do about it, a line each.
     pub(super) fn complaints(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_secs_f64();
-        for (service, care) in &self.care {
-            if let Some(at) = care.respawn {
-                lines.push(format!(
-                    "{service} keeps failing ({}); next try in {:.1} s; `understudy restart {service}` tries at once",
-                    care.cause,
-                    left(at)
-                ));
-            }
+        for service in self.services() {
+            lines.extend(self.service_complaint(service));
         }
-        for slot in Slot::ALL {
-            let Some(supervision) = self.supervision.as_ref() else {
-                break;
-            };
-            if let Seat::Vacant { at_us } = supervision.seat(slot) {
-                lines.push(format!(
-                    "worker:{slot} keeps failing ({} times in a row; the last time: {}); next try in {:.1} s; `understudy restart worker:{slot}` tries at once",
-                    supervision.failures(slot),
-                    self.history.last_cause(slot),
-                    at_us.saturating_sub(self.now_us()) as f64 / 1e6
-                ));
-            }
+        let stage = self.shared.stage;
+        let still = still_for(&stage);
+        if stage.playing() && still > still_max(&stage) {
+            lines.push(format!(
+                "nothing has been played for {:.1} s: the play cursor stands still at block {}",
+                still.as_secs_f64(),
+                stage.cursor()
+            ));
+        }
+        if let Some(Trouble { since, why, .. }) = self.music.log.trouble() {
+            lines.push(format!(
+                "the command log cannot be written ({why}), for {:.0} s: commands are refused and what is played cannot be rendered again; mend {}",
+                since.elapsed().as_secs_f64(),
+                self.paths.command_log().display()
+            ));
+        }
+        if !self.paths.control_socket().exists() {
+            lines.push(format!(
+                "{} is gone: the launcher makes it anew as soon as it can",
+                self.paths.runtime.display()
+            ));
         }
         lines.extend(self.launcher_complaint());
         lines.extend(self.recording_complaint());
@@ -179,9 +277,9 @@ impl Stack {
         lines
     }
 
-    /// Ends whoever does not listen, unless there was no time to listen to them (`judges`); `pinging`
+    /// Ends whoever does not listen, unless there was no time to listen to them; `pinging`
     /// asks everybody to show that they do.
-    pub(super) fn look_after_peers(&mut self, pinging: bool, judges: bool) {
+    pub(super) fn look_after_peers(&mut self, pinging: bool) {
         let mut deaf = Vec::new();
         for (service, process) in &self.peers.processes {
             let is_deaf = match &process.link {
@@ -197,13 +295,23 @@ impl Stack {
                     }
                 },
             };
-            if is_deaf && judges {
+            if is_deaf {
                 deaf.push((*service, process.incarnation));
             }
         }
-        for (service, incarnation) in deaf {
+        // Without names nobody can link: who has no link is not to blame for it.
+        if !deaf.is_empty() && !self.paths.control_socket().exists() {
+            deaf.retain(|(service, _)| {
+                self.peers
+                    .processes
+                    .get(service)
+                    .is_some_and(|process| process.link.is_some())
+            });
+        }
+        let judges = self.judges();
+        for (service, incarnation) in deaf.into_iter().filter(|_| judges) {
             match service {
-                Service::Worker(slot) => self.deaf(slot, incarnation),
+                Service::Worker(slot) => self.judge(Heard::Deaf(slot, incarnation)),
                 Service::AudioOut
                 | Service::OscGateway
                 | Service::Recorder
@@ -217,23 +325,10 @@ impl Stack {
         self.look_at_cursor();
     }
 
-    /// A worker that does not take commands is a failed one.
-    fn deaf(&mut self, slot: Slot, incarnation: Incarnation) {
-        let works = self.supervision.as_ref().map(|s| s.seat(slot));
-        if works == Some(Seat::Ready { incarnation }) {
-            self.fail(
-                slot,
-                incarnation,
-                true,
-                "it does not read its control channel",
-            );
-        }
-    }
-
     /// An audio-out that plays nothing though there is something to play hangs.
     fn look_at_cursor(&mut self) {
         let stage = self.shared.stage;
-        self.cursor.look(stage.cursor());
+        self.cursor.look(&stage);
         let there = |slot: &Slot| stage.slot(*slot).frontier() > stage.cursor();
         let plays = self
             .peers
@@ -245,7 +340,7 @@ impl Stack {
         let waits = stage.shape().freewheel && !self.tape.has_room();
         if !plays || waits || !stage.playing() || !Slot::ALL.iter().any(there) {
             self.cursor.moved = Instant::now();
-        } else if self.cursor.moved.elapsed() > STUCK {
+        } else if self.cursor.moved.elapsed() > STUCK && self.judges() {
             self.cursor.moved = Instant::now();
             self.end_service(
                 Service::AudioOut,
@@ -259,7 +354,7 @@ impl Stack {
             return;
         }
         say::line("supervisor", &format!("{service} is ended: {cause}"));
-        self.care.entry(service).or_default().cause = cause.into();
+        self.explain(service, cause);
         if service == Service::AudioOut {
             self.cursor.away.get_or_insert_with(Instant::now);
         }
@@ -292,5 +387,59 @@ impl PeerLink {
             Self::Gateway(link) => link.stalled(),
             Self::Service(link) => link.stalled(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{
+        stage::{STAGE_WORDS, Shape},
+        sync::heap,
+    };
+
+    fn on_stage(test: impl FnOnce(Stage<'_>, Cursor)) {
+        let words = heap(STAGE_WORDS);
+        let shape = Shape {
+            rate_hz: 48_000,
+            block_frames: 128,
+            channels: 2,
+            lead_blocks: 4,
+            freewheel: false,
+        };
+        test(Stage::create(&words, &shape).unwrap(), Cursor::new());
+    }
+
+    #[test]
+    fn the_last_gap_of_the_device_is_shown_until_the_next_and_survives_a_moving_cursor() {
+        on_stage(|stage, mut cursor| {
+            cursor.look(&stage);
+            assert_eq!(cursor.gap_ms(), None);
+            stage.add_device_gaps(2, Duration::from_micros(31_460));
+            cursor.look(&stage);
+            stage.set_cursor(BlockIndex(7));
+            cursor.look(&stage);
+            assert_eq!(cursor.gap_ms(), Some(31.5));
+            // Another one of the same length is still another one, a shorter one is the last.
+            stage.add_device_gaps(1, Duration::from_micros(900));
+            cursor.look(&stage);
+            assert_eq!(cursor.gap_ms(), Some(0.9));
+        });
+    }
+
+    #[test]
+    fn an_absence_of_audio_out_ends_with_the_first_block_that_is_played_and_is_counted_once() {
+        on_stage(|stage, mut cursor| {
+            cursor.away = Some(Instant::now() - Duration::from_millis(250));
+            cursor.look(&stage);
+            assert_eq!(cursor.gap_ms(), None, "nothing is played yet");
+            stage.set_cursor(BlockIndex(1));
+            cursor.look(&stage);
+            let gap = cursor.gap_ms();
+            assert!(gap.is_some_and(|ms| ms >= 250.0) && cursor.away.is_none());
+            stage.set_cursor(BlockIndex(2));
+            cursor.look(&stage);
+            assert_eq!(cursor.gap_ms(), gap);
+        });
     }
 }

@@ -16,9 +16,10 @@ fn events_come_in_at_their_very_frame() {
     let out = heard(&mut engine, 6);
     let gate = |frame: usize| match frame {
         100..164 => 0.25,
-        // A note that takes the channel of another closes its gate for a frame.
-        300 => 0.0,
-        301.. => 0.75,
+        // Three in two frames: each is a strike, before which the gate is closed for a frame.
+        300 => 0.5,
+        302 => 1.0,
+        304.. => 0.75,
         _ => 0.0,
     };
     for (frame, sample) in out.iter().enumerate() {
@@ -152,4 +153,52 @@ fn a_ramp_changes_what_goes_by_steps_at_its_half() {
         value: 2.0,
     });
     assert!(heard(&mut engine, 6).iter().all(|sample| *sample == after));
+}
+
+#[test]
+fn silence_is_at_once_and_for_good_whatever_rang() {
+    // A gate and a note held, a long release, an echo that never ends, a cable that leads back.
+    let text = r#"{"version":1,"modules":[{"id":"keys","type":"midi_in"},{"id":"sine","type":"sine"},
+        {"id":"adsr","type":"adsr","params":{"release":20000}},{"id":"delay","type":"delay","params":{"feedback":0.95}},
+        {"id":"reverb","type":"reverb"},{"id":"string","type":"karplus"},{"id":"mix","type":"mixer"},{"id":"out","type":"out"}],
+        "cables":[{"from":"sine","to":"adsr"},{"from":"keys.gate","to":"adsr.gate"},{"from":"adsr","to":"delay"},
+        {"from":"delay","to":"reverb"},{"from":"reverb","to":"mix"},{"from":"string","to":"mix"},{"from":"mix","to":"out"},
+        {"from":"mix","to":"delay","feedback":true}]}"#;
+    let patch = Patch::from_json(text).unwrap();
+    let mut played = engine(&patch);
+    let sound = |engine: &mut Engine| {
+        engine.apply(&note(0, 60.0, 1.0, 0));
+        engine.apply(&Event::Gate {
+            module: 5,
+            level: 1.0,
+        });
+        engine.apply(&Event::Param {
+            module: 1,
+            param: 0,
+            value: 330.0,
+        });
+        heard(engine, 600)
+    };
+    let first = sound(&mut played);
+    assert!(first.iter().any(|sample| sample.abs() > 0.05));
+    let clock = played.agenda().clock();
+    played.apply_at(FrameIndex(clock.0 + 100), &note(0, 62.0, 1.0, 0));
+    played.apply(&note(0, 60.0, 0.0, 0));
+    heard(&mut played, 1);
+    played.apply(&Event::Silence);
+    let after = heard(&mut played, 300);
+    let faded = 48 * 6;
+    assert!(
+        after[faded..].iter().all(|sample| *sample == 0.0),
+        "it rings on: {:?}",
+        after[faded..].iter().position(|sample| *sample != 0.0)
+    );
+    // No step.
+    let steepest = first.windows(2).map(|w| (w[1] - w[0]).abs());
+    let steepest = steepest.fold(0.0, f32::max);
+    let jump = after[..faded].windows(2).map(|w| (w[1] - w[0]).abs());
+    assert!(jump.fold(0.0, f32::max) <= 2.0 * steepest);
+    // What is played then sounds, in the parameters that were set.
+    let again = sound(&mut played);
+    assert!(again.iter().any(|sample| sample.abs() > 0.05));
 }

@@ -3,6 +3,7 @@
 use common::edit::{Edit, Role, SequenceEdit, Setting};
 
 use super::*;
+use crate::engine::sequences::sequence_words;
 
 const MODULES: &str = r#""modules":[{"id":"o","type":"out"},{"id":"sine","type":"sine"},
     {"id":"adsr","type":"adsr","params":{"attack":0,"release":5}},{"id":"kick","type":"kick"}],
@@ -139,7 +140,7 @@ fn all_begin_anew_at_the_same_frame() {
             .chunks_exact(crate::sequencer::STATE_WORDS)
             .map(|words| {
                 let mut state = crate::sequencer::State::of(words);
-                state.rebase(clock);
+                state.rebase(clock, 0);
                 format!("{state:?}")
             })
             .collect()
@@ -321,6 +322,36 @@ fn events_that_wait_find_their_sequence() {
     heard(&mut played, 100);
     assert!(!played.sequence(0).runs());
     played.apply(&sequence(9, SequenceControl::Start));
+}
+
+/// Just below each edge, and as many blocks of 16 frames as a hundred years have at 48 kHz.
+#[test]
+fn at_whatever_frame_the_count_begins_the_music_is_the_same() {
+    let patch = two();
+    let control = |engine: &mut Engine, first: u64| {
+        let waits = [
+            (3_000, sequence(0, SequenceControl::Bpm(91.5))),
+            (5_000, sequence(1, SequenceControl::Reset)),
+            (7_777, Event::ResetSequences),
+        ];
+        for (at, event) in &waits {
+            engine.apply_at(FrameIndex(first + at), event);
+        }
+        bits(&heard(engine, 400))
+    };
+    let from_0 = control(&mut engine(&patch), 0);
+    for edge in [
+        1 << 31,
+        1 << 32,
+        1 << 40,
+        1 << 47,
+        16 * 9_467_280_000_000,
+        1 << 62,
+    ] {
+        let (mut played, first) = (engine(&patch), edge - 6_400);
+        played.count_from(FrameIndex(first));
+        assert!(control(&mut played, first) == from_0, "from {first} on");
+    }
 }
 
 #[test]

@@ -1,0 +1,273 @@
+//! Opens a stream on a device; contains its callback.
+//!
+//! REAL-TIME: the callback takes frames from the player, clamps them to full scale, counts clamped samples
+//! and the gaps that the device causes. Recordings and replays have the unclamped samples.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use common::{
+    stage::{Shape, Stage},
+    tape::Tape,
+};
+use cpal::{
+    BufferSize, HostId, OutputCallbackInfo, Stream, StreamConfig, SupportedBufferSize,
+    traits::{DeviceTrait, StreamTrait},
+};
+use platform::{realtime, shared::Shared};
+
+use super::{
+    Player,
+    gaps::Gaps,
+    hosts::{Found, Wish},
+    signs::{self, Errors, Signs},
+};
+
+/// A device that plays.
+pub struct Open {
+    /// Dropped, it stops.
+    _stream: Stream,
+    /// Its sound system.
+    pub host: HostId,
+    /// Its name.
+    pub device: String,
+    /// Its name, with the sound system's.
+    pub name: String,
+    /// What goes wrong in it.
+    pub errors: Errors,
+}
+
+/// Opens the first of the wished-for devices that takes the stack's rate and channels. `silent_since` is when
+/// the stream before it ended, if there was one.
+///
+/// # Errors
+/// When none can be opened; the text has each device's reason.
+pub fn open(
+    shared: &Shared,
+    tape: Tape<'static>,
+    wish: &Wish,
+    signs: &Arc<Signs>,
+    number: u64,
+    silent_since: Option<Instant>,
+) -> Result<Open> {
+    let mut troubles = Vec::new();
+    for found in wish.find()? {
+        match start(shared, tape, &found, signs, number, silent_since) {
+            Ok((stream, errors)) => {
+                return Ok(Open {
+                    _stream: stream,
+                    host: found.host,
+                    name: through(&found.name, found.host),
+                    device: found.name,
+                    errors,
+                });
+            }
+            Err(why) => troubles.push(format!("{why:#}")),
+        }
+    }
+    Err(anyhow!("{}", troubles.join("; ")))
+}
+
+/// A device as it is shown.
+pub fn through(device: &str, host: HostId) -> String {
+    format!("{device}, through {}", host.name())
+}
+
+fn start(
+    shared: &Shared,
+    tape: Tape<'static>,
+    found: &Found,
+    signs: &Arc<Signs>,
+    number: u64,
+    silent_since: Option<Instant>,
+) -> Result<(Stream, Errors)> {
+    let shape = shared.stage.shape();
+    let usual = found.device.default_output_config().ok();
+    let wanted = period_frames(&shape, found.host);
+    let period = match usual.as_ref().map(|usual| *usual.buffer_size()) {
+        Some(SupportedBufferSize::Range { min, max }) if max > 0 => wanted.clamp(min.min(max), max),
+        _ => wanted,
+    };
+    let config = |buffer_size| StreamConfig {
+        channels: shape.channels as u16,
+        sample_rate: shape.rate_hz,
+        buffer_size,
+    };
+    let build = |config: StreamConfig| {
+        let (mut teller, errors) = signs::errors(signs, number);
+        let mut voice = Voice {
+            player: Player::for_device(shared, tape),
+            signs: Arc::clone(signs),
+            gaps: Gaps::new(shape.rate_hz, grace(&shape, silent_since), signs.xruns()),
+            stage: shared.stage,
+            channels: shape.channels as usize,
+            period: (period * shape.channels) as usize,
+            start: Instant::now(),
+            silent_since,
+            // JACK's thread has the priority that its server gives it.
+            asks_priority: found.host.name() != "JACK",
+            prepared: false,
+        };
+        let play = move |out: &mut [f32], _: &OutputCallbackInfo| voice.play(number, out);
+        let fail = move |error| teller.tell(error);
+        let stream = found.device.build_output_stream(config, play, fail, None)?;
+        Ok::<_, cpal::Error>((stream, errors))
+    };
+    let (stream, errors) = build(config(BufferSize::Fixed(period)))
+        .or_else(|_| build(config(BufferSize::Default)))
+        .with_context(|| {
+            let takes = usual.map(|usual| usual.sample_rate());
+            let advice = takes
+                .filter(|rate| *rate != shape.rate_hz)
+                .map(|rate| format!(" (it takes {rate} Hz: start the stack with --rate {rate})"));
+            format!(
+                "{} does not play {} channels at {} Hz{}",
+                found.name,
+                shape.channels,
+                shape.rate_hz,
+                advice.unwrap_or_default()
+            )
+        })?;
+    stream
+        .play()
+        .with_context(|| format!("{} does not start", found.name))?;
+    Ok((stream, errors))
+}
+
+/// The first stream may take its time to start; when one stream follows another, every gap counts.
+fn grace(shape: &Shape, silent_since: Option<Instant>) -> u64 {
+    match silent_since {
+        Some(_) => 0,
+        None => shape.rate_hz.into(),
+    }
+}
+
+/// Frames that the device takes at once (a period): some 10 ms, in whole blocks. With a shorter period a
+/// machine that wakes this thread 6 ms late causes an xrun. A sound server buffers two periods.
+fn period_frames(shape: &Shape, host: HostId) -> u32 {
+    let blocks = shape.rate_hz / 100 / shape.block_frames;
+    let blocks = match host.name() {
+        "ALSA" => blocks + 1,
+        _ => blocks.max(1),
+    };
+    blocks * shape.block_frames
+}
+
+/// The callback's state.
+struct Voice {
+    player: Player,
+    signs: Arc<Signs>,
+    gaps: Gaps,
+    stage: Stage<'static>,
+    channels: usize,
+    /// Samples of a period.
+    period: usize,
+    start: Instant,
+    silent_since: Option<Instant>,
+    asks_priority: bool,
+    prepared: bool,
+}
+
+impl Voice {
+    fn play(&mut self, number: u64, out: &mut [f32]) {
+        let first = !self.prepared;
+        if first {
+            // Once, in the thread that the sound system made.
+            let _ = self.asks_priority && realtime::ask_priority(8);
+            realtime::flush_denormals();
+            self.prepared = true;
+        }
+        let signs = Arc::clone(&self.signs);
+        let frames = (out.len() / self.channels) as u64;
+        let newest = signs.play(number, frames, || {
+            // A sound server first fills its whole buffer. All but a period of it is silence; else the
+            // workers would have to stay that far ahead for ever.
+            let early = match first {
+                true => out.len().saturating_sub(self.period),
+                false => 0,
+            };
+            let (silence, sound) = out.split_at_mut(early);
+            silence.fill(0.0);
+            self.note_gaps(frames);
+            self.player.fill(sound);
+            let clipped = clamp(sound);
+            if clipped > 0 {
+                self.stage.add_clipped(clipped);
+            }
+        });
+        if !newest {
+            out.fill(0.0);
+        }
+    }
+
+    fn note_gaps(&mut self, frames: u64) {
+        if let Some(since) = self.silent_since.take() {
+            self.stage.add_device_gaps(1, since.elapsed());
+        }
+        let now: Duration = self.start.elapsed();
+        if let Some(gap) = self.gaps.taken(now, frames, self.signs.xruns()) {
+            let count = if gap.grown { 0 } else { gap.count };
+            self.stage.add_device_gaps(count, gap.length);
+        }
+    }
+}
+
+/// Clamps samples to full scale; returns how many were beyond it.
+fn clamp(samples: &mut [f32]) -> u64 {
+    let mut clipped = 0;
+    for sample in samples {
+        if sample.abs() > 1.0 {
+            *sample = sample.clamp(-1.0, 1.0);
+            clipped += 1;
+        }
+    }
+    clipped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn shape(rate_hz: u32, block_frames: u32) -> Shape {
+        Shape {
+            rate_hz,
+            block_frames,
+            channels: 2,
+            lead_blocks: 4,
+            freewheel: false,
+        }
+    }
+
+    #[test]
+    fn a_period_is_whole_blocks_of_some_10_ms_and_never_none() {
+        let alsa = cpal::available_hosts()
+            .into_iter()
+            .find(|host| host.name() == "ALSA");
+        for (rate_hz, block, frames) in [
+            (48_000, 128, 512),
+            (48_000, 16, 496),
+            (192_000, 2_048, 2_048),
+            (8_000, 2_048, 2_048),
+        ] {
+            let period = period_frames(&shape(rate_hz, block), alsa.unwrap());
+            assert_eq!(period, frames, "{rate_hz} Hz, blocks of {block}");
+        }
+    }
+
+    #[test]
+    fn the_first_stream_may_take_a_second_to_start_and_the_next_one_nothing() {
+        let shape = shape(44_100, 64);
+        assert_eq!(grace(&shape, None), 44_100);
+        assert_eq!(grace(&shape, Some(Instant::now())), 0);
+    }
+
+    #[test]
+    fn nothing_beyond_full_scale_reaches_a_device_and_what_does_not_is_counted() {
+        let mut samples = [0.0, 1.0, -1.0, 1.0001, -59.0, f32::INFINITY];
+        assert_eq!(clamp(&mut samples), 3);
+        assert_eq!(samples, [0.0, 1.0, -1.0, 1.0, -1.0, 1.0]);
+    }
+}

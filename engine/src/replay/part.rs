@@ -1,0 +1,153 @@
+//! What one segment of a log says, as this program numbers it.
+
+use std::collections::BTreeSet;
+
+use common::{
+    command::Command,
+    command_log::{self, Catalogue, Head, Record},
+    stage::Shape,
+    units::{BlockIndex, Seq},
+};
+
+use super::ReplayError;
+use crate::{
+    catalog::{self, ModuleType},
+    patch::Patch,
+};
+
+/// How many parameters of their own types had, in logs of a version before the one that is given. Since 6 the
+/// log says so itself.
+const OWN_PARAMS: [(u32, &str, u16); 2] = [(4, "out", 1), (4, "sampler", 7)];
+
+/// What one segment says.
+pub(super) struct Part {
+    pub(super) version: u32,
+    /// Of its writer, where that knew other types.
+    pub(super) other: Option<Box<Catalogue>>,
+    pub(super) shape: Shape,
+    pub(super) patch: String,
+    /// The same with the values last set; empty where it was just loaded.
+    pub(super) values: String,
+    /// Empty: as the patch was loaded.
+    pub(super) arena: Vec<u8>,
+    pub(super) block: BlockIndex,
+    pub(super) seq: Seq,
+    pub(super) commands: std::vec::IntoIter<(Seq, Command)>,
+    pub(super) decisions: std::iter::Peekable<std::vec::IntoIter<(BlockIndex, Seq)>>,
+    /// Commands that were found to be poison: left out.
+    pub(super) quarantined: BTreeSet<Seq>,
+    /// How far it was played.
+    pub(super) end: BlockIndex,
+}
+
+impl Part {
+    /// Reads the records of a segment, perhaps in several pieces: how it begins, and what follows.
+    pub(super) fn read(pieces: &[&[u8]]) -> Result<Self, ReplayError> {
+        let Head { version, shape } = command_log::head(pieces.first().unwrap_or(&&[][..]))?;
+        let (mut commands, mut decisions) = (Vec::new(), Vec::new());
+        let mut part = Self {
+            version,
+            other: None,
+            shape,
+            patch: String::new(),
+            values: String::new(),
+            arena: Vec::new(),
+            block: BlockIndex(0),
+            seq: Seq(0),
+            commands: Vec::new().into_iter(),
+            decisions: Vec::new().into_iter().peekable(),
+            quarantined: BTreeSet::new(),
+            end: BlockIndex(0),
+        };
+        // A segment without its state is damaged; older logs need not have one.
+        let mut has_state = version < 5;
+        for (_, record) in pieces.iter().flat_map(|bytes| command_log::records(bytes)) {
+            match record {
+                Record::Catalogue(found) => {
+                    let is_other = found.types != catalog::catalogue().types;
+                    part.other = is_other.then_some(found);
+                }
+                Record::Segment(known) => {
+                    (part.block, part.seq, part.end) = (known.block, known.seq, known.played);
+                    part.values = known.patch;
+                }
+                Record::Command {
+                    seq,
+                    command: Command::Patch(json) | Command::Edited(json),
+                    ..
+                } if part.patch.is_empty() => {
+                    part.patch = json;
+                    part.seq = part.seq.max(seq);
+                }
+                Record::Command { seq, command, .. } => commands.push((seq, command)),
+                Record::Decision { block, seq } => decisions.push((block, seq)),
+                Record::State { block, arena, .. } if block == part.block => {
+                    (part.arena, has_state) = (arena, true);
+                }
+                Record::Progress { block } => part.end = part.end.max(block),
+                Record::Quarantine { seq } => drop(part.quarantined.insert(seq)),
+                Record::State { .. } | Record::Head { .. } | Record::Found(_) => {}
+            }
+        }
+        if part.patch.is_empty() || !has_state {
+            return Err(ReplayError::NoPatch);
+        }
+        part.commands = commands.into_iter();
+        part.decisions = decisions.into_iter().peekable();
+        Ok(part)
+    }
+
+    /// Its patch with the values last set where it begins.
+    pub(super) fn with_values(&self, patch: Patch) -> Result<Patch, ReplayError> {
+        if self.values.is_empty() {
+            return Ok(patch);
+        }
+        Ok(patch.with_values_of(&Patch::from_log(&self.values)?))
+    }
+
+    /// Whether the states in it mean to this program what they meant to its writer, in that patch.
+    pub(super) fn fits(&self, patch: &Patch) -> Result<(), ReplayError> {
+        let Some(writer) = self.other.as_ref().filter(|_| !self.arena.is_empty()) else {
+            return Ok(());
+        };
+        let own = catalog::catalogue();
+        let other = patch
+            .modules
+            .iter()
+            .find(|module| writer.find(&module.kind) != own.find(&module.kind));
+        match other {
+            Some(module) => Err(ReplayError::OtherBuild {
+                what: format!(
+                    "the state in the log is of another \"{}\" than this program has",
+                    module.kind
+                ),
+                writer: writer.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The number that this program gives a parameter which has that one in the log; `None` where it has none
+    /// of that name. A type's own come before their amounts, so where a type has gained some, an amount's
+    /// number has grown by as many.
+    pub(super) fn renumbered(&self, kind: &ModuleType, param: u16) -> Option<u16> {
+        let own = kind.own_params();
+        let Some(writer) = &self.other else {
+            let before = OWN_PARAMS
+                .iter()
+                .find(|(until, name, _)| self.version < *until && *name == kind.name);
+            return Some(match before {
+                Some((.., before)) if param >= *before => param + own.len() as u16 - before,
+                _ => param,
+            });
+        };
+        let then = &writer.find(kind.name)?.params;
+        let (at, is_amount) = match usize::from(param).checked_sub(then.len()) {
+            None => (usize::from(param), false),
+            Some(at) => (at, true),
+        };
+        let name = then.get(at)?;
+        let now = own.iter().position(|p| p.name == *name)?;
+        Some((now + if is_amount { own.len() } else { 0 }) as u16)
+    }
+}

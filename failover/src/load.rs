@@ -1,0 +1,137 @@
+//! Where the music needs more than a processor gives: nobody is to blame, and nobody hogs the machine.
+//!
+//! Both workers render the same, so both are slow. That is no reason to kill one, nor to play the other.
+//! All that may happen is that blocks come late. And the rest of the machine keeps a share: of the two
+//! always one rests. The follower does so first; once it has fallen back it goes on without pause, and the
+//! leader rests instead, if it is late anyway, until the follower is near again.
+
+use common::{
+    stage::{SlotWords, Stage},
+    units::Slot,
+};
+
+/// Blocks that the follower is behind at the most while it rests.
+pub const NEAR_BLOCKS: u64 = 3;
+/// So many blocks say how long a worker takes for one.
+const BLOCKS_THAT_TELL: u64 = 16;
+
+/// Whether both workers need as long for a block as it lasts, or nearly: the machine is too slow for the
+/// music. One that has just begun says nothing. Without a clock nothing is too slow.
+///
+/// # Real-time
+/// Yes: a few loads.
+#[must_use]
+pub fn overloaded(stage: &Stage<'_>) -> bool {
+    let shape = stage.shape();
+    let slow = |seat: &SlotWords<'_>| seat.mean_ns() * 20 >= shape.block_ns() * 19;
+    let tells = |seat: &SlotWords<'_>| seat.blocks() >= BLOCKS_THAT_TELL;
+    let seats = Slot::ALL.map(|slot| stage.slot(slot));
+    !shape.freewheel
+        && seats.iter().any(|seat| slow(seat) && tells(seat))
+        && seats.iter().all(|seat| slow(seat) || !tells(seat))
+}
+
+/// How long the worker in slot `me` rests after a block that has taken it `took_ns`, in nanoseconds: for
+/// two fifths of its time, if it is its turn. A third left others 21 to 23 % of a core: what else wakes up in
+/// between takes its part of the rest, too.
+///
+/// # Real-time
+/// Yes: a few loads.
+#[must_use]
+pub fn rest_ns(stage: &Stage<'_>, me: Slot, took_ns: u64) -> u64 {
+    if !overloaded(stage) {
+        return 0;
+    }
+    let leader = stage.preference().slot;
+    let [ahead, behind] = [leader, leader.other()].map(|slot| stage.slot(slot).frontier());
+    let near = behind.0.saturating_add(NEAR_BLOCKS) >= ahead.0;
+    let late = ahead.0 <= stage.cursor().0.saturating_add(1);
+    let rests = match me == leader {
+        true => !near && late,
+        false => near,
+    };
+    if rests { took_ns * 2 / 3 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{
+        stage::{STAGE_WORDS, Shape},
+        sync::heap,
+        units::{BlockIndex, Incarnation, Seq},
+    };
+
+    const BLOCK_NS: u64 = 1_000_000;
+
+    fn with_stage(test: impl FnOnce(Stage<'_>)) {
+        let words = heap(STAGE_WORDS);
+        let shape = Shape {
+            rate_hz: 48_000,
+            block_frames: 48,
+            channels: 2,
+            lead_blocks: 4,
+            freewheel: false,
+        };
+        test(Stage::create(&words, &shape).unwrap());
+    }
+
+    fn takes(stage: &Stage<'_>, slot: Slot, blocks: u64, ns: u64) {
+        (0..blocks).for_each(|_| stage.slot(slot).took(ns));
+    }
+
+    fn both_take(stage: &Stage<'_>, blocks: u64, ns: u64) {
+        for slot in Slot::ALL {
+            takes(stage, slot, blocks, ns);
+        }
+    }
+
+    #[test]
+    fn what_one_worker_alone_is_slow_with_is_no_overload() {
+        with_stage(|stage| {
+            takes(&stage, Slot::Zero, 100, 2 * BLOCK_NS);
+            takes(&stage, Slot::One, 100, BLOCK_NS / 2);
+            assert!(!overloaded(&stage));
+            takes(&stage, Slot::One, 100, 2 * BLOCK_NS);
+            assert!(overloaded(&stage));
+            let seat = stage.slot(Slot::One);
+            seat.take_seat(Incarnation(7), BlockIndex(0), Seq(0));
+            assert!(overloaded(&stage), "a new one says nothing yet");
+            takes(&stage, Slot::One, 100, BLOCK_NS / 2);
+            assert!(!overloaded(&stage));
+        });
+    }
+
+    #[test]
+    fn one_long_block_is_no_overload_but_a_dozen_are() {
+        with_stage(|stage| {
+            for slot in Slot::ALL {
+                takes(&stage, slot, 100, BLOCK_NS / 10);
+                takes(&stage, slot, 1, 5 * BLOCK_NS);
+            }
+            assert!(!overloaded(&stage));
+            both_take(&stage, 12, BLOCK_NS * 13 / 10);
+            assert!(overloaded(&stage));
+            both_take(&stage, 4, BLOCK_NS / 10);
+            assert!(!overloaded(&stage));
+        });
+    }
+
+    #[test]
+    fn the_follower_rests_while_it_is_near_and_the_leader_while_it_is_not() {
+        with_stage(|stage| {
+            let rests = |cursor: u64, leader: u64, follower: u64| {
+                stage.set_cursor(BlockIndex(cursor));
+                stage.slot(Slot::Zero).advance(BlockIndex(leader), Seq(0));
+                stage.slot(Slot::One).advance(BlockIndex(follower), Seq(0));
+                Slot::ALL.map(|slot| rest_ns(&stage, slot, 3 * BLOCK_NS) / BLOCK_NS)
+            };
+            assert_eq!(rests(10, 10, 10), [0, 0]);
+            both_take(&stage, 100, 3 * BLOCK_NS);
+            assert_eq!(rests(10, 10, 10), [0, 2]);
+            assert_eq!(rests(10, 11, 8), [0, 2]);
+            assert_eq!(rests(10, 11, 7), [2, 0]);
+            assert_eq!(rests(10, 13, 7), [0, 0], "a leader in time owes nothing");
+        });
+    }
+}

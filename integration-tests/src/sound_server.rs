@@ -1,0 +1,379 @@
+//! Sound servers without a sound card, each a test's own: PulseAudio and PipeWire with null sinks, JACK with
+//! its dummy driver. Nothing of the machine's own sound is touched.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::stack::{Stack, text, understudy};
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PulseAudio; what it plays can be heard.
+    PulseAudio,
+    /// PipeWire with WirePlumber and its own PulseAudio server; what it plays can be heard.
+    PipeWire,
+    /// JACK.
+    Jack,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PulseAudio, Self::PipeWire, Self::Jack];
+
+    /// As a stack names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PulseAudio => "PulseAudio",
+            Self::PipeWire => "PipeWire",
+            Self::Jack => "JACK",
+        }
+    }
+}
+
+/// A running server; ended when dropped.
+pub struct Server {
+    /// Which it is.
+    pub kind: Kind,
+    folder: PathBuf,
+    processes: Vec<Child>,
+}
+
+/// A server's folder, which outlives it.
+pub struct Place {
+    folder: TempDir,
+    kind: Kind,
+}
+
+impl Place {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(kind: Kind) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir_all(folder.path().join("server"))?;
+        Ok(Self { folder, kind })
+    }
+
+    /// Starts the server and a null sink `vout` at that rate.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn serve(&self, rate: u32) -> Result<Server> {
+        let mut server = Server {
+            kind: self.kind,
+            folder: self.folder.path().into(),
+            processes: Vec::new(),
+        };
+        match self.kind {
+            Kind::PulseAudio => server.start_pulseaudio(rate)?,
+            Kind::PipeWire => server.start_pipewire()?,
+            Kind::Jack => server.start_jack(rate)?,
+        }
+        Ok(server)
+    }
+
+    /// Starts a stack whose sound systems are that server and ALSA without a card.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn stack(&self, options: &[&str]) -> Result<Stack> {
+        let environment = environment(self.kind, self.folder.path());
+        Stack::start_in(tempfile::tempdir()?, options, &environment)
+    }
+
+    /// Runs the command line where it finds that server.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn understudy(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = understudy(self.folder.path());
+        let environment = environment(self.kind, self.folder.path());
+        Ok(command.envs(environment).args(arguments).output()?)
+    }
+}
+
+/// The name of this test's JACK server.
+fn jack_name() -> String {
+    format!("understudy-{}", std::process::id())
+}
+
+/// Where a stack finds that server, and no other.
+fn environment(kind: Kind, folder: &Path) -> Vec<(&'static str, String)> {
+    let inside = |name: &str| folder.join(name).display().to_string();
+    let nowhere = inside("nowhere");
+    let mut environment = vec![
+        ("PULSE_SERVER", format!("unix:{nowhere}")),
+        ("PIPEWIRE_RUNTIME_DIR", nowhere),
+        ("JACK_DEFAULT_SERVER", "nowhere".into()),
+        ("JACK_NO_START_SERVER", "1".into()),
+    ];
+    match kind {
+        Kind::PulseAudio => environment[0].1 = format!("unix:{}", inside("server/pulse/native")),
+        Kind::PipeWire => environment[1].1 = inside("server"),
+        Kind::Jack => environment[2].1 = jack_name(),
+    }
+    environment
+}
+
+impl Server {
+    fn command(&self, program: &str) -> Command {
+        let server = self.folder.join("server");
+        let native = format!("unix:{}", server.join("pulse/native").display());
+        let mut command = Command::new(program);
+        command
+            .env("XDG_RUNTIME_DIR", &server)
+            .env("XDG_STATE_HOME", &server)
+            .env("XDG_CONFIG_HOME", &server)
+            .env("HOME", &self.folder)
+            .env("PULSE_SERVER", native)
+            .env("JACK_DEFAULT_SERVER", jack_name())
+            .env("DBUS_SESSION_BUS_ADDRESS", self.bus())
+            .env_remove("PIPEWIRE_RUNTIME_DIR")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn spawn(&mut self, program: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = self.command(program);
+        // libpulse's own variable would keep a server from starting.
+        command.args(arguments).env_remove("PULSE_SERVER");
+        let started = command.spawn();
+        let started =
+            started.with_context(|| format!("{program} is needed; ./test.sh installs it"))?;
+        self.processes.push(started);
+        Ok(())
+    }
+
+    fn start_pulseaudio(&mut self, rate: u32) -> Result<()> {
+        let folder = self.folder.join("server/pulse");
+        std::fs::create_dir_all(&folder)?;
+        let socket = folder.join("native");
+        let _ = std::fs::remove_file(&socket);
+        let listen = format!(
+            "module-native-protocol-unix socket={} auth-anonymous=1",
+            socket.display()
+        );
+        let sink =
+            format!("module-null-sink sink_name=vout rate={rate} channels=2 format=float32le");
+        self.spawn(
+            "pulseaudio",
+            &[
+                "--daemonize=no",
+                "--exit-idle-time=-1",
+                "--use-pid-file=no",
+                "-n",
+                "-L",
+                &listen,
+                "-L",
+                &sink,
+            ],
+        )?;
+        self.wait_for_sink("vout")
+    }
+
+    /// Where the D-Bus of its own listens, without which WirePlumber gives up.
+    fn bus(&self) -> String {
+        format!("unix:path={}", self.folder.join("server/bus").display())
+    }
+
+    fn start_pipewire(&mut self) -> Result<()> {
+        let _ = std::fs::remove_file(self.folder.join("server/bus"));
+        let address = format!("--address={}", self.bus());
+        self.spawn("dbus-daemon", &["--session", "--nofork", &address])?;
+        std::thread::sleep(Duration::from_millis(200));
+        for program in ["pipewire", "wireplumber", "pipewire-pulse"] {
+            self.spawn(program, &[])?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        self.wait("the PulseAudio server of PipeWire", || {
+            Ok(self.pactl(&["info"]).is_ok())
+        })?;
+        self.add_sink("vout")
+    }
+
+    fn start_jack(&mut self, rate: u32) -> Result<()> {
+        let (name, rate) = (jack_name(), rate.to_string());
+        let arguments = [
+            "-n", &name, "-p", "64", "-r", "-d", "dummy", "-r", &rate, "-p", "256",
+        ];
+        self.spawn("jackd", &arguments)?;
+        self.wait("jackd", || {
+            let ports = self.command("jack_lsp").stdout(Stdio::piped()).output()?;
+            Ok(text(&ports.stdout).contains("system:playback_1"))
+        })
+    }
+
+    fn wait(&self, what: &str, mut there: impl FnMut() -> Result<bool>) -> Result<()> {
+        for _ in 0..200 {
+            if there()? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("waited in vain for {what}")
+    }
+
+    fn wait_for_sink(&self, name: &str) -> Result<()> {
+        self.wait(name, || {
+            let sinks = self.pactl(&["list", "short", "sinks"]);
+            Ok(sinks.is_ok_and(|sinks| sinks.contains(name)))
+        })
+    }
+
+    /// The output of `pactl` with these arguments.
+    ///
+    /// # Errors
+    /// When it says no.
+    pub fn pactl(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command("pactl");
+        let output = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .output()
+            .context("pactl is needed; ./test.sh installs it")?;
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => bail!("pactl {arguments:?}: {}", output.status),
+        }
+    }
+
+    /// Plugs in another null sink.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub fn add_sink(&self, name: &str) -> Result<()> {
+        let sink = format!("sink_name={name}");
+        self.pactl(&["load-module", "module-null-sink", &sink, "channels=2"])?;
+        self.wait_for_sink(name)
+    }
+
+    /// Unplugs a null sink.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn remove_sink(&self, name: &str) -> Result<()> {
+        let modules = self.pactl(&["list", "short", "modules"])?;
+        let ours = |line: &&str| line.contains(&format!("sink_name={name}"));
+        let module = modules.lines().find(ours).context("no such sink")?;
+        let number = module.split_whitespace().next().context("no number")?;
+        self.pactl(&["unload-module", number])?;
+        Ok(())
+    }
+
+    /// The number of the sink that the stack's stream is played on.
+    ///
+    /// # Errors
+    /// When there is no stream.
+    pub fn stream_is_on(&self) -> Result<String> {
+        let streams = self.pactl(&["list", "short", "sink-inputs"])?;
+        let number = streams
+            .lines()
+            .next()
+            .and_then(|line| line.split_whitespace().nth(1))
+            .context("no stream")?;
+        let sinks = self.pactl(&["list", "short", "sinks"])?;
+        let here = |line: &&str| line.split_whitespace().next() == Some(number);
+        let sink = sinks.lines().find(here).context("no such sink")?;
+        Ok(sink.split_whitespace().nth(1).unwrap_or_default().into())
+    }
+
+    /// Stops all its processes, or lets them go on.
+    ///
+    /// # Errors
+    /// When one of them is gone.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        for process in &self.processes {
+            kill_process(Pid::from_child(process), signal)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for process in self.processes.iter_mut().rev() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if self.kind == Kind::Jack {
+            // What a JACK server that was killed leaves behind.
+            let name = jack_name();
+            for entry in std::fs::read_dir("/dev/shm")
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                if entry.file_name().to_string_lossy().contains(&name) {
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+}
+
+/// Hears what a server plays on a null sink.
+pub struct Recorder {
+    process: Child,
+    listener: std::thread::JoinHandle<Vec<u8>>,
+}
+
+impl Recorder {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When there is nobody to listen to.
+    pub fn start(server: &Server, sink: &str) -> Result<Self> {
+        let mut process = server
+            .command("parec")
+            .args([
+                &format!("--device={sink}.monitor"),
+                "--format=float32le",
+                "--rate=48000",
+                "--channels=2",
+                "--latency-msec=20",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut sound = process.stdout.take().context("parec has an output")?;
+        let listener = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = sound.read_to_end(&mut bytes);
+            bytes
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(Self { process, listener })
+    }
+
+    /// The left channel from where the sound begins: parec begins with silence until its stream is
+    /// connected.
+    ///
+    /// # Errors
+    /// When it has ended by itself.
+    pub fn heard(mut self) -> Result<Vec<f32>> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let bytes = self.listener.join();
+        let bytes = bytes.map_err(|_| anyhow::anyhow!("the listener failed"))?;
+        let samples: Vec<f32> = bytes
+            .chunks_exact(8)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        let start = samples.iter().position(|s| s.abs() > 0.05);
+        let start = start.unwrap_or(samples.len()) + 480;
+        Ok(samples.get(start..).unwrap_or_default().to_vec())
+    }
+}

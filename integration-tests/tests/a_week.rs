@@ -1,0 +1,315 @@
+//! Music without a clock for hours, or a week, with traffic and edits. Every ten seconds of it, or as soon as
+//! whoever was killed before is there again, somebody is killed. What was played is what the log renders, no
+//! command is lost, and nothing grows.
+//!
+//! `UNDERSTUDY_HOURS` hours of music. What is played is recorded in parts, each of which is compared with what the
+//! log renders while the next one is recorded; so no more lies on the disk than two of them.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use common::{
+    command::{Command, Event},
+    message::{Fault, Request, SIGKILL, Service, Target},
+    options::Bytes,
+    recording::Wish,
+    stage::Stage,
+};
+use integration_tests::{
+    census::Census,
+    ear,
+    random::Random,
+    stack::{Stack, datagram, datagram_of, number, text, understudy},
+};
+
+/// The log that is kept: more than two parts of music take.
+const KEEP: &str = "500kB";
+const SEGMENT: &str = "60kB";
+/// With one block of lead and blocks of 32 frames the music is about twenty times as fast as in time, so that who
+/// was killed is there again before the next is.
+const OPTIONS: [&str; 15] = [
+    "--freewheel",
+    "--lead",
+    "1",
+    "--block",
+    "32",
+    "--sink",
+    "null",
+    "--channels",
+    "1",
+    "--keep",
+    KEEP,
+    "--segment-size",
+    SEGMENT,
+    "--segment-age",
+    "90s",
+];
+/// Kills in a part.
+const PART: u64 = 60;
+/// Seconds of music from one kill to the next.
+const BETWEEN: u64 = 10;
+
+fn music_seconds(stage: &Stage<'_>) -> u64 {
+    let shape = stage.shape();
+    stage.cursor().0 * u64::from(shape.block_frames) / u64::from(shape.rate_hz)
+}
+
+/// Asks, until there is a supervisor that answers.
+fn ask(stack: &Stack, request: &Request) -> Result<serde_json::Value> {
+    let limit = Instant::now() + Duration::from_secs(20);
+    loop {
+        match stack.ask_within(request, Duration::from_secs(5)) {
+            Ok(value) => return Ok(value),
+            Err(why) if Instant::now() > limit => return Err(why),
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// A part of the music that is being recorded.
+struct Part {
+    file: PathBuf,
+    from_frame: u64,
+}
+
+impl Part {
+    fn begin(stack: &Stack, number_of: u64) -> Result<Self> {
+        let name = format!("part{number_of}");
+        let told = ask(stack, &Request::Record(Wish::Start(Some(name))))?;
+        Ok(Self {
+            file: told["file"].as_str().context("a file")?.into(),
+            from_frame: number(&told, "/from_frame")?,
+        })
+    }
+
+    /// Ends it.
+    fn end(self, stack: &Stack) -> Result<Self> {
+        let told = ask(stack, &Request::Record(Wish::Stop))?;
+        ensure!(told["missing_frames"] == 0, "{told}");
+        Ok(self)
+    }
+
+    /// Compares it with what the log renders, and removes it: samples, and how many differ.
+    fn compare(self, stack: &Stack, block_frames: u64) -> JoinHandle<Result<(usize, usize)>> {
+        let folder = stack.folder.path().to_owned();
+        thread::spawn(move || {
+            let recorded = ear::read_wav(&self.file)?;
+            let again = self.file.with_extension("again.wav");
+            let first = self.from_frame / block_frames;
+            let end = first + recorded.len() as u64 / block_frames;
+            let output = understudy(&folder)
+                .args(["replay", "--instance", "test"])
+                .args(["--from", &format!("#{first}"), "--to", &format!("#{end}")])
+                .args(["-o", &again.display().to_string()])
+                .output()?;
+            let said = text(&output.stderr);
+            ensure!(output.status.success() && said.is_empty(), "{said}");
+            let rendered = ear::read_wav(&again)?;
+            ensure!(
+                rendered.len() == recorded.len(),
+                "{} samples recorded, {} rendered",
+                recorded.len(),
+                rendered.len()
+            );
+            for file in [&self.file, &again] {
+                fs::remove_file(file)?;
+            }
+            Ok((recorded.len(), ear::differing(&recorded, &rendered)))
+        })
+    }
+}
+
+/// Numbered commands and edits, and what of them the log has.
+#[derive(Default)]
+struct Traffic {
+    sent: u64,
+    edits: u64,
+    found: u64,
+    edited: u64,
+    wrong: u64,
+    last: u64,
+    is_there: bool,
+}
+
+impl Traffic {
+    fn send(&mut self, stack: &Stack, random: &mut Random) -> Result<()> {
+        for _ in 0..3 {
+            // In sixteenths; the parameter has no more than 10,000.
+            let value = (self.sent % 100_000 + 16) as f32 / 16.0;
+            self.sent += 1;
+            stack.raw_send(&datagram("/mod/adsr/attack", Some(value)))?;
+            stack.change_something(random)?;
+        }
+        if random.below(4) == 0 {
+            let edits: &[(&str, &[&str])] = match self.is_there {
+                true => &[("/patch/remove", &["more"])],
+                false => &[
+                    ("/patch/create", &["more", "filter"]),
+                    ("/patch/connect", &["filter", "more"]),
+                    ("/patch/connect", &["more", "out"]),
+                ],
+            };
+            for (address, texts) in edits {
+                stack.raw_send(&datagram_of(address, texts))?;
+            }
+            stack.raw_send(&datagram_of("/patch/commit", &[]))?;
+            self.is_there = !self.is_there;
+            self.edits += 1;
+        }
+        Ok(())
+    }
+
+    /// Looks at what the log has of it since it was last looked at.
+    fn check(&mut self, stack: &Stack) -> Result<()> {
+        let wanted = 2 * self.sent;
+        stack.wait_for_patiently("all that was sent", |status| {
+            number(status, "/commands/accepted").is_ok_and(|n| n > wanted)
+                && number(status, "/commands/applied").ok()
+                    == number(status, "/commands/accepted").ok()
+        })?;
+        for (seq, command) in stack.commands_after(self.last)? {
+            // None may be missing between what was seen last time and now.
+            self.wrong += (seq - self.last - 1).min(1);
+            self.last = seq;
+            match command {
+                Command::Event(Event::Param {
+                    module: 1,
+                    param: 0,
+                    value,
+                }) => {
+                    let next = (self.found % 100_000 + 16) as f32 / 16.0;
+                    self.wrong += u64::from(value != next);
+                    self.found += 1;
+                }
+                Command::Edited(_) => self.edited += 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What has grown by more than a hundredth and what comes and goes, of fresh processes as of old ones.
+fn grown(before: &Census, after: &Census) -> Vec<String> {
+    let same = |census: &Census| Census {
+        pids: BTreeMap::new(),
+        ..census.clone()
+    };
+    same(after).grown_since(&same(before))
+}
+
+#[test]
+fn hours_without_a_clock_leave_everything_as_it_was() -> Result<()> {
+    let hours = std::env::var("UNDERSTUDY_HOURS").ok();
+    let hours: f64 = hours.and_then(|text| text.parse().ok()).unwrap_or(0.5);
+    let kills = (hours * 3_600.0 / BETWEEN as f64) as u64;
+    let begun = Instant::now();
+    let stack = Stack::start(&OPTIONS)?;
+    stack.wait_protected()?;
+    let stage = stack.shared()?.stage;
+    let block_frames = u64::from(stage.shape().block_frames);
+    let service = Target::Service;
+    let targets = [
+        Target::Leader,
+        service(Service::OscGateway),
+        Target::Follower,
+        service(Service::AudioOut),
+        Target::Leader,
+        service(Service::Supervisor),
+        Target::Follower,
+        service(Service::Recorder),
+    ];
+    let (mut random, mut traffic) = (Random::seeded(168), Traffic::default());
+    let mut part = Part::begin(&stack, 0)?;
+    let mut compared: Option<JoinHandle<Result<(usize, usize)>>> = None;
+    let (mut samples, mut differing, mut most_kept) = (0, 0, 0);
+    let mut total = |handle: Option<JoinHandle<Result<(usize, usize)>>>| -> Result<(usize, usize)> {
+        if let Some(handle) = handle {
+            let (count, wrong) = handle.join().ok().context("it panicked")??;
+            (samples, differing) = (samples + count, differing + wrong);
+        }
+        Ok((samples, differing))
+    };
+    stack.osc_send("/gate/adsr", Some(1.0))?;
+    let mut before = Census::default();
+    for kill in 0..kills {
+        while music_seconds(&stage) < kill * BETWEEN {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if kill == kills / 10 {
+            stack.wait_protected_patiently()?;
+            traffic.check(&stack)?;
+            before = Census::of(&stack)?;
+            traffic.check(&stack)?;
+        }
+        traffic.send(&stack, &mut random)?;
+        let target = targets[kill as usize % targets.len()];
+        // Who is struck down cannot answer.
+        let _ = stack.inject(Fault::Signal(SIGKILL), target);
+        stack.wait_protected_patiently()?;
+        traffic.send(&stack, &mut random)?;
+        // Long before what was sent is deleted.
+        if kill % 20 == 19 {
+            traffic.check(&stack)?;
+        }
+        if kill % PART == PART - 1 {
+            let done = part.end(&stack)?;
+            part = Part::begin(&stack, kill + 1)?;
+            total(compared.take())?;
+            compared = Some(done.compare(&stack, block_frames));
+            let closed = platform::segments::closed(stack.paths());
+            most_kept = most_kept.max(closed.iter().map(|closed| closed.bytes).sum());
+        }
+        if kill % 360 == 359 {
+            println!(
+                "{} kills, {} s of music in {:.0} s",
+                kill + 1,
+                music_seconds(&stage),
+                begun.elapsed().as_secs_f64()
+            );
+        }
+    }
+    stack.wait_protected_patiently()?;
+    let last = part.end(&stack)?;
+    total(compared.take())?;
+    compared = Some(last.compare(&stack, block_frames));
+    let (samples, differing) = total(compared.take())?;
+    traffic.check(&stack)?;
+    let after = Census::of(&stack)?;
+    let status = stack.status()?;
+    let music = music_seconds(&stage);
+    let closed = platform::segments::closed(stack.paths());
+    let first = closed.first().context("closed segments")?.number;
+    stack.end()?;
+    println!(
+        "FIGURE {:.2} hours of music without a clock in {:.0} s, {kills} kills, one every {} s of music: samples that differ {differing} of {samples}; commands lost or doubled {} of {}, edits {} of {}; concealed {}; kept at most {most_kept} bytes of log (--keep {KEEP}), from segment {first} on",
+        music as f64 / 3_600.0,
+        begun.elapsed().as_secs_f64(),
+        music / kills.max(1),
+        traffic.wrong + traffic.sent.abs_diff(traffic.found),
+        traffic.sent,
+        traffic.edits.abs_diff(traffic.edited),
+        traffic.edits,
+        status["audio"]["concealed_blocks"]
+    );
+    println!(
+        "FIGURE memory without what is shared, in KiB, after a tenth and at the end: {:?}, {:?}; descriptors {:?}, {:?}",
+        before.memory_kib, after.memory_kib, before.descriptors, after.descriptors
+    );
+    let Bytes(keep) = KEEP.parse().map_err(anyhow::Error::msg)?;
+    assert_eq!((differing, traffic.wrong), (0, 0));
+    assert_eq!(
+        (traffic.found, traffic.edited),
+        (traffic.sent, traffic.edits)
+    );
+    assert!(most_kept <= keep, "{most_kept} bytes are kept");
+    let grown = grown(&before, &after);
+    assert!(grown.is_empty(), "{grown:#?}");
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! The command log is gone, or is another one, or damaged: whoever dies then, the music goes on, commands are
+//! taken, and a new segment begins from what the workers play, which is rendered again to the bit.
+
+use std::{fs, os::unix::fs::FileExt, path::PathBuf, thread::sleep, time::Duration};
+
+use anyhow::Result;
+use common::message::{Fault, SIGKILL, Service, Target};
+use integration_tests::{
+    ear,
+    random::Random,
+    stack::{Stack, number, text},
+};
+
+const SUPERVISOR: Target = Target::Service(Service::Supervisor);
+
+fn log(stack: &Stack) -> PathBuf {
+    stack.paths().command_log()
+}
+
+/// Harms the log, kills the supervisor if so wanted, then leaders while commands come in.
+fn goes_on_without(what: &str, kills: bool, harm: impl Fn(&Stack) -> Result<()>) -> Result<()> {
+    let (stack, recording) = Stack::start_wav(&["--lead", "16"])?;
+    stack.wait_protected()?;
+    stack.steady_tone()?;
+    let mut random = Random::seeded(99);
+    for _ in 0..50 {
+        stack.change_something(&mut random)?;
+    }
+    stack.osc_send("/mod/filter/cutoff", Some(4_000.0))?;
+    stack.osc_send("/mod/sine/freq", Some(440.0))?;
+    sleep(Duration::from_millis(100));
+    harm(&stack)?;
+    if kills {
+        let _ = stack.inject(Fault::Signal(SIGKILL), SUPERVISOR);
+    }
+    stack.wait_for_patiently("a new segment", |s| {
+        s["log"]["state"] == "ok" && s["log"]["segment"].as_u64() > Some(0)
+    })?;
+    for _ in 0..3 {
+        stack.wait_for_patiently("protection", |s| s["state"] == "protected")?;
+        stack.osc_send("/mod/filter/cutoff", Some(4_000.0))?;
+        stack.kill(Target::Leader)?;
+        stack.wait_protected_anew()?;
+    }
+    let _ = stack.inject(Fault::Signal(SIGKILL), SUPERVISOR);
+    stack.wait_for_patiently("protection", |s| s["state"] == "protected")?;
+    stack.osc_send("/mod/sine/freq", Some(440.0))?;
+    sleep(Duration::from_millis(100));
+    let concealed = number(&stack.status()?, "/audio/concealed_blocks")?;
+    let patch = text(&stack.verb(&["patch", "show"])?.stdout);
+    stack.end()?;
+    let played = ear::read_wav(&recording.wav)?;
+    // Perhaps a part.
+    let (rendered, _) = stack.rendered(&recording.wav, &[])?;
+    let start = played.len() - rendered.len();
+    let differing = ear::differing(&played[start..], &rendered);
+    println!(
+        "FIGURE {what}: samples that differ {differing} of {} ({} played); blocks concealed {concealed}",
+        rendered.len(),
+        played.len(),
+    );
+    assert!(patch.contains("4000"), "the values last set: {patch}");
+    assert!(rendered.len() > 12_000, "{} rendered", rendered.len());
+    assert_eq!((differing, concealed), (0, 0));
+    Ok(())
+}
+
+#[test]
+fn a_log_that_was_moved_away() -> Result<()> {
+    for kills in [false, true] {
+        let what = format!("log moved away, supervisor killed: {kills}");
+        goes_on_without(&what, kills, |stack| {
+            Ok(fs::rename(log(stack), log(stack).with_extension("away"))?)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_log_that_was_removed() -> Result<()> {
+    for kills in [false, true] {
+        let what = format!("log removed, supervisor killed: {kills}");
+        goes_on_without(&what, kills, |stack| Ok(fs::remove_file(log(stack))?))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_log_that_is_another_one() -> Result<()> {
+    goes_on_without("a foreign log", true, |stack| {
+        fs::remove_file(log(stack))?;
+        Ok(fs::write(log(stack), "no log\n".repeat(5_000))?)
+    })?;
+    goes_on_without("a folder in its place", true, |stack| {
+        fs::remove_file(log(stack))?;
+        Ok(fs::create_dir(log(stack))?)
+    })
+}
+
+#[test]
+fn a_log_that_is_damaged() -> Result<()> {
+    goes_on_without("a log cut in the middle", true, |stack| {
+        let file = fs::File::options().write(true).open(log(stack))?;
+        let length = file.metadata()?.len();
+        Ok(file.set_len(length / 2)?)
+    })?;
+    goes_on_without("a log whose beginning is damaged", true, |stack| {
+        let file = fs::File::options().write(true).open(log(stack))?;
+        Ok(file.write_all_at(b"damaged", 9)?)
+    })
+}

@@ -1,0 +1,161 @@
+//! Storms: forty faults a second on every service at once. What was acknowledged is there afterwards, the stack
+//! is protected again within seconds, and the status never says that something is heard when nothing is.
+//!
+//! `UNDERSTUDY_STORM_SECONDS` and `UNDERSTUDY_STORM_SEEDS` make it longer.
+
+use std::{
+    collections::BTreeMap,
+    net::UdpSocket,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, sleep},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use common::{
+    message::{Fault, Request, SIGKILL, SIGSTOP, SIGTERM, Service, Target},
+    units::Slot,
+};
+use integration_tests::{
+    random::Random,
+    stack::{Stack, count_of, datagram},
+};
+
+const PAUSE: Duration = Duration::from_millis(25);
+/// Well above any pause between tries: 5 s by the machine's clock are asked for by hand, on a quiet machine.
+const AFTERWARDS: Duration = Duration::from_secs(20);
+const FAULTS: [Fault; 8] = [
+    Fault::Signal(SIGKILL),
+    Fault::Signal(SIGKILL),
+    Fault::Signal(SIGTERM),
+    Fault::Signal(SIGSTOP),
+    Fault::Segv,
+    Fault::Panic,
+    Fault::Hang,
+    Fault::Exit(3),
+];
+const SERVICES: [Service; 6] = [
+    Service::Supervisor,
+    Service::AudioOut,
+    Service::OscGateway,
+    Service::Recorder,
+    Service::Worker(Slot::Zero),
+    Service::Worker(Slot::One),
+];
+
+/// Sends commands, a number in each, and `/sync` after each; returns how many were sent and the highest number
+/// that was acknowledged as applied and on the disk.
+fn send_until(stop: &AtomicBool, osc: &str) -> Result<(u32, u32)> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(Duration::from_millis(3)))?;
+    let (mut sent, mut acknowledged) = (0_u32, 0);
+    let mut pending: BTreeMap<i32, u32> = BTreeMap::new();
+    let mut buffer = [0; 1_024];
+    while !stop.load(Ordering::Relaxed) {
+        sent += 1;
+        let value = (sent % 100_000) as f32 / 16.0;
+        socket.send_to(&datagram("/mod/adsr/attack", Some(value)), osc)?;
+        let mut sync = b"/sync\0\0\0,i\0\0".to_vec();
+        sync.extend(sent.to_be_bytes());
+        socket.send_to(&sync, osc)?;
+        pending.insert(sent as i32, sent);
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let answer = buffer.get(..length).unwrap_or_default();
+            let id = answer
+                .last_chunk::<4>()
+                .map(|bytes| i32::from_be_bytes(*bytes));
+            if answer.starts_with(b"/synced")
+                && let Some(number) = id.and_then(|id| pending.remove(&id))
+            {
+                acknowledged = acknowledged.max(number);
+            }
+        }
+    }
+    Ok((sent, acknowledged))
+}
+
+/// Asks for the status again and again; returns how often it was asked, and how often it said that music is
+/// heard while the play cursor had stood still for far longer than it may.
+fn watch_until(stop: &AtomicBool, stack: &Stack) -> Result<(u64, u64)> {
+    let stage = stack.shared()?.stage;
+    let (mut asked, mut untrue) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let before = stage.cursor();
+        let asking = Instant::now();
+        let Ok(status) = stack.ask_within(&Request::Status, Duration::from_secs(2)) else {
+            continue;
+        };
+        asked += 1;
+        let said_heard = matches!(status["state"].as_str(), Some("protected" | "degraded"));
+        // It stood still for the whole second before the answer, and the answer came at once.
+        let still = platform::realtime::monotonic_ns().saturating_sub(stage.moved_at());
+        if said_heard
+            && stage.cursor() == before
+            && still > 1_000_000_000
+            && asking.elapsed() < Duration::from_millis(500)
+        {
+            untrue += 1;
+            println!("said {} after {still} ns without a block", status["state"]);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Ok((asked, untrue))
+}
+
+fn storm(seed: u64, seconds: u64) -> Result<()> {
+    let stack = Stack::start(&["--sink", "null"])?;
+    stack.wait_protected()?;
+    let mut random = Random::seeded(seed);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (osc, told) = (stack.osc().to_owned(), Arc::clone(&stop));
+    let sender = thread::spawn(move || send_until(&told, &osc));
+    let (faults, asked, untrue) = thread::scope(|scope| -> Result<_> {
+        let watcher = scope.spawn(|| watch_until(&stop, &stack));
+        let begun = Instant::now();
+        let mut faults = 0_u64;
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            let fault = FAULTS[random.below(FAULTS.len() as u64) as usize];
+            let target = SERVICES[random.below(SERVICES.len() as u64) as usize];
+            // Who is struck down cannot answer, and who was struck down before cannot either.
+            let request = Request::Inject(fault, Target::Service(target));
+            let _ = stack.ask_within(&request, PAUSE);
+            faults += 1;
+            sleep(
+                (PAUSE * faults as u32)
+                    .saturating_sub(begun.elapsed())
+                    .min(PAUSE),
+            );
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (asked, untrue) = watcher.join().ok().context("the watcher")??;
+        Ok((faults, asked, untrue))
+    })?;
+    let over = Instant::now();
+    stack.wait_for_patiently("protection after the storm", |s| s["state"] == "protected")?;
+    let protected = over.elapsed();
+    let (sent, acknowledged) = sender.join().ok().context("the sender")??;
+    sleep(Duration::from_millis(500));
+    let values = stack.down()?.attacks()?;
+    let expected: Vec<u32> = (1..=acknowledged).map(|n| n % 100_000).collect();
+    let lost = expected.iter().zip(&values).filter(|(e, v)| e != v).count()
+        + expected.len().saturating_sub(values.len());
+    println!(
+        "FIGURE storm of {seconds} s, seed {seed}: {faults} faults; commands sent {sent}, acknowledged {acknowledged}, of these lost {lost}; protected {:.1} s after it; asked for the status {asked} times, untrue {untrue}",
+        protected.as_secs_f64()
+    );
+    assert_eq!((lost, untrue), (0, 0));
+    assert!(acknowledged > 0 && protected < AFTERWARDS);
+    Ok(())
+}
+
+#[test]
+fn a_storm_on_every_service_loses_nothing_and_the_status_is_true() -> Result<()> {
+    let seconds = count_of("UNDERSTUDY_STORM_SECONDS", 5);
+    for seed in 1..=count_of("UNDERSTUDY_STORM_SEEDS", 1) {
+        storm(seed, seconds)?;
+    }
+    Ok(())
+}
