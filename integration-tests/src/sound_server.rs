@@ -62,6 +62,8 @@ impl Place {
     pub fn new(kind: Kind) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir_all(folder.path().join("server"))?;
+        // PulseAudio lets anybody in, but wants a cookie of this length to be shown.
+        std::fs::write(folder.path().join("cookie"), [0; 256])?;
         Ok(Self { folder, kind })
     }
 
@@ -114,14 +116,15 @@ fn environment(kind: Kind, folder: &Path) -> Vec<(&'static str, String)> {
     let nowhere = inside("nowhere");
     let mut environment = vec![
         ("PULSE_SERVER", format!("unix:{nowhere}")),
+        ("PULSE_COOKIE", inside("cookie")),
         ("PIPEWIRE_RUNTIME_DIR", nowhere),
         ("JACK_DEFAULT_SERVER", "nowhere".into()),
         ("JACK_NO_START_SERVER", "1".into()),
     ];
     match kind {
         Kind::PulseAudio => environment[0].1 = format!("unix:{}", inside("server/pulse/native")),
-        Kind::PipeWire => environment[1].1 = inside("server"),
-        Kind::Jack => environment[2].1 = jack_name(),
+        Kind::PipeWire => environment[2].1 = inside("server"),
+        Kind::Jack => environment[3].1 = jack_name(),
     }
     environment
 }
