@@ -63,23 +63,25 @@ impl Theatre {
         let (worker, other) = (pid(&self.stack, slot)?, pid(&self.stack, slot.other())?);
         let audio_out = self.stack.pid("audio-out")?;
         // Nobody may play the victim's block before it is there: it is to be one that matters.
-        let (patient, others) = match (self.role, self.phase) {
+        let (patient, mut others) = match (self.role, self.phase) {
             (Role::Leader, _) => {
                 let follower = Stopped::stop(other)?;
-                (Patient::hold(worker)?, Some(follower))
+                (Patient::hold(worker)?, vec![follower])
             }
             (Role::Follower, phase) => {
                 let patient = Patient::hold(worker)?;
                 let stops = phase == Phase::Publishing || self.entry.is_none();
                 let stopped = stops.then(|| self.stop_audio_out(audio_out, slot));
-                (patient, stopped.transpose()?)
+                (patient, stopped.transpose()?.into_iter().collect())
             }
         };
         let entry = match self.entry {
             Some(entry) => entry,
             None => *self.entry.insert(patient.find(&seat, Phase::Publishing)?),
         };
-        let mut others = others.filter(|_| self.phase == Phase::Publishing);
+        if self.phase == Phase::Checkpointing {
+            others.clear();
+        }
         let checkpointed = |block: BlockIndex| block.next().0.is_multiple_of(CHECKPOINT_BLOCKS);
         let mut block =
             patient.run_to(entry, &seat, Phase::Publishing, |block| match self.phase {
@@ -87,8 +89,14 @@ impl Theatre {
                 _ => checkpointed(block),
             })?;
         if self.phase == Phase::Checkpointing {
-            // It takes long; meanwhile the music must not run away.
-            others = Some(Stopped::stop(audio_out)?);
+            // It takes long; meanwhile the music must not run away, and nobody may find that the worker hangs.
+            for pid in [
+                audio_out,
+                self.stack.pid("supervisor")?,
+                self.stack.launcher()?,
+            ] {
+                others.push(Stopped::stop(pid)?);
+            }
             while seat.crumb().phase != self.phase {
                 patient.step()?;
                 let idle = seat.crumb().phase == Phase::Idle;
