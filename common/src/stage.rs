@@ -106,7 +106,8 @@ const TAKEN_AT: usize = DEVICE_GAPS + 5;
 const WALL: usize = DEVICE_GAPS + 6;
 /// Written by tests: how far the clock on the wall is to be set from what the machine says; first value 0.
 const SET_BY: usize = DEVICE_GAPS + 7;
-const DECISION: usize = DEVICE_GAPS + 8;
+/// The first decision word. No rule of the switch reads what lies behind them all.
+pub const DECISION: usize = DEVICE_GAPS + 8;
 
 /// Written by the supervisor: what it leaves for the next one.
 const HISTORY: usize = DECISION + DECISIONS as usize;

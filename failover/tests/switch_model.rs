@@ -9,8 +9,7 @@
 use std::{cell::RefCell, sync::atomic::Ordering};
 
 use common::{
-    limits::DECISIONS,
-    stage::{Crumb, Phase, STAGE_WORDS, Shape, Stage},
+    stage::{Crumb, DECISION, Phase, STAGE_WORDS, Shape, Stage},
     sync::{AtomicU64, heap},
     units::{BlockIndex, Epoch, Incarnation, Seq, Slot},
 };
@@ -31,7 +30,7 @@ const POISON: Seq = Seq(3);
 /// Later than all pauses, sooner than all limits.
 const LATER_US: u64 = 500_000;
 /// All words that change in a world of so few blocks.
-const LIVE: usize = STAGE_WORDS - DECISIONS as usize + BLOCKS as usize + 1;
+const LIVE: usize = DECISION + BLOCKS as usize + 1;
 
 /// What a block sounds like: the commands that went into it and into each one before.
 type Sound = Vec<u8>;
