@@ -544,8 +544,7 @@ fn taken_over_in_spite_of(
     harm: impl Fn(&Stack) -> Result<()>,
     mend: impl Fn(&Stack) -> Result<()>,
 ) -> Result<()> {
-    // What is tested is not how late this machine wakes whoever is due.
-    let (stack, recording) = Stack::start_wav(&["--lead", "16"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
     let shared = stack.shared()?;

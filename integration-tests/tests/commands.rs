@@ -153,7 +153,7 @@ fn bad_datagrams_change_nothing() -> Result<()> {
 /// Every fault that concerns a worker, on leader and follower: the music goes on, the stack heals.
 #[test]
 fn every_fault_of_a_worker_is_survived() -> Result<()> {
-    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     let steady = stack.steady_tone()?;
     let faults = [
         "kill",

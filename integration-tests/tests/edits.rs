@@ -131,7 +131,7 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
     let file = folder.path().join("tone.json");
     std::fs::write(&file, tone())?;
     let file = file.display().to_string();
-    let (stack, recording) = Stack::start_wav(&["--lead", "8", "--patch", &file])?;
+    let (stack, recording) = Stack::start_wav(&["--patch", &file])?;
     let mut random = Random::seeded(71);
     let mut wanted = Wanted::default();
     stack.wait_protected()?;
@@ -189,7 +189,7 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
 /// patch, and what they do is in the log.
 #[test]
 fn presets_outlive_everybody() -> Result<()> {
-    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     stack.osc_send("/test", None)?;
     let texts = |address: &str, texts: &[&str]| stack.raw_send(&datagram_of(address, texts));

@@ -10,6 +10,7 @@ use integration_tests::{
     random::Random,
     stack::{Stack, count_of, note_at, number},
 };
+use serde_json::Value;
 
 /// A keyboard whose gate is heard as it is: each onset is the first sample of a level.
 const KEYS: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"},
@@ -97,6 +98,10 @@ fn what_is_late_comes_in_at_once_and_is_counted() -> Result<()> {
         number(status, "/commands/received").is_ok_and(|n| n == 4)
     })?;
     let status = stack.status()?;
+    // What came in last is heard a lead later.
+    let played = |status: &Value| number(status, "/audio/play_cursor").unwrap_or(0);
+    let heard_by = played(&status) + 2 * number(&status, "/lead")?;
+    stack.wait_for("the last note", |status| played(status) >= heard_by)?;
     let fail = stack.replies("/fail");
     assert!(fail.len() == 1 && fail[0].contains("time tag"), "{fail:?}");
     drop(stack);

@@ -24,7 +24,7 @@ fn pids(status: &Value) -> Vec<u64> {
 #[test]
 fn a_flipped_bit_is_found_and_the_right_one_replaced() -> Result<()> {
     let flips = count_of("UNDERSTUDY_FLIPS", 100);
-    let stack = Stack::start(&["--sink", "null", "--lead", "8"])?;
+    let stack = Stack::start(&["--sink", "null"])?;
     let mut random = Random::seeded(5);
     stack.wait_protected()?;
     stack.steady_tone()?;
@@ -63,7 +63,7 @@ fn a_flipped_bit_is_found_and_the_right_one_replaced() -> Result<()> {
 #[test]
 fn a_leader_that_is_stopped_or_hangs_cannot_be_heard() -> Result<()> {
     let times = count_of("UNDERSTUDY_STOPS", 60);
-    let (stack, recording) = Stack::start_wav(&["--lead", "24"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     let mut random = Random::seeded(6);
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
@@ -119,7 +119,7 @@ fn thaw(pid: u64) {
 /// and there is no ping-pong.
 #[test]
 fn who_puts_out_nan_or_dawdles_is_replaced() -> Result<()> {
-    let (stack, recording) = Stack::start_wav(&["--lead", "24"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
     for (fault, target) in [

@@ -107,7 +107,7 @@ fn peak_kib(pid: u32) -> Result<u64> {
 fn who_takes_over_does_not_feel_how_long_the_log_is() -> Result<()> {
     let count = count_of("UNDERSTUDY_TAKEOVERS", 5);
     let bytes = count_of("UNDERSTUDY_LOG_BYTES", 8_000_000);
-    let (stack, _recording) = Stack::start_wav(&["--keep", "all", "--lead", "16"])?;
+    let (stack, _recording) = Stack::start_wav(&["--keep", "all"])?;
     stack.wait_protected()?;
     stack.steady_tone()?;
     let mut short = takeovers(&stack, count)?;

@@ -19,7 +19,7 @@ fn log(stack: &Stack) -> PathBuf {
 
 /// Harms the log, kills the supervisor if so wanted, then leaders while commands come in.
 fn goes_on_without(what: &str, kills: bool, harm: impl Fn(&Stack) -> Result<()>) -> Result<()> {
-    let (stack, recording) = Stack::start_wav(&["--lead", "16"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     stack.steady_tone()?;
     let mut random = Random::seeded(99);

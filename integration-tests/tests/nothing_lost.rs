@@ -42,7 +42,7 @@ fn send_numbers(osc: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<u32> {
 #[test]
 fn no_command_is_lost_or_doubled_while_supervisor_and_gateway_are_killed() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 200);
-    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     let mut random = Random::seeded(31);
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
@@ -175,7 +175,7 @@ impl Flood {
 /// order, even while the gateway is killed, and flooding senders are heard again once they have stopped.
 #[test]
 fn a_flood_from_one_sender_or_a_hundred_starves_nobody() -> Result<()> {
-    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
     let mut sent = 0_u32;

@@ -134,7 +134,7 @@ fn a_thousand_modules_are_edited_while_they_play() -> Result<()> {
     let file = folder.path().join("thousand.json");
     std::fs::write(&file, thousand(0).to_string())?;
     let path = file.display().to_string();
-    let options = ["--block", "64", "--lead", "24", "--patch", &path];
+    let options = ["--block", "64", "--patch", &path];
     let (stack, recording) = Stack::start_wav(&options)?;
     stack.wait_protected()?;
     stack.osc_send("/gate/e0", Some(1.0))?;

@@ -14,13 +14,13 @@ use tempfile::TempDir;
 const POISON: &str = "apply:2.1:0.777";
 
 /// A stack in time whose workers have those failpoints, a steady tone in it, and from where on.
-fn poisoned(failpoints: &str, lead: &str) -> Result<(Stack, Recording, usize)> {
+fn poisoned(failpoints: &str) -> Result<(Stack, Recording, usize)> {
     let folder = TempDir::new()?;
     let recording = Recording::in_folder(TempDir::new()?);
     let sink = format!("wav:{}", recording.wav.display());
     let stack = Stack::start_in(
         folder,
-        &["--sink", &sink, "--lead", lead],
+        &["--sink", &sink],
         &[("UNDERSTUDY_FAILPOINTS", failpoints.to_owned())],
     )?;
     stack.wait_protected()?;
@@ -57,7 +57,7 @@ fn value(stack: &Stack, module: usize, param: &str) -> Result<Option<f64>> {
 }
 
 fn a_poison_command(fault: &str) -> Result<()> {
-    let (stack, recording, steady) = poisoned(&format!("{POISON}={fault}"), "24")?;
+    let (stack, recording, steady) = poisoned(&format!("{POISON}={fault}"))?;
     let rounds = 10;
     for round in 1..=rounds {
         send_poison(&stack)?;
@@ -116,7 +116,7 @@ fn a_command_that_hangs_is_quarantined_and_the_others_are_applied() -> Result<()
 /// A module that crashes at a certain state is bypassed and named; no crash loop.
 #[test]
 fn a_module_that_crashes_is_bypassed_and_named() -> Result<()> {
-    let (stack, recording, _) = poisoned("render:2:600=segv", "24")?;
+    let (stack, recording, _) = poisoned("render:2:600=segv")?;
     stack.wait_for("the bypass", |s| s["bypassed"][0]["module"] == "\"filter\"")?;
     stack.wait_for("protection", |s| s["state"] == "protected")?;
     sleep(Duration::from_millis(200));
@@ -141,7 +141,7 @@ fn a_module_that_crashes_is_bypassed_and_named() -> Result<()> {
 fn a_new_supervisor_knows_who_was_quarantined_and_who_bypassed() -> Result<()> {
     let supervisor = Target::Service(Service::Supervisor);
     let failpoints = format!("render:2:600=segv,{POISON}=segv");
-    let (stack, _recording, _) = poisoned(&failpoints, "24")?;
+    let (stack, _recording, _) = poisoned(&failpoints)?;
     stack.wait_for("the bypass", |s| s["bypassed"][0]["module"] == "\"filter\"")?;
     send_poison(&stack)?;
     stack.wait_for("the quarantine", |s| {

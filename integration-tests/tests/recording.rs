@@ -89,7 +89,7 @@ fn compare_head(played: &Path, recorded: &Path, from: usize) -> Result<(usize, u
 /// In time: the recorder is killed every second, workers and audio-out beside it, commands flow, the file
 /// is read again and again.
 fn killed_every_second(name: &str, seconds: u64) -> Result<()> {
-    let (stack, played) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, played) = Stack::start_wav(&[])?;
     let mut random = Random::seeded(41);
     stack.wait_protected()?;
     stack.osc_send("/gate/adsr", Some(1.0))?;
@@ -181,7 +181,7 @@ fn a_recording_without_a_clock_misses_and_doubles_no_sample() -> Result<()> {
 /// asked for.
 #[test]
 fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Result<()> {
-    let (stack, played) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, played) = Stack::start_wav(&[])?;
     let steady = stack.steady_tone()?;
     let (file, from) = record(&stack, "night")?;
     assert_eq!(file.file_name().unwrap_or_default(), "night.wav");

@@ -141,7 +141,7 @@ fn a_supervisor_killed_at_each_system_call_around_a_change_loses_and_doubles_not
     use integration_tests::surgeon::kill_at_door;
 
     let every = count_of("UNDERSTUDY_EVERY", 9);
-    let (stack, recording) = Stack::start_wav(&[&SHORT[..], &["--lead", "16"]].concat())?;
+    let (stack, recording) = Stack::start_wav(&SHORT)?;
     stack.wait_protected()?;
     let next = stack.paths().next_command_log();
     let stop = Arc::new(AtomicBool::new(false));

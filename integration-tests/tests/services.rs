@@ -218,7 +218,7 @@ fn wait_for_another_launcher(stack: &Stack, before: u32, other: u32) -> Result<(
 #[test]
 fn a_launcher_that_dies_is_replaced_and_so_is_who_dies_with_it() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 20);
-    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     let steady = stack.steady_tone()?;
     stack.wait_protected()?;
     let mut random = Random::seeded(31);
@@ -273,7 +273,7 @@ fn kill_those_who_start_others(stack: &Stack) -> Result<()> {
 /// and `up` takes the instance over as it plays.
 #[test]
 fn an_instance_without_launcher_and_supervisor_is_taken_over() -> Result<()> {
-    let (stack, recording) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, recording) = Stack::start_wav(&[])?;
     let steady = stack.steady_tone()?;
     stack.wait_protected()?;
     let leader = stack.status()?["leader"].as_u64().unwrap_or_default();
@@ -330,7 +330,7 @@ fn running(launcher: u32, program: &str) -> usize {
 #[test]
 fn gateway_and_supervisor_killed_together_have_one_successor_each() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 25);
-    let (stack, _recording) = Stack::start_wav(&["--lead", "8"])?;
+    let (stack, _recording) = Stack::start_wav(&[])?;
     let launcher = stack.launcher()?;
     let mut random = Random::seeded(23);
     for kill in 0..kills {

@@ -21,7 +21,7 @@ const STALL_AT_MOST: Duration = Duration::from_micros(30_700);
 fn a_lead_that_was_too_short_is_not_too_short_again() -> Result<()> {
     let stalls = count_of("UNDERSTUDY_STALLS", 20);
     let every = Duration::from_millis(count_of("UNDERSTUDY_STALL_EVERY_MS", 400));
-    let stack = Stack::start(&["--sink", "null"])?;
+    let stack = Stack::start(&["--sink", "null", "--lead", "auto"])?;
     stack.wait_protected()?;
     let before = number(&stack.status()?, "/lead")?;
     let pids = workers(&stack.status()?)
