@@ -65,6 +65,7 @@ fn main() -> Result<()> {
     let locked = shared.lock();
     std::panic::set_hook(Box::new(move |info| {
         shared.stage.slot(slot).write_epitaph(&info.to_string());
+        std::process::abort();
     }));
     let start = catch_up::start(&shared, &mut log, &samples)?;
     shared
