@@ -79,7 +79,7 @@ cargo fmt --all --check
     say "building the tests, and programs in which an allocation in a real-time thread is the end"
     cargo build $all --bins --tests --quiet
     say "tests"
-    cargo test $all --lib --bins --quiet
+    cargo test $all --no-fail-fast --lib --bins --quiet
     say "all interleavings, under loom"
     RUSTFLAGS="--cfg loom" cargo test --release --quiet --target-dir target/loom \
         -p understudy-common -p understudy-failover --test loom_torn --test loom_words -- --nocapture
@@ -93,7 +93,7 @@ cargo fmt --all --check
     say "real processes"
     # The model of the switch was gone through above.
     UNDERSTUDY_PROGRAMS="$PWD/target/release" \
-        cargo test $all --test '*' -- --test-threads=1 --nocapture --skip break_nothing
+        cargo test $all --no-fail-fast --test '*' -- --test-threads=1 --nocapture --skip break_nothing
 }
 say "sabotage"
 ./mutants.sh
