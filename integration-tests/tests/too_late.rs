@@ -67,6 +67,7 @@ fn a_lead_that_was_too_short_is_not_too_short_again() -> Result<()> {
     assert!(number(&status, "/lead")? > before);
     assert_eq!(status["lead_auto"], true);
     assert!(status["closest_deadline_ms"].as_f64().is_some());
+    assert!(longer + 3 < stalls, "a stall was no longer than meant");
     assert_eq!(after_third, 0);
     Ok(())
 }

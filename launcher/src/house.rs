@@ -39,8 +39,9 @@ use crate::children::{Children, Inheritance, Instance};
 /// How long the supervisor may take to end the stack in good order.
 const GRACE: Duration = Duration::from_secs(3);
 /// A supervisor that has said nothing for so long hangs; it says several times a second that it does
-/// not. To take over a long log may take longer.
+/// not.
 const SILENT: Duration = Duration::from_secs(3);
+/// The same for its first word: a machine that is busy starts it late.
 const FIRST_WORD: Duration = Duration::from_secs(60);
 /// A round that took so long: the launcher was itself away, and has no say in who was silent.
 const AWAY: Duration = Duration::from_secs(1);

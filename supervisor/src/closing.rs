@@ -8,7 +8,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -267,19 +267,11 @@ impl Order {
                 (path, self.bytes(&segment, &patch, Vec::new()))
             }
         };
-        let mut file = File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(&bytes)?;
         let copied = self.length.max(segment.from);
-        self.source.copy(&mut file, segment.from, copied)?;
-        if self.what == What::Segment {
-            file.sync_all()?;
-        }
+        let file = self
+            .fill(&path, &bytes, segment.from, copied)
+            // A part of it would only take room.
+            .inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         let extent = Extent {
             run: segment.run,
             number: segment.number,
@@ -294,6 +286,23 @@ impl Order {
             seq: segment.seq,
             copied,
         }))
+    }
+
+    /// Writes the file: these bytes, and what the log has from one place to another.
+    fn fill(&self, path: &Path, bytes: &[u8], from: u64, to: u64) -> Result<File> {
+        let mut file = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(bytes)?;
+        self.source.copy(&mut file, from, to)?;
+        if self.what == What::Segment {
+            file.sync_all()?;
+        }
+        Ok(file)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
@@ -32,6 +32,8 @@ struct FileOnDisk {
     /// So many bytes have been written, and so many of them the disk holds.
     written: AtomicU64,
     held: AtomicU64,
+    /// Why the disk did not take them, the last time.
+    refused: Mutex<Option<String>>,
 }
 
 impl Disk {
@@ -46,20 +48,21 @@ impl Disk {
             has_name: false.into(),
             written: written.into(),
             held: 0.into(),
+            refused: Mutex::new(None),
         });
         let (hurry, hurried) = mpsc::sync_channel(1);
         let own = Arc::clone(&file);
         thread::Builder::new().spawn(move || {
-            let mut failed = false;
-            while hurried.recv_timeout(AT_THE_LATEST) != Err(RecvTimeoutError::Disconnected) {
-                let kept = own.keep();
-                if let Err(why) = &kept
-                    && !failed
-                {
+            let mut last = false;
+            while !last {
+                // What was written before the file was closed is kept, too.
+                last = hurried.recv_timeout(AT_THE_LATEST) == Err(RecvTimeoutError::Disconnected);
+                let refused = own.keep().err().map(|why| why.to_string());
+                if let Some(why) = &refused {
                     let text = format!("the disk does not hold the command log: {why}");
                     platform::say::line("supervisor", &text);
                 }
-                failed = kept.is_err();
+                *own.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
             }
         })?;
         Ok(Self { file, hurry })
@@ -73,6 +76,12 @@ impl Disk {
     /// How many bytes the disk holds.
     pub fn held(&self) -> u64 {
         self.file.held.load(Ordering::Relaxed)
+    }
+
+    /// Why the disk does not hold what was written, if it refuses.
+    pub fn refused(&self) -> Option<String> {
+        let refused = self.file.refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Does not let the thread wait until it is time; never waits itself.

@@ -459,6 +459,11 @@ impl CommandLog {
         })
     }
 
+    /// Why the disk does not hold what was written, if it refuses.
+    pub fn refused_by_disk(&self) -> Option<String> {
+        self.open.as_ref()?.disk.refused()
+    }
+
     /// Whether the disk holds all up to that length; if not, it will soon.
     pub fn on_disk(&self, length: u64) -> bool {
         let Some(Open { disk, .. }) = &self.open else {

@@ -156,7 +156,7 @@ impl Music {
             .with_context(|| format!("cannot write {}", next.display()))?;
         match last {
             Some(last) => segments::change(paths, &next, last.run, last.number),
-            None => fs::rename(&next, &current),
+            None => segments::put(paths, &next),
         }
         .with_context(|| format!("cannot put {} in place", current.display()))?;
         let music = Self {

@@ -152,19 +152,18 @@ impl LogTail {
         Ok(found)
     }
 
-    /// The segment that has taken the place of this one, if one has.
+    /// The segment that has taken the place of this one, if one has. Where this one is gone, or something else
+    /// stands in its place, it still goes on: the supervisor puts a segment there again.
     fn next_segment(&self) -> io::Result<Option<(File, Extent)>> {
         let own = self.file.metadata()?;
-        // Where it is gone, this one still goes on.
         let Ok(newest) = fs::metadata(&self.path) else {
             return Ok(None);
         };
         if (own.ino(), own.dev()) == (newest.ino(), newest.dev()) {
             return Ok(None);
         }
-        let file = File::open(&self.path)?;
-        let segment = preamble(&file, false)?.extent();
-        Ok(Some((file, segment)))
+        let next = File::open(&self.path).and_then(|file| Ok((preamble(&file, false)?, file)));
+        Ok(next.ok().map(|(begins, file)| (file, begins.extent())))
     }
 
     /// Reads a chunk more of what follows `offset`; false at the end of the log.
@@ -292,7 +291,17 @@ mod tests {
         let places = [(10, 9 * length), (11, 10 * length), (12, 11 * length)];
         assert_eq!(seqs, places);
         assert!(!log.reaches(4 * length) && log.reaches(5 * length));
-        put(13 * length, 14..=15);
+        // Something else in its place: this one goes on.
+        let mut held = File::options().append(true).open(&path).unwrap();
+        fs::rename(&path, folder.path().join("away")).unwrap();
+        fs::write(&path, "no log").unwrap();
+        assert!(log.commands().unwrap().is_empty());
+        io::Write::write_all(&mut held, &record(13)).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(log.commands().unwrap().len(), 1);
+        fs::remove_dir(&path).unwrap();
+        put(14 * length, 15..=15);
         assert!(log.commands().is_err());
         // Lost: what the supervisor knows, then the log once it is there again.
         let ledger = folder.path().join("ledger");

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// mute-control, drop-control or oom
     #[arg(required_unless_present = "script", conflicts_with = "script")]
     fault: Option<String>,
-    /// supervisor, osc-gateway, audio-out, recorder, worker:0, worker:1, leader or follower
+    /// supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader or follower
     #[arg(required_unless_present = "script", conflicts_with = "script")]
     target: Option<String>,
     /// A list of faults in time; a line each: `at SECONDS FAULT TARGET`,

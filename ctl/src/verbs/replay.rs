@@ -121,7 +121,21 @@ impl Files {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open(path)?.read_to_end(&mut bytes)?;
+        tell_unread(path, &bytes);
         Ok(bytes)
+    }
+}
+
+/// Warns of what is behind the last whole record of a segment: a torn end, or damage.
+fn tell_unread(path: &Path, bytes: &[u8]) {
+    let mut records = command_log::records(bytes);
+    while records.next().is_some() {}
+    let (read, all) = (records.offset(), bytes.len() as u64);
+    if read < all {
+        output::warning(&format!(
+            "{}: torn or damaged at byte {read} of {all}; what follows there is not rendered",
+            path.display()
+        ));
     }
 }
 

@@ -245,7 +245,7 @@ fn last_switch(status: &Value) -> String {
         return "it has led from the start".into();
     }
     let last = status["switches"].as_array().and_then(|list| list.last());
-    // A supervisor lists what it has seen itself, not what happened before it.
+    // The last ones are kept across supervisors, but not without end.
     let Some(last) = last.filter(|last| last["epoch"] == epoch) else {
         return format!("it took over in switch {epoch}");
     };

@@ -258,6 +258,11 @@ impl Stack {
                 self.paths.command_log().display()
             ));
         }
+        if let Some(why) = self.music.log.refused_by_disk() {
+            lines.push(format!(
+                "the disk does not hold the end of the command log ({why}): a power cut would lose it, and nothing is synced until it does"
+            ));
+        }
         if !self.paths.control_socket().exists() {
             lines.push(format!(
                 "{} is gone: the launcher makes it anew as soon as it can",
