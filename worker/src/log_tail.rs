@@ -301,7 +301,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert_eq!(log.commands().unwrap().len(), 1);
         fs::remove_dir(&path).unwrap();
-        put(14 * length, 15..=15);
+        put(14 * length, 15..=16);
         assert!(log.commands().is_err());
         // Lost: what the supervisor knows, then the log once it is there again.
         let ledger = folder.path().join("ledger");
@@ -309,7 +309,7 @@ mod tests {
         assert!(LogTail::open_or(&path, None).is_err());
         let mut log = LogTail::open_or(&path, Some(&ledger)).unwrap();
         assert_eq!(log.commands().unwrap().len(), 2);
-        put(13 * length, 14..=17);
+        put(14 * length, 15..=18);
         assert_eq!(log.commands().unwrap().len(), 2);
     }
 }
