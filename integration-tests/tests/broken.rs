@@ -491,7 +491,9 @@ fn recording_and_sink_agree_wherever_audio_out_dies() -> Result<()> {
         let sink = format!("wav:{}", recording.wav.display());
         let place = format!("{point}#{}", if point.starts_with('t') { 170 } else { 40 });
         let failpoint = [("UNDERSTUDY_AUDIO_FAILPOINT", place)];
-        let stack = Stack::start_in(tempfile::tempdir()?, &["--sink", &sink], &failpoint)?;
+        // The stops are longer than the lead.
+        let options = ["--sink", &sink, "--lead", "4"];
+        let stack = Stack::start_in(tempfile::tempdir()?, &options, &failpoint)?;
         stack.wait_for_patiently("protection", |s| s["state"] == "protected")?;
         stack.osc_send("/test", None)?;
         let begun = stack.verb(&["record", "start", "take.wav"])?;
