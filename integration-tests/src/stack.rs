@@ -102,7 +102,7 @@ impl Stack {
                 "127.0.0.1:0",
             ])
             .args(options)
-            .args(in_time.then_some(["--lead", "24"]).into_iter().flatten())
+            .args(in_time.then_some(["--lead", "48"]).into_iter().flatten())
             .envs(environment.iter().map(|(k, v)| (k, v)))
             .output()?;
         if !output.status.success() {

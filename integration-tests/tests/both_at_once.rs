@@ -57,7 +57,7 @@ fn both_killed(options: &[&str], parameter: &str, how: &str, kills: u64) -> Resu
 fn both_workers_killed_at_once_in_time_cannot_be_heard() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 100);
     // 8 suffice on a machine that wakes whoever is due.
-    let lead = count_of("UNDERSTUDY_LEAD", 24).to_string();
+    let lead = count_of("UNDERSTUDY_LEAD", 48).to_string();
     let how = format!(", lead {lead}");
     both_killed(&["--lead", &lead], "/mod/sine/freq", &how, kills)
 }

@@ -96,7 +96,7 @@ fn a_leader_that_is_stopped_or_hangs_cannot_be_heard() -> Result<()> {
     let left = recording.left_from(steady)?;
     let breaks = ear::breaks(&left, 440.0, 48_000.0).len();
     println!(
-        "FIGURE leader stopped (1 µs to 5 s) or hung {times} times ({hangs} hung), lead 24: concealed {}, breaks {breaks}, samples that differ {differing} of {compared}",
+        "FIGURE leader stopped (1 µs to 5 s) or hung {times} times ({hangs} hung): concealed {}, breaks {breaks}, samples that differ {differing} of {compared}",
         status["audio"]["concealed_blocks"]
     );
     assert_eq!(number(&status, "/audio/concealed_blocks")?, 0);
