@@ -243,6 +243,17 @@ impl Stack {
         self.wait_for("state protected", |status| status["state"] == "protected")
     }
 
+    /// Waits until what was sent so far has been played: that is heard a lead later.
+    ///
+    /// # Errors
+    /// When the sound does not go on.
+    pub fn wait_played(&self) -> Result<()> {
+        let cursor = |status: &Value| number(status, "/audio/play_cursor").unwrap_or(0);
+        let status = self.status()?;
+        let last = cursor(&status) + 2 * number(&status, "/lead")?;
+        self.wait_for("what was sent", |status| cursor(status) >= last)
+    }
+
     /// As [`Self::wait_for`], where the supervisor itself may be away meanwhile.
     ///
     /// # Errors

@@ -323,6 +323,7 @@ fn every_type_strikes_by_osc_sequence_and_midi_through_kills_in_that_block() -> 
         pause(150);
     }
     let concealed = stack.status()?["audio"]["concealed_blocks"].clone();
+    stack.wait_played()?;
     let (compared, differing) = stack.down()?.compare(&recording.wav)?;
     let found = counted(&recording.wav)?;
     println!("{found:?}");
@@ -447,6 +448,7 @@ fn back_to_back_notes_strike_through_kills_in_that_block() -> Result<()> {
     let status = stack.status()?;
     let concealed = status["audio"]["concealed_blocks"].clone();
     let log = stack.log();
+    stack.wait_played()?;
     let (compared, differing) = stack.down()?.compare(&recording.wav)?;
     let samples = integration_tests::ear::read_wav(&recording.wav)?;
     let kick = catalog::find("kick");
