@@ -404,6 +404,7 @@ fn the_clock_on_the_wall_may_be_set_and_every_note_comes_in_at_its_frame() -> Re
             wanted.push(send_ahead(&stack, &stage, 60, 100)?);
             pause(120);
         }
+        stack.wait_played()?;
         let status = stack.status()?;
         late += number(&status, "/commands/late")?;
         stack.end()?;
