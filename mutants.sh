@@ -37,7 +37,7 @@ P
 
 # The engine's speed does not matter here.
 quick() { cargo --config 'profile.dev.package.understudy-engine.opt-level=1' "$@"; }
-# The model of the switch need not be asked.
+# Without the model of the switch, which takes minutes.
 rules() { cargo test --quiet -p understudy-failover --lib --test scenarios; }
 mutant two-phase-order failover/src/switch.rs \
     '(self.acknowledged >= epoch || now_us >= until_us)' 'epoch.0 < u64::MAX' rules

@@ -62,8 +62,8 @@ case "${1:-}" in
     ;;
 esac
 
-# All sound systems; launch.sh builds those in that it finds. Whoever names other packages or features, builds the
-# libraries once more: each step names these.
+# All sound systems; launch.sh builds those in that it finds. All steps name the same packages and features: cargo
+# would build the libraries again for others.
 all="--workspace --features understudy-audio-out/jack,understudy-audio-out/pipewire"
 
 say "formatting"
@@ -80,6 +80,7 @@ cargo fmt --all --check
     cargo build $all --bins --tests --quiet
     say "tests"
     cargo test $all --no-fail-fast --lib --bins --quiet
+    cargo test $all --no-fail-fast --doc --quiet
     say "all interleavings, under loom"
     RUSTFLAGS="--cfg loom" cargo test --release --quiet --target-dir target/loom \
         -p understudy-common -p understudy-failover --test loom_torn --test loom_words -- --nocapture
@@ -91,7 +92,7 @@ cargo fmt --all --check
     UNDERSTUDY_PROGRAMS="$PWD/target/debug" UNDERSTUDY_KILLS=40 \
         cargo test $all --test hitless -- --test-threads=1 --nocapture a_thousand
     say "real processes"
-    # The model of the switch was gone through above.
+    # The model of the switch has run above, in a release build.
     UNDERSTUDY_PROGRAMS="$PWD/target/release" \
         cargo test $all --no-fail-fast --test '*' -- --test-threads=1 --nocapture --skip break_nothing
 }
