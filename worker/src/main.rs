@@ -16,7 +16,10 @@ mod trial;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use common::units::{Incarnation, Slot};
+use common::{
+    stage::SlotWords,
+    units::{Incarnation, Slot},
+};
 use platform::{
     confine,
     paths::Paths,
@@ -47,6 +50,14 @@ struct Arguments {
     incarnation: u64,
 }
 
+/// From now on a panic leaves its text in that seat and ends the process at once, in every build profile.
+fn end_at_a_panic(seat: SlotWords<'static>) {
+    std::panic::set_hook(Box::new(move |info| {
+        seat.write_epitaph(&info.to_string());
+        std::process::abort();
+    }));
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let slot = Slot::from_index(arguments.slot).context("--slot must be 0 or 1")?;
@@ -63,10 +74,7 @@ fn main() -> Result<()> {
         return trial::run(&shared, log, &samples, incarnation, task);
     }
     let locked = shared.lock();
-    std::panic::set_hook(Box::new(move |info| {
-        shared.stage.slot(slot).write_epitaph(&info.to_string());
-        std::process::abort();
-    }));
+    end_at_a_panic(shared.stage.slot(slot));
     let start = catch_up::start(&shared, &mut log, &samples)?;
     shared
         .stage

@@ -72,10 +72,7 @@ pub fn run(
     let stage = shared.stage;
     let seat = stage.trial();
     seat.take_seat(incarnation, BlockIndex(0), Seq(0));
-    std::panic::set_hook(Box::new(move |info| {
-        seat.write_epitaph(&info.to_string());
-        std::process::abort();
-    }));
+    crate::end_at_a_panic(seat);
     realtime::flush_denormals();
     let start = match task {
         Task::Commands { after, .. } => catch_up::start_from(shared, &mut log, samples, |mark| {
