@@ -67,9 +67,43 @@ pub(crate) enum Verb {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use common::message::{Fault, Target};
 
     #[test]
     fn the_command_line_is_well_formed() {
         super::Cli::command().debug_assert();
+    }
+
+    /// What the help and the README list is what is understood: the error of a wrong name lists that.
+    #[test]
+    fn faults_and_targets_are_listed_whole() {
+        let names = |list: &str| -> Vec<String> {
+            list.replace(" or ", ", ")
+                .split(", ")
+                .map(str::to_owned)
+                .collect()
+        };
+        let understood = |told: String| names(told.split_once("there are ").unwrap().1);
+        let faults = understood("no".parse::<Fault>().unwrap_err());
+        let targets = understood("no".parse::<Target>().unwrap_err());
+        let cli = super::Cli::command();
+        for (verb, argument, all) in [
+            ("inject", "fault", &faults),
+            ("inject", "target", &targets),
+            ("restart", "service", &targets),
+        ] {
+            let mut arguments = cli.find_subcommand(verb).unwrap().get_arguments();
+            let argument = arguments.find(|a| a.get_id() == argument).unwrap();
+            assert_eq!(
+                names(&argument.get_help().unwrap().to_string()),
+                *all,
+                "{verb}"
+            );
+            let listed = format!("`{}`", all.join(" "));
+            assert!(
+                include_str!("../../README.md").contains(&listed),
+                "{listed}"
+            );
+        }
     }
 }
