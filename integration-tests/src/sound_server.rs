@@ -113,20 +113,20 @@ fn jack_name() -> String {
 /// Where a stack finds that server, and no other.
 fn environment(kind: Kind, folder: &Path) -> Vec<(&'static str, String)> {
     let inside = |name: &str| folder.join(name).display().to_string();
-    let nowhere = inside("nowhere");
-    let mut environment = vec![
-        ("PULSE_SERVER", format!("unix:{nowhere}")),
-        ("PULSE_COOKIE", inside("cookie")),
-        ("PIPEWIRE_RUNTIME_DIR", nowhere),
-        ("JACK_DEFAULT_SERVER", "nowhere".into()),
-        ("JACK_NO_START_SERVER", "1".into()),
-    ];
+    let (mut pulseaudio, mut pipewire, mut jack) =
+        ("nowhere", inside("nowhere"), "nowhere".to_owned());
     match kind {
-        Kind::PulseAudio => environment[0].1 = format!("unix:{}", inside("server/pulse/native")),
-        Kind::PipeWire => environment[2].1 = inside("server"),
-        Kind::Jack => environment[3].1 = jack_name(),
+        Kind::PulseAudio => pulseaudio = "server/pulse/native",
+        Kind::PipeWire => pipewire = inside("server"),
+        Kind::Jack => jack = jack_name(),
     }
-    environment
+    vec![
+        ("PULSE_SERVER", format!("unix:{}", inside(pulseaudio))),
+        ("PULSE_COOKIE", inside("cookie")),
+        ("PIPEWIRE_RUNTIME_DIR", pipewire),
+        ("JACK_DEFAULT_SERVER", jack),
+        ("JACK_NO_START_SERVER", "1".into()),
+    ]
 }
 
 impl Server {

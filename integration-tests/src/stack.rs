@@ -90,7 +90,7 @@ impl Stack {
         options: &[&str],
         environment: &[(&str, String)],
     ) -> Result<Self> {
-        // Whoever names no lead does not ask how late this machine wakes who is due.
+        // A test that names no lead is not about how late this machine wakes a thread.
         let in_time = !options.contains(&"--freewheel") && !options.contains(&"--lead");
         let output = understudy(folder.path())
             .args([
@@ -243,7 +243,7 @@ impl Stack {
         self.wait_for("state protected", |status| status["state"] == "protected")
     }
 
-    /// Waits until what was sent so far has been played: that is heard a lead later.
+    /// Waits until what was sent so far has been played, which takes as long as the lead.
     ///
     /// # Errors
     /// When the sound does not go on.

@@ -9,13 +9,33 @@ use integration_tests::{
     ear,
     patches::thousand,
     random::Random,
-    stack::{Stack, number, text},
+    stack::{Recording, Stack, number, text},
 };
 
 const SUPERVISOR: Target = Target::Service(Service::Supervisor);
 
 fn log(stack: &Stack) -> PathBuf {
     stack.paths().command_log()
+}
+
+fn put_another_there(stack: &Stack) -> Result<()> {
+    fs::remove_file(log(stack))?;
+    Ok(fs::write(log(stack), "no log\n".repeat(5_000))?)
+}
+
+fn wait_for_a_new_segment(stack: &Stack) -> Result<()> {
+    stack.wait_for_patiently("a new segment", |s| {
+        s["log"]["state"] == "ok" && s["log"]["segment"].as_u64() > Some(0)
+    })
+}
+
+/// What was played, what the log renders of it, perhaps only its end, and how many samples of that differ.
+fn compared(stack: &Stack, recording: &Recording) -> Result<(Vec<f32>, Vec<f32>, usize)> {
+    let played = ear::read_wav(&recording.wav)?;
+    let (rendered, _) = stack.rendered(&recording.wav, &[])?;
+    let start = played.len() - rendered.len();
+    let differing = ear::differing(&played[start..], &rendered);
+    Ok((played, rendered, differing))
 }
 
 /// Harms the log, kills the supervisor if so wanted, then leaders while commands come in.
@@ -34,9 +54,7 @@ fn goes_on_without(what: &str, kills: bool, harm: impl Fn(&Stack) -> Result<()>)
     if kills {
         let _ = stack.inject(Fault::Signal(SIGKILL), SUPERVISOR);
     }
-    stack.wait_for_patiently("a new segment", |s| {
-        s["log"]["state"] == "ok" && s["log"]["segment"].as_u64() > Some(0)
-    })?;
+    wait_for_a_new_segment(&stack)?;
     for _ in 0..3 {
         stack.wait_for_patiently("protection", |s| s["state"] == "protected")?;
         stack.osc_send("/mod/filter/cutoff", Some(4_000.0))?;
@@ -50,11 +68,7 @@ fn goes_on_without(what: &str, kills: bool, harm: impl Fn(&Stack) -> Result<()>)
     let concealed = number(&stack.status()?, "/audio/concealed_blocks")?;
     let patch = text(&stack.verb(&["patch", "show"])?.stdout);
     stack.end()?;
-    let played = ear::read_wav(&recording.wav)?;
-    // Perhaps a part.
-    let (rendered, _) = stack.rendered(&recording.wav, &[])?;
-    let start = played.len() - rendered.len();
-    let differing = ear::differing(&played[start..], &rendered);
+    let (played, rendered, differing) = compared(&stack, &recording)?;
     println!(
         "FIGURE {what}: samples that differ {differing} of {} ({} played); blocks concealed {concealed}",
         rendered.len(),
@@ -88,10 +102,7 @@ fn a_log_that_was_removed() -> Result<()> {
 
 #[test]
 fn a_log_that_is_another_one() -> Result<()> {
-    goes_on_without("a foreign log", true, |stack| {
-        fs::remove_file(log(stack))?;
-        Ok(fs::write(log(stack), "no log\n".repeat(5_000))?)
-    })?;
+    goes_on_without("a foreign log", true, put_another_there)?;
     goes_on_without("a folder in its place", true, |stack| {
         fs::remove_file(log(stack))?;
         Ok(fs::create_dir(log(stack))?)
@@ -119,13 +130,10 @@ fn a_long_patch_while_another_log_stands_there() -> Result<()> {
     let file = recording.wav.with_file_name("thousand.json");
     fs::write(&file, thousand(0).to_string())?;
     let workers = [stack.pid("worker:0")?, stack.pid("worker:1")?];
-    fs::remove_file(log(&stack))?;
-    fs::write(log(&stack), "no log\n".repeat(5_000))?;
+    put_another_there(&stack)?;
     let told = stack.verb(&["patch", "load", &file.display().to_string()])?;
     assert!(told.status.success(), "{}", text(&told.stderr));
-    stack.wait_for_patiently("a new segment", |s| {
-        s["log"]["state"] == "ok" && s["log"]["segment"].as_u64() > Some(0)
-    })?;
+    wait_for_a_new_segment(&stack)?;
     stack.wait_for_patiently("protection", |s| s["state"] == "protected")?;
     let concealed = number(&stack.status()?, "/audio/concealed_blocks")?;
     assert_eq!(
@@ -135,9 +143,7 @@ fn a_long_patch_while_another_log_stands_there() -> Result<()> {
         stack.log()
     );
     stack.end()?;
-    let played = ear::read_wav(&recording.wav)?;
-    let (rendered, _) = stack.rendered(&recording.wav, &[])?;
-    let differing = ear::differing(&played[played.len() - rendered.len()..], &rendered);
+    let (_, _, differing) = compared(&stack, &recording)?;
     println!(
         "FIGURE a long patch while a foreign log stands there: concealed {concealed}, differ {differing}"
     );
