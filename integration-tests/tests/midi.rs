@@ -38,8 +38,7 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
     };
     for note in 0..40_u8 {
         if note % 8 == 4 {
-            stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::MidiIn))?;
-            stack.wait_for("another MIDI input", ready)?;
+            kill_input(&stack)?;
         }
         keyboard.write_all(&[0x90, 40 + note, 64 + note])?;
         wait(1)?;
@@ -56,8 +55,7 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
     keyboard.write_all(&[0xB2, 21, 127])?;
     wait(1)?;
-    stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::MidiIn))?;
-    stack.wait_for("another MIDI input", ready)?;
+    kill_input(&stack)?;
     keyboard.write_all(&[0xB2, 21, 0])?;
     wait(1)?;
     let patch = stack.ask(&Request::PatchShow)?;
@@ -104,6 +102,15 @@ fn start(
 fn ready(status: &serde_json::Value) -> bool {
     let mut services = status["services"].as_array().into_iter().flatten();
     services.any(|service| service["name"] == "midi-in" && service["state"] == "ready")
+}
+
+/// Kills the MIDI input and waits for its successor: one that is about to die still takes bytes out of the pipe.
+fn kill_input(stack: &Stack) -> Result<()> {
+    let pid = stack.pid("midi-in")?;
+    stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::MidiIn))?;
+    stack.wait_for("another MIDI input", |status| {
+        ready(status) && stack.pid("midi-in").is_ok_and(|now| now != pid)
+    })
 }
 
 /// What a player holds: what is done before the MIDI input is killed, what is done after, and the output of
@@ -186,11 +193,7 @@ fn what_a_player_holds_outlives_the_midi_input() -> Result<()> {
         let mut keyboard = OpenOptions::new().read(true).write(true).open(&pipe)?;
         keyboard.write_all(before)?;
         std::thread::sleep(Duration::from_millis(150));
-        let pid = stack.pid("midi-in")?;
-        stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::MidiIn))?;
-        stack.wait_for("another MIDI input", |status| {
-            ready(status) && stack.pid("midi-in").is_ok_and(|now| now != pid)
-        })?;
+        kill_input(&stack)?;
         keyboard.write_all(after)?;
         std::thread::sleep(Duration::from_millis(300));
         let (_, differing) = stack.down()?.compare(&recording.wav)?;

@@ -40,8 +40,14 @@ fn log(folder: &Path) -> String {
 
 fn up(folder: &Path, port: u16, sink: &str) -> Result<()> {
     let osc = format!("127.0.0.1:{port}");
-    let up = ["up", "--detach", "--sink", sink, "--osc", &osc, "--resume"];
-    run(folder, &up).map(|_| ())
+    // The lead of all tests in time: see `Stack::start_in`.
+    run(
+        folder,
+        &[
+            "up", "--detach", "--sink", sink, "--osc", &osc, "--lead", "48", "--resume",
+        ],
+    )
+    .map(|_| ())
 }
 
 /// SIGKILL to all that belongs to the instance, at once.
@@ -107,7 +113,9 @@ fn all_killed_at_once_and_all_that_was_acknowledged_is_back() -> Result<()> {
         run(folder, &["send", "/gate/adsr", "1"])?;
         run(folder, &["send", "/mod/sine/freq", &freq.to_string()])?;
         run(folder, &["send", "/mod/filter/cutoff", &cutoff.to_string()])?;
-        std::thread::sleep(Duration::from_millis(random.below(60)));
+        // Before any of it is played, for it takes as long as the lead; the last one is killed while it sounds.
+        let sounds = if round + 1 == rounds { 300 } else { 0 };
+        std::thread::sleep(Duration::from_millis(sounds + random.below(60)));
         kill_all(folder)?;
         expected = Some((freq, cutoff));
     }
