@@ -29,6 +29,7 @@ need pipewire-pulse command -v pipewire-pulse
 need dbus command -v dbus-daemon
 need wireplumber command -v wireplumber
 need liblo-tools command -v oscsend
+need strace command -v strace
 need python3-pip python3 -m pip --version
 if [ -n "$packages" ]; then
     say "installing$packages"

@@ -88,6 +88,9 @@ pub enum Record {
     Found(Found),
     /// Follows the head: what the numbers of parameters mean.
     Catalogue(Box<Catalogue>),
+    /// The run has ended with the [`Progress`](Self::Progress) before it. A log without this is of a run that was
+    /// cut off, or goes on.
+    Ended,
 }
 
 /// What a supervisor has found out about poison, as `status` shows it.

@@ -55,7 +55,7 @@ pub enum Keep {
     All,
     /// So many bytes, all segments together.
     Size(Bytes),
-    /// What was written so long ago at the most.
+    /// The newest of it, so many seconds of music.
     Age(Seconds),
 }
 

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a reply is waited for: longer than a disk that is busy, or a machine that has no time left, may take.
+pub(crate) const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A socket to the instance's OSC address.
 pub(crate) struct Osc {
@@ -85,7 +86,7 @@ impl Osc {
         Ok(())
     }
 
-    /// Sends `/sync` and gathers what comes until it is answered, for a second at the most.
+    /// Sends `/sync` and gathers what comes until it is answered, for [`REPLY_TIMEOUT`] at the most.
     pub(crate) fn sync(&self) -> Result<Replies, Failure> {
         let nanos = SystemTime::UNIX_EPOCH
             .elapsed()

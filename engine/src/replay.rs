@@ -1,6 +1,6 @@
 //! Rendering a command log again: the same patch, the same commands, in before the same blocks.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use common::{
     command::{Command, Event},
@@ -50,10 +50,23 @@ pub enum ReplayError {
 
 /// A segment that is read once it is needed.
 pub struct Later {
+    /// Its number in the run.
+    pub number: u64,
     /// The block that its state stands before.
     pub block: BlockIndex,
     /// Its bytes.
     pub read: Box<dyn FnOnce() -> std::io::Result<Vec<u8>>>,
+}
+
+/// A segment that is torn off or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The block that its state stands before.
+    pub block: BlockIndex,
+    /// How many of its bytes could be read.
+    pub read: u64,
+    /// How many there are.
+    pub all: u64,
 }
 
 /// A log on its way through the engine.
@@ -67,6 +80,10 @@ pub struct Replay {
     later: VecDeque<Later>,
     coming: Option<Part>,
     unequal: Vec<BlockIndex>,
+    unread: Vec<Unread>,
+    lost: Vec<Range<u64>>,
+    /// See [`Self::to_last_decision`].
+    to_last_decision: bool,
     patch: Patch,
     /// The only module that is heard, if there is one.
     alone: Option<String>,
@@ -120,18 +137,10 @@ impl Replay {
         part.fits(&patch)?;
         let mut engine = engine_of(&patch, alone.as_deref(), part.shape)?;
         let arena = std::mem::take(&mut part.arena);
-        if !arena.is_empty()
-            && let Err(why) = engine.restore(&arena)
-        {
-            if alone.is_none() {
-                return Err(why.into());
-            }
-            // Where cables into `out` have a state themselves, that of the modules is all that is alike.
-            let mut whole = Engine::new(&patch, part.shape.into())?;
-            whole.restore(&arena)?;
-            engine.adopt_edited(&whole);
+        if !arena.is_empty() {
+            restore(&mut engine, &arena, &patch, alone.is_some(), part.shape)?;
         }
-        Ok(Self {
+        let mut replay = Self {
             patch: part.with_values(patch)?,
             find,
             engine,
@@ -140,12 +149,51 @@ impl Replay {
             later: VecDeque::new(),
             coming: None,
             unequal: Vec::new(),
+            unread: Vec::new(),
+            lost: Vec::new(),
+            to_last_decision: false,
             alone,
             seq: part.seq,
             applied: part.seq,
             block: part.block,
             part,
-        })
+        };
+        replay.note_unread();
+        Ok(replay)
+    }
+
+    /// Goes on to the last decision where the run was cut off: what was written down of how far it was played is up
+    /// to a second old.
+    #[must_use]
+    pub const fn to_last_decision(mut self) -> Self {
+        self.to_last_decision = true;
+        self
+    }
+
+    /// Whether the log says where its run ended, once it has been rendered; one of an older version need not.
+    #[must_use]
+    pub const fn has_end(&self) -> bool {
+        self.part.has_end
+    }
+
+    /// The segments read so far that are torn off or damaged.
+    #[must_use]
+    pub fn unread(&self) -> &[Unread] {
+        &self.unread
+    }
+
+    /// The blocks that the log has lost, since a segment is damaged or missing: silence stands in for them.
+    #[must_use]
+    pub fn lost(&self) -> &[Range<u64>] {
+        &self.lost
+    }
+
+    fn note_unread(&mut self) {
+        if !self.part.is_whole() {
+            let (read, all) = self.part.read;
+            let block = self.part.block;
+            self.unread.push(Unread { block, read, all });
+        }
     }
 
     /// Goes on with those segments, oldest first, where this one ends.
@@ -164,7 +212,14 @@ impl Replay {
     /// Whether it begins beyond all that was played: no block of it was heard.
     #[must_use]
     pub fn is_past_its_end(&self) -> bool {
-        self.block > self.part.end
+        self.block > self.end_of(&self.part)
+    }
+
+    fn end_of(&self, part: &Part) -> BlockIndex {
+        match self.to_last_decision && !part.has_end {
+            true => part.known(),
+            false => part.end,
+        }
     }
 
     /// The next block.
@@ -187,8 +242,12 @@ impl Replay {
     pub fn next(&mut self, out: &mut [f32]) -> Result<bool, ReplayError> {
         self.look_ahead()?;
         let last = self.coming.as_ref().unwrap_or(&self.part);
-        if self.later.is_empty() && self.block >= last.end {
+        if self.later.is_empty() && self.block >= self.end_of(last) {
             return Ok(false);
+        }
+        if self.is_lost() {
+            self.lose(out);
+            return Ok(true);
         }
         let decisions = &mut self.part.decisions;
         while let Some((_, seq)) = decisions.next_if(|(block, _)| *block <= self.block) {
@@ -201,6 +260,25 @@ impl Replay {
         self.engine.render(out, &mut |_| {});
         self.block = self.block.next();
         Ok(true)
+    }
+
+    /// Whether the next block is one of which nothing is known: behind what a damaged segment tells, or one that
+    /// another should follow, and before the next.
+    fn is_lost(&self) -> bool {
+        let next = (self.coming.as_ref().map(|next| next.number))
+            .or_else(|| self.later.front().map(|next| next.number));
+        let follows = self.part.is_whole() && next == Some(self.part.number + 1);
+        next.is_some() && !follows && self.block >= self.part.known()
+    }
+
+    fn lose(&mut self, out: &mut [f32]) {
+        out.fill(0.0);
+        let block = self.block.0;
+        match self.lost.last_mut().filter(|lost| lost.end == block) {
+            Some(lost) => lost.end += 1,
+            None => self.lost.push(block..block + 1),
+        }
+        self.block = self.block.next();
     }
 
     /// Reads the next segment before it begins, and goes over to it where it does.
@@ -216,14 +294,20 @@ impl Replay {
             return Ok(());
         };
         self.part = next;
+        self.note_unread();
         // What is held is in the segment, too.
         self.held = None;
         let arena = std::mem::take(&mut self.part.arena);
-        if self.alone.is_none() && self.engine.arena() != arena {
-            self.unequal.push(self.block);
+        let was_lost = (self.lost.last()).is_some_and(|lost| lost.end == self.block.0);
+        let is_unequal = self.alone.is_none() && self.engine.arena() != arena;
+        if was_lost || is_unequal {
+            if !was_lost {
+                self.unequal.push(self.block);
+            }
             let patch = Patch::from_log(&self.part.patch)?.fetched(&self.find);
-            self.engine = engine_of(&patch, None, self.shape)?;
-            self.engine.restore(&arena)?;
+            self.engine = engine_of(&patch, self.alone.as_deref(), self.shape)?;
+            let is_alone = self.alone.is_some();
+            restore(&mut self.engine, &arena, &patch, is_alone, self.shape)?;
             self.patch = self.part.with_values(patch)?;
             (self.seq, self.applied) = (self.part.seq, self.part.seq);
         }
@@ -321,6 +405,27 @@ impl Replay {
         self.engine.rebase();
         (self.patch, self.engine.arena().to_vec())
     }
+}
+
+/// Takes over the state of that patch, of which the engine may play one module alone.
+fn restore(
+    engine: &mut Engine,
+    arena: &[u8],
+    patch: &Patch,
+    is_alone: bool,
+    shape: Shape,
+) -> Result<(), ReplayError> {
+    let Err(why) = engine.restore(arena) else {
+        return Ok(());
+    };
+    if !is_alone {
+        return Err(why.into());
+    }
+    // Where cables into `out` have a state themselves, that of the modules is all that is alike.
+    let mut whole = Engine::new(patch, shape.into())?;
+    whole.restore(arena)?;
+    engine.adopt_edited(&whole);
+    Ok(())
 }
 
 /// What plays that patch, or one module of it alone.
@@ -540,6 +645,146 @@ mod tests {
             let why = values(&refused).unwrap_err().to_string();
             assert!(why.contains(&writer), "{why}");
         }
+    }
+
+    /// Three segments of one run, whose states are those of the run. In the first, a gate opens before block 2; in
+    /// the second, something before 12 and 15.
+    fn segments() -> ([Vec<u8>; 3], Vec<f32>) {
+        let json = Patch::default_patch().to_json();
+        let freq = |value| {
+            Command::Event(Event::Param {
+                module: 0,
+                param: 0,
+                value,
+            })
+        };
+        let commands = [
+            (2, Command::Event(GATE)),
+            (12, freq(300.0)),
+            (15, freq(500.0)),
+        ];
+        let mut engine = fresh();
+        let (mut states, mut heard) = (Vec::new(), Vec::new());
+        let mut block = vec![0.0; SHAPE.block_samples()];
+        for number in 0..30 {
+            if number % 10 == 0 {
+                states.push(engine.arena().to_vec());
+            }
+            for (at, command) in &commands {
+                if let (true, Command::Event(event)) = (*at == number, command) {
+                    engine.apply(event);
+                }
+            }
+            engine.render(&mut block, &mut |_| {});
+            heard.extend_from_slice(&block);
+        }
+        let segment = |number: u64| {
+            let begin = 10 * number;
+            let before = commands.iter().filter(|(at, _)| *at < begin).count() as u64;
+            let known = common::command_log::Segment {
+                number,
+                block: BlockIndex(begin),
+                seq: Seq(1 + before),
+                ..Default::default()
+            };
+            let patch = command(1, Command::Patch(json.clone()));
+            let state = states[number as usize].clone();
+            let mut bytes =
+                command_log::preamble(SHAPE, &catalog::catalogue(), &known, &patch, state);
+            for (seq, (at, what)) in (2..).zip(&commands) {
+                if (begin..begin + 10).contains(at) {
+                    bytes.extend(command_log::encode(&command(seq, what.clone())));
+                    bytes.extend(command_log::encode(&decision(*at, seq)));
+                }
+            }
+            let played = BlockIndex(begin + 8);
+            bytes.extend(command_log::encode(&Record::Progress { block: played }));
+            bytes
+        };
+        ([segment(0), segment(1), segment(2)], heard)
+    }
+
+    fn then(number: u64, bytes: &[u8]) -> Later {
+        let bytes = bytes.to_vec();
+        Later {
+            number,
+            block: BlockIndex(10 * number),
+            read: Box::new(|| Ok(bytes)),
+        }
+    }
+
+    fn rendered(replay: &mut Replay) -> Vec<f32> {
+        let mut heard = Vec::new();
+        let mut block = vec![0.0; SHAPE.block_samples()];
+        while replay.next(&mut block).unwrap() {
+            heard.extend_from_slice(&block);
+        }
+        heard
+    }
+
+    #[test]
+    fn what_a_damaged_or_missing_segment_does_not_tell_is_silence_and_the_next_one_goes_on() {
+        let ([first, second, third], heard) = segments();
+        let samples = SHAPE.block_samples();
+        let expected = |lost: &Range<u64>| -> Vec<f32> {
+            let mut expected = heard[..28 * samples].to_vec();
+            expected[lost.start as usize * samples..lost.end as usize * samples].fill(0.0);
+            expected
+        };
+        let replay = |later| Replay::new(&first, Box::new(|_| None)).unwrap().then(later);
+        let mut whole = replay(vec![then(1, &second), then(2, &third)]);
+        assert!(rendered(&mut whole) == expected(&(0..0)));
+        assert!(whole.lost().is_empty() && whole.unread().is_empty() && !whole.has_end());
+
+        // The second command of the second segment is damaged: known is what the first one leads to.
+        let last = command_log::encode(&decision(15, 4)).len()
+            + command_log::encode(&Record::Progress {
+                block: BlockIndex(18),
+            })
+            .len();
+        let mut bad = second.clone();
+        let at = bad.len() - last - 1;
+        bad[at] ^= 1;
+        let mut damaged = replay(vec![then(1, &bad), then(2, &third)]);
+        assert!(rendered(&mut damaged) == expected(&(13..20)));
+        assert_eq!(damaged.lost(), [13..20]);
+        assert!(damaged.unequal().is_empty());
+        let unread = damaged.unread()[0];
+        assert_eq!(
+            (unread.block, unread.all),
+            (BlockIndex(10), bad.len() as u64)
+        );
+        assert!(unread.read < at as u64 && unread.read > 0);
+
+        let mut missing = replay(vec![then(2, &third)]);
+        assert!(rendered(&mut missing) == expected(&(8..20)));
+        assert_eq!(missing.lost(), [8..20]);
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_is_rendered_to_its_last_decision() {
+        let ([_, second, _], heard) = segments();
+        let progress = command_log::encode(&Record::Progress {
+            block: BlockIndex(18),
+        });
+        let cut = &second[..second.len() - progress.len()];
+        let samples = SHAPE.block_samples();
+        let blocks = |bytes: &[u8]| {
+            let replay = Replay::new(bytes, Box::new(|_| None)).unwrap();
+            let mut replay = replay.to_last_decision();
+            let rendered = rendered(&mut replay);
+            assert!(rendered == heard[10 * samples..][..rendered.len()]);
+            (rendered.len() / samples, replay.has_end())
+        };
+        assert_eq!(blocks(cut), (6, false));
+        let ended = [
+            cut,
+            &command_log::encode(&Record::Progress {
+                block: BlockIndex(14),
+            }),
+            &command_log::encode(&Record::Ended),
+        ];
+        assert_eq!(blocks(&ended.concat()), (4, true));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod census;
 pub mod ear;
+pub mod faulty_disk;
 pub mod fuzz;
 pub mod patches;
 pub mod random;

@@ -1,13 +1,17 @@
 //! Everything that was played is in the command log, however the run ends.
 
-use std::{fs, thread::sleep, time::Duration};
+use std::{fs, path::Path, thread::sleep, time::Duration};
 
-use anyhow::Result;
-use common::message::{SIGKILL, Target};
+use anyhow::{Context, Result, ensure};
+use common::{
+    command_log::{self, Record},
+    message::{SIGKILL, Target},
+};
 use integration_tests::{
     census::Census,
+    ear,
     random::Random,
-    stack::{Recording, Remains, Stack, count_of},
+    stack::{Recording, Remains, Stack, count_of, text},
     surgeon::Stopped,
 };
 use platform::pidfd;
@@ -31,7 +35,7 @@ fn stop(pids: &[u32]) -> Result<Vec<Stopped>> {
 fn missing(remains: &Remains, recording: &Recording) -> Result<usize> {
     let mut rendered = Vec::new();
     let shape = remains.replay(|block| rendered.extend_from_slice(block))?;
-    let played = integration_tests::ear::read_wav(&recording.wav)?;
+    let played = ear::read_wav(&recording.wav)?;
     let differing = rendered.iter().zip(&played).filter(|(r, p)| r != p).count();
     assert_eq!(differing, 0, "samples that differ of {}", played.len());
     Ok(played.len().saturating_sub(rendered.len()) / shape.block_samples())
@@ -95,6 +99,95 @@ fn whoever_is_stopped_when_a_run_is_ended_the_log_has_its_last_block() -> Result
     Ok(())
 }
 
+/// SIGKILL to every process; all are stopped before.
+fn kill_all(all: &[u32]) -> Result<()> {
+    let stopped = stop(all)?;
+    for pid in all {
+        let handle = pidfd::open(*pid)?;
+        pidfd::signal(&handle, SIGKILL)?;
+        assert!(pidfd::ended(&handle, Duration::from_secs(2)));
+    }
+    drop(stopped);
+    Ok(())
+}
+
+/// How many blocks `replay` renders, and what it has to say.
+fn replayed(stack: &Stack, output: &Path) -> Result<(u64, String)> {
+    let answer = stack.verb(&["replay", "--json", "-o", &output.display().to_string()])?;
+    let told = text(&answer.stderr);
+    ensure!(answer.status.success(), "{told}");
+    let answer: Value = serde_json::from_slice(&answer.stdout)?;
+    Ok((answer["blocks"].as_u64().unwrap_or(0), told))
+}
+
+/// Shared memory goes with the processes: all that is left is what the disk has.
+#[test]
+fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result<()> {
+    let runs = count_of("UNDERSTUDY_RUNS", 3);
+    let mut random = Random::seeded(18);
+    let (mut lacking, mut differing, mut samples, mut gained) = (0, 0, 0, 0);
+    for _ in 0..runs {
+        let (stack, recording) = Stack::start_wav(&["--channels", "1"])?;
+        stack.wait_protected()?;
+        stack.steady_tone()?;
+        let all = processes(&stack)?;
+        for _ in 0..30 + random.below(60) {
+            stack.change_something(&mut random)?;
+            sleep(Duration::from_millis(10));
+        }
+        let first = stack.first_launcher()?;
+        kill_all(&all)?;
+        // Who maps it, holds it: this process must not.
+        for file in fs::read_dir("/dev/shm")?.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&format!("understudy.{first}.")) {
+                fs::remove_file(file.path())?;
+            }
+        }
+        let bytes = fs::read(stack.paths().command_log())?;
+        let (mut progress, mut decided) = (0, 0);
+        for (_, record) in command_log::records(&bytes) {
+            match record {
+                Record::Progress { block } => progress = block.0,
+                Record::Decision { block, .. } => decided = block.0 + 1,
+                _ => {}
+            }
+        }
+        let output = stack.folder.path().join("again.wav");
+        let (rendered, told) = replayed(&stack, &output)?;
+        assert!(
+            told.contains("no end of a run is in it"),
+            "an unclean end is told: {told}"
+        );
+        lacking += decided.max(progress).saturating_sub(rendered);
+        gained += rendered.saturating_sub(progress);
+        assert!(rendered <= decided.max(progress), "{rendered} blocks");
+        // A WAV that was cut off has a head of a second ago: what is in the file counts.
+        let played = fs::read(&recording.wav)?;
+        let again = ear::read_wav(&output)?;
+        let data = played.windows(4).position(|four| four == b"data");
+        let played = &played[data.context("no data")? + 8..];
+        let heard = played
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
+        for (heard, rendered) in heard.zip(&again) {
+            samples += 1;
+            differing += u64::from(heard.to_bits() != rendered.to_bits());
+        }
+        let frames = command_log::head(&bytes)?.shape.block_frames;
+        assert_eq!(again.len() as u64, rendered * u64::from(frames));
+        fs::remove_file(output)?;
+    }
+    println!(
+        "FIGURE {runs} runs ended as by a power cut: decided blocks missing from the replay {lacking}, rendered beyond what was last written of how far it was played {gained}; samples that differ {differing} of {samples}"
+    );
+    assert_eq!((lacking, differing), (0, 0));
+    assert!(gained > 0 && samples > 0);
+    Ok(())
+}
+
 #[test]
 fn a_run_of_which_every_process_is_killed_is_in_the_log_to_its_last_block() -> Result<()> {
     let runs = count_of("UNDERSTUDY_RUNS", 4);
@@ -115,24 +208,14 @@ fn a_run_of_which_every_process_is_killed_is_in_the_log_to_its_last_block() -> R
         }
         sleep(Duration::from_millis(random.below(1_200)));
         let shared = stack.shared()?;
-        let all = processes(&stack)?;
-        let stopped = stop(&all)?;
-        for pid in &all {
-            let handle = pidfd::open(*pid)?;
-            pidfd::signal(&handle, SIGKILL)?;
-            assert!(pidfd::ended(&handle, Duration::from_secs(2)));
-        }
-        drop(stopped);
+        kill_all(&processes(&stack)?)?;
         let played = shared.stage.cursor().0;
         let output = stack.folder.path().join("again.wav");
-        let answer = stack.verb(&["replay", "--json", "-o", &output.display().to_string()])?;
-        let told = String::from_utf8_lossy(&answer.stderr).into_owned();
+        let (rendered, told) = replayed(&stack, &output)?;
         assert!(
             told.contains("had no end"),
             "an unclean end is told: {told}"
         );
-        let answer: Value = serde_json::from_slice(&answer.stdout)?;
-        let rendered = answer["blocks"].as_u64().unwrap_or(0);
         lacking += played.saturating_sub(rendered);
         assert!(rendered <= played, "{rendered} blocks of {played}");
         fs::remove_file(output)?;

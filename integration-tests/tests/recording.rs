@@ -2,7 +2,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -14,6 +13,7 @@ use common::{
 };
 use integration_tests::{
     ear,
+    faulty_disk::SmallDisk,
     random::Random,
     stack::{AILMENTS, Stack, count_of, number, service, text},
 };
@@ -232,29 +232,6 @@ fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Re
     Ok(())
 }
 
-/// A small disk in a folder's place.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// `None` where this user may not mount one.
-    fn at(folder: &Path, bytes: u64) -> Result<Option<Self>> {
-        std::fs::create_dir_all(folder)?;
-        let size = format!("size={bytes},mode=0700");
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "none"])
-            .arg(folder)
-            .output();
-        let mounted = mount.is_ok_and(|done| done.status.success());
-        Ok(mounted.then(|| Self(folder.to_owned())))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 /// The disk fills while it records: that is said, the file ends with what fits and can be read, and as soon
 /// as there is room it goes on with the very next frame.
 #[test]
@@ -262,7 +239,7 @@ fn a_disk_that_fills_holds_the_recording_up_until_there_is_room() -> Result<()> 
     for name in ["long.wav", "long.flac"] {
         let folder = tempfile::tempdir()?;
         let recordings = folder.path().join("state/understudy/test/recordings");
-        let Some(disk) = Disk::at(&recordings, 2 << 20)? else {
+        let Some(disk) = SmallDisk::at(&recordings, 2 << 20)? else {
             println!("not tested here: to mount a small disk takes root");
             return Ok(());
         };

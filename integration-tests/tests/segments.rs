@@ -13,16 +13,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::{
     command::{Command, Event},
-    command_log::{self, Record},
+    command_log::{self, Preamble, Reader, Record},
     message::{Fault, SIGKILL, Service, Target},
 };
 use integration_tests::{
     ear,
     random::Random,
-    stack::{Stack, count_of, datagram, number},
+    stack::{Stack, count_of, datagram, number, text},
 };
 
 /// Segments that last as short as can be.
@@ -75,6 +75,102 @@ fn what_was_played_is_in_the_segments_whoever_is_killed_while_they_change() -> R
     assert_eq!(rendered.len(), played.len());
     assert_eq!(part.len(), 100 * samples);
     assert!(count > 4, "{count} segments");
+    Ok(())
+}
+
+/// A segment that is damaged, in its middle or where it begins: what it tells is rendered, silence stands in for the
+/// rest, and the next one goes on. An earlier run can be chosen; and what is resumed is the newest that is whole.
+#[test]
+fn a_damaged_segment_costs_what_is_damaged_and_no_more() -> Result<()> {
+    let (stack, recording) = Stack::start_wav(&["--segment-size", "4kB", "--segment-age", "1s"])?;
+    stack.wait_protected()?;
+    stack.steady_tone()?;
+    let mut random = Random::seeded(19);
+    while segments(&stack) < 5 {
+        stack.change_something(&mut random)?;
+        thread::sleep(Duration::from_millis(10));
+    }
+    stack.osc_send("/mod/sine/freq", Some(432.0))?;
+    stack.wait_played()?;
+    stack.end()?;
+    let played = ear::read_wav(&recording.wav)?;
+    let closed = platform::segments::closed(stack.paths());
+    let newest = stack.paths().command_log();
+    let render = |more: &[&str]| -> Result<(Option<i32>, Vec<f32>, String)> {
+        let output = recording.wav.with_extension("again.wav");
+        let words = ["replay", "-o", &output.display().to_string()];
+        let answer = stack.verb(&[&words, more].concat())?;
+        let rendered = ear::read_wav(&output)?;
+        fs::remove_file(output)?;
+        Ok((answer.status.code(), rendered, text(&answer.stderr)))
+    };
+    let (code, whole, told) = render(&[])?;
+    ensure!(code == Some(0) && told.is_empty(), "{told}");
+    ensure!(ear::differing(&played, &whole) == 0);
+
+    let mut wrong = Vec::new();
+    let middle = &closed[2].path;
+    let good = fs::read(middle)?;
+    let preamble = Preamble::read(&mut Reader::new(&good[..]))?.context("a beginning")?;
+    let samples = 2 * preamble.shape.block_frames as usize;
+    let next = fs::read(&closed[3].path)?;
+    let next = Preamble::read(&mut Reader::new(&next[..]))?.context("a beginning")?;
+    let begin = |preamble: &Preamble| preamble.segment.block.0 as usize * samples;
+    for (what, at) in [
+        ("middle", (preamble.bytes as usize + good.len()) / 2),
+        ("beginning", preamble.bytes as usize / 2),
+    ] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(middle, bad)?;
+        let (code, rendered, told) = render(&[])?;
+        let differs = |(one, other): (&f32, &f32)| one.to_bits() != other.to_bits();
+        let first = rendered.iter().zip(&played).position(differs);
+        let last = rendered.iter().zip(&played).rposition(differs);
+        let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
+        let silent = rendered[first..=last].iter().all(|sample| *sample == 0.0);
+        println!(
+            "FIGURE a segment damaged in its {what}: samples {first} to {last} of {} are lost, from {} to {} it reaches",
+            played.len(),
+            begin(&preamble),
+            begin(&next)
+        );
+        let named = told.contains(&middle.display().to_string()) && told.contains("lost blocks");
+        let within = last < begin(&next) && first + 128 * samples >= begin(&preamble);
+        if code != Some(1) || rendered.len() != played.len() || !silent || !within || !named {
+            wrong.push(format!("{what}: {code:?} {silent} {within} {told}"));
+        }
+    }
+    fs::write(middle, good)?;
+
+    // The newest one is damaged where it begins: the one before is resumed, and rendered.
+    let mut bad = fs::read(&newest)?;
+    bad[100] ^= 1;
+    fs::write(&newest, bad)?;
+    let (code, rendered, told) = render(&[])?;
+    let cut = ear::differing(&rendered, &played[..rendered.len()]);
+    ensure!(
+        code == Some(0) && cut == 0 && !rendered.is_empty(),
+        "{told}"
+    );
+    ensure!(told.contains(&newest.display().to_string()), "{told}");
+    let up = ["up", "--detach", "--sink", "null", "--osc", "127.0.0.1:0"];
+    let up = stack.verb(&[&up[..], &["--resume"]].concat())?;
+    ensure!(up.status.success(), "{}", text(&up.stderr));
+    stack.verb(&["down"])?;
+    let log = stack.log();
+    ensure!(log.contains("holds no run to resume"), "{log}");
+    let (_, resumed, told) = render(&[])?;
+    ensure!(told.is_empty() && !resumed.is_empty(), "{told}");
+    let (_, earlier, _) = render(&["--run", "1"])?;
+    ensure!(earlier.len() == rendered.len() && ear::differing(&earlier, &rendered) == 0);
+    let none = stack.verb(&["replay", "--run", "7", "-o", "x.wav"])?;
+    let told = text(&none.stderr);
+    ensure!(
+        none.status.code() == Some(1) && told.contains("run 7 is not kept"),
+        "{told}"
+    );
+    ensure!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
 }
 

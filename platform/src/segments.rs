@@ -8,7 +8,6 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use crate::paths::Paths;
@@ -24,8 +23,6 @@ pub struct Closed {
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
-    /// When it was written last.
-    pub written: SystemTime,
 }
 
 /// The closed segments of an instance, oldest first.
@@ -42,7 +39,6 @@ pub fn closed(paths: &Paths) -> Vec<Closed> {
                 number,
                 path: file.path(),
                 bytes: metadata.len(),
-                written: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             })
         })
         .collect();

@@ -29,8 +29,9 @@ pub struct Account {
     /// The decisions below this block are known; the last of them is `decided`.
     pub next_block: BlockIndex,
     pub decided: Seq,
-    /// How far it was played.
+    /// How far it was played, and whether the run ended there.
     pub played: BlockIndex,
+    pub has_end: bool,
     pub edited: Option<Edited>,
     pub standing: Standing,
     pub findings: Vec<Found>,
@@ -98,6 +99,7 @@ impl Account {
             next_block: known.block,
             decided: known.seq,
             played: known.played,
+            has_end: false,
             edited: known.edited.map(|(seq, block)| Edited { seq, block }),
             standing: Standing::beginning(&preamble),
             findings: known.findings.clone(),
@@ -130,6 +132,7 @@ impl Account {
                 self.next_block = self.next_block.max(block);
                 self.played = self.played.max(block);
             }
+            Record::Ended => self.has_end = true,
             Record::Quarantine { seq } => {
                 self.is_wrong |= self.left_out.insert(seq) && seq <= self.seq;
             }

@@ -1,19 +1,23 @@
 //! Keeps as much of the logs as was asked for: closed segments of the command log that are older are handed to
-//! the archive's command and deleted, on a thread of its own; a disk that is full gets room at once. The text
-//! log is bounded, too.
+//! the archive's command and deleted, on a thread of its own; a disk that is full gets room at once, without asking
+//! the archive. The text log is bounded, too.
+//!
+//! Age is counted in music, not by the clock on the wall: a machine that learns the time long after its start would
+//! find everything old at once.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io,
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use common::options::{Bytes, Keep, Options, Seconds};
@@ -23,8 +27,14 @@ use platform::{
     segments::{self, Closed},
 };
 
+use crate::log::begins;
+
 /// How often age is looked at, and a failed archive tried again.
 const LOOK: Duration = Duration::from_secs(60);
+/// How often, while the archive's command runs.
+const LOOK_SOON: Duration = Duration::from_millis(200);
+/// Seconds that the archive's command may take for a segment.
+const ARCHIVE_SECONDS: &str = "600";
 
 /// The text log is turned over at this length, and so many older ones are kept.
 const TEXT_BYTES: u64 = 8 << 20;
@@ -36,6 +46,7 @@ pub struct Keeper {
     keep: Keep,
     look: SyncSender<()>,
     kept: Arc<AtomicU64>,
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Keeper {
@@ -43,12 +54,15 @@ impl Keeper {
     pub fn start(options: &Options, paths: &Paths) -> Self {
         let (look, looks) = mpsc::sync_channel(1);
         let kept = Arc::new(AtomicU64::new(0));
+        let trouble = Arc::new(Mutex::new(None));
         let keeping = Keeping {
             paths: paths.clone(),
             keep: options.keep,
             archive: options.archive.clone(),
             kept: Arc::clone(&kept),
-            has_failed: false,
+            trouble: Arc::clone(&trouble),
+            begins: HashMap::new(),
+            running: None,
         };
         thread::spawn(move || keeping.run(&looks));
         Self {
@@ -56,7 +70,14 @@ impl Keeper {
             keep: options.keep,
             look,
             kept,
+            trouble,
         }
+    }
+
+    /// Why the archive's command takes nothing, if it does not.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
     }
 
     /// A segment was closed.
@@ -95,15 +116,34 @@ struct Keeping {
     keep: Keep,
     archive: Option<String>,
     kept: Arc<AtomicU64>,
-    /// The archive's command has failed, and that was said.
-    has_failed: bool,
+    trouble: Arc<Mutex<Option<String>>>,
+    /// Where segments begin, as far as they have been looked at.
+    begins: HashMap<PathBuf, Option<Begin>>,
+    /// The archive's command, and what it was given.
+    running: Option<(Child, PathBuf)>,
+}
+
+/// Where a segment begins: its run, and seconds of music since the run's start.
+#[derive(Clone, Copy)]
+struct Begin {
+    run: u64,
+    seconds: f64,
+}
+
+/// What has come of handing a segment to the archive.
+#[derive(PartialEq)]
+enum Archived {
+    Taken,
+    Refused,
+    NotYet,
 }
 
 impl Keeping {
     fn run(mut self, looks: &mpsc::Receiver<()>) {
         loop {
             self.look();
-            if looks.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected) {
+            let wait = self.running.as_ref().map_or(LOOK, |_| LOOK_SOON);
+            if looks.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }
@@ -115,45 +155,126 @@ impl Keeping {
         }
         let closed = segments::closed(&self.paths);
         let in_progress = fs::metadata(self.paths.command_log()).map_or(0, |m| m.len());
-        let count = too_many(&closed, in_progress, self.keep, SystemTime::now());
+        let ages = match self.keep {
+            Keep::Age(_) => self.ages(&closed),
+            Keep::All | Keep::Size(_) => Vec::new(),
+        };
+        let count = too_many(&closed, in_progress, self.keep, &ages);
         let gone = closed[..count]
             .iter()
             .take_while(|closed| {
-                self.hand_over(&closed.path) && fs::remove_file(&closed.path).is_ok()
+                self.hand_over(&closed.path) == Archived::Taken
+                    && fs::remove_file(&closed.path).is_ok()
             })
             .count();
         let left = closed[gone..].iter().map(|closed| closed.bytes).sum();
         self.kept.store(left, Ordering::Relaxed);
     }
 
-    /// Hands a segment to the archive; true where it may go.
-    fn hand_over(&mut self, path: &Path) -> bool {
-        let Some(command) = &self.archive else {
-            return true;
+    /// For each closed segment, the seconds of music that have been played since its end, at the least.
+    fn ages(&mut self, closed: &[Closed]) -> Vec<f64> {
+        let known = std::mem::take(&mut self.begins);
+        let begins_of = |path: &Path| known.get(path).copied().unwrap_or_else(|| begin(path));
+        self.begins = closed
+            .iter()
+            .map(|closed| (closed.path.clone(), begins_of(&closed.path)))
+            .collect();
+        // The name of the one in progress is another one's soon.
+        let in_progress = begin(&self.paths.command_log());
+        let begins: Vec<Option<Begin>> = closed
+            .iter()
+            .map(|closed| self.begins.get(&closed.path).copied().flatten())
+            .chain([in_progress])
+            .collect();
+        ages(&begins)
+    }
+
+    /// Hands a segment to the archive, which may take its time.
+    fn hand_over(&mut self, path: &Path) -> Archived {
+        let Some(command) = self.archive.clone() else {
+            return Archived::Taken;
         };
-        let status = Command::new("/bin/sh")
-            .args(["-c", &format!("{command} \"$1\""), "archive"])
-            .arg(path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status();
-        let why = match status {
-            Ok(status) if status.success() => {
-                self.has_failed = false;
-                return true;
+        let (mut child, of) = match self.running.take() {
+            Some(running) => running,
+            None => match archive(&command, path) {
+                Ok(child) => (child, path.to_owned()),
+                Err(why) => return self.refused(&command, path, &why.to_string()),
+            },
+        };
+        match child.try_wait() {
+            Ok(None) => {
+                self.running = Some((child, of));
+                Archived::NotYet
             }
-            Ok(status) => status.to_string(),
-            Err(why) => why.to_string(),
-        };
-        if !std::mem::replace(&mut self.has_failed, true) {
-            let text = format!(
-                "the archive's command `{command}` does not take {} ({why}); it is kept and tried again",
-                path.display()
-            );
+            // It was deleted meanwhile, to make room.
+            Ok(Some(_)) if of != path => self.hand_over(path),
+            Ok(Some(status)) if status.success() => {
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                Archived::Taken
+            }
+            Ok(Some(status)) if status.code() == Some(TIMED_OUT) => {
+                let why = format!("it took longer than {ARCHIVE_SECONDS} s");
+                self.refused(&command, path, &why)
+            }
+            Ok(Some(status)) => self.refused(&command, path, &status.to_string()),
+            Err(why) => self.refused(&command, path, &why.to_string()),
+        }
+    }
+
+    fn refused(&self, command: &str, path: &Path, why: &str) -> Archived {
+        let text = format!(
+            "the archive's command `{command}` does not take {} ({why}); it is kept and tried again every {} s",
+            path.display(),
+            LOOK.as_secs()
+        );
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.replace(text.clone()).is_none() {
             say::line("supervisor", &text);
         }
-        false
+        Archived::Refused
     }
+}
+
+/// What `timeout` exits with when the time is up.
+const TIMED_OUT: i32 = 124;
+
+/// Starts the archive's command for a segment. It ends, or is ended: one that hangs, as on a network that is away,
+/// would keep all others from the archive.
+fn archive(command: &str, path: &Path) -> io::Result<Child> {
+    Command::new("timeout")
+        .args(["-k", "5", ARCHIVE_SECONDS, "/bin/sh", "-c"])
+        .args([&format!("{command} \"$1\""), "archive"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+}
+
+fn begin(path: &Path) -> Option<Begin> {
+    let (extent, shape) = begins(path)?;
+    let frames = extent.block.0 as f64 * f64::from(shape.block_frames);
+    Some(Begin {
+        run: extent.run,
+        seconds: frames / f64::from(shape.rate_hz),
+    })
+}
+
+/// Of segments in their order, the newest one last, for all but that one: the seconds of music from where each ends
+/// to where the newest begins. How long the end of an older run was, the next run does not tell: it counts as none.
+fn ages(begins: &[Option<Begin>]) -> Vec<f64> {
+    let length = |pair: &[Option<Begin>]| match pair {
+        [Some(one), Some(next)] if one.run == next.run => next.seconds - one.seconds,
+        _ => 0.0,
+    };
+    let mut after = 0.0;
+    let newest_first = begins.windows(2).rev().map(|pair| {
+        let age = after;
+        after += length(pair);
+        age
+    });
+    let mut ages: Vec<f64> = newest_first.collect();
+    ages.reverse();
+    ages
 }
 
 /// Bounds the text log: a long one is copied to a name of its own and cut, since its writers hold it open;
@@ -171,8 +292,8 @@ fn turn_over(log: &Path) -> io::Result<()> {
     File::options().write(true).open(log)?.set_len(0)
 }
 
-/// How many of the closed segments, oldest first, are more than is kept.
-fn too_many(closed: &[Closed], in_progress: u64, keep: Keep, now: SystemTime) -> usize {
+/// How many of the closed segments, oldest first, are more than is kept; ages in seconds.
+fn too_many(closed: &[Closed], in_progress: u64, keep: Keep, ages: &[f64]) -> usize {
     match keep {
         Keep::All => 0,
         Keep::Size(Bytes(most)) => {
@@ -185,10 +306,7 @@ fn too_many(closed: &[Closed], in_progress: u64, keep: Keep, now: SystemTime) ->
             closed.iter().take_while(goes).count()
         }
         Keep::Age(Seconds(most)) => {
-            let age = |closed: &Closed| now.duration_since(closed.written).unwrap_or_default();
-            let old = closed
-                .iter()
-                .take_while(|closed| age(closed).as_secs() > most);
+            let old = ages.iter().take_while(|age| **age > most as f64);
             old.count()
         }
     }
@@ -200,18 +318,34 @@ mod tests {
 
     #[test]
     fn the_oldest_go_until_what_is_left_is_no_more_than_is_kept() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let closed: Vec<Closed> = (0..10)
             .map(|number| Closed {
                 run: 1,
                 number,
                 path: format!("{number}").into(),
                 bytes: 100,
-                written: now - Duration::from_secs(100 * (10 - number)),
             })
             .collect();
+        // Five segments of a run, of which the last was cut off after some time; then six of another.
+        let begin = |number: u64| {
+            let run = 1 + number / 5;
+            let seconds = 100.0 * (number % 5 + 1) as f64;
+            Some(Begin { run, seconds })
+        };
+        let mut begins: Vec<_> = (0..10).map(begin).collect();
+        begins.push(Some(Begin {
+            run: 2,
+            seconds: 600.0,
+        }));
+        let ages = ages(&begins);
+        assert_eq!(
+            ages,
+            [
+                800.0, 700.0, 600.0, 500.0, 500.0, 400.0, 300.0, 200.0, 100.0, 0.0
+            ]
+        );
         let count =
-            |keep: &str, in_progress| too_many(&closed, in_progress, keep.parse().unwrap(), now);
+            |keep: &str, in_progress| too_many(&closed, in_progress, keep.parse().unwrap(), &ages);
         assert_eq!(count("all", 0), 0);
         assert_eq!(
             (count("1000B", 0), count("1000B", 1), count("450B", 50)),
@@ -220,7 +354,7 @@ mod tests {
         assert_eq!(count("0B", 5), 10);
         assert_eq!(
             (count("1h", 0), count("550s", 0), count("0s", 0)),
-            (0, 5, 10)
+            (0, 3, 9)
         );
     }
 
@@ -260,14 +394,32 @@ mod tests {
             keep: Keep::Size(Bytes(1)),
             archive: Some("false".into()),
             kept: Arc::default(),
-            has_failed: false,
+            trouble: Arc::default(),
+            begins: HashMap::new(),
+            running: None,
         };
-        keeping.look();
+        let look = |keeping: &mut Keeping| loop {
+            keeping.look();
+            if keeping.running.is_none() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        look(&mut keeping);
         assert!(files.iter().all(|file| file.exists()));
         assert_eq!(keeping.kept.load(Ordering::Relaxed), 3);
+        let trouble = || keeping.trouble.lock().unwrap().clone();
+        assert!(trouble().unwrap().contains("`false` does not take"));
+        // One that hangs keeps nobody waiting.
+        keeping.archive = Some("sleep 3 #".into());
+        keeping.look();
+        let (mut child, _) = keeping.running.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
         let archive = folder.path().join("archive");
         keeping.archive = Some(format!("cp -t {}", archive.display()));
-        keeping.look();
+        look(&mut keeping);
+        assert_eq!(*keeping.trouble.lock().unwrap(), None);
         assert_eq!(fs::read_dir(archive).unwrap().count(), 2);
         assert!(files[2].exists() && !files[1].exists());
     }

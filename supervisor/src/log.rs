@@ -50,8 +50,14 @@ pub fn extent(path: &Path) -> Extent {
 }
 
 fn extent_of(path: &Path) -> Option<Extent> {
+    begins(path).map(|(extent, _)| extent)
+}
+
+/// Which segment a command log is, and the shape of its sound.
+pub fn begins(path: &Path) -> Option<(Extent, Shape)> {
     let mut reader = Reader::without_arenas(File::open(path).ok()?);
-    Some(Preamble::read(&mut reader).ok()??.extent())
+    let preamble = Preamble::read(&mut reader).ok()??;
+    Some((preamble.extent(), preamble.shape))
 }
 
 /// Which segment a command log is, and how long its file is in bytes; `None` where it holds no more than its
@@ -108,8 +114,8 @@ pub fn tell_torn(bytes: u64) {
     }
 }
 
-/// Completes an instance's log when all of its processes have ended: appends the last decisions and the
-/// played block. Changes nothing if the log has its end.
+/// Completes an instance's log when all of its processes have ended: appends the last decisions, the played
+/// block and the end. Changes nothing if the log has its end.
 ///
 /// # Errors
 /// When the stage or the log is gone, or the log cannot be written.
@@ -119,9 +125,9 @@ pub fn complete(instance: &str) -> Result<()> {
     if !is_one(&paths.command_log()) {
         return Ok(());
     }
-    let (mut log, _) = CommandLog::adopt(&paths)?;
+    let (mut log, account) = CommandLog::adopt(&paths)?;
     let cursor = stage.cursor();
-    if log.played < cursor && log.holds_all_before(&stage, cursor) {
+    if !account.has_end && log.holds_all_before(&stage, cursor) {
         log.conclude(&stage, cursor)?;
         let text =
             format!("the command log of \"{instance}\" had no end; played to block {cursor}");
@@ -142,9 +148,13 @@ pub struct CommandLog {
     /// The last command's number, and the highest token.
     seq: Seq,
     token: u64,
-    /// The decisions below this block are in the log; the last of them is `decided`.
+    /// The decisions below this block are in the log, but for those that the disk has refused so far; the last of
+    /// them is `decided`.
     next_block: BlockIndex,
     decided: Seq,
+    refused: Vec<Record>,
+    /// Decisions are gone from the stage that the log does not have.
+    has_hole: bool,
     /// How far it was played, as the log says.
     played: BlockIndex,
     edited: Option<Edited>,
@@ -235,6 +245,8 @@ impl CommandLog {
             token: 0,
             next_block: begin.block,
             decided: first,
+            refused: Vec::new(),
+            has_hole: false,
             played: begin.block,
             edited: None,
             keeper: None,
@@ -336,6 +348,8 @@ impl CommandLog {
             token: account.token,
             next_block: account.next_block,
             decided: account.decided,
+            refused: Vec::new(),
+            has_hole: false,
             played: account.played,
             edited: account.edited,
             keeper: None,
@@ -353,10 +367,10 @@ impl CommandLog {
         )
     }
 
-    /// Whether a segment has to be begun at once: there is none, or it was not where it belongs when it was last
-    /// looked after.
+    /// Whether a segment has to be begun at once: there is none, it was not where it belongs when it was last
+    /// looked after, or it cannot be rendered to its end.
     pub const fn wants_segment(&self) -> bool {
-        self.open.is_none() || self.is_astray
+        self.open.is_none() || self.is_astray || self.has_hole
     }
 
     /// How long the ledger is, in bytes; `None` where there is none.
@@ -393,8 +407,12 @@ impl CommandLog {
     /// When the disk refuses; then it goes on as it was.
     pub fn change(&mut self, prepared: &mut Prepared) -> io::Result<bool> {
         let extent = prepared.extent;
-        if self.open.is_some() && prepared.what == What::Segment && self.next_block < extent.block {
+        let waits = self.open.is_some() && !self.has_hole && prepared.what == What::Segment;
+        if waits && self.next_block < extent.block {
             return Ok(false);
+        }
+        if self.open.is_some() {
+            self.write_refused()?;
         }
         let rest = self.source();
         rest.copy(&mut prepared.file, prepared.copied, self.offset)?;
@@ -426,7 +444,7 @@ impl CommandLog {
             (self.next_block, self.decided) = (extent.block, prepared.seq);
         }
         (self.open, self.segment) = (Some(Open { file, disk }), *extent);
-        self.is_astray = false;
+        (self.is_astray, self.has_hole) = (false, false);
         if let Err(why) = stood {
             let text = format!(
                 "{}: {why}; it goes on in a new one, from block {} on",
@@ -457,6 +475,11 @@ impl CommandLog {
             let block = edited.block;
             block.is_some_and(|block| self.next_block.0 >= block.0 + blocks)
         })
+    }
+
+    /// Why the archive takes nothing, if it does not.
+    pub fn refused_by_archive(&self) -> Option<String> {
+        self.keeper.as_ref()?.trouble()
     }
 
     /// Why the disk does not hold what was written, if it refuses.
@@ -628,12 +651,12 @@ impl CommandLog {
         Ok(())
     }
 
-    /// Writes down what the workers have decided since the last call.
+    /// Writes down what the workers have decided since the last call. What the disk refuses is kept until it takes it:
+    /// in the stage, decisions are soon gone.
     ///
     /// # Errors
     /// When it cannot be written; the next call tries again.
     pub fn collect(&mut self, stage: &Stage<'_>, frontier: BlockIndex) -> io::Result<()> {
-        let mut records = Vec::new();
         let (mut block, mut decided) = (self.next_block, self.decided);
         let mut edited = self.edited;
         while block < frontier {
@@ -641,19 +664,39 @@ impl CommandLog {
                 // Not for good yet: it may still be revised.
                 Decision::Open | Decision::Made { sealed: false, .. } => break,
                 Decision::Made { seq, .. } if seq > decided => {
-                    records.push(Record::Decision { block, seq });
+                    self.refused.push(Record::Decision { block, seq });
                     edited.iter_mut().for_each(|e| e.decided(block, seq));
                     decided = seq;
                 }
-                Decision::Made { .. } | Decision::Gone => {}
+                Decision::Made { .. } => {}
+                Decision::Gone => {
+                    self.found_hole(block);
+                    break;
+                }
             }
             block = block.next();
         }
-        if !records.is_empty() {
-            self.append(&records)?;
-        }
         (self.next_block, self.decided, self.edited) = (block, decided, edited);
+        self.write_refused()?;
         stage.set_logged(block);
+        Ok(())
+    }
+
+    fn found_hole(&mut self, block: BlockIndex) {
+        if !std::mem::replace(&mut self.has_hole, true) {
+            let text = format!(
+                "the command log lacks what was decided from block {block} on; it goes on in a new segment"
+            );
+            say::line("supervisor", &text);
+        }
+    }
+
+    fn write_refused(&mut self) -> io::Result<()> {
+        if !self.refused.is_empty() {
+            let bytes: Vec<u8> = self.refused.iter().flat_map(command_log::encode).collect();
+            self.write(&bytes)?;
+            self.refused.clear();
+        }
         Ok(())
     }
 
@@ -684,6 +727,7 @@ impl CommandLog {
     }
 
     fn progress(&mut self, block: BlockIndex) -> io::Result<()> {
+        self.write_refused()?;
         self.append(&[Record::Progress { block }])?;
         self.played = block;
         Ok(())
@@ -695,14 +739,15 @@ impl CommandLog {
     /// When it cannot be written.
     pub fn conclude(&mut self, stage: &Stage<'_>, cursor: BlockIndex) -> io::Result<()> {
         self.collect(stage, cursor)?;
-        self.progress(cursor)
+        self.progress(cursor)?;
+        self.append(&[Record::Ended])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::{command::Event, units::First};
+    use common::{command::Event, limits::DECISIONS, stage::STAGE_WORDS, sync::heap, units::First};
 
     const SHAPE: Shape = Shape {
         rate_hz: 48_000,
@@ -744,6 +789,73 @@ mod tests {
         };
         assert_eq!((seq, token), (accepted[2].seq, 12));
         assert_eq!(log.length(), accepted[2].next_offset);
+    }
+
+    fn decisions(log: &CommandLog) -> Vec<(u64, u64)> {
+        let written = fs::read(log.paths.command_log()).unwrap();
+        let all = command_log::records(&written);
+        all.filter_map(|(_, record)| match record {
+            Record::Decision { block, seq } => Some((block.0, seq.0)),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The workers decide on the blocks of that range with these commands in.
+    fn decide(stage: &Stage<'_>, blocks: std::ops::Range<u64>, (seq, last): (u64, u64)) {
+        let mut last = last;
+        for block in blocks.map(BlockIndex) {
+            let _ = stage.decide(block, Seq(seq), Seq(last));
+            assert!(stage.seal(block, Seq(seq)));
+            last = seq;
+        }
+    }
+
+    #[test]
+    fn what_is_decided_while_the_disk_refuses_is_written_once_it_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = begun(folder.path());
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        log.accept(commands(2)).unwrap();
+        decide(&stage, 0..5, (2, 1));
+        log.collect(&stage, BlockIndex(5)).unwrap();
+        // As long as it refuses, many more blocks than the stage has words for.
+        let read_only = File::open(log.paths.command_log()).unwrap();
+        let open = std::mem::replace(&mut log.open.as_mut().unwrap().file, read_only);
+        let mut refused = 0;
+        for from in (5..5 + 3 * DECISIONS).step_by(1_000) {
+            decide(
+                &stage,
+                from..from + 1_000,
+                (3, if from == 5 { 2 } else { 3 }),
+            );
+            refused += u64::from(log.collect(&stage, BlockIndex(from + 1_000)).is_err());
+        }
+        assert!(refused > 40 && log.trouble().is_some());
+        assert_eq!(decisions(&log), [(0, 2)]);
+        log.open.as_mut().unwrap().file = open;
+        log.look_after(BlockIndex(6));
+        assert_eq!(decisions(&log), [(0, 2), (5, 3)]);
+        assert!(log.trouble().is_none() && !log.wants_segment());
+    }
+
+    #[test]
+    fn decisions_that_nobody_has_written_down_have_it_begin_a_segment() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = begun(folder.path());
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        log.accept(commands(2)).unwrap();
+        decide(&stage, 0..10, (2, 1));
+        decide(&stage, 10..2 * DECISIONS, (3, 2));
+        log.collect(&stage, BlockIndex(2 * DECISIONS)).unwrap();
+        assert_eq!(
+            decisions(&log),
+            [],
+            "when the commands came in, nobody knows"
+        );
+        assert!(log.wants_segment());
     }
 
     #[test]

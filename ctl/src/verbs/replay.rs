@@ -7,7 +7,8 @@
 //! muted) goes into a file of its own where there is any, so that all files add up to the mix.
 //!
 //! The log is read segment by segment, from the newest one that begins no later than what is wanted. Where
-//! one does not begin with what the one before leads to, that is said, and the replay has failed.
+//! one does not begin with what the one before leads to, or blocks are lost with a damaged one, that is said, and
+//! the replay has failed.
 
 use std::{
     fs::{self, File},
@@ -23,8 +24,8 @@ use common::{
     stage::Shape,
     units::BlockIndex,
 };
-use engine::replay::{self, Later, Replay, ReplayError};
-use platform::{log_end, paths::Paths, samples::Samples, segments};
+use engine::replay::{self, Later, Replay, ReplayError, Unread};
+use platform::{living, log_end, paths::Paths, samples::Samples, segments};
 use serde_json::json;
 
 use crate::{Context, failure::Failure, output};
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     /// The end of what was played: so much of it
     #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
     last: Option<Seconds>,
+    /// An earlier run of the instance, by its number [default: the newest]
+    #[arg(long, value_name = "N")]
+    run: Option<u64>,
 }
 
 /// A moment of a run.
@@ -98,11 +102,13 @@ fn blocks_in(seconds: f64, shape: Shape) -> f64 {
     seconds * f64::from(shape.rate_hz) / f64::from(shape.block_frames)
 }
 
-/// The files of a run's segments, oldest first. The newest is open: while it is looked at it may be closed, and
-/// its name be the next one's.
+/// The files of a run's segments, oldest first. One that is still written is open: while it is looked at it may be
+/// closed, and its name be the next one's.
 struct Files {
     paths: Vec<PathBuf>,
     newest: Option<Arc<File>>,
+    /// The run goes on.
+    lives: bool,
 }
 
 impl Files {
@@ -121,31 +127,24 @@ impl Files {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open(path)?.read_to_end(&mut bytes)?;
-        tell_unread(path, &bytes);
         Ok(bytes)
     }
 }
 
-/// Warns of what is behind the last whole record of a segment: a torn end, or damage.
-fn tell_unread(path: &Path, bytes: &[u8]) {
-    let mut records = command_log::records(bytes);
-    while records.next().is_some() {}
-    let (read, all) = (records.offset(), bytes.len() as u64);
-    if read < all {
-        output::warning(&format!(
-            "{}: torn or damaged at byte {read} of {all}; what follows there is not rendered",
-            path.display()
-        ));
-    }
+/// Where a segment begins, and its file.
+struct Place {
+    number: u64,
+    block: BlockIndex,
+    path: PathBuf,
 }
 
 /// The segments of a run that are to be rendered, oldest first.
 struct Source {
     all: Arc<Files>,
-    path: PathBuf,
     /// What is read first, and what follows.
-    first: Vec<u8>,
-    later: Vec<(BlockIndex, PathBuf)>,
+    first: Place,
+    bytes: Vec<u8>,
+    later: Vec<Place>,
     /// The blocks that are wanted.
     from: u64,
     to: u64,
@@ -164,9 +163,26 @@ impl Source {
         let mut places = Vec::new();
         for path in &all.paths {
             let preamble = Preamble::read(&mut open(path)?).map_err(|e| no(path, e.to_string()))?;
-            let block = preamble.map_or(BlockIndex(0), |p| p.segment.block);
-            places.push((block, path.clone()));
+            // An older version had no segments.
+            if preamble.is_none() && all.paths.len() > 1 {
+                output::warning(&format!(
+                    "{}: it is damaged where it begins; nothing of it is rendered",
+                    path.display()
+                ));
+                continue;
+            }
+            let known = preamble.map(|p| p.segment).unwrap_or_default();
+            let (number, block) = (known.number, known.block);
+            let path = path.clone();
+            places.push(Place {
+                number,
+                block,
+                path,
+            });
         }
+        let Some(newest) = places.last().map(|place| place.path.clone()) else {
+            return Err(no(&newest, "no segment of the run can be read".into()));
+        };
         let mut bytes = vec![0; HEAD_BYTES];
         let read = all.open(&newest).and_then(|mut file| file.read(&mut bytes));
         bytes.truncate(read.map_err(|e| no(&newest, format!("cannot be read: {e}")))?);
@@ -179,54 +195,89 @@ impl Source {
         );
         if let Some(Seconds(last)) = args.last {
             let mut reader = open(&newest)?;
-            let mut end = BlockIndex(0);
+            let (mut end, mut decided) = (BlockIndex(0), BlockIndex(0));
             while let Some((_, record)) = reader.next().map_err(|e| no(&newest, e.to_string()))? {
                 match record {
                     Record::Progress { block } => end = end.max(block),
                     Record::Segment(known) => end = end.max(known.played),
+                    Record::Decision { block, .. } if !all.lives => decided = block.next(),
+                    Record::Ended => decided = end,
                     _ => {}
                 }
             }
+            end = end.max(decided);
             from = Some(end.0.saturating_sub(blocks_in(last as f64, shape) as u64));
         }
         let from = from.unwrap_or(0);
         let first = places
             .iter()
-            .rposition(|(block, _)| block.0 <= from)
+            .rposition(|place| place.block.0 <= from)
             .unwrap_or(0);
         let mut later = places.split_off(first);
-        let (block, path) = later.remove(0);
-        let first = all.read(&path);
-        let first = first.map_err(|e| no(&path, format!("cannot be read: {e}")))?;
+        let first = later.remove(0);
+        let bytes = all.read(&first.path);
+        let bytes = bytes.map_err(|e| no(&first.path, format!("cannot be read: {e}")))?;
+        let block = first.block;
         if args.from.is_some() && block.0 > from {
             let text = format!("what is kept begins with block {block}; that is where it begins");
             output::warning(&text);
         }
         Ok(Self {
             all: Arc::new(all),
-            path,
             first,
+            bytes,
             later,
             from: from.max(block.0),
             to: to.unwrap_or(u64::MAX),
         })
     }
 
-    /// All files that are read.
-    fn files(&self) -> Vec<PathBuf> {
-        let later = self.later.iter().map(|(_, path)| path);
-        std::iter::once(&self.path).chain(later).cloned().collect()
+    /// What is read first, and what follows.
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.first).chain(&self.later)
     }
 
     fn later(&self) -> Vec<Later> {
-        let later = |(block, path): &(BlockIndex, PathBuf)| {
-            let (all, path) = (Arc::clone(&self.all), path.clone());
+        let later = |place: &Place| {
+            let (all, path) = (Arc::clone(&self.all), place.path.clone());
             Later {
-                block: *block,
+                number: place.number,
+                block: place.block,
                 read: Box::new(move || all.read(&path)),
             }
         };
         self.later.iter().map(later).collect()
+    }
+
+    /// A run that goes on is rendered as far as it was played; one that was cut off, to its last decision.
+    fn replay(&self, replay: Replay) -> Replay {
+        let replay = replay.then(self.later());
+        match self.all.lives {
+            true => replay,
+            false => replay.to_last_decision(),
+        }
+    }
+
+    /// Warns of what is torn off or damaged, and of a run that was cut off. What is behind what is wanted was not
+    /// looked at.
+    fn warn(&self, replay: &Replay, is_whole: bool) {
+        for Unread { block, read, all } in replay.unread() {
+            let place = self.places().find(|place| place.block == *block);
+            output::warning(&format!(
+                "{}: torn or damaged at byte {read} of {all}; what follows there is not rendered",
+                place
+                    .map_or(&self.first.path, |place| &place.path)
+                    .display()
+            ));
+        }
+        if is_whole && !self.all.lives && !replay.has_end() {
+            let last = self.later.last().unwrap_or(&self.first);
+            output::warning(&format!(
+                "{}: no end of a run is in it; it is rendered to its last decision, block {}",
+                last.path.display(),
+                replay.block()
+            ));
+        }
     }
 }
 
@@ -235,21 +286,31 @@ const HEAD_BYTES: usize = 4_096;
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let segments = match args.source.as_deref() {
-        None => segments_of(&context.paths),
-        Some(text) if text.contains(['/', '.']) || Path::new(text).is_file() => Files {
-            paths: vec![text.into()],
-            newest: None,
-        },
-        Some(name) => segments_of(&Paths::of(name).map_err(|e| Failure::usage(e.to_string()))?),
+        None => segments_of(&context.paths, args.run)?,
+        Some(text) if text.contains(['/', '.']) || Path::new(text).is_file() => {
+            if args.run.is_some() {
+                let why = "--run chooses a run of an instance; a log file is of one run";
+                return Err(Failure::usage(why));
+            }
+            Files {
+                paths: vec![text.into()],
+                newest: None,
+                lives: false,
+            }
+        }
+        Some(name) => {
+            let paths = Paths::of(name).map_err(|e| Failure::usage(e.to_string()))?;
+            segments_of(&paths, args.run)?
+        }
     };
     let source = Source::of(segments, args)?;
-    let path = &source.path;
+    let path = &source.first.path;
     let played = |e: ReplayError| Failure::no(format!("{}: {e}", path.display()));
-    let replay = Replay::new(&source.first, find(path)).map_err(played)?;
-    let mut replay = replay.then(source.later());
+    let replay = Replay::new(&source.bytes, find(path)).map_err(played)?;
+    let mut replay = source.replay(replay);
     let shape = replay.shape();
     let samples = Samples::beside(path).files();
-    let logs = source.files();
+    let logs: Vec<PathBuf> = source.places().map(|place| place.path.clone()).collect();
     let create = |output: &PathBuf| {
         let read = logs.iter().chain(&samples);
         output::keep_apart(output, read.map(PathBuf::as_path))?;
@@ -270,7 +331,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mut block = vec![0.0; shape.block_samples()];
     let begun = Instant::now();
     let mut written_blocks = 0;
-    while replay.block().0 < source.to && replay.next(&mut block).map_err(played)? {
+    let mut is_whole = false;
+    while replay.block().0 < source.to {
+        if !replay.next(&mut block).map_err(played)? {
+            is_whole = true;
+            break;
+        }
         let wanted = replay.block().0 > source.from;
         if let Some(stems) = &mut stems {
             stems.next(&block, wanted).map_err(played)?;
@@ -280,7 +346,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         }
         written_blocks += u64::from(wanted);
     }
+    source.warn(&replay, is_whole);
     let differing = replay.unequal().to_vec();
+    let lost = replay.lost().to_vec();
     let (blocks, commands) = (written_blocks, replay.commands());
     wav.map_or(Ok(()), output::Wav::finish)?;
     let written = stems.map_or(Ok(Vec::new()), Stems::finish)?;
@@ -297,12 +365,23 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             "log": path.display().to_string(), "output": args.output, "from_block": source.from,
             "stems": written, "frames": frames, "blocks": blocks, "commands": commands,
             "rate": shape.rate_hz, "channels": shape.channels, "times_real_time": pace,
+            "lost": lost.iter().map(|lost| [lost.start, lost.end]).collect::<Vec<_>>(),
         }));
     } else {
         output::line(&format!(
             "replayed {commands} commands, {blocks} blocks, {frames} frames, {pace} times as fast as real time, to {}",
             files.join(", ")
         ));
+    }
+    if !lost.is_empty() {
+        let lost: Vec<String> = lost
+            .iter()
+            .map(|lost| format!("{} to {}", lost.start, lost.end - 1))
+            .collect();
+        return Err(Failure::no(format!(
+            "the log has lost blocks {}: silence stands in for them",
+            lost.join(", ")
+        )));
     }
     if differing.is_empty() {
         return Ok(());
@@ -314,35 +393,58 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     )))
 }
 
-/// The command log of an instance: the segments of its newest run, oldest first, without a gap between them.
-/// If all its processes were killed, the log's end is still in the stage.
-fn segments_of(paths: &Paths) -> Files {
+/// The command log of an instance: the segments that are kept of that run, or of its newest one, oldest first. If
+/// all its processes were killed, the log's end is still in the stage.
+fn segments_of(paths: &Paths, wanted: Option<u64>) -> Result<Files, Failure> {
     log_end::complete_if_dead(paths);
     let path = paths.command_log();
     let newest = File::open(&path).ok();
     let read = newest
         .as_ref()
         .map(|file| Preamble::read(&mut Reader::without_arenas(BufReader::new(file))));
-    let mut segments = vec![path];
-    if let Some(Ok(Some(preamble))) = read {
-        let (run, mut number) = (preamble.segment.run, preamble.segment.number);
-        for closed in segments::closed(paths).into_iter().rev() {
-            // It, and those after it, have been closed since.
-            if closed.run == run && closed.number >= number {
-                continue;
-            }
-            if closed.run != run || closed.number + 1 != number {
-                break;
-            }
-            number = closed.number;
-            segments.push(closed.path);
+    let mut all: Vec<(u64, u64, PathBuf)> = segments::closed(paths)
+        .into_iter()
+        .map(|closed| (closed.run, closed.number, closed.path))
+        .collect();
+    match read {
+        Some(Ok(Some(preamble))) => {
+            let (run, number) = (preamble.segment.run, preamble.segment.number);
+            // It, and those after it, may have been closed since.
+            all.retain(|(r, n, _)| (*r, *n) < (run, number));
+            all.push((run, number, path.clone()));
         }
+        // An older version's, or what is said of it is for whoever reads it.
+        _ if all.is_empty() => all.push((0, 0, path.clone())),
+        Some(_) => {
+            output::warning(&format!(
+                "{}: it is damaged where it begins; nothing of it is rendered",
+                path.display()
+            ));
+        }
+        None => {}
     }
-    segments.reverse();
-    Files {
-        paths: segments,
-        newest: newest.map(Arc::new),
-    }
+    let run = wanted.or_else(|| all.last().map(|(run, ..)| *run));
+    let mut runs: Vec<String> = all.iter().map(|(run, ..)| run.to_string()).collect();
+    runs.dedup();
+    let paths_of_run: Vec<PathBuf> = all
+        .into_iter()
+        .filter(|(of, ..)| Some(*of) == run)
+        .map(|(.., path)| path)
+        .collect();
+    let Some(last) = paths_of_run.last() else {
+        return Err(Failure::no(format!(
+            "run {} is not kept; of these there is a log: {}",
+            run.unwrap_or_default(),
+            runs.join(", ")
+        )));
+    };
+    let is_newest = *last == path;
+    let lives = is_newest && (living::launcher(paths).is_some() || !living::of(paths).is_empty());
+    Ok(Files {
+        paths: paths_of_run,
+        newest: newest.map(Arc::new).filter(|_| is_newest),
+        lives,
+    })
 }
 
 fn find(log: &Path) -> Box<common::sample::Find<'static>> {
@@ -375,22 +477,22 @@ impl Stems {
         shape: Shape,
         apart: &[&Path],
     ) -> Result<Self, Failure> {
-        let log = source.path.as_path();
+        let log = source.first.path.as_path();
         let wrong = |e: ReplayError| Failure::no(format!("{}: {e}", log.display()));
         fs::create_dir_all(folder)
             .map_err(|e| Failure::no(format!("cannot make {}: {e}", folder.display())))?;
         let rest_path = folder.join(format!("{REST}.wav"));
         let stem = |id: String| {
-            let replay = Replay::alone(&source.first, find(log), &id).map_err(wrong)?;
-            let replay = replay.then(source.later());
+            let replay = Replay::alone(&source.bytes, find(log), &id).map_err(wrong)?;
+            let replay = source.replay(replay);
             let path = folder.join(format!("{id}.wav"));
             output::keep_apart(&path, apart.iter().copied())?;
             let wav = output::Wav::create(&path, shape.rate_hz, shape.channels)?;
             Ok(Stem { replay, wav, path })
         };
         output::keep_apart(&rest_path, apart.iter().copied())?;
-        let mut ids = replay::heard(&source.first).map_err(wrong)?;
-        for (_, path) in &source.later {
+        let mut ids = replay::heard(&source.bytes).map_err(wrong)?;
+        for Place { path, .. } in &source.later {
             let read = source.all.read(path);
             let bytes = read.map_err(|e| wrong(LogError::Io(e).into()))?;
             let more = replay::heard(&bytes).map_err(wrong)?;

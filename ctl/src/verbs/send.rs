@@ -53,8 +53,9 @@ pub(crate) fn finish(context: &Context, osc: &osc::Osc) -> Result<(), Failure> {
     let replies = osc.sync()?;
     if !replies.synced && replies.messages.is_empty() {
         return Err(Failure::no(format!(
-            "no reply from {} within 1 s: see `understudy status` and `understudy log`",
-            osc.address()
+            "no reply from {} within {} s: see `understudy status` and `understudy log`",
+            osc.address(),
+            osc::REPLY_TIMEOUT.as_secs()
         )));
     }
     let failed = replies.messages.iter().find(|m| m.addr == "/fail");

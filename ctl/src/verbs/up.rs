@@ -122,7 +122,7 @@ pub(crate) struct Args {
     /// Start with the patch, parameters and state that the instance last had
     #[arg(long, env = "UNDERSTUDY_RESUME", value_parser = FalseyValueParser::new())]
     pub(crate) resume: bool,
-    /// Keep so much of the command log, as SIZE (1GiB) or TIME (7d), or all
+    /// Keep so much of the command log, as SIZE (1GiB) or TIME of music (7d), or all
     #[arg(
         long,
         value_name = "SIZE|TIME|all",

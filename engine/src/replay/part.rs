@@ -36,8 +36,16 @@ pub(super) struct Part {
     pub(super) decisions: std::iter::Peekable<std::vec::IntoIter<(BlockIndex, Seq)>>,
     /// Commands that were found to be poison: left out.
     pub(super) quarantined: BTreeSet<Seq>,
-    /// How far it was played.
+    /// Its number in the run.
+    pub(super) number: u64,
+    /// How far it was played, as was written down.
     pub(super) end: BlockIndex,
+    /// The first block after the last decision.
+    decided: BlockIndex,
+    /// It says where the run ended; older logs do not.
+    pub(super) has_end: bool,
+    /// How many of its bytes were read, and how many there are.
+    pub(super) read: (u64, u64),
 }
 
 impl Part {
@@ -57,37 +65,50 @@ impl Part {
             commands: Vec::new().into_iter(),
             decisions: Vec::new().into_iter().peekable(),
             quarantined: BTreeSet::new(),
+            number: 0,
             end: BlockIndex(0),
+            decided: BlockIndex(0),
+            has_end: version < 6,
+            read: (0, 0),
         };
         // A segment without its state is damaged; older logs need not have one.
         let mut has_state = version < 5;
-        for (_, record) in pieces.iter().flat_map(|bytes| command_log::records(bytes)) {
-            match record {
-                Record::Catalogue(found) => {
-                    let is_other = found.types != catalog::catalogue().types;
-                    part.other = is_other.then_some(found);
+        for bytes in pieces {
+            let mut records = command_log::records(bytes);
+            for (_, record) in records.by_ref() {
+                match record {
+                    Record::Catalogue(found) => {
+                        let is_other = found.types != catalog::catalogue().types;
+                        part.other = is_other.then_some(found);
+                    }
+                    Record::Segment(known) => {
+                        (part.block, part.seq, part.end) = (known.block, known.seq, known.played);
+                        (part.number, part.values) = (known.number, known.patch);
+                    }
+                    Record::Command {
+                        seq,
+                        command: Command::Patch(json) | Command::Edited(json),
+                        ..
+                    } if part.patch.is_empty() => {
+                        part.patch = json;
+                        part.seq = part.seq.max(seq);
+                    }
+                    Record::Command { seq, command, .. } => commands.push((seq, command)),
+                    Record::Decision { block, seq } => {
+                        decisions.push((block, seq));
+                        part.decided = part.decided.max(block.next());
+                    }
+                    Record::State { block, arena, .. } if block == part.block => {
+                        (part.arena, has_state) = (arena, true);
+                    }
+                    Record::Progress { block } => part.end = part.end.max(block),
+                    Record::Quarantine { seq } => drop(part.quarantined.insert(seq)),
+                    Record::Ended => part.has_end = true,
+                    Record::State { .. } | Record::Head { .. } | Record::Found(_) => {}
                 }
-                Record::Segment(known) => {
-                    (part.block, part.seq, part.end) = (known.block, known.seq, known.played);
-                    part.values = known.patch;
-                }
-                Record::Command {
-                    seq,
-                    command: Command::Patch(json) | Command::Edited(json),
-                    ..
-                } if part.patch.is_empty() => {
-                    part.patch = json;
-                    part.seq = part.seq.max(seq);
-                }
-                Record::Command { seq, command, .. } => commands.push((seq, command)),
-                Record::Decision { block, seq } => decisions.push((block, seq)),
-                Record::State { block, arena, .. } if block == part.block => {
-                    (part.arena, has_state) = (arena, true);
-                }
-                Record::Progress { block } => part.end = part.end.max(block),
-                Record::Quarantine { seq } => drop(part.quarantined.insert(seq)),
-                Record::State { .. } | Record::Head { .. } | Record::Found(_) => {}
             }
+            part.read.0 += records.offset();
+            part.read.1 += bytes.len() as u64;
         }
         if part.patch.is_empty() || !has_state {
             return Err(ReplayError::NoPatch);
@@ -95,6 +116,17 @@ impl Part {
         part.commands = commands.into_iter();
         part.decisions = decisions.into_iter().peekable();
         Ok(part)
+    }
+
+    /// Whether all of it was read: nothing is torn off or damaged.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.read.0 == self.read.1
+    }
+
+    /// The first block of which it does not say that it was played or decided: where it is the last of a run that
+    /// was cut off, or is damaged, its blocks are known up to here.
+    pub(super) fn known(&self) -> BlockIndex {
+        self.end.max(self.decided)
     }
 
     /// Its patch with the values last set where it begins.

@@ -263,6 +263,7 @@ impl Stack {
                 "the disk does not hold the end of the command log ({why}): a power cut would lose it, and nothing is synced until it does"
             ));
         }
+        lines.extend(self.music.log.refused_by_archive());
         if !self.paths.control_socket().exists() {
             lines.push(format!(
                 "{} is gone: the launcher makes it anew as soon as it can",
