@@ -747,7 +747,8 @@ mod tests {
         bad[at] ^= 1;
         let mut damaged = replay(vec![then(1, &bad), then(2, &third)]);
         assert!(rendered(&mut damaged) == expected(&(13..20)));
-        assert_eq!(damaged.lost(), [13..20]);
+        assert_eq!(damaged.lost().first(), Some(&(13..20)));
+        assert_eq!(damaged.lost().len(), 1);
         assert!(damaged.unequal().is_empty());
         let unread = damaged.unread()[0];
         assert_eq!(
@@ -758,7 +759,7 @@ mod tests {
 
         let mut missing = replay(vec![then(2, &third)]);
         assert!(rendered(&mut missing) == expected(&(8..20)));
-        assert_eq!(missing.lost(), [8..20]);
+        assert_eq!(missing.lost().first(), Some(&(8..20)));
     }
 
     #[test]
