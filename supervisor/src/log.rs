@@ -669,6 +669,8 @@ impl CommandLog {
                     decided = seq;
                 }
                 Decision::Made { .. } => {}
+                // Another supervisor has written down what there was.
+                Decision::Gone if block < stage.logged() => {}
                 Decision::Gone => {
                     self.found_hole(block);
                     break;
@@ -856,6 +858,26 @@ mod tests {
             "when the commands came in, nobody knows"
         );
         assert!(log.wants_segment());
+    }
+
+    /// Blocks on which nothing came in leave no record: a new supervisor begins far behind.
+    #[test]
+    fn decisions_that_a_supervisor_before_has_seen_are_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = begun(folder.path());
+        let words = heap(STAGE_WORDS);
+        let stage = Stage::create(&words, &SHAPE).unwrap();
+        log.accept(commands(2)).unwrap();
+        let seen = 3 * DECISIONS;
+        for from in (0..seen).step_by(1_024) {
+            decide(&stage, from..from + 1_024, (1, 1));
+            log.collect(&stage, BlockIndex(from + 1_024)).unwrap();
+        }
+        (log.next_block, log.decided) = (BlockIndex(0), Seq(1));
+        decide(&stage, seen..seen + 10, (3, 1));
+        log.collect(&stage, BlockIndex(seen + 10)).unwrap();
+        assert_eq!(decisions(&log), [(seen, 3)]);
+        assert!(!log.wants_segment());
     }
 
     #[test]
