@@ -7,10 +7,12 @@
 //! A log is kept in segments, each of which begins with all that is needed to go on from it ([`Segment`]).
 
 mod catalogue;
+mod reach;
 mod reader;
 mod segment;
 
 pub use catalogue::{Catalogue, TypeNames};
+pub use reach::Reach;
 pub use reader::Reader;
 pub use segment::{Extent, Preamble, Segment, preamble};
 

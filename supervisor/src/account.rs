@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use common::{
     command::{Command, Event},
-    command_log::{Found, Preamble, Reader, Record},
+    command_log::{Found, Preamble, Reach, Reader, Record},
     edit::Drafted,
     units::{BlockIndex, Seq},
 };
@@ -29,9 +29,7 @@ pub struct Account {
     /// The decisions below this block are known; the last of them is `decided`.
     pub next_block: BlockIndex,
     pub decided: Seq,
-    /// How far it was played, and whether the run ended there.
-    pub played: BlockIndex,
-    pub has_end: bool,
+    pub reach: Reach,
     pub edited: Option<Edited>,
     pub standing: Standing,
     pub findings: Vec<Found>,
@@ -98,8 +96,7 @@ impl Account {
             token: known.token,
             next_block: known.block,
             decided: known.seq,
-            played: known.played,
-            has_end: false,
+            reach: Reach::beginning(known.played),
             edited: known.edited.map(|(seq, block)| Edited { seq, block }),
             standing: Standing::beginning(&preamble),
             findings: known.findings.clone(),
@@ -110,6 +107,7 @@ impl Account {
     }
 
     fn take(&mut self, record: Record, last: Seq) {
+        self.reach.take(&record);
         match record {
             Record::Command {
                 seq,
@@ -128,11 +126,7 @@ impl Account {
                 (self.next_block, self.decided) = (block.next(), seq);
                 self.edited.iter_mut().for_each(|e| e.decided(block, seq));
             }
-            Record::Progress { block } => {
-                self.next_block = self.next_block.max(block);
-                self.played = self.played.max(block);
-            }
-            Record::Ended => self.has_end = true,
+            Record::Progress { block } => self.next_block = self.next_block.max(block),
             Record::Quarantine { seq } => {
                 self.is_wrong |= self.left_out.insert(seq) && seq <= self.seq;
             }

@@ -419,7 +419,7 @@ mod tests {
             let mut new = preamble(SHAPE, &catalogue(), &known, &patch, state.arena);
             new.extend_from_slice(&old[(before + next - 1) as usize..]);
             let again = Account::of(|| Ok(&new[..])).unwrap();
-            let numbers = |a: &Account| (a.seq, a.token, a.next_block, a.decided, a.played);
+            let numbers = |a: &Account| (a.seq, a.token, a.next_block, a.decided, a.reach.played);
             assert_eq!(numbers(&again), numbers(&whole), "{seq}");
             let music = |a: &Account| {
                 let standing = &a.standing;

@@ -127,7 +127,7 @@ pub fn complete(instance: &str) -> Result<()> {
     }
     let (mut log, account) = CommandLog::adopt(&paths)?;
     let cursor = stage.cursor();
-    if !account.has_end && log.holds_all_before(&stage, cursor) {
+    if !account.reach.has_end && log.holds_all_before(&stage, cursor) {
         log.conclude(&stage, cursor)?;
         let text =
             format!("the command log of \"{instance}\" had no end; played to block {cursor}");
@@ -155,8 +155,6 @@ pub struct CommandLog {
     refused: Vec<Record>,
     /// Decisions are gone from the stage that the log does not have.
     has_hole: bool,
-    /// How far it was played, as the log says.
-    played: BlockIndex,
     edited: Option<Edited>,
     /// Who makes room on a disk that is full.
     keeper: Option<Keeper>,
@@ -247,7 +245,6 @@ impl CommandLog {
             decided: first,
             refused: Vec::new(),
             has_hole: false,
-            played: begin.block,
             edited: None,
             keeper: None,
             trouble: None,
@@ -350,7 +347,6 @@ impl CommandLog {
             decided: account.decided,
             refused: Vec::new(),
             has_hole: false,
-            played: account.played,
             edited: account.edited,
             keeper: None,
             trouble: None,
@@ -694,12 +690,12 @@ impl CommandLog {
     }
 
     fn write_refused(&mut self) -> io::Result<()> {
-        if !self.refused.is_empty() {
-            let bytes: Vec<u8> = self.refused.iter().flat_map(command_log::encode).collect();
-            self.write(&bytes)?;
-            self.refused.clear();
+        if self.refused.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let refused = std::mem::take(&mut self.refused);
+        self.append(&refused)
+            .inspect_err(|_| self.refused = refused)
     }
 
     /// Whether the file that is written still stands under its name.
@@ -730,9 +726,7 @@ impl CommandLog {
 
     fn progress(&mut self, block: BlockIndex) -> io::Result<()> {
         self.write_refused()?;
-        self.append(&[Record::Progress { block }])?;
-        self.played = block;
-        Ok(())
+        self.append(&[Record::Progress { block }])
     }
 
     /// Ends the log of a run that has been played to that block: nothing moves the cursor any more.
@@ -749,7 +743,13 @@ impl CommandLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::{command::Event, limits::DECISIONS, stage::STAGE_WORDS, sync::heap, units::First};
+    use common::{
+        command::Event,
+        limits::DECISIONS,
+        stage::STAGE_WORDS,
+        sync::{AtomicU64, heap},
+        units::First,
+    };
 
     const SHAPE: Shape = Shape {
         rate_hz: 48_000,
@@ -803,6 +803,13 @@ mod tests {
         .collect()
     }
 
+    /// A log with two commands that nobody has decided on, and the stage of its workers.
+    fn playing<'a>(folder: &Path, words: &'a [AtomicU64]) -> (CommandLog, Stage<'a>) {
+        let mut log = begun(folder);
+        log.accept(commands(2)).unwrap();
+        (log, Stage::create(words, &SHAPE).unwrap())
+    }
+
     /// The workers decide on the blocks of that range with these commands in.
     fn decide(stage: &Stage<'_>, blocks: std::ops::Range<u64>, (seq, last): (u64, u64)) {
         let mut last = last;
@@ -816,10 +823,8 @@ mod tests {
     #[test]
     fn what_is_decided_while_the_disk_refuses_is_written_once_it_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = begun(folder.path());
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
-        log.accept(commands(2)).unwrap();
+        let (mut log, stage) = playing(folder.path(), &words);
         decide(&stage, 0..5, (2, 1));
         log.collect(&stage, BlockIndex(5)).unwrap();
         // As long as it refuses, many more blocks than the stage has words for.
@@ -845,10 +850,8 @@ mod tests {
     #[test]
     fn decisions_that_nobody_has_written_down_have_it_begin_a_segment() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = begun(folder.path());
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
-        log.accept(commands(2)).unwrap();
+        let (mut log, stage) = playing(folder.path(), &words);
         decide(&stage, 0..10, (2, 1));
         decide(&stage, 10..2 * DECISIONS, (3, 2));
         log.collect(&stage, BlockIndex(2 * DECISIONS)).unwrap();
@@ -864,10 +867,8 @@ mod tests {
     #[test]
     fn decisions_that_a_supervisor_before_has_seen_are_not_missed() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = begun(folder.path());
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
-        log.accept(commands(2)).unwrap();
+        let (mut log, stage) = playing(folder.path(), &words);
         let seen = 3 * DECISIONS;
         for from in (0..seen).step_by(1_024) {
             decide(&stage, from..from + 1_024, (1, 1));

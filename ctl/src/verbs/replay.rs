@@ -19,7 +19,7 @@ use std::{
 };
 
 use common::{
-    command_log::{self, LogError, Preamble, Reader, Record},
+    command_log::{self, LogError, Preamble, Reach, Reader},
     options::Seconds,
     stage::Shape,
     units::BlockIndex,
@@ -165,10 +165,7 @@ impl Source {
             let preamble = Preamble::read(&mut open(path)?).map_err(|e| no(path, e.to_string()))?;
             // An older version had no segments.
             if preamble.is_none() && all.paths.len() > 1 {
-                output::warning(&format!(
-                    "{}: it is damaged where it begins; nothing of it is rendered",
-                    path.display()
-                ));
+                warn_of_beginning(path);
                 continue;
             }
             let known = preamble.map(|p| p.segment).unwrap_or_default();
@@ -195,17 +192,11 @@ impl Source {
         );
         if let Some(Seconds(last)) = args.last {
             let mut reader = open(&newest)?;
-            let (mut end, mut decided) = (BlockIndex(0), BlockIndex(0));
+            let mut reach = Reach::default();
             while let Some((_, record)) = reader.next().map_err(|e| no(&newest, e.to_string()))? {
-                match record {
-                    Record::Progress { block } => end = end.max(block),
-                    Record::Segment(known) => end = end.max(known.played),
-                    Record::Decision { block, .. } if !all.lives => decided = block.next(),
-                    Record::Ended => decided = end,
-                    _ => {}
-                }
+                reach.take(&record);
             }
-            end = end.max(decided);
+            let end = reach.end(!all.lives);
             from = Some(end.0.saturating_sub(blocks_in(last as f64, shape) as u64));
         }
         let from = from.unwrap_or(0);
@@ -279,6 +270,13 @@ impl Source {
             ));
         }
     }
+}
+
+fn warn_of_beginning(path: &Path) {
+    output::warning(&format!(
+        "{}: it is damaged where it begins; nothing of it is rendered",
+        path.display()
+    ));
 }
 
 /// More than the head of a log takes.
@@ -416,10 +414,7 @@ fn segments_of(paths: &Paths, wanted: Option<u64>) -> Result<Files, Failure> {
         // An older version's, or what is said of it is for whoever reads it.
         _ if all.is_empty() => all.push((0, 0, path.clone())),
         Some(_) => {
-            output::warning(&format!(
-                "{}: it is damaged where it begins; nothing of it is rendered",
-                path.display()
-            ));
+            warn_of_beginning(&path);
         }
         None => {}
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use common::{
     command::Command,
-    command_log::{self, Catalogue, Head, Record},
+    command_log::{self, Catalogue, Head, Reach, Record},
     stage::Shape,
     units::{BlockIndex, Seq},
 };
@@ -38,12 +38,7 @@ pub(super) struct Part {
     pub(super) quarantined: BTreeSet<Seq>,
     /// Its number in the run.
     pub(super) number: u64,
-    /// How far it was played, as was written down.
-    pub(super) end: BlockIndex,
-    /// The first block after the last decision.
-    decided: BlockIndex,
-    /// It says where the run ended; older logs do not.
-    pub(super) has_end: bool,
+    pub(super) reach: Reach,
     /// How many of its bytes were read, and how many there are.
     pub(super) read: (u64, u64),
 }
@@ -66,9 +61,7 @@ impl Part {
             decisions: Vec::new().into_iter().peekable(),
             quarantined: BTreeSet::new(),
             number: 0,
-            end: BlockIndex(0),
-            decided: BlockIndex(0),
-            has_end: version < 6,
+            reach: Reach::default(),
             read: (0, 0),
         };
         // A segment without its state is damaged; older logs need not have one.
@@ -76,13 +69,14 @@ impl Part {
         for bytes in pieces {
             let mut records = command_log::records(bytes);
             for (_, record) in records.by_ref() {
+                part.reach.take(&record);
                 match record {
                     Record::Catalogue(found) => {
                         let is_other = found.types != catalog::catalogue().types;
                         part.other = is_other.then_some(found);
                     }
                     Record::Segment(known) => {
-                        (part.block, part.seq, part.end) = (known.block, known.seq, known.played);
+                        (part.block, part.seq) = (known.block, known.seq);
                         (part.number, part.values) = (known.number, known.patch);
                     }
                     Record::Command {
@@ -94,17 +88,16 @@ impl Part {
                         part.seq = part.seq.max(seq);
                     }
                     Record::Command { seq, command, .. } => commands.push((seq, command)),
-                    Record::Decision { block, seq } => {
-                        decisions.push((block, seq));
-                        part.decided = part.decided.max(block.next());
-                    }
+                    Record::Decision { block, seq } => decisions.push((block, seq)),
                     Record::State { block, arena, .. } if block == part.block => {
                         (part.arena, has_state) = (arena, true);
                     }
-                    Record::Progress { block } => part.end = part.end.max(block),
                     Record::Quarantine { seq } => drop(part.quarantined.insert(seq)),
-                    Record::Ended => part.has_end = true,
-                    Record::State { .. } | Record::Head { .. } | Record::Found(_) => {}
+                    Record::State { .. }
+                    | Record::Head { .. }
+                    | Record::Progress { .. }
+                    | Record::Ended
+                    | Record::Found(_) => {}
                 }
             }
             part.read.0 += records.offset();
@@ -121,12 +114,6 @@ impl Part {
     /// Whether all of it was read: nothing is torn off or damaged.
     pub(super) const fn is_whole(&self) -> bool {
         self.read.0 == self.read.1
-    }
-
-    /// The first block of which it does not say that it was played or decided: where it is the last of a run that
-    /// was cut off, or is damaged, its blocks are known up to here.
-    pub(super) fn known(&self) -> BlockIndex {
-        self.end.max(self.decided)
     }
 
     /// Its patch with the values last set where it begins.
