@@ -428,7 +428,7 @@ fn segments_of(paths: &Paths, wanted: Option<u64>) -> Result<Files, Failure> {
         .collect();
     let Some(last) = paths_of_run.last() else {
         return Err(Failure::no(format!(
-            "run {} is not kept; of these there is a log: {}",
+            "run {} is not kept; the runs that are kept: {}",
             run.unwrap_or_default(),
             runs.join(", ")
         )));

@@ -131,7 +131,7 @@ pub(crate) struct Args {
     )]
     pub(crate) keep: Keep,
     /// Hand what is older than that to this shell command first, the file's path as its last argument; it is
-    /// deleted once the command has succeeded
+    /// deleted once the command has succeeded, for which it has ten minutes
     #[arg(long, value_name = "CMD", env = "UNDERSTUDY_ARCHIVE")]
     pub(crate) archive: Option<String>,
     /// Begin another segment of the command log after so many bytes
