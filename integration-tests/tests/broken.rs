@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use common::{
-    message::{SIGKILL, Target},
+    message::{Child, SIGKILL, Target},
     units::Slot,
 };
 use integration_tests::{
@@ -540,9 +540,17 @@ fn segment(stack: &Stack, what: &str) -> Result<PathBuf> {
     Ok(Path::new("/dev/shm").join(platform::shm::name("test", stack.first_launcher()?, what)))
 }
 
-/// Something is done to what a new supervisor needs; the supervisor dies, the leader dies: nothing is heard.
+/// Who can be started while no supervisor can take over.
+enum Replaced {
+    All,
+    Nobody,
+}
+
+/// Something is done to what a new supervisor needs; the supervisor dies, who can be started again dies, the leader
+/// dies: nothing is heard.
 fn taken_over_in_spite_of(
     what: &str,
+    replaced: Replaced,
     harm: impl Fn(&Stack) -> Result<()>,
     mend: impl Fn(&Stack) -> Result<()>,
 ) -> Result<()> {
@@ -566,6 +574,34 @@ fn taken_over_in_spite_of(
             platform::process::look(*pid as u32).is_some_and(|p| p.lives()),
             "{name} was ended"
         );
+    }
+    if let Replaced::All = replaced {
+        for service in ["audio-out", "osc-gateway", "recorder"] {
+            let is_another = |child: &Child| {
+                child.service.to_string() == service && u64::from(child.pid) != before[service]
+            };
+            kill(before[service] as u32)?;
+            let limit = Instant::now() + Duration::from_secs(20);
+            while !platform::living::of(stack.paths())
+                .iter()
+                .any(|l| is_another(&l.child))
+            {
+                ensure!(
+                    Instant::now() < limit,
+                    "{service} is not there again\n{}",
+                    stack.log()
+                );
+                sleep(Duration::from_millis(2));
+            }
+        }
+        let block = shared.stage.cursor();
+        let limit = Instant::now() + Duration::from_secs(20);
+        while shared.stage.cursor() == block {
+            ensure!(Instant::now() < limit, "nothing is played any more");
+            sleep(Duration::from_millis(2));
+        }
+        let state = stack.status()?["state"].clone();
+        ensure!(state == "unsupervised", "{state}");
     }
     let leader = shared.stage.preference().slot;
     kill(before[&format!("worker:{leader}")] as u32)?;
@@ -592,6 +628,7 @@ fn segments_of_another_build_do_not_end_the_music() -> Result<()> {
     };
     taken_over_in_spite_of(
         "a stage of another build",
+        Replaced::Nobody,
         |stack| write(stack, 999),
         |stack| write(stack, common::layout::BUILD),
     )
@@ -601,6 +638,7 @@ fn segments_of_another_build_do_not_end_the_music() -> Result<()> {
 fn segments_that_cannot_be_opened_do_not_end_the_music() -> Result<()> {
     taken_over_in_spite_of(
         "a ring that cannot be opened",
+        Replaced::Nobody,
         |stack| {
             let place = segment(stack, "ring-0")?;
             fs::rename(&place, place.with_extension("away"))?;
@@ -621,6 +659,7 @@ fn a_log_that_is_missing_does_not_end_the_music() -> Result<()> {
     };
     taken_over_in_spite_of(
         "a command log that is missing, and its ledger",
+        Replaced::All,
         |stack| {
             for file in both(stack)? {
                 fs::rename(&file, file.with_extension("away"))?;
@@ -650,6 +689,7 @@ fn descriptors_that_are_used_up_do_not_end_the_music() -> Result<()> {
     };
     taken_over_in_spite_of(
         "no descriptor left",
+        Replaced::Nobody,
         |stack| limit(stack, 22),
         |stack| limit(stack, 4_096),
     )

@@ -17,6 +17,7 @@ mod ledger;
 mod log;
 mod music;
 mod peers;
+mod roster;
 mod stack;
 mod states;
 mod status;

@@ -53,6 +53,7 @@ use crate::{
     launcher::ToLauncherSocket,
     music::Music,
     peers::{Cpu, Peers},
+    roster,
 };
 
 /// How often the shared words are looked at, at the least.
@@ -267,27 +268,10 @@ impl Stack {
     }
 
     fn spawn(&mut self, service: Service, incarnation: Incarnation) {
-        let mut args = vec!["--instance".into(), self.options.instance.clone()];
-        match service {
-            Service::Worker(slot) => {
-                args.extend(["--slot".into(), slot.to_string()]);
-                args.extend(["--incarnation".into(), incarnation.to_string()]);
-            }
-            Service::AudioOut => args.extend(["--sink".into(), self.options.sink.clone()]),
-            Service::MidiIn => {
-                let (port, to) = self.options.midi.clone().unwrap_or_default();
-                let osc = self.options.osc.clone();
-                for (option, value) in [("--port", port), ("--to", to), ("--osc", osc)] {
-                    args.extend([option.into(), value]);
-                }
-            }
-            Service::LinkIn => args.extend(["--osc".into(), self.options.osc.clone()]),
-            Service::OscGateway | Service::Recorder | Service::Supervisor | Service::Trial => {}
-        }
         self.ask_for(Wanted {
             service,
             incarnation,
-            args,
+            args: roster::arguments(&self.options, service, incarnation),
         });
     }
 

@@ -2,15 +2,18 @@
 //! on. Shared memory may be missing, of another build, unreadable, or out of reach since there is no descriptor
 //! left; or the log is gone, and the ledger with it.
 //!
-//! It touches nothing: no process is ended, no segment made or removed. It says why in `status`, accepts no
-//! commands, and ends soon, with a word by which the launcher knows it: the next one tries again. A process of
-//! its own for each try leaves nothing behind from the one before, and finds a program that was put right
-//! meanwhile.
+//! It ends no process, and makes and removes no segment. It says why in `status`, accepts no commands, and has those
+//! started again that need nothing from it: all but the workers. It ends soon, with a word by which the launcher
+//! knows it: the next one tries again. A process of its own for each try leaves nothing behind from the one before,
+//! and finds a program that was put right meanwhile.
 
 use std::time::Duration;
 
-use common::message::{Answer, FromLauncher, Request, ToLauncher, exit};
-use common::options::Options;
+use common::{
+    message::{Answer, Ending, FromLauncher, Request, Service, ToLauncher, exit},
+    options::Options,
+    units::Incarnation,
+};
 use platform::say;
 use serde_json::json;
 use tokio::{
@@ -18,7 +21,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{event::Event, launcher::ToLauncherSocket};
+use crate::{event::Event, launcher::ToLauncherSocket, roster};
 
 /// Until the next try.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -37,6 +40,7 @@ pub async fn keep(
         "supervisor",
         &format!("it cannot take over ({why}); the music goes on, and it tries again"),
     );
+    let _ = launcher.say(&ToLauncher::List);
     let end = Instant::now() + AGAIN;
     while Instant::now() < end {
         let _ = launcher.say(&ToLauncher::Alive);
@@ -47,7 +51,12 @@ pub async fn keep(
                 Event::Launcher(FromLauncher::Stop) => {
                     let _ = launcher.say(&ToLauncher::Failed(why.into()));
                 }
-                // Who has died, is found again by the one that takes over. A peer finds its link broken.
+                Event::Launcher(news) => {
+                    for wanted in missing(options, &news) {
+                        let _ = launcher.say(&wanted);
+                    }
+                }
+                // A peer finds its link broken.
                 _ => {}
             }
         }
@@ -55,12 +64,31 @@ pub async fn keep(
     std::process::exit(exit::CANNOT_TAKE_OVER)
 }
 
+/// Those that are to be started, after what the launcher says. Those that do not stay up are tried again as often as
+/// there is another vigil.
+fn missing(options: &Options, news: &FromLauncher) -> Vec<ToLauncher> {
+    let is_missing = |service: &Service| match news {
+        FromLauncher::Children(children) => children.iter().all(|c| c.service != *service),
+        FromLauncher::Died(child, ending) => {
+            child.service == *service && matches!(ending, Ending::Signal(_) | Ending::Unseen)
+        }
+        _ => false,
+    };
+    let missing = roster::without_workers(options).filter(is_missing);
+    let spawn = |service| ToLauncher::Spawn {
+        service,
+        incarnation: Incarnation::default(),
+        args: roster::arguments(options, service, Incarnation::default()),
+    };
+    missing.map(spawn).collect()
+}
+
 fn reply(options: &Options, request: &Request, why: &str) -> Answer {
     match request {
         Request::Status => Answer::Ok(json!({
             "instance": options.instance, "state": "unsupervised", "osc": options.osc,
             "complaints": [format!(
-                "the supervisor cannot take over: {why}; what plays plays on, commands are not accepted, and whoever dies is not started again; it tries again every {} s",
+                "the supervisor cannot take over: {why}; what plays plays on, commands are not accepted, and a worker that dies is not started again; it tries again every {} s",
                 AGAIN.as_secs()
             )],
         })),
@@ -70,16 +98,59 @@ fn reply(options: &Options, request: &Request, why: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use common::{message::Child, units::Slot};
+
     use super::*;
 
-    #[test]
-    fn the_status_says_why_and_nothing_else_is_done() {
+    fn options() -> Options {
         let options = serde_json::from_value(json!({
             "instance": "x", "sink": "null", "freewheel": false, "osc": "127.0.0.1:1", "midi": null,
             "link": false, "rate_hz": 48_000, "block_frames": 128, "lead_blocks": null, "lead_max_ms": 32, "channels": 2,
             "patch": false, "resume": false, "segment": [1_000, 60], "keep": "All", "archive": null
         }));
-        let options: Options = options.unwrap();
+        options.unwrap()
+    }
+
+    fn child(service: Service) -> Child {
+        Child {
+            service,
+            incarnation: Incarnation(1),
+            pid: 1,
+        }
+    }
+
+    fn started(news: &FromLauncher) -> Vec<Service> {
+        let wanted = missing(&options(), news).into_iter();
+        wanted
+            .map(|packet| match packet {
+                ToLauncher::Spawn { service, .. } => service,
+                _ => panic!("something else is said to the launcher"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn who_is_missing_is_started_but_no_worker() {
+        let there = [Service::OscGateway, Service::Worker(Slot::Zero)].map(child);
+        assert_eq!(
+            started(&FromLauncher::Children(there.into())),
+            [Service::AudioOut, Service::Recorder]
+        );
+    }
+
+    #[test]
+    fn who_is_killed_is_started_at_once_and_who_gives_up_only_by_the_next_vigil() {
+        let died = |service, ending| started(&FromLauncher::Died(child(service), ending));
+        let killed = Ending::Signal(common::message::SIGKILL);
+        assert_eq!(died(Service::AudioOut, killed), [Service::AudioOut]);
+        assert_eq!(died(Service::AudioOut, Ending::Exit(1)), []);
+        assert_eq!(died(Service::Worker(Slot::One), killed), []);
+        assert_eq!(died(Service::MidiIn, killed), []);
+    }
+
+    #[test]
+    fn the_status_says_why_and_nothing_else_is_done() {
+        let options = options();
         let Answer::Ok(status) = reply(&options, &Request::Status, "the log is gone") else {
             panic!("no status");
         };

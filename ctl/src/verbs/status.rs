@@ -163,7 +163,7 @@ fn state(status: &Value) -> String {
         }
         "silent" => "nothing is heard",
         "unsupervised" => {
-            "what plays plays on, but nobody who dies is started again and no command is accepted"
+            "what plays plays on, but a worker that dies is not started again and no command is accepted"
         }
         _ => return word,
     };

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{Stack, Waiting, recording::Asker, services};
-use crate::status;
+use crate::{roster, status};
 
 /// A fault waits for a service that is started again within this.
 const SOON: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl Stack {
     /// # Errors
     /// When it was started without it, and how it is started with it.
     fn is_part(&self, service: Service) -> Result<(), String> {
-        if service == Service::Supervisor || self.services().any(|s| s == service) {
+        if service == Service::Supervisor || roster::services(&self.options).any(|s| s == service) {
             return Ok(());
         }
         let how = match service {

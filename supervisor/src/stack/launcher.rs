@@ -3,7 +3,7 @@
 
 use common::{
     message::{Child, Ending, FromLauncher, SIGKILL, Service, ToLauncher},
-    units::{Incarnation, Slot},
+    units::Incarnation,
 };
 use failover::{
     judge::{Cause, Event as Heard, Found, Judge},
@@ -12,6 +12,7 @@ use failover::{
 use platform::{living, say};
 
 use super::{Stack, services::Care};
+use crate::roster;
 
 /// A launcher that has left so many questions unanswered hangs; one is put every 250 ms. Counted,
 /// not timed: a supervisor that was frozen itself has put none. Soon, since meanwhile nobody is
@@ -130,9 +131,7 @@ impl Stack {
         let now_us = self.now_us();
         self.judge = Some(Judge::adopt(now_us, &self.shared.stage, found));
         self.judge(Heard::Switch(Fact::Tick, Cause::Start));
-        let workers = Slot::ALL.map(Service::Worker);
-        let others: Vec<Service> = self.services().filter(|s| !workers.contains(s)).collect();
-        for service in others {
+        for service in roster::without_workers(&self.options) {
             // Of one that has died under the supervisor before, that may be known already.
             if !self.is_coming(service) {
                 self.spawn(service, Incarnation::default());
@@ -146,15 +145,6 @@ impl Stack {
     fn add_process(&mut self, child: Child) {
         self.peers.add(child);
         self.shared.stage.count_start(child.service, child.pid);
-    }
-
-    /// All that the instance is to have but the supervisor.
-    pub(super) fn services(&self) -> impl Iterator<Item = Service> + use<> {
-        let midi = self.options.midi.as_ref().map(|_| Service::MidiIn);
-        let link = self.options.link.then_some(Service::LinkIn);
-        let always = [Service::AudioOut, Service::OscGateway, Service::Recorder];
-        let workers = Slot::ALL.map(Service::Worker);
-        workers.into_iter().chain(always).chain(midi).chain(link)
     }
 
     /// Whether such a process is there, asked for, or about to be.

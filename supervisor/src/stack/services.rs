@@ -12,7 +12,7 @@ use failover::{judge::Event as Heard, restart::Record, switch::Seat};
 use platform::say;
 
 use super::{Stack, verdicts};
-use crate::{event::PeerLink, log::Trouble};
+use crate::{event::PeerLink, log::Trouble, roster};
 
 /// A peer that takes nothing for so long is a failed peer.
 const TAKES_NOTHING: Duration = Duration::from_millis(250);
@@ -239,7 +239,7 @@ impl Stack {
     /// What is not as it should be, and what to do about it, a line each.
     pub(super) fn complaints(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for service in self.services() {
+        for service in roster::services(&self.options) {
             lines.extend(self.service_complaint(service));
         }
         let stage = self.shared.stage;

@@ -1,0 +1,45 @@
+//! Which services the instance has, and the arguments that each is started with.
+
+use common::{
+    message::Service,
+    options::Options,
+    units::{Incarnation, Slot},
+};
+
+/// All that the instance is to have but the supervisor.
+pub fn services(options: &Options) -> impl Iterator<Item = Service> + use<> {
+    Slot::ALL
+        .map(Service::Worker)
+        .into_iter()
+        .chain(without_workers(options))
+}
+
+/// Those of them that need nothing from the supervisor to begin.
+pub fn without_workers(options: &Options) -> impl Iterator<Item = Service> + use<> {
+    let midi = options.midi.as_ref().map(|_| Service::MidiIn);
+    let link = options.link.then_some(Service::LinkIn);
+    let always = [Service::AudioOut, Service::OscGateway, Service::Recorder];
+    always.into_iter().chain(midi).chain(link)
+}
+
+/// The command line of such a process, without the program.
+pub fn arguments(options: &Options, service: Service, incarnation: Incarnation) -> Vec<String> {
+    let mut args = vec!["--instance".into(), options.instance.clone()];
+    match service {
+        Service::Worker(slot) => {
+            args.extend(["--slot".into(), slot.to_string()]);
+            args.extend(["--incarnation".into(), incarnation.to_string()]);
+        }
+        Service::AudioOut => args.extend(["--sink".into(), options.sink.clone()]),
+        Service::MidiIn => {
+            let (port, to) = options.midi.clone().unwrap_or_default();
+            let osc = options.osc.clone();
+            for (option, value) in [("--port", port), ("--to", to), ("--osc", osc)] {
+                args.extend([option.into(), value]);
+            }
+        }
+        Service::LinkIn => args.extend(["--osc".into(), options.osc.clone()]),
+        Service::OscGateway | Service::Recorder | Service::Supervisor | Service::Trial => {}
+    }
+    args
+}
