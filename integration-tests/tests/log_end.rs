@@ -156,7 +156,7 @@ fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result
         let output = stack.folder.path().join("again.wav");
         let (rendered, told) = replayed(&stack, &output)?;
         assert!(
-            told.contains("no end of a run is in it"),
+            told.contains("does not say where its run ended"),
             "an unclean end is told: {told}"
         );
         lacking += decided.max(progress).saturating_sub(rendered);
@@ -179,6 +179,12 @@ fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result
         let frames = command_log::head(&bytes)?.shape.block_frames;
         assert_eq!(again.len() as u64, rendered * u64::from(frames));
         fs::remove_file(output)?;
+        // What is resumed is what was rendered.
+        let up = ["up", "--detach", "--resume", "--sink", "null", "--osc"];
+        let up = stack.verb(&[&up[..], &[stack.osc()]].concat())?;
+        assert!(up.status.success(), "{}", text(&up.stderr));
+        let resumed = format!("it is resumed at its last decision, block {rendered}");
+        assert!(stack.log().contains(&resumed), "{}", stack.log());
     }
     println!(
         "FIGURE {runs} runs ended as by a power cut: decided blocks missing from the replay {lacking}, rendered beyond what was last written of how far it was played {gained}; samples that differ {differing} of {samples}"

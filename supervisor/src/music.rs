@@ -743,7 +743,8 @@ fn patch_alone(state: &[u8], why: &ReplayError) -> Result<(Patch, Vec<u8>)> {
 
 fn replay_of(pieces: &[&[u8]], paths: &Paths) -> Result<Replay, ReplayError> {
     let samples = Samples::within(paths.samples());
-    Replay::of_pieces(pieces, Box::new(move |id| samples.find(id)))
+    let replay = Replay::of_pieces(pieces, Box::new(move |id| samples.find(id)))?;
+    Ok(replay.to_last_decision())
 }
 
 /// Where a run ends, of which the last bytes are those.
@@ -753,6 +754,15 @@ fn rendered(mut replay: Replay, last: &[u8]) -> Result<(Patch, Vec<u8>)> {
     log::tell_torn(last.len() as u64 - records.offset());
     let mut block = vec![0.0; replay.shape().block_samples()];
     while replay.next(&mut block)? {}
+    if !replay.has_end() {
+        platform::say::line(
+            "supervisor",
+            &format!(
+                "the last run was cut off; it is resumed at its last decision, block {}",
+                replay.block()
+            ),
+        );
+    }
     replay.apply_rest()?;
     Ok(replay.into_state())
 }

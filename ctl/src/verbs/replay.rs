@@ -264,7 +264,7 @@ impl Source {
         if is_whole && !self.all.lives && !replay.has_end() {
             let last = self.later.last().unwrap_or(&self.first);
             output::warning(&format!(
-                "{}: no end of a run is in it; it is rendered to its last decision, block {}",
+                "{}: it does not say where its run ended; it is rendered to its last decision, block {}",
                 last.path.display(),
                 replay.block()
             ));
