@@ -137,7 +137,9 @@ pub enum LogError {
     NoHead,
     /// Written by another version of this program.
     #[error(
-        "the command log has version {0}, this program reads versions {OLDEST} to {VERSION}; use the one that wrote it"
+        "the command log has format version {0}, understudy {own} reads {OLDEST} to {VERSION}; use {which} one",
+        own = env!("CARGO_PKG_VERSION"),
+        which = if *.0 > VERSION { "a newer" } else { "an older" }
     )]
     OtherVersion(u32),
 }
@@ -238,6 +240,37 @@ pub fn head(bytes: &[u8]) -> Result<Head, LogError> {
 mod tests {
     use super::*;
     use crate::command::Event;
+
+    #[test]
+    fn a_log_of_another_version_is_refused_with_the_program_to_use() {
+        let shape = Shape {
+            rate_hz: 48_000,
+            block_frames: 128,
+            channels: 2,
+            lead_blocks: 4,
+            freewheel: false,
+        };
+        let refused = |version| {
+            let why = head(&encode(&Record::Head { version, shape })).unwrap_err();
+            why.to_string()
+        };
+        assert_eq!(
+            refused(1),
+            format!(
+                "the command log has format version 1, understudy {} reads 2 to 6; use an older one",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+        let newer = refused(VERSION + 1);
+        assert!(newer.ends_with("use a newer one"), "{newer}");
+        assert!(
+            head(&encode(&Record::Head {
+                version: OLDEST,
+                shape
+            }))
+            .is_ok()
+        );
+    }
 
     #[test]
     fn a_torn_tail_loses_only_the_torn_record() {
