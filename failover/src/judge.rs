@@ -10,28 +10,24 @@
 //! ([`Action::Then`]), so that the supervisor may die between any two. Actions are carried out in order, and what
 //! one of them leads to before the next.
 
+mod trials;
+
 use common::{
     limits::QUARANTINE_KEPT,
     ring::Ring,
-    stage::{Preference, SlotWords, Stage},
+    stage::{Preference, Stage},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 
 use crate::{
     blame::Death,
-    inquest::{self, Bypass, Verdict},
+    inquest::{self, Bypass},
     load::overloaded,
     merge::read_sane,
     switch::{self, Seat, Supervision},
-    trial::{self, Case, Modules, Trials},
+    trial::{self, Case, Trials},
     watch::Watch,
 };
-
-/// Commands that are held and that nobody has explained for so long are tried, in microseconds.
-const UNEXPLAINED_US: u64 = 1_000_000;
-/// Checkpoints are kept for a trial for so long at the most, in microseconds: who catches up must
-/// not have too far to go.
-const KEEP_US: u64 = 200_000;
 
 /// What there is to be seen.
 pub struct Scene<'a> {
@@ -289,7 +285,7 @@ impl Judge {
                 vec![Action::Quarantine(seq)]
             }
             Event::Lift(_) | Event::LeaveOut(_) => Vec::new(),
-            Event::BypassHere(module) => bypass_here(stage, module),
+            Event::BypassHere(module) => trials::bypass_here(stage, module),
             Event::Distrust(slot, incarnation, block) => {
                 stage.distrust(slot, incarnation, block);
                 // A single bit is nobody's making.
@@ -475,104 +471,6 @@ impl Judge {
             doubtful: follower,
         }))
     }
-
-    // ---- what is held, tried and bypassed ----
-
-    /// Before the survivor is preferred, what killed the worker is kept away from it.
-    fn blame(
-        &self,
-        stage: &Stage<'_>,
-        slot: Slot,
-        incarnation: Incarnation,
-        death: Death,
-    ) -> Vec<Action> {
-        let is_own = |seq| self.own.contains(&seq);
-        match inquest::examine(stage, slot, incarnation, death, is_own) {
-            Verdict::Nothing => Vec::new(),
-            Verdict::Held { block, after, last } => {
-                let mut actions = vec![Action::Held(block, after, last)];
-                actions.extend(open_commands(after, last));
-                actions
-            }
-            Verdict::Bypass(bypass) => vec![Action::Bypass(bypass)],
-            Verdict::Harmless(held) => harmless(held),
-        }
-    }
-
-    /// Where nobody had decided yet, whoever does will have it in.
-    fn bypassed(&mut self, stage: &Stage<'_>, bypass: Bypass, seq: Seq) -> Vec<Action> {
-        self.own.push(seq);
-        if let Some(decided) = bypass.decided
-            && stage.held().is_none()
-        {
-            let _ = stage.revise(bypass.block, decided, seq);
-        }
-        Vec::new()
-    }
-
-    fn look_at_trials(&mut self, now_us: u64, stage: &Stage<'_>) -> Vec<Action> {
-        let over = now_us >= self.keep_until_us || self.trials.case().is_none();
-        if self.keep_until_us > 0 && over {
-            self.keep_until_us = 0;
-            stage.keep_checkpoints(false);
-        }
-        let seat = stage.trial();
-        let mut actions = Vec::new();
-        if self.trials.life() == Some(seat.incarnation()) {
-            actions.extend(trying(trial::Event::At(seat.crumb().command)));
-        }
-        actions.extend(trying(trial::Event::Tick));
-        actions
-    }
-
-    fn look_at_held(&mut self, now_us: u64, scene: &Scene<'_>) -> Vec<Action> {
-        let Some(held) = scene.stage.held() else {
-            self.held_since_us = None;
-            return Vec::new();
-        };
-        let since = *self.held_since_us.get_or_insert(now_us);
-        if self.trials.tries_commands() {
-            return Vec::new();
-        }
-        if inquest::is_stopped_with(&scene.stage, held, scene.stopped) {
-            harmless(held)
-        } else if now_us > since + UNEXPLAINED_US {
-            open_commands(held, scene.newest)
-        } else {
-            Vec::new()
-        }
-    }
-
-    fn try_out(&mut self, now_us: u64, stage: &Stage<'_>, event: trial::Event) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for action in self.trials.step(now_us, event) {
-            let then = match action {
-                trial::Action::Start(life, case) => {
-                    self.keep_until_us = now_us + KEEP_US;
-                    stage.keep_checkpoints(true);
-                    actions.push(Action::StartTrial(life, case));
-                    continue;
-                }
-                trial::Action::End(life) => {
-                    actions.push(Action::EndTrial(life));
-                    continue;
-                }
-                trial::Action::LiftBypassing(after, modules) => {
-                    actions.push(Action::Then(Event::Lift(after)));
-                    let here = |module| Action::Then(Event::BypassHere(module));
-                    actions.extend(modules.iter().map(here));
-                    continue;
-                }
-                trial::Action::Quarantine(seq) => Event::LeaveOut(seq),
-                trial::Action::Lift(after) => Event::Lift(after),
-                trial::Action::Replace(slot, incarnation, block) => {
-                    Event::Distrust(slot, incarnation, block)
-                }
-            };
-            actions.push(Action::Then(then));
-        }
-        actions
-    }
 }
 
 fn switching(event: switch::Event, cause: Cause) -> Vec<Action> {
@@ -581,21 +479,6 @@ fn switching(event: switch::Event, cause: Cause) -> Vec<Action> {
 
 fn trying(event: trial::Event) -> Vec<Action> {
     vec![Action::Then(Event::Try(event))]
-}
-
-fn open_commands(after: Seq, last: Seq) -> Vec<Action> {
-    trying(trial::Event::Open(Case::Commands {
-        after,
-        last,
-        bypassing: Modules::default(),
-    }))
-}
-
-/// What is held has killed nobody. The trial is ended first: once lifted, it must not blame any more.
-fn harmless(held: Seq) -> Vec<Action> {
-    let mut actions = trying(trial::Event::Harmless);
-    actions.push(Action::Then(Event::Lift(held)));
-    actions
 }
 
 /// audio-out may have been faster; its switch is as good.
@@ -607,17 +490,6 @@ fn prefer(stage: &Stage<'_>, from: Preference, to: Slot, cause: Cause) -> Vec<Ac
     let mut actions = vec![Action::Switched(from.slot, seen, cause)];
     actions.extend(switching(switch::Event::Preference(seen), cause));
     actions
-}
-
-fn bypass_here(stage: &Stage<'_>, module: u16) -> Vec<Action> {
-    let seats = Slot::ALL.map(|slot| stage.slot(slot));
-    let furthest = seats.into_iter().max_by_key(SlotWords::frontier);
-    let verdict =
-        furthest.map(|seat| inquest::bypass(stage, seat.frontier(), module, seat.applied()));
-    match verdict {
-        Some(Verdict::Bypass(bypass)) => vec![Action::Bypass(bypass)],
-        _ => Vec::new(),
-    }
 }
 
 impl Cause {

@@ -1,0 +1,149 @@
+//! What the judge does about commands and modules that a worker may have died of: holds them, has them tried apart from
+//! the music, leaves them out or bypasses them.
+
+use common::{
+    stage::{SlotWords, Stage},
+    units::{BlockIndex, Incarnation, Seq, Slot},
+};
+
+use super::{Action, Event, Judge, Scene, trying};
+use crate::{
+    blame::Death,
+    inquest::{self, Bypass, Verdict},
+    trial::{self, Case, Modules},
+};
+
+/// Commands that are held and that nobody has explained for so long are tried, in microseconds.
+const UNEXPLAINED_US: u64 = 1_000_000;
+/// Checkpoints are kept for a trial for so long at the most, in microseconds: who catches up must
+/// not have too far to go.
+const KEEP_US: u64 = 200_000;
+
+impl Judge {
+    /// Before the survivor is preferred, what killed the worker is kept away from it.
+    pub(super) fn blame(
+        &self,
+        stage: &Stage<'_>,
+        slot: Slot,
+        incarnation: Incarnation,
+        death: Death,
+    ) -> Vec<Action> {
+        let is_own = |seq| self.own.contains(&seq);
+        match inquest::examine(stage, slot, incarnation, death, is_own) {
+            Verdict::Nothing => Vec::new(),
+            Verdict::Held { block, after, last } => {
+                let mut actions = vec![Action::Held(block, after, last)];
+                actions.extend(open_commands(after, last));
+                actions
+            }
+            Verdict::Bypass(bypass) => vec![Action::Bypass(bypass)],
+            Verdict::Harmless(held) => harmless(held),
+        }
+    }
+
+    /// Where nobody had decided yet, whoever does will have it in.
+    pub(super) fn bypassed(&mut self, stage: &Stage<'_>, bypass: Bypass, seq: Seq) -> Vec<Action> {
+        self.own.push(seq);
+        if let Some(decided) = bypass.decided
+            && stage.held().is_none()
+        {
+            let _ = stage.revise(bypass.block, decided, seq);
+        }
+        Vec::new()
+    }
+
+    pub(super) fn look_at_trials(&mut self, now_us: u64, stage: &Stage<'_>) -> Vec<Action> {
+        let over = now_us >= self.keep_until_us || self.trials.case().is_none();
+        if self.keep_until_us > 0 && over {
+            self.keep_until_us = 0;
+            stage.keep_checkpoints(false);
+        }
+        let seat = stage.trial();
+        let mut actions = Vec::new();
+        if self.trials.life() == Some(seat.incarnation()) {
+            actions.extend(trying(trial::Event::At(seat.crumb().command)));
+        }
+        actions.extend(trying(trial::Event::Tick));
+        actions
+    }
+
+    pub(super) fn look_at_held(&mut self, now_us: u64, scene: &Scene<'_>) -> Vec<Action> {
+        let Some(held) = scene.stage.held() else {
+            self.held_since_us = None;
+            return Vec::new();
+        };
+        let since = *self.held_since_us.get_or_insert(now_us);
+        if self.trials.tries_commands() {
+            return Vec::new();
+        }
+        if inquest::is_stopped_with(&scene.stage, held, scene.stopped) {
+            harmless(held)
+        } else if now_us > since + UNEXPLAINED_US {
+            open_commands(held, scene.newest)
+        } else {
+            Vec::new()
+        }
+    }
+
+    pub(super) fn try_out(
+        &mut self,
+        now_us: u64,
+        stage: &Stage<'_>,
+        event: trial::Event,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for action in self.trials.step(now_us, event) {
+            let then = match action {
+                trial::Action::Start(life, case) => {
+                    self.keep_until_us = now_us + KEEP_US;
+                    stage.keep_checkpoints(true);
+                    actions.push(Action::StartTrial(life, case));
+                    continue;
+                }
+                trial::Action::End(life) => {
+                    actions.push(Action::EndTrial(life));
+                    continue;
+                }
+                trial::Action::LiftBypassing(after, modules) => {
+                    actions.push(Action::Then(Event::Lift(after)));
+                    let here = |module| Action::Then(Event::BypassHere(module));
+                    actions.extend(modules.iter().map(here));
+                    continue;
+                }
+                trial::Action::Quarantine(seq) => Event::LeaveOut(seq),
+                trial::Action::Lift(after) => Event::Lift(after),
+                trial::Action::Replace(slot, incarnation, block) => {
+                    Event::Distrust(slot, incarnation, block)
+                }
+            };
+            actions.push(Action::Then(then));
+        }
+        actions
+    }
+}
+
+fn open_commands(after: Seq, last: Seq) -> Vec<Action> {
+    trying(trial::Event::Open(Case::Commands {
+        after,
+        last,
+        bypassing: Modules::default(),
+    }))
+}
+
+/// What is held has killed nobody. The trial is ended first: once lifted, it must not blame any more.
+fn harmless(held: Seq) -> Vec<Action> {
+    let mut actions = trying(trial::Event::Harmless);
+    actions.push(Action::Then(Event::Lift(held)));
+    actions
+}
+
+pub(super) fn bypass_here(stage: &Stage<'_>, module: u16) -> Vec<Action> {
+    let seats = Slot::ALL.map(|slot| stage.slot(slot));
+    let furthest = seats.into_iter().max_by_key(SlotWords::frontier);
+    let verdict =
+        furthest.map(|seat| inquest::bypass(stage, seat.frontier(), module, seat.applied()));
+    match verdict {
+        Some(Verdict::Bypass(bypass)) => vec![Action::Bypass(bypass)],
+        _ => Vec::new(),
+    }
+}
