@@ -10,6 +10,7 @@
 pub mod checkers;
 pub mod clock;
 pub mod faults;
+pub mod log;
 pub mod music;
 pub mod sabotage;
 mod supervisor;

@@ -1,7 +1,7 @@
 //! Every accepted command is in the log exactly once and in order; only poison is left out.
 
 use super::Violation;
-use crate::{music::Nature, world::Log};
+use crate::{log::Log, music::Nature};
 
 /// Checks the log against what the source was told to be accepted.
 ///

@@ -10,8 +10,9 @@ use common::{
 
 use super::Violation;
 use crate::{
+    log::Log,
     music::{Rendered, State},
-    world::{FIRST, Log},
+    world::FIRST,
 };
 
 /// What has been seen so far.
