@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod census;
+pub mod damage;
 pub mod ear;
 pub mod faulty_disk;
 pub mod fuzz;

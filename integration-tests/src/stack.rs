@@ -1,5 +1,10 @@
 //! A stack of real processes, started as a user would, in folders of its own.
 
+mod remains;
+mod wait;
+
+pub use remains::{Recording, Remains};
+
 use std::{
     net::UdpSocket,
     path::{Path, PathBuf},
@@ -222,110 +227,6 @@ impl Stack {
         self.killed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Waits until a leader plays and a proven follower stands by.
-    ///
-    /// # Errors
-    /// When that takes longer than a machine under load may take.
-    pub fn wait_protected(&self) -> Result<()> {
-        self.wait_for("state protected", |status| {
-            status["state"] == "protected"
-                && replaced(status) >= self.killed.load(Ordering::Relaxed)
-        })
-    }
-
-    /// Waits until both workers are ready again after a kill of one that was ready: the killed one's
-    /// successor counts from nothing where the supervisor is a new one.
-    ///
-    /// # Errors
-    /// When that takes longer than a machine under load may take.
-    pub fn wait_protected_anew(&self) -> Result<()> {
-        std::thread::sleep(Duration::from_millis(30));
-        self.wait_for("state protected", |status| status["state"] == "protected")
-    }
-
-    /// Waits until what was sent so far has been played, which takes as long as the lead.
-    ///
-    /// # Errors
-    /// When the sound does not go on.
-    pub fn wait_played(&self) -> Result<()> {
-        let cursor = |status: &Value| number(status, "/audio/play_cursor").unwrap_or(0);
-        let status = self.status()?;
-        let last = cursor(&status) + 2 * number(&status, "/lead")?;
-        self.wait_for("what was sent", |status| cursor(status) >= last)
-    }
-
-    /// As [`Self::wait_for`], where the supervisor itself may be away meanwhile.
-    ///
-    /// # Errors
-    /// When that takes longer than a machine under load may take.
-    pub fn wait_for_patiently(
-        &self,
-        what: &str,
-        mut wish: impl FnMut(&Value) -> bool,
-    ) -> Result<()> {
-        let limit = Instant::now() + Duration::from_secs(20);
-        loop {
-            let status = self.ask_within(&Request::Status, Duration::from_millis(500));
-            if status.is_ok_and(|status| wish(&status)) {
-                return Ok(());
-            }
-            if Instant::now() > limit {
-                bail!("waited in vain for {what}\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Waits until both workers are ready, whoever was killed just now.
-    ///
-    /// # Errors
-    /// When that takes longer than a machine under load may take.
-    pub fn wait_protected_patiently(&self) -> Result<()> {
-        std::thread::sleep(Duration::from_millis(30));
-        self.wait_for_patiently("state protected", |status| status["state"] == "protected")
-    }
-
-    /// Waits until both workers live and are ready, and that is no old news.
-    ///
-    /// # Errors
-    /// When that takes longer than a machine under load may take.
-    pub fn wait_ready(&self) -> Result<()> {
-        let lives = |service: &str| {
-            // A zombie has no command line.
-            let pid = self.pid(service).unwrap_or_default();
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
-        };
-        let limit = Instant::now() + Duration::from_secs(30);
-        loop {
-            self.wait_protected()?;
-            if lives("worker:0") && lives("worker:1") {
-                return Ok(());
-            }
-            if Instant::now() > limit {
-                bail!("two workers are not ready\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_micros(500));
-        }
-    }
-
-    /// Waits until the status is as wished.
-    ///
-    /// # Errors
-    /// When that takes longer than a machine under load may take.
-    pub fn wait_for(&self, what: &str, mut wish: impl FnMut(&Value) -> bool) -> Result<()> {
-        let limit = Instant::now() + Duration::from_secs(20);
-        loop {
-            let status = self.status()?;
-            if wish(&status) {
-                return Ok(());
-            }
-            if Instant::now() > limit {
-                bail!("waited in vain for {what}: {status:#}\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_micros(300));
-        }
-    }
-
     /// Sends a datagram: an address and one float, or none.
     ///
     /// # Errors
@@ -526,33 +427,6 @@ impl Drop for Stack {
     }
 }
 
-/// What a stack has played into a WAV file.
-pub struct Recording {
-    /// The file.
-    pub wav: PathBuf,
-    _folder: TempDir,
-}
-
-impl Recording {
-    /// One that will be made in that folder.
-    #[must_use]
-    pub fn in_folder(folder: TempDir) -> Self {
-        Self {
-            wav: folder.path().join("out.wav"),
-            _folder: folder,
-        }
-    }
-
-    /// The left channel of two, from that frame on.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn left_from(&self, frame: usize) -> Result<Vec<f32>> {
-        let heard = ear::read_wav(&self.wav)?;
-        Ok(heard.iter().step_by(2).copied().skip(frame).collect())
-    }
-}
-
 /// A service in a status, by its name.
 #[must_use]
 pub fn service<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
@@ -569,92 +443,6 @@ pub fn workers(status: &Value) -> impl Iterator<Item = &Value> {
 /// How many workers have been started again.
 fn replaced(status: &Value) -> u64 {
     workers(status).filter_map(|s| s["restarts"].as_u64()).sum()
-}
-
-/// What a stopped instance has left.
-pub struct Remains {
-    /// A copy of its command log.
-    pub command_log: PathBuf,
-    _folder: TempDir,
-}
-
-impl Remains {
-    /// The folder of what its recorder has recorded.
-    #[must_use]
-    pub fn recordings(&self) -> PathBuf {
-        self._folder.path().join("recordings")
-    }
-
-    /// Renders its command log again, a block at a time.
-    ///
-    /// # Errors
-    /// When the log cannot be rendered.
-    pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<Shape> {
-        platform::realtime::flush_denormals();
-        let samples = Samples::beside(&self.command_log);
-        let bytes = std::fs::read(&self.command_log)?;
-        let mut replay = Replay::new(&bytes, Box::new(move |id| samples.find(id)))?;
-        let shape = replay.shape();
-        let mut block = vec![0.0; shape.block_samples()];
-        while replay.next(&mut block)? {
-            each(&block);
-        }
-        Ok(shape)
-    }
-
-    /// The values that were sent to `adsr.attack`, in sixteenths, in the order of the log.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn attacks(&self) -> Result<Vec<u32>> {
-        let bytes = std::fs::read(&self.command_log)?;
-        let attack = |record| match record {
-            Record::Command {
-                command:
-                    command::Command::Event(Event::Param {
-                        module: 1,
-                        param: 0,
-                        value,
-                    }),
-                ..
-            } => Some((value * 16.0) as u32),
-            _ => None,
-        };
-        Ok(command_log::records(&bytes)
-            .filter_map(|(_, record)| attack(record))
-            .collect())
-    }
-
-    /// Compares what was played with the replay: samples compared, and samples that differ.
-    ///
-    /// # Errors
-    /// When one of them cannot be read, or they are not equally long.
-    pub fn compare(&self, wav: &Path) -> Result<(usize, usize)> {
-        let mut reader = hound::WavReader::open(wav)?;
-        let played = reader.len() as usize;
-        let mut samples = reader.samples::<f32>();
-        let (mut compared, mut differing) = (0, 0);
-        let mut equal = None;
-        self.replay(|block| {
-            for rendered in block {
-                match samples.next() {
-                    Some(Ok(heard)) if heard.to_bits() == rendered.to_bits() => {}
-                    _ => {
-                        equal.get_or_insert(compared);
-                        differing += 1;
-                    }
-                }
-                compared += 1;
-            }
-        })?;
-        if compared != played {
-            let equal = equal.unwrap_or(compared.min(played));
-            bail!(
-                "{played} samples were played, the log renders {compared}; the first {equal} are equal"
-            );
-        }
-        Ok((compared, differing))
-    }
 }
 
 /// The command line, with its files in `folder`.

@@ -1,0 +1,128 @@
+//! What a stack leaves: what was recorded of it, and its log.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use common::{
+    command::{self, Event},
+    command_log::{self, Record},
+    stage::Shape,
+};
+use engine::replay::Replay;
+use platform::samples::{FOLDER, Samples};
+use tempfile::TempDir;
+
+use crate::ear;
+
+/// What a stack has played into a WAV file.
+pub struct Recording {
+    /// The file.
+    pub wav: PathBuf,
+    _folder: TempDir,
+}
+
+impl Recording {
+    /// One that will be made in that folder.
+    #[must_use]
+    pub fn in_folder(folder: TempDir) -> Self {
+        Self {
+            wav: folder.path().join("out.wav"),
+            _folder: folder,
+        }
+    }
+
+    /// The left channel of two, from that frame on.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn left_from(&self, frame: usize) -> Result<Vec<f32>> {
+        let heard = ear::read_wav(&self.wav)?;
+        Ok(heard.iter().step_by(2).copied().skip(frame).collect())
+    }
+}
+
+/// What a stopped instance has left.
+pub struct Remains {
+    /// A copy of its command log.
+    pub command_log: PathBuf,
+    pub(super) _folder: TempDir,
+}
+
+impl Remains {
+    /// The folder of what its recorder has recorded.
+    #[must_use]
+    pub fn recordings(&self) -> PathBuf {
+        self._folder.path().join("recordings")
+    }
+
+    /// Renders its command log again, a block at a time.
+    ///
+    /// # Errors
+    /// When the log cannot be rendered.
+    pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<Shape> {
+        platform::realtime::flush_denormals();
+        let samples = Samples::beside(&self.command_log);
+        let bytes = std::fs::read(&self.command_log)?;
+        let mut replay = Replay::new(&bytes, Box::new(move |id| samples.find(id)))?;
+        let shape = replay.shape();
+        let mut block = vec![0.0; shape.block_samples()];
+        while replay.next(&mut block)? {
+            each(&block);
+        }
+        Ok(shape)
+    }
+
+    /// The values that were sent to `adsr.attack`, in sixteenths, in the order of the log.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn attacks(&self) -> Result<Vec<u32>> {
+        let bytes = std::fs::read(&self.command_log)?;
+        let attack = |record| match record {
+            Record::Command {
+                command:
+                    command::Command::Event(Event::Param {
+                        module: 1,
+                        param: 0,
+                        value,
+                    }),
+                ..
+            } => Some((value * 16.0) as u32),
+            _ => None,
+        };
+        Ok(command_log::records(&bytes)
+            .filter_map(|(_, record)| attack(record))
+            .collect())
+    }
+
+    /// Compares what was played with the replay: samples compared, and samples that differ.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or they are not equally long.
+    pub fn compare(&self, wav: &Path) -> Result<(usize, usize)> {
+        let mut reader = hound::WavReader::open(wav)?;
+        let played = reader.len() as usize;
+        let mut samples = reader.samples::<f32>();
+        let (mut compared, mut differing) = (0, 0);
+        let mut equal = None;
+        self.replay(|block| {
+            for rendered in block {
+                match samples.next() {
+                    Some(Ok(heard)) if heard.to_bits() == rendered.to_bits() => {}
+                    _ => {
+                        equal.get_or_insert(compared);
+                        differing += 1;
+                    }
+                }
+                compared += 1;
+            }
+        })?;
+        if compared != played {
+            let equal = equal.unwrap_or(compared.min(played));
+            bail!(
+                "{played} samples were played, the log renders {compared}; the first {equal} are equal"
+            );
+        }
+        Ok((compared, differing))
+    }
+}
