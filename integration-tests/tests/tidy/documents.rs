@@ -5,7 +5,12 @@ use std::fs;
 use super::{Complaint, assert_none, files, root};
 
 /// The documents whose paths are checked, beside those in `docs`.
-const DOCUMENTS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
+const DOCUMENTS: [&str; 4] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+];
 
 /// The paths into the tree that a document mentions, in code or as a link, each with its line; as they
 /// are to be found from the root.
