@@ -1,4 +1,4 @@
-//! Questions to the supervisor, with its refusals turned into exit codes.
+//! Requests to the supervisor. Its refusals become exit codes.
 
 use std::{
     thread,
@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Long enough for a supervisor that is just being replaced.
+/// Outlasts the replacement of a supervisor.
 pub(crate) const USUAL: Duration = Duration::from_secs(5);
 
-/// Asks one question.
+/// Sends one request and returns the answer.
 pub(crate) fn ask(paths: &Paths, request: &Request, timeout: Duration) -> Result<Value, Failure> {
     match control::ask(paths, request, timeout) {
         Ok(Answer::Ok(value)) => Ok(value),
@@ -38,7 +38,7 @@ pub(crate) fn service<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
     services.iter().find(|service| service["name"] == name)
 }
 
-/// Asks for the status until it is as wanted; false when `timeout` has passed first.
+/// Polls the status until `wanted` holds; false after `timeout`.
 pub(crate) fn wait_for(paths: &Paths, timeout: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
     let start = Instant::now();
     loop {

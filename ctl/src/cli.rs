@@ -1,4 +1,4 @@
-//! The command line's shape; each verb's own arguments stand with the verb.
+//! The verbs and the global options of the command line. The file of each verb defines the verb's arguments.
 
 use std::sync::LazyLock;
 
@@ -6,24 +6,25 @@ use clap::{Parser, Subcommand};
 
 use crate::verbs;
 
-/// The version, and what tells apart builds of the same one: see [`engine::catalog::catalogue`].
+/// The version and the catalogue of the engine, which distinguishes builds of one version: see
+/// [`engine::catalog::catalogue`].
 fn version() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| engine::catalog::catalogue().to_string());
     &TEXT
 }
 
-/// Understudy, a modular synthesizer that plays on when its processes die.
+/// Understudy, a modular synthesizer that keeps playing when its processes die.
 #[derive(Parser)]
 #[command(
     name = "understudy",
     version = version(),
-    after_help = "Exit codes: 0 done, 1 the stack answered no, 2 wrong usage, 3 no such instance running."
+    after_help = "Exit codes: 0 success, 1 failed or refused, 2 wrong usage, 3 instance not running"
 )]
 pub(crate) struct Cli {
-    /// Which stack is meant, where several run on one machine [default: default]
+    /// Select the instance by name, if several run on one machine [default: default; for demo: demo]
     #[arg(long, global = true, value_name = "NAME", env = "UNDERSTUDY_INSTANCE")]
     pub(crate) instance: Option<String>,
-    /// One JSON value on standard output, nothing else
+    /// Write one JSON value to standard output, and nothing else
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -32,35 +33,35 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Start the stack and stay with a live status line; Ctrl-C stops it
+    /// Start the stack and show a live status line; Ctrl-C stops the stack
     Up(verbs::up::Args),
     /// Stop the stack cleanly
     Down,
-    /// Show how the stack does
+    /// Show the state of the stack
     Status(verbs::status::Args),
-    /// List the sound devices that --sink can name
+    /// List the sound devices that --sink accepts
     Devices,
-    /// Restart a service as planned; returns when it is back and ready
+    /// Restart a service and wait until it is ready again
     Restart(verbs::restart::Args),
-    /// Do harm: one fault now, or a script of faults in time
+    /// Inject a fault, or run a fault script
     Inject(verbs::inject::Args),
-    /// Send one OSC message and show the reply
+    /// Send one OSC message, or a score, and show the replies
     Send(verbs::send::Args),
-    /// Show the module types with every parameter
+    /// List the module types and their parameters
     Modules(verbs::modules::Args),
     /// Show, load or save the running patch
     Patch(verbs::patch::Args),
-    /// Record what is played into a file
+    /// Record the played sound to a file
     Record(verbs::record::Args),
-    /// Bind MIDI controllers to parameters, or silence everything
+    /// Bind MIDI controllers to parameters, or silence all sound
     Midi(verbs::midi::Args),
-    /// Render a patch and a score to a WAV file, without a stack
+    /// Render a patch and a score to a WAV file without a running stack
     Render(verbs::render::Args),
-    /// Render an instance's command log again, equal to what was played
+    /// Render a command log again, sample-identical to the played sound
     Replay(verbs::replay::Args),
     /// Show the instance's log
     Log(verbs::log::Args),
-    /// Play a short piece, kill workers all through it, say what differed
+    /// Play a short piece, kill workers meanwhile, and count the samples that differ
     Demo(verbs::demo::Args),
 }
 
@@ -74,7 +75,8 @@ mod tests {
         super::Cli::command().debug_assert();
     }
 
-    /// What the help and the README list is what is understood: the error of a wrong name lists that.
+    /// The help and the README list exactly the names that the parser accepts. The error for a wrong name is the
+    /// reference.
     #[test]
     fn faults_and_targets_are_listed_whole() {
         let names = |list: &str| -> Vec<String> {

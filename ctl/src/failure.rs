@@ -1,16 +1,16 @@
-//! Why a verb did not do what was asked, with its exit code.
+//! The error of a verb, with its exit code.
 
-/// One clear line and an exit code.
+/// One line of text and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) code: u8,
-    /// What was wrong and what would be right.
+    /// What is wrong and what is expected.
     pub(crate) text: String,
 }
 
 impl Failure {
-    /// It could not be done, or the stack said no: exit code 1.
+    /// The operation failed, or the stack refused it: exit code 1.
     pub(crate) fn no(text: impl Into<String>) -> Self {
         Self {
             code: 1,
@@ -26,7 +26,7 @@ impl Failure {
         }
     }
 
-    /// No such instance is running: exit code 3.
+    /// The instance is not running: exit code 3.
     pub(crate) fn absent(text: impl Into<String>) -> Self {
         Self {
             code: 3,

@@ -1,4 +1,4 @@
-//! The launcher's process: starting it, ending it.
+//! Starts and ends the launcher's process.
 
 use std::{
     fs::{self, OpenOptions},
@@ -28,15 +28,15 @@ use rustix::{
 
 use crate::{failure::Failure, output};
 
-/// Longer than any device takes to open.
+/// Longer than opening any device takes.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a start may take before the user is told what it waits for; also the period of asking.
+/// The duration of a start after which the user is told what the stack waits for; also the polling period.
 const TELL: Duration = Duration::from_secs(2);
-/// The launcher itself ends what does not end, well before this.
+/// The launcher kills processes that do not end well before this limit.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts a launcher, perhaps with a patch, and waits until sound can be made; what it said. `stop` ends
-/// the wait.
+/// Starts a launcher, optionally with a patch, and waits until the stack is ready. Returns the launcher and its ready
+/// message. `stop` ends the wait.
 pub(crate) fn start(
     paths: &Paths,
     options: &Options,
@@ -67,7 +67,7 @@ pub(crate) fn start(
             Ok(bytes) if bytes > 0 => serde_json::from_str::<Started>(&line).ok(),
             _ => None,
         };
-        // Nobody listens after a timeout.
+        // After a timeout the receiver is gone.
         let _ = tell.send(started);
     });
     let begun = Instant::now();
@@ -106,7 +106,7 @@ pub(crate) fn start(
     }
 }
 
-/// What a starting stack waits for; printed for the user.
+/// What the starting stack waits for; printed for the user.
 #[derive(Default)]
 struct Waiting {
     what: String,
@@ -114,7 +114,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Asks the stack once it takes longer than usual; prints the answer when it changes.
+    /// Asks the stack once the start takes longer than usual; prints the answer whenever it changes.
     fn tell(&mut self, paths: &Paths, begun: Instant) {
         if begun.elapsed() < self.asked + TELL {
             return;
@@ -124,7 +124,8 @@ impl Waiting {
             return;
         };
         let sink = status["audio"]["sink"].as_str().unwrap_or_default();
-        // A device that is waited for says why, in brackets; so does `null`, which waits for nothing.
+        // The text of a missing device ends with the reason in brackets. So does that of `null`, for which nothing
+        // waits.
         let waits = sink.starts_with("device:") && sink.ends_with(')');
         if waits && self.what != sink {
             sink.clone_into(&mut self.what);
@@ -155,7 +156,7 @@ fn spawn(paths: &Paths, options: &Options) -> Result<(Child, std::os::fd::OwnedF
     let also = out.try_clone().map_err(cannot_log)?;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| no("cannot make a pipe", &e))?;
     let json = serde_json::to_string(options).map_err(|e| no("cannot write the options", &e))?;
-    // The launcher leaves our session by itself; here that would need unsafe code.
+    // The launcher starts its own session; doing so here would need unsafe code.
     let mut command = Command::new(&program);
     command
         .env(VARIABLE, json)
@@ -167,7 +168,7 @@ fn spawn(paths: &Paths, options: &Options) -> Result<(Child, std::os::fd::OwnedF
     let child = child.map_err(|e| {
         no(
             &format!(
-                "cannot start {}, which belongs beside this program",
+                "cannot start {} (expected beside this program)",
                 program.display()
             ),
             &e,
@@ -176,7 +177,7 @@ fn spawn(paths: &Paths, options: &Options) -> Result<(Child, std::os::fd::OwnedF
     Ok((child, read))
 }
 
-/// Asks a launcher to end its stack and waits until it has gone; `gone` may reap it.
+/// Asks a launcher to end its stack and waits until the launcher has ended; `gone` may reap it.
 pub(crate) fn end(pid: Pid, mut gone: impl FnMut() -> bool) -> Result<(), Failure> {
     let number = pid.as_raw_nonzero().get();
     if let Err(error) = kill_process(pid, Signal::TERM)

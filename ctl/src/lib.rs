@@ -1,8 +1,8 @@
 //! The command line of Understudy: a file per verb.
 //!
-//! It uses only what any other program could: the control socket, OSC, the logs, and the engine
-//! for what needs no stack. It decides nothing about the sound. Exit codes: 0 done, 1 the stack
-//! answered no, 2 wrong usage, 3 no such instance running.
+//! The verbs use only public interfaces: the control socket, OSC, the logs, and the engine for verbs that need
+//! no stack. They never decide about the sound. Exit codes: 0 success, 1 failed or refused, 2 wrong usage,
+//! 3 instance not running.
 #![forbid(unsafe_code)]
 
 mod asking;
@@ -24,15 +24,15 @@ use platform::paths::Paths;
 
 use crate::{cli::Verb, failure::Failure};
 
-/// What every verb gets.
+/// The arguments common to all verbs.
 pub(crate) struct Context {
-    /// The places of the instance that is meant.
+    /// The paths of the selected instance.
     pub(crate) paths: Paths,
-    /// One JSON value on standard output, nothing else.
+    /// Write one JSON value to standard output, and nothing else.
     pub(crate) json: bool,
 }
 
-/// Does what the command line asks for.
+/// Runs the verb that the command line names.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
@@ -52,8 +52,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What could not be understood, or the help that was asked for. Whether `--json` was meant is seen by the
-/// word alone, since nothing else has been understood.
+/// Prints a usage error, or the requested help. Since parsing has failed, the bare word `--json` anywhere before
+/// `--` selects the JSON form.
 fn usage(wrong: &clap::Error) -> ExitCode {
     let json = std::env::args_os()
         .take_while(|word| word != "--")

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    // What is rendered here is to equal what a worker renders, to the bit.
+    // Rendered samples must be bit-identical to those of a worker.
     platform::realtime::flush_denormals();
     understudy_ctl::run()
 }

@@ -1,4 +1,4 @@
-//! OSC to an instance: where it listens, one message there, the replies until `/synced`.
+//! OSC to an instance: finds its address, sends messages, collects the replies until `/synced`.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// How long a reply is waited for: longer than a disk that is busy, or a machine that has no time left, may take.
+/// The time limit of a reply: longer than the delay by a busy disk or an overloaded machine.
 pub(crate) const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A socket to the instance's OSC address.
@@ -21,28 +21,28 @@ pub(crate) struct Osc {
     address: SocketAddr,
 }
 
-/// What came back.
+/// The replies to the messages that were sent.
 pub(crate) struct Replies {
-    /// All but `/synced`.
+    /// All replies except `/synced`.
     pub(crate) messages: Vec<OscMessage>,
-    /// Everything sent before has been applied.
+    /// Whether everything that was sent before has been applied.
     pub(crate) synced: bool,
 }
 
 impl Osc {
-    /// To the address that a status names.
+    /// Opens a socket to the OSC address in a status.
     pub(crate) fn open(status: &Value) -> Result<Self, Failure> {
         let text = status["osc"].as_str().unwrap_or("127.0.0.1:5005");
         let listens: SocketAddr = text
             .parse()
-            .map_err(|_| Failure::no(format!("the stack says it listens at \"{text}\"")))?;
+            .map_err(|_| Failure::no(format!("the stack has an invalid OSC address \"{text}\"")))?;
         let (socket, address) = reach::sender(listens)
             .and_then(|(socket, to)| socket.connect(to).map(|()| (socket, to)))
             .map_err(|e| Failure::no(format!("cannot send to {listens}: {e}")))?;
         Ok(Self { socket, address })
     }
 
-    /// Where it sends to.
+    /// The destination address.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -53,7 +53,7 @@ impl Osc {
         self.post(address, &OscPacket::Message(OscMessage { addr, args }))
     }
 
-    /// Sends one message that comes in at that time, an NTP timestamp.
+    /// Sends one message that takes effect at the NTP timestamp `ntp`.
     pub(crate) fn send_at(
         &self,
         ntp: u64,
@@ -73,10 +73,10 @@ impl Osc {
 
     fn post(&self, address: &str, packet: &OscPacket) -> Result<(), Failure> {
         let bytes = rosc::encoder::encode(packet)
-            .map_err(|e| Failure::usage(format!("{address} is no OSC message: {e:?}")))?;
+            .map_err(|e| Failure::usage(format!("{address} is not an OSC message: {e:?}")))?;
         if bytes.len() > DATAGRAM_BYTES_MAX {
             return Err(Failure::usage(format!(
-                "the message has {} bytes, at most {DATAGRAM_BYTES_MAX} are read",
+                "the message has {} bytes (expected at most {DATAGRAM_BYTES_MAX})",
                 bytes.len()
             )));
         }
@@ -86,7 +86,7 @@ impl Osc {
         Ok(())
     }
 
-    /// Sends `/sync` and gathers what comes until it is answered, for [`REPLY_TIMEOUT`] at the most.
+    /// Sends `/sync` and collects replies until `/synced` arrives, for at most [`REPLY_TIMEOUT`].
     pub(crate) fn sync(&self) -> Result<Replies, Failure> {
         let nanos = SystemTime::UNIX_EPOCH
             .elapsed()
@@ -115,9 +115,9 @@ impl Osc {
                     }
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    return Err(Failure::no(format!("nobody listens at {}", self.address)));
+                    return Err(Failure::no(format!("no process listens at {}", self.address)));
                 }
-                // Time is looked at above.
+                // The loop checks the time above.
                 Err(_) => {}
             }
             if replies.synced {
@@ -144,7 +144,7 @@ fn gather(packet: OscPacket, mark: i32, replies: &mut Replies) {
     }
 }
 
-/// An argument as it was typed: a whole number, a number, `true` or `false`, else a string.
+/// Parses a typed argument: an integer, a number, `true` or `false`, else a string.
 pub(crate) fn argument(text: &str) -> OscType {
     if let Ok(number) = text.parse::<i32>() {
         return OscType::Int(number);
@@ -159,7 +159,7 @@ pub(crate) fn argument(text: &str) -> OscType {
     }
 }
 
-/// An argument as a person reads it.
+/// An argument as text.
 pub(crate) fn plain(argument: &OscType) -> String {
     match argument {
         OscType::String(text) => text.clone(),
@@ -175,7 +175,7 @@ pub(crate) fn value(argument: &OscType) -> Value {
     match argument {
         OscType::Int(number) => (*number).into(),
         OscType::Long(number) => (*number).into(),
-        // By its decimal form: 0.1, not 0.10000000149.
+        // Through the decimal form: 0.1, not 0.10000000149.
         OscType::Float(number) => number.to_string().parse::<f64>().unwrap_or(0.0).into(),
         OscType::Double(number) => (*number).into(),
         OscType::Bool(on) => (*on).into(),

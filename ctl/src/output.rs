@@ -1,4 +1,4 @@
-//! Standard output: lines and JSON, quiet when the reader has gone; and WAV files.
+//! Standard output (lines and JSON) and WAV files. A closed standard output ends the program silently.
 
 use std::{
     fs::{File, FileType, Metadata, OpenOptions},
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Writes as it is; ends the program in silence when nobody reads any more.
+/// Writes the text unchanged. Ends the program silently if standard output is closed.
 pub(crate) fn raw(text: &str) {
     let mut out = io::stdout().lock();
     if out
@@ -30,7 +30,7 @@ pub(crate) fn line(text: &str) {
     raw(&format!("{text}\n"));
 }
 
-/// Writes a line for a person to standard error, where it is in nobody's way.
+/// Writes a warning to standard error, so that standard output remains machine-readable.
 pub(crate) fn warning(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {text}");
 }
@@ -40,14 +40,14 @@ pub(crate) fn value(value: &Value) {
     raw(&format!("{value:#}\n"));
 }
 
-/// How many times as fast as real time so many frames have been made since then.
+/// The rendering speed of `frames` frames since `begun`, as a multiple of real time.
 pub(crate) fn pace(frames: u64, rate_hz: u32, begun: Instant) -> f64 {
     let seconds = frames as f64 / f64::from(rate_hz);
     let pace = seconds / begun.elapsed().as_secs_f64().max(1e-9);
     (10.0 * pace).round() / 10.0
 }
 
-/// Refuses to write over a file that is read for it, by whatever path or link.
+/// Refuses an output file that is also an input, by any path or link.
 pub(crate) fn keep_apart<'a>(
     output: &Path,
     inputs: impl IntoIterator<Item = &'a Path>,
@@ -60,14 +60,14 @@ pub(crate) fn keep_apart<'a>(
     match inputs.find(|input| identity(input) == Some(written)) {
         None => Ok(()),
         Some(input) => Err(Failure::usage(format!(
-            "{} is the file {}, which is read, and would be overwritten; name another to write",
+            "{} would overwrite the input {} (expected another output file)",
             output.display(),
             input.display()
         ))),
     }
 }
 
-/// A WAV file of 32-bit floats in the making.
+/// A WAV file of 32-bit floats that is being written.
 pub(crate) struct Wav {
     writer: WavWriter<BufWriter<File>>,
     path: PathBuf,
@@ -92,7 +92,7 @@ impl Wav {
         })
     }
 
-    /// Adds interleaved samples; what goes wrong is told by [`Wav::finish`].
+    /// Adds interleaved samples; [`Wav::finish`] reports the first error.
     pub(crate) fn add(&mut self, samples: &[f32]) {
         for sample in samples {
             if self.failed.is_none() {
@@ -115,27 +115,27 @@ fn cannot_write(path: &Path, error: &hound::Error) -> Failure {
     Failure::no(format!("cannot write {}: {error}", path.display()))
 }
 
-/// Bytes of a text file, at the most: a score of some million lines.
+/// The size limit of a text file, in bytes: a score of several million lines.
 const TEXT_BYTES_MAX: usize = 256 << 20;
 
 /// Reads a text file, without the byte order mark that some editors put before the text.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let no = |why: String| Failure::no(format!("cannot read {}: {why}", path.display()));
     let bytes = read_bytes(path, TEXT_BYTES_MAX).map_err(no)?;
-    let text = String::from_utf8(bytes).map_err(|_| no("it is no text (expected UTF-8)".into()))?;
+    let text = String::from_utf8(bytes).map_err(|_| no("it is not text (expected UTF-8)".into()))?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),
         None => text,
     })
 }
 
-/// Refuses to write a WAV file into a pipe or a socket: its header is written last, and a pipe without a
-/// reader would be waited for.
+/// Refuses to write a WAV file to a pipe or a socket: the header is written last, and opening a pipe without a
+/// reader would block.
 pub(crate) fn no_pipe(path: &Path) -> Result<(), Failure> {
     let kind = std::fs::metadata(path).map(|meta| meta.file_type());
     match kind {
         Ok(kind) if kind.is_fifo() || kind.is_socket() => Err(Failure::no(format!(
-            "cannot write {}: it is a {} (expected a file or a new name)",
+            "cannot write {}: the path is a {} (expected a file or a new name)",
             path.display(),
             kind_of(kind)
         ))),
@@ -152,19 +152,19 @@ fn kind_of(kind: FileType) -> &'static str {
     }
 }
 
-/// Reads a whole file of at most so many bytes. A pipe, a device or a folder is refused at once, since
-/// reading one might take for ever.
+/// Reads a whole file of at most `bytes_max` bytes. Refuses pipes, devices and folders at once, since reading one
+/// may never end.
 pub(crate) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     let checked = |meta: Metadata| match meta.is_file() {
         true => Ok(()),
         false => Err(format!(
-            "it is a {} (expected a file)",
+            "the path is a {} (expected a file)",
             kind_of(meta.file_type())
         )),
     };
     let no = |e: io::Error| e.to_string();
     checked(std::fs::metadata(path).map_err(no)?)?;
-    // If it has become a pipe meanwhile, opening does not block either.
+    // Opening does not block even if a pipe has replaced the file since the check.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
@@ -177,7 +177,7 @@ pub(crate) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Strin
         .map_err(no)?;
     match bytes.len() <= bytes_max {
         true => Ok(bytes),
-        false => Err(format!("it has more than {} MiB", bytes_max >> 20)),
+        false => Err(format!("the file is too large (expected at most {} MiB)", bytes_max >> 20)),
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
             .join(folder.path().file_name().unwrap());
         for output in [&read, &hard, &soft, &roundabout.join("read")] {
             let failure = keep_apart(output, [copy.as_path(), &read]).unwrap_err();
-            assert!(failure.code == 2 && failure.text.contains("name another"));
+            assert!(failure.code == 2 && failure.text.contains("another output file"));
         }
         keep_apart(&copy, [read.as_path()]).unwrap();
         keep_apart(&new, [read.as_path()]).unwrap();

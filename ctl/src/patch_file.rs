@@ -1,7 +1,7 @@
-//! A patch file as a person writes it: read, the recordings that it names taken in, checked.
+//! Reads and checks a patch file, and imports the recordings that the patch names.
 //!
-//! In the file a module's `sample` is a path, seen from the file; or, in one that was saved, `NAME@ID`.
-//! Whoever plays knows ids only, so each recording is decoded here, once, and kept under its id.
+//! In a written file, a module's `sample` is a path relative to the file; in a saved file it is `NAME@ID`. The
+//! workers know IDs only, so each recording is decoded here, once, and stored under its ID.
 
 use std::{
     cell::RefCell,
@@ -21,17 +21,17 @@ use serde_json::Value;
 
 use crate::{failure::Failure, output, recording};
 
-/// Where recordings that were decoded are kept: with the instance, or in this process alone.
+/// The store of decoded recordings: the instance's folder, or the memory of this process.
 pub(crate) struct Shelf {
     kept: Samples,
-    /// Those of this process, where it does not play for an instance.
+    /// The recordings of this process, if it does not work for an instance.
     own: Option<RefCell<BTreeMap<String, Arc<Sample>>>>,
-    /// The files that were read.
+    /// The sound files that were read.
     sources: RefCell<Vec<PathBuf>>,
 }
 
 impl Shelf {
-    /// With the instance that keeps its recordings in that folder.
+    /// A store in the folder of an instance.
     pub(crate) const fn of_instance(folder: PathBuf) -> Self {
         Self {
             kept: Samples::within(folder),
@@ -40,7 +40,7 @@ impl Shelf {
         }
     }
 
-    /// In this process; what the instance has can be used.
+    /// A store in this process; recordings in the folder of the instance are readable.
     pub(crate) const fn of_process(folder: PathBuf) -> Self {
         Self {
             kept: Samples::within(folder),
@@ -49,7 +49,7 @@ impl Shelf {
         }
     }
 
-    /// The recordings that were read so far.
+    /// The sound files that were read so far.
     pub(crate) fn sources(&self) -> Vec<PathBuf> {
         self.sources.borrow().clone()
     }
@@ -73,13 +73,13 @@ impl Shelf {
     }
 }
 
-/// A patch file, found good: its text, in which recordings have their ids.
+/// Reads and checks a patch file; in the returned text, recordings have their IDs.
 pub(crate) fn read(path: &Path, config: Config, shelf: &Shelf) -> Result<(String, Patch), Failure> {
     let wrong = |what: String| Failure::no(format!("{}: {what}", path.display()));
     let text = take_in(&output::read_text(path)?, path, config.rate_hz, shelf).map_err(wrong)?;
     if text.len() > PATCH_BYTES_MAX {
         return Err(wrong(format!(
-            "a patch has at most {PATCH_BYTES_MAX} bytes, this one {}",
+            "the patch has {} bytes (expected at most {PATCH_BYTES_MAX})",
             text.len()
         )));
     }
@@ -89,8 +89,8 @@ pub(crate) fn read(path: &Path, config: Config, shelf: &Shelf) -> Result<(String
     Ok((text, patch))
 }
 
-/// Takes in the recordings that a patch names; what is no patch comes out as it is, to be refused with
-/// its line and column.
+/// Imports the recordings that a patch names. Returns text that is not JSON unchanged; the patch reader refuses it
+/// with line and column.
 fn take_in(text: &str, path: &Path, rate_hz: u32, shelf: &Shelf) -> Result<String, String> {
     let Ok(mut patch) = serde_json::from_str::<Value>(text) else {
         return Ok(text.to_owned());
@@ -112,8 +112,8 @@ fn take_in(text: &str, path: &Path, rate_hz: u32, shelf: &Shelf) -> Result<Strin
         }
         if bytes > SAMPLE_BYTES_MAX {
             return Err(at(format!(
-                "a patch's recordings may take {} MiB together, as 32-bit samples at their own rate \
-                 and at the stack's; these take more",
+                "the recordings of the patch are too large together (expected at most {} MiB, \
+                 as 32-bit samples at their own rate and at the stack's)",
                 SAMPLE_BYTES_MAX >> 20
             )));
         }
@@ -126,7 +126,7 @@ fn take_in(text: &str, path: &Path, rate_hz: u32, shelf: &Shelf) -> Result<Strin
     }
 }
 
-/// The name in `NAME@ID`, or all of it where there is no id.
+/// The name in `NAME@ID`, or the whole text if there is no ID.
 fn name_in(named: &str) -> &str {
     match sample::id_in(named) {
         Some(id) => &named[..named.len() - id.len() - 1],
@@ -134,7 +134,7 @@ fn name_in(named: &str) -> &str {
     }
 }
 
-/// The id of a recording at the stack's rate, and the bytes of its samples.
+/// The ID of a recording at the stack's rate, and the size of its samples in bytes.
 fn take_in_one(
     named: &str,
     patch: &Path,
@@ -146,30 +146,30 @@ fn take_in_one(
         if found.at_rate(rate_hz).rate_hz() == rate_hz {
             return Ok((id.to_owned(), found.bytes()));
         }
-        // Imported by a stack with another rate, or by a build that did not convert.
+        // A stack with another rate has imported the recording, or a build that did not convert.
         let again = recording::at_rate(found.as_recorded(), rate_hz);
         let again = again.map_err(|why| format!("{name}: {why}"))?;
         let bytes = again.bytes();
         let kept = shelf.keep(again);
         return kept
             .map(|id| (id, bytes))
-            .map_err(|e| format!("{name} cannot be kept: {e}"));
+            .map_err(|e| format!("{name} cannot be stored: {e}"));
     }
     let path = patch.parent().unwrap_or(Path::new("")).join(name);
     let read = recording::read(&path, rate_hz);
     shelf.sources.borrow_mut().push(path.clone());
     let read = read.map_err(|why| format!("{}: {why}", path.display()))?;
     if !read.mended.is_empty() {
-        let text = format!("{}: mended: {}", path.display(), read.mended.join("; "));
+        let text = format!("{}: repaired: {}", path.display(), read.mended.join("; "));
         output::warning(&text);
     }
     let bytes = read.sample.bytes();
     let found = shelf
         .keep(read.sample)
-        .map_err(|e| format!("{} cannot be kept: {e}", path.display()))?;
+        .map_err(|e| format!("{} cannot be stored: {e}", path.display()))?;
     match id {
         Some(id) if !sample::same_sound(id, &found) => Err(format!(
-            "{} is not the recording that the patch was saved with; write \"{name}\" to take it as it is now",
+            "{} differs from the recording that the patch was saved with; write \"{name}\" to use it as it is now",
             path.display()
         )),
         _ => Ok((found, bytes)),

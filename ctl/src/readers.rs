@@ -1,5 +1,5 @@
-//! The readers of users' files, called as the verbs call them, for the fuzzers: any bytes are read or refused
-//! in one line, and nothing panics.
+//! The readers of users' files for the fuzz targets, called as the verbs call them. Any bytes are read or refused with
+//! one line; no reader panics.
 
 use std::{fs, path::Path};
 
@@ -19,10 +19,10 @@ const CONFIG: Config = Config {
     channels: 2,
 };
 
-/// A patch file, in a folder of the caller's; whether it is good.
+/// Reads a patch file in the caller's folder; true if the file is valid.
 ///
 /// # Panics
-/// When the folder cannot be written to, or a refusal says nothing.
+/// If the folder cannot be written to, or an error has no text.
 #[must_use]
 pub fn patch(folder: &Path, bytes: &[u8]) -> bool {
     let path = folder.join("patch.json");
@@ -37,7 +37,7 @@ pub fn patch(folder: &Path, bytes: &[u8]) -> bool {
     }
 }
 
-/// A file that a patch names as a recording; whether it is good.
+/// Reads a file that a patch names as a recording; true if the file is valid.
 ///
 /// # Panics
 /// As [`patch`].
@@ -49,7 +49,7 @@ pub fn sample(folder: &Path, bytes: &[u8]) -> bool {
     patch(folder, text.as_bytes())
 }
 
-/// A score, as `render` reads it, on the default patch; whether all of it is good.
+/// Reads a score as `render` does, on the default patch; true if all lines are valid.
 ///
 /// # Panics
 /// When the default patch has no names.
@@ -59,21 +59,21 @@ pub fn score(bytes: &[u8]) -> bool {
         return false;
     };
     let mut reader = Reader::new(Patch::default_patch(), CONFIG).expect("it has names");
-    // All of them: each is read after those before it, good or not.
+    // Read all lines, including those after an invalid line.
     let refused = lines.iter().filter(|line| reader.read(line).is_err());
     refused.count() == 0
 }
 
-/// A script of faults; whether it is good.
+/// Reads a fault script; true if the script is valid.
 #[must_use]
 pub fn script(bytes: &[u8]) -> bool {
     script::parse(&String::from_utf8_lossy(bytes), 7).is_ok()
 }
 
-/// A MIDI map, in a folder of the caller's; whether it is good.
+/// Reads a MIDI map in the caller's folder; true if the map is valid.
 ///
 /// # Panics
-/// When the folder cannot be written to, or the map changes by being written and read again.
+/// If the folder cannot be written to, or the map changes when it is written and read again.
 #[must_use]
 pub fn midi_map(folder: &Path, bytes: &[u8]) -> bool {
     let path = folder.join("midi.json");

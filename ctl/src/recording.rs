@@ -1,8 +1,8 @@
-//! A sound file as it occurs in practice, read as far as it is intact, at the rate of a stack.
+//! Reads a sound file as far as it is intact, and converts it to the rate of the stack.
 //!
-//! [`riff`] reads and mends the structure of WAV and AIFF files; symphonia decodes their sound, and every
-//! other kind of file. No repair is silent: the caller gets a line that says what was mended. rubato
-//! converts the rate, here and once; nothing converts during playback.
+//! [`riff`] reads and repairs the structure of WAV and AIFF files; symphonia decodes their sound and all other file
+//! types. No repair is silent: the caller gets a line for each. rubato converts the rate once, on import; nothing
+//! is converted during playback.
 
 mod riff;
 
@@ -24,30 +24,29 @@ use symphonia::core::{
 
 use crate::output;
 
-/// Bytes of a file, at the most: 64-bit samples are twice as long as ours, and files may contain pictures.
+/// The size limit of a file, in bytes: 64-bit samples are twice as long as 32-bit ones, and files may contain pictures.
 const FILE_BYTES_MAX: usize = 2 * SAMPLE_BYTES_MAX + (64 << 20);
-/// Rates that a file may have, in hertz; any other one means a damaged header.
+/// The valid sample rates of a file, in hertz; any other rate means a damaged header.
 const RATES_HZ: std::ops::RangeInclusive<u32> = 1_000..=1_000_000;
-/// Frames of the converter's filter at the lower of both rates: its transition band is 2.6 % of half that
-/// rate.
+/// The length of the converter's filter, in frames at the lower rate; its transition band is 2.6 % of half that rate.
 const FILTER_FRAMES: usize = 1_024;
 
-/// A recording, and what was mended.
+/// A recording, and the list of repairs.
 #[derive(Debug)]
 pub(crate) struct Recording {
     pub(crate) sample: Sample,
-    /// Empty where the file was as it should be.
+    /// Empty for an intact file.
     pub(crate) mended: Vec<String>,
 }
 
-/// The recording in a file.
+/// Reads the recording in a file.
 pub(crate) fn read(path: &Path, rate_hz: u32) -> Result<Recording, String> {
     let mut recording = decode(output::read_bytes(path, FILE_BYTES_MAX)?)?;
     recording.sample = at_rate(recording.sample, rate_hz)?;
     Ok(recording)
 }
 
-/// The recording in a file's bytes, as it was recorded.
+/// Decodes a file's bytes at the recorded rate.
 pub(crate) fn decode(bytes: Vec<u8>) -> Result<Recording, String> {
     let (bytes, found) = match riff::mended(&bytes)? {
         Some(file) => (file.bytes, file.found),
@@ -60,21 +59,21 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<Recording, String> {
     }
     if !RATES_HZ.contains(&rate_hz) {
         return Err(format!(
-            "its rate is {rate_hz} Hz (expected {} to {} Hz)",
+            "the sample rate is {rate_hz} Hz (expected {} to {} Hz)",
             RATES_HZ.start(),
             RATES_HZ.end()
         ));
     }
-    let none = || "there is no sound in it, or more than 32 channels".to_owned();
+    let none = || "the file has no sound, or more than 32 channels".to_owned();
     let sample = Sample::new(rate_hz, channels as u32, samples).ok_or_else(none)?;
     let sample = sample.looping(found.looped).rooted(found.root);
     if found.looped.is_some() && sample.looped().is_none() {
-        mended.push("its loop, which lies beyond its end, is left out".to_owned());
+        mended.push("the loop lies beyond the end and is ignored".to_owned());
     }
     Ok(Recording { sample, mended })
 }
 
-/// Rate, channels and all frames of a file, as far as it is intact.
+/// Rate, channels and frames of a file, as far as it is intact.
 fn sound(bytes: Vec<u8>, mended: &mut Vec<String>) -> Result<(u32, usize, Vec<f32>), String> {
     let no = |why: Error| format!("it cannot be read as WAV, AIFF, FLAC, MP3 or Ogg Vorbis: {why}");
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
@@ -84,8 +83,8 @@ fn sound(bytes: Vec<u8>, mended: &mut Vec<String>) -> Result<(u32, usize, Vec<f3
         .map_err(no)?;
     let track = format.default_track(TrackType::Audio);
     let params = track.and_then(|track| Some((track.id, track.codec_params.as_ref()?.audio()?)));
-    let (id, params) = params.ok_or("there is no sound in it")?;
-    let rate_hz = params.sample_rate.ok_or("it does not say its rate")?;
+    let (id, params) = params.ok_or("the file has no sound")?;
+    let rate_hz = params.sample_rate.ok_or("the header has no sample rate")?;
     let said = track.and_then(|track| track.num_frames);
     let mut decoder = symphonia::default::get_codecs()
         .make_audio_decoder(params, &AudioDecoderOptions::default())
@@ -112,7 +111,7 @@ fn sound(bytes: Vec<u8>, mended: &mut Vec<String>) -> Result<(u32, usize, Vec<f3
         };
         let now = decoded.spec().channels().count();
         if channels != 0 && now != channels || decoded.spec().rate() != rate_hz {
-            mended.push("it is read up to where its channels or its rate change".to_owned());
+            mended.push("the channels or the rate change; the rest is ignored".to_owned());
             break;
         }
         channels = now;
@@ -124,26 +123,26 @@ fn sound(bytes: Vec<u8>, mended: &mut Vec<String>) -> Result<(u32, usize, Vec<f3
         }
     }
     if damaged > 0 {
-        mended.push(format!("{damaged} of its packets are damaged and left out"));
+        mended.push(format!("{damaged} damaged packets are skipped"));
     }
     let frames = all.len() / channels.max(1);
     if let Some(said) = said.filter(|said| *said > frames as u64) {
-        mended.push(format!("it has {frames} frames (its head says {said})"));
+        mended.push(format!("the file has {frames} frames (the header says {said})"));
     }
     if all.is_empty() {
-        return Err("there is no sound in it".to_owned());
+        return Err("the file has no sound".to_owned());
     }
     Ok((rate_hz, channels, all))
 }
 
 fn too_much() -> String {
     format!(
-        "it takes more than {} MiB as 32-bit samples, at its own rate and at the stack's",
+        "the recording is too large (expected at most {} MiB as 32-bit samples, at its own rate and at the stack's)",
         SAMPLE_BYTES_MAX >> 20
     )
 }
 
-/// A recording with its sound converted to that rate, unless it has that rate already.
+/// Converts a recording to `rate_hz`, unless it has that rate already.
 pub(crate) fn at_rate(sample: Sample, rate_hz: u32) -> Result<Sample, String> {
     let sound = sample.recorded();
     if sample.at_rate(rate_hz).rate_hz() == rate_hz {
@@ -155,11 +154,11 @@ pub(crate) fn at_rate(sample: Sample, rate_hz: u32) -> Result<Sample, String> {
         return Err(too_much());
     }
     let samples =
-        converted(sound, rate_hz).map_err(|why| format!("it cannot be converted: {why}"))?;
+        converted(sound, rate_hz).map_err(|why| format!("the rate cannot be converted: {why}"))?;
     sample.converted(rate_hz, &samples).ok_or_else(too_much)
 }
 
-/// Its frames at another rate, interleaved.
+/// The frames of a sound at another rate, interleaved.
 fn converted(sound: &Sound, rate_hz: u32) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
     let (from, to) = (sound.rate_hz() as usize, rate_hz as usize);
     let channels = sound.channels() as usize;
@@ -171,7 +170,7 @@ fn converted(sound: &Sound, rate_hz: u32) -> Result<Vec<f32>, Box<dyn std::error
     let window = WindowFunction::BlackmanHarris2;
     let mut fft = Fft::<f32>::new_custom(from, to, chunk, 1, channels, window, FixedSync::Input)?;
     let mut samples = fft.process_all(&input, sound.frames(), None)?.take_data();
-    // As many as lie before its end: rubato's count, in floats, may be one more.
+    // Keep the frames before the end of the sound: rubato computes their count in floats and may add one.
     samples.truncate((sound.frames() * to).div_ceil(from) * channels);
     Ok(samples)
 }

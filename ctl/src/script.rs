@@ -1,4 +1,4 @@
-//! Fault scripts: a list of faults in time, from text.
+//! Fault scripts: a timed list of faults, parsed from text.
 //!
 //! The same text and the same seed always give the same list, so that a run can be repeated.
 
@@ -7,21 +7,21 @@ use common::message::{Fault, Target};
 /// One fault of a script.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Step {
-    /// When, from the start.
+    /// Seconds since the start of the script.
     pub(crate) seconds: f64,
-    /// What.
+    /// The fault to inject.
     pub(crate) fault: Fault,
-    /// To whom.
+    /// The target of the fault.
     pub(crate) target: Target,
-    /// Fault and target as they were written.
+    /// Fault and target as written in the script.
     pub(crate) text: String,
 }
 
-/// More than that is a slip of the finger.
+/// A larger number is a typing error.
 const STEPS_MAX: u64 = 100_000;
-const RIGHT: &str = "right is: at SECONDS FAULT TARGET, every SECONDS times N FAULT TARGET, or random times N within SECONDS from FAULT[,FAULT…] on TARGET[,TARGET…]";
+const RIGHT: &str = "expected at SECONDS FAULT TARGET, every SECONDS times N FAULT TARGET, or random times N within SECONDS from FAULT[,FAULT…] on TARGET[,TARGET…]";
 
-/// Reads a script; the steps come in order of time, those of the same time as in the text.
+/// Reads a script. The steps are sorted by time; steps of the same time keep the order of the text.
 pub(crate) fn parse(text: &str, seed: u64) -> Result<Vec<Step>, String> {
     let mut dice = Dice(seed);
     let mut steps = Vec::new();
@@ -31,7 +31,10 @@ pub(crate) fn parse(text: &str, seed: u64) -> Result<Vec<Step>, String> {
         parse_line(&words, &mut dice, &mut steps)
             .map_err(|what| format!("line {}: {what}", index + 1))?;
         if steps.len() as u64 > STEPS_MAX {
-            return Err(format!("line {}: more than {STEPS_MAX} faults", index + 1));
+            return Err(format!(
+                "line {}: the script has too many faults (expected at most {STEPS_MAX})",
+                index + 1
+            ));
         }
     }
     steps.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
@@ -62,7 +65,7 @@ fn parse_line(words: &[&str], dice: &mut Dice, steps: &mut Vec<Step>) -> Result<
             let (span, count) = (time(seconds)?, number(count)?);
             let faults: Vec<&str> = faults.split(',').collect();
             let targets: Vec<&str> = targets.split(',').collect();
-            // All must be good, also those that no throw will choose.
+            // All names must be valid, even those that the random choice never picks.
             for fault in &faults {
                 fault.parse::<Fault>()?;
             }
@@ -75,7 +78,7 @@ fn parse_line(words: &[&str], dice: &mut Dice, steps: &mut Vec<Step>) -> Result<
                 steps.push(step(seconds, fault, target)?);
             }
         }
-        _ => return Err(format!("cannot read \"{}\"; {RIGHT}", words.join(" "))),
+        _ => return Err(format!("cannot read \"{}\" ({RIGHT})", words.join(" "))),
     }
     Ok(())
 }
@@ -93,7 +96,7 @@ fn time(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         // A year.
         Ok(seconds) if (0.0..=31_536_000.0).contains(&seconds) => Ok(seconds.abs()),
-        _ => Err(format!("\"{text}\" is no time in seconds; {RIGHT}")),
+        _ => Err(format!("\"{text}\" is not a time in seconds ({RIGHT})")),
     }
 }
 
@@ -101,12 +104,12 @@ fn number(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(count) if count <= STEPS_MAX => Ok(count),
         _ => Err(format!(
-            "\"{text}\" is no number of times, 0 to {STEPS_MAX}; {RIGHT}"
+            "\"{text}\" is not a count from 0 to {STEPS_MAX} ({RIGHT})"
         )),
     }
 }
 
-/// Numbers that look like chance and are the same for the same seed.
+/// A pseudo-random generator; the same seed gives the same numbers.
 ///
 /// # Source
 /// splitmix64: Sebastiano Vigna, 2015, <https://prng.di.unimi.it/splitmix64.c>.
@@ -168,12 +171,12 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         for (line, what) in [
-            ("at x kill leader", "\"x\" is no time"),
-            ("at -1 kill leader", "\"-1\" is no time"),
+            ("at x kill leader", "\"x\" is not a time"),
+            ("at -1 kill leader", "\"-1\" is not a time"),
             ("at 1 kil leader", "no fault \"kil\""),
             ("at 1 kill leeder", "no service \"leeder\""),
             ("at 1 kill", "cannot read \"at 1 kill\""),
-            ("every 1 times -2 kill leader", "\"-2\" is no number"),
+            ("every 1 times -2 kill leader", "\"-2\" is not a count"),
             (
                 "random times 1 within 1 from kill,x on leader",
                 "no fault \"x\"",

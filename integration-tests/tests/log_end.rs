@@ -156,7 +156,7 @@ fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result
         let output = stack.folder.path().join("again.wav");
         let (rendered, told) = replayed(&stack, &output)?;
         assert!(
-            told.contains("does not say where its run ended"),
+            told.contains("the end of the run is missing"),
             "an unclean end is told: {told}"
         );
         lacking += decided.max(progress).saturating_sub(rendered);

@@ -135,7 +135,8 @@ fn a_damaged_segment_costs_what_is_damaged_and_no_more() -> Result<()> {
             begin(&preamble),
             begin(&next)
         );
-        let named = told.contains(&middle.display().to_string()) && told.contains("lost blocks");
+        let named =
+            told.contains(&middle.display().to_string()) && told.contains("lacks the blocks");
         let within = last < begin(&next) && first + 128 * samples >= begin(&preamble);
         if code != Some(1) || rendered.len() != played.len() || !silent || !within || !named {
             wrong.push(format!("{what}: {code:?} {silent} {within} {told}"));

@@ -122,7 +122,7 @@ fn a_patch_that_is_too_much_breaks_the_sound_and_nothing_else() -> Result<()> {
     ensure!(dearest == 5, "{}", during["dearest"]);
     let shown = text(&stack.verb(&["status"])?.stdout);
     ensure!(
-        shown.contains("the dearest modules, in shares of one core: l"),
+        shown.contains("the most expensive modules, in percent of one core: l"),
         "{shown}"
     );
     let concealed = number(&during, "/audio/concealed_blocks")?;

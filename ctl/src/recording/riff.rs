@@ -1,9 +1,9 @@
-//! Mends the structure of WAV and AIFF files as they occur in practice, so that every reader takes them.
+//! Repairs the structure of WAV and AIFF files, so that every decoder accepts them.
 //!
-//! Sizes in a file are wrong if its writer was cut off, streamed it, or could not count beyond 4 GiB. So no
-//! size is trusted: each is compared with the bytes that are there. The result is a WAV file with a minimal
-//! header and the sound; loop and root note are returned beside it. AIFF files keep their chunks, with
-//! correct sizes. Any bytes may come in; nothing here panics.
+//! Sizes in a file are wrong if its writer was killed, streamed the file, or exceeded the 4 GiB of a 32-bit size. So
+//! no size is trusted: each is compared with the bytes that exist. The result is a WAV file with a minimal header and
+//! the sound; loop and root note are returned beside it. AIFF files keep their chunks, with correct sizes. The input
+//! may be any bytes; no function here panics.
 //!
 //! # Source
 //! Microsoft, IBM: Multimedia Programming Interface and Data Specifications 1.0, 1991, and New Multimedia
@@ -15,32 +15,32 @@ mod fmt;
 use common::sample::{Loop, Way};
 use fmt::Format;
 
-/// What a file says beside its sound.
+/// The properties of a file beside its sound.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// The number of frames, if the decoder cannot know it.
+    /// The number of frames, if the decoder cannot determine it.
     pub(crate) frames: Option<usize>,
     pub(crate) looped: Option<Loop>,
     pub(crate) root: Option<f32>,
-    /// What was mended.
+    /// The repairs, one line each.
     pub(crate) mended: Vec<String>,
 }
 
-/// A mended file.
+/// A repaired file.
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) bytes: Vec<u8>,
     pub(crate) found: Found,
 }
 
-/// A chunk: its name, and its bytes as far as they are there.
+/// A chunk: its name, and its bytes as far as they exist.
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
     id: [u8; 4],
     body: &'a [u8],
 }
 
-/// The file, mended; `None` for what is neither WAV nor AIFF.
+/// Repairs a file; `None` if it is neither WAV nor AIFF.
 pub(crate) fn mended(bytes: &[u8]) -> Result<Option<File>, String> {
     let Some((head, _)) = bytes.split_first_chunk::<12>() else {
         return Ok(None);
@@ -62,9 +62,9 @@ struct Chunks<'a> {
     bytes: &'a [u8],
     at: usize,
     big_endian: bool,
-    /// The length of the sound's chunk, if it does not fit into 32 bits.
+    /// The length of the sound chunk, if it does not fit into 32 bits.
     sound_bytes: Option<u64>,
-    /// Where the file ends, by its header.
+    /// The end of the file according to its header.
     end: usize,
     mended: Vec<String>,
 }
@@ -86,7 +86,7 @@ impl<'a> Chunks<'a> {
             let is = bytes.len() - 8;
             chunks
                 .mended
-                .push(format!("its length is {is} bytes (its head says {said})"));
+                .push(format!("the file has {is} bytes after its header (the header says {said})"));
         }
         chunks
     }
@@ -104,7 +104,7 @@ impl<'a> Chunks<'a> {
         matches!(&id, b"data" | b"SSND")
     }
 
-    /// Whether a chunk may begin there, or the file ends.
+    /// Whether a chunk may begin at `at`, or the file ends there.
     fn plausible(&self, at: usize) -> bool {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let Some(id) = rest.first_chunk::<4>() else {
@@ -118,7 +118,7 @@ impl<'a> Chunks<'a> {
         printable && (fits || known) || rest.iter().all(|b| *b == 0)
     }
 
-    /// How many of the bytes that the chunk's header claims are really the sound.
+    /// How many of the bytes that the chunk's header claims belong to the sound.
     fn sound_len(&mut self, said: u64, body: usize) -> usize {
         let there = self.bytes.len() - body;
         let len = usize::try_from(said).unwrap_or(usize::MAX);
@@ -135,7 +135,7 @@ impl<'a> Chunks<'a> {
         };
         if is as u64 != said {
             self.mended
-                .push(format!("its sound has {is} bytes (its head says {said})"));
+                .push(format!("the sound has {is} bytes (the header says {said})"));
         }
         is
     }
@@ -149,14 +149,14 @@ impl<'a> Chunks<'a> {
             let wide = self.sound_bytes.filter(|_| said == u32::MAX || said == 0);
             self.sound_len(wide.unwrap_or_else(|| said.into()), body)
         } else if said as usize > there {
-            // What follows may still be intact.
+            // The following chunks may still be intact.
             let sound: &[u8] = if self.big_endian { b"SSND" } else { b"data" };
             let rest = &self.bytes[body..];
             match rest.windows(4).position(|four| four == sound) {
                 Some(found) => {
                     let name = String::from_utf8_lossy(&id).into_owned();
                     self.mended
-                        .push(format!("the length of its chunk {name:?} is wrong"));
+                        .push(format!("the length of the chunk {name:?} is wrong"));
                     found
                 }
                 None => there,
@@ -166,7 +166,7 @@ impl<'a> Chunks<'a> {
         };
         let padded = body + len + len % 2;
         self.at = padded;
-        // Padding is a zero.
+        // A padding byte is zero.
         let next = self.bytes.get(body + len).copied().unwrap_or(0);
         if len % 2 == 1 && next != 0 && self.plausible(body + len) {
             self.at = body + len;
@@ -198,12 +198,12 @@ fn wave(bytes: &[u8]) -> Result<File, String> {
     }
     found.mended = chunks.mended;
     let mut format =
-        format.ok_or("it does not say what its sound is: its \"fmt \" chunk is missing")?;
-    let sound = sound.ok_or("there is no sound in it: its \"data\" chunk is missing")?;
+        format.ok_or("the \"fmt \" chunk is missing, so the format is unknown")?;
+    let sound = sound.ok_or("the \"data\" chunk is missing, so there is no sound")?;
     found.mended.append(&mut format.mended);
     let (sound, in_sound) = format.whole(sound);
     if format.is_packed() {
-        // The number that the file says, unless it is impossible.
+        // The number of frames in the file, unless it is impossible.
         let said = frames.map_or(0, |said| said as usize);
         let fits = (1..=in_sound).contains(&said);
         found.frames = Some(if fits { said } else { in_sound });
@@ -245,7 +245,7 @@ fn instrument(body: &[u8]) -> (Option<Loop>, Option<f32>) {
     (looped, root)
 }
 
-/// An AIFF file: its chunks as they are, with lengths that are right.
+/// An AIFF file: its chunks unchanged, with correct lengths.
 fn aiff(bytes: &[u8]) -> Result<File, String> {
     let mut chunks = Chunks::of(bytes, true);
     let mut body = bytes[8..12].to_vec();
@@ -259,15 +259,15 @@ fn aiff(bytes: &[u8]) -> Result<File, String> {
         }
     }
     let mut described =
-        described.ok_or("it does not say what its sound is: its \"COMM\" chunk is missing")?;
-    let sound = sound.ok_or("there is no sound in it: its \"SSND\" chunk is missing")?;
+        described.ok_or("the \"COMM\" chunk is missing, so the format is unknown")?;
+    let sound = sound.ok_or("the \"SSND\" chunk is missing, so there is no sound")?;
     // The number of frames: the whole frames that follow the sound chunk's own header.
     if let Some((head, _)) = described.split_first_chunk_mut::<8>() {
         let channels = usize::from(u16::from_be_bytes([head[0], head[1]]));
         let bits = usize::from(u16::from_be_bytes([head[6], head[7]]));
         if !(1..=32).contains(&channels) || !(1..=64).contains(&bits) {
             return Err(format!(
-                "it has {channels} channels of {bits} bits (expected 1 to 32 of 8 to 64)"
+                "the sound has {channels} channels of {bits} bits (expected 1 to 32 channels of 8 to 64 bits)"
             ));
         }
         let each = channels * bits.div_ceil(8);

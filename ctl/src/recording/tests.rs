@@ -172,7 +172,7 @@ fn ms(set: usize, delta: i16, last: [i16; 2], codes: &[u8]) -> (Vec<u8>, Vec<f32
     (block, heard.iter().map(|x| *x as f32 / 32_768.0).collect())
 }
 
-/// Name, bytes, the expected samples, whether something was mended.
+/// Name, bytes, the expected samples, whether something was repaired.
 type Case = (&'static str, Vec<u8>, Vec<f32>, bool);
 
 fn sizes() -> Vec<Case> {
@@ -596,7 +596,7 @@ fn a_file_that_says_36_bytes_and_has_44_has_four_frames() {
                 00000040000000c0";
     let read = decode(hex(text)).unwrap();
     assert_eq!(read.sample.recorded().side(0), [0.0, 0.5, 0.0, -0.5]);
-    assert_eq!(read.mended, ["its length is 44 bytes (its head says 36)"]);
+    assert_eq!(read.mended, ["the file has 44 bytes after its header (the header says 36)"]);
 }
 
 #[test]
@@ -699,14 +699,14 @@ fn what_cannot_be_read_says_why_and_nothing_panics() {
         (b"no sound at all, just a text".to_vec(), "cannot be read"),
         (wav(&[data()]), "\"fmt \" chunk is missing"),
         (wav(&[fmt16()]), "\"data\" chunk is missing"),
-        (wav(&[part(b"fmt ", &[1, 0, 1]), data()]), "cut off"),
+        (wav(&[part(b"fmt ", &[1, 0, 1]), data()]), "truncated"),
         (wav(&[fmt(0x4321, 1, 16, 2, &[]), data()]), "0x4321"),
         (wav(&[fmt(1, 0, 16, 2, &[]), data()]), "0 channels"),
         (wav(&[fmt(1, 60_000, 16, 2, &[]), data()]), "60000 channels"),
         (wav(&[fmt(1, 1, 64, 8, &[]), data()]), "64 bits"),
         (
             wav(&[fmt(0x11, 1, 4, 3, &[2, 0, 1, 0]), data()]),
-            "blocks have 3 bytes",
+            "a block has 3 bytes",
         ),
         (wav(&[fmt16(), part(b"data", &[1])]), "no sound"),
     ] {

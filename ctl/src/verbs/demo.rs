@@ -1,8 +1,8 @@
-//! `understudy demo`: a short piece, its players killed all through it; then every sample that was
-//! handed over is compared with what the command log says it had to be.
+//! `understudy demo`: plays a short piece and kills its workers meanwhile, then compares every played sample with
+//! a replay of the command log.
 //!
-//! With a WAV sink, its file is what was handed over. With any other sink the recorder writes what audio-out
-//! really played, from the frame that the recorder reports.
+//! With a WAV sink, the played samples are the sink's file. With any other sink the recorder writes the samples
+//! that audio-out played, from the frame that the recorder reports.
 
 use std::{
     path::{Path, PathBuf},
@@ -32,32 +32,32 @@ use crate::{
     verbs::{inject::inject, up::check_sink},
 };
 
-/// Deaths in the piece; every other one is the leader's.
+/// Kills in the piece; every other one hits the leader.
 const KILLS: usize = 20;
-/// From one death to the next: eight seconds in all.
+/// The time between two kills: eight seconds in total.
 const BETWEEN: Duration = Duration::from_millis(400);
-/// A standby is ready in far less; without one a death would be heard.
+/// A follower is ready in far less; without a follower a kill would be audible.
 const PROTECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A minor tune, in hertz.
 const TUNE: [f32; 8] = [220.0, 261.63, 329.63, 440.0, 392.0, 329.63, 293.66, 246.94];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where the sound goes: auto, device[:NAME], wav:PATH or null [default: auto, which is the default device
+    /// Play to this sink: auto, device[:NAME], wav:PATH or null [default: auto, which is the default device
     /// if there is one; with --output alone: wav:OUT.wav]
     #[arg(long, env = "UNDERSTUDY_SINK")]
     sink: Option<String>,
-    /// Where to write what was played, 32-bit float
+    /// Write the played sound to this WAV file, 32-bit float
     #[arg(short, long, value_name = "OUT.wav")]
     output: Option<PathBuf>,
 }
 
-/// The name of the recording of what goes to a device.
+/// The name of the recording, if the sink is not a WAV file.
 const RECORDING: &str = "demo.wav";
 
-/// What the piece was like.
+/// The played piece.
 struct Played {
-    /// What was handed over, and from which frame on.
+    /// The file with the played samples, and its first frame.
     file: PathBuf,
     from_frame: u64,
     kills: usize,
@@ -65,7 +65,7 @@ struct Played {
     status: Value,
 }
 
-/// What the ear found.
+/// The result of the comparison.
 struct Heard {
     written: u64,
     replayed: u64,
@@ -82,13 +82,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         (None, Some(file)) => check_sink(&format!("wav:{}", file.display()))?,
         (None, None) => "auto".to_owned(),
     };
-    // A recording is never written over by the recorder.
+    // The recorder never overwrites a recording.
     let _ = std::fs::remove_file(paths.recordings().join(RECORDING));
     let options = options(&paths.instance, &sink);
     let (mut child, text) = launcher::start(paths, &options, None, &AtomicBool::new(false))?;
     say(context, &format!("{text}\n{}", introduction()));
     let played = play(context, sink.strip_prefix("wav:"));
-    // Whatever became of the piece, the stack must not be left behind.
+    // The stack must end even if the piece has failed.
     let ended = end(&mut child);
     let mut played = played?;
     ended?;
@@ -105,7 +105,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     report(context, &played, &heard)
 }
 
-/// For a person only.
+/// Prints text unless the output is JSON.
 fn say(context: &Context, text: &str) {
     if !context.json {
         output::raw(text);
@@ -114,7 +114,7 @@ fn say(context: &Context, text: &str) {
 
 fn introduction() -> String {
     format!(
-        "\nTwo worker processes render the same tune; one is heard, the other stands by.\nEvery {:.1} s one of them is killed outright (SIGKILL), {KILLS} times in all, and replaced.\nWhat is played is written down, to be compared afterwards with what should have been.\n\n",
+        "\nTwo worker processes render the same tune; one is heard, the other stands by.\nEvery {:.1} s one of them is killed (SIGKILL), {KILLS} times in total, and replaced.\nThe played samples are written to a file and compared afterwards with a replay of the command log.\n\n",
         BETWEEN.as_secs_f64()
     )
 }
@@ -124,7 +124,7 @@ fn options(instance: &str, sink: &str) -> Options {
         instance: instance.into(),
         sink: sink.into(),
         freewheel: false,
-        // A free port; the status tells which.
+        // A free port; the status names the port.
         osc: "127.0.0.1:0".into(),
         midi: None,
         link: false,
@@ -156,7 +156,7 @@ fn play(context: &Context, wav: Option<&str>) -> Result<Played, Failure> {
             Ok(())
         } else {
             Err(Failure::no(format!(
-                "no ready follower after {} s: see {}",
+                "the follower is not ready after {} s: see {}",
                 PROTECTION_TIMEOUT.as_secs(),
                 paths.text_log().display()
             )))
@@ -202,9 +202,9 @@ fn play(context: &Context, wav: Option<&str>) -> Result<Played, Failure> {
         }
         let leader = asking::status(paths)?["leader"].as_u64().unwrap_or(0);
         let (target, slot, role) = if turn % 2 == 0 {
-            (Target::Leader, leader, "who is heard")
+            (Target::Leader, leader, "the leader")
         } else {
-            (Target::Follower, 1 - leader.min(1), "who stands by")
+            (Target::Follower, 1 - leader.min(1), "the follower")
         };
         let seconds = begun.elapsed().as_secs_f64();
         inject(paths, Fault::Signal(SIGKILL), target)?;
@@ -219,7 +219,7 @@ fn play(context: &Context, wav: Option<&str>) -> Result<Played, Failure> {
     say(context, &survived(&asking::status(paths)?));
     osc.send("/gate/adsr", vec![OscType::Int(0)])?;
     osc.sync()?;
-    // The release of the last note.
+    // Wait for the release of the last note.
     thread::sleep(BETWEEN);
     if wav.is_none() {
         record(Wish::Stop)?;
@@ -233,7 +233,7 @@ fn play(context: &Context, wav: Option<&str>) -> Result<Played, Failure> {
     })
 }
 
-/// The rest of a death's line, once all is well again.
+/// The end of the line of a kill, once a new follower is ready.
 fn survived(status: &Value) -> String {
     let last = status["replacements"]
         .as_array()
@@ -241,12 +241,12 @@ fn survived(status: &Value) -> String {
     let ready = last.and_then(|last| last["ready_ms"].as_f64());
     let after = ready.map_or_else(String::new, |ms| format!(" after {ms:.1} ms"));
     format!(
-        "  worker:{} plays, a new standby is ready{after}\n",
+        "  worker:{} plays, a new follower is ready{after}\n",
         status["leader"]
     )
 }
 
-/// Compares what was handed over with the log, bit by bit.
+/// Compares the played samples with a replay of the log, bit by bit.
 fn listen(played: &Played, log: &Path) -> Result<Heard, Failure> {
     let wav = &played.file;
     let wrong = |path: &Path, what: &dyn std::fmt::Display| {
@@ -302,13 +302,13 @@ fn report(context: &Context, played: &Played, heard: &Heard) -> Result<(), Failu
             "underruns": underruns, "concealed_blocks": concealed, "good": good,
         }));
         if !good {
-            // The value is out already; a second one would break the promise of one.
+            // The JSON value has been written; returning an error would write a second one.
             std::process::exit(1);
         }
         return Ok(());
     }
     output::raw(&format!(
-        "\nHeard     {seconds:.1} s, {} notes, peak {:.2}: {}\nKilled    {} workers; the sound went over to the other one {switches} times\nCompared  {} samples with a replay of the command log: {} differ\nMissed    {underruns} underruns, {concealed} blocks concealed\n\n",
+        "\nHeard     {seconds:.1} s, {} notes, peak {:.2}: {}\nKilled    {} workers; playback switched to the other worker {switches} times\nCompared  {} samples with a replay of the command log: {} differ\nMissed    {underruns} underruns, {concealed} blocks concealed\n\n",
         played.notes,
         heard.peak,
         wav.display(),
@@ -316,26 +316,26 @@ fn report(context: &Context, played: &Played, heard: &Heard) -> Result<(), Failu
         heard.compared,
         heard.differ,
     ));
-    // A recording ends before the music does.
+    // A recording ends earlier than the music.
     if heard.written > heard.replayed {
         output::line(&format!(
-            "Lengths   {} samples were handed over, {} are in the log; what is not in the log was not compared",
+            "Lengths   {} samples were played, {} are in the log; samples that are not in the log were not compared",
             heard.written, heard.replayed
         ));
     }
     if heard.peak == 0.0 {
-        return Err(Failure::no("nothing was heard: the file is silent"));
+        return Err(Failure::no("the recording is silent (expected sound)"));
     }
     if !good {
         return Err(Failure::no(format!(
-            "this time it could be heard: {} of {} samples differ, {concealed} blocks were concealed; see {}",
+            "the kills were audible: {} of {} samples differ, {concealed} blocks were concealed; see {}",
             heard.differ,
             heard.compared,
             context.paths.text_log().display()
         )));
     }
     output::line(&format!(
-        "Not one sample was lost or changed: {} deaths, and nobody who listened could have told.",
+        "No sample was lost or changed in {} kills.",
         played.kills
     ));
     Ok(())

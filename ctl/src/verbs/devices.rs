@@ -1,6 +1,6 @@
 //! `understudy devices`: the available sound systems, and the devices that `--sink` can name.
 //!
-//! It asks audio-out, the only program that knows sound systems; no stack needs to run.
+//! The verb runs `audio-out --devices`, since only audio-out knows sound systems. It needs no running stack.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! `understudy down`: ends the stack in good order and waits until it has gone.
+//! `understudy down`: stops the stack cleanly and waits until all its processes have ended.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{Context, failure::Failure, launcher, output};
 
-/// How long all of it may take, another launcher's start included.
+/// The time limit of the stop, including the start of another launcher.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(context: &Context) -> Result<(), Failure> {
@@ -23,8 +23,8 @@ pub(crate) fn run(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends the stack. Where its launcher was killed, the supervisor starts another, which is then asked;
-/// where both are gone, whoever plays on is ended.
+/// Stops the stack through its launcher. If the launcher was killed, the supervisor starts another, which gets the
+/// request. If both are dead, the remaining processes are ended directly.
 pub(crate) fn end(context: &Context) -> Result<(), Failure> {
     let (paths, name) = (&context.paths, &context.paths.instance);
     let mut there = false;
@@ -48,10 +48,10 @@ pub(crate) fn end(context: &Context) -> Result<(), Failure> {
     match (there, begun.elapsed() < PATIENCE) {
         (true, true) => Ok(()),
         (false, true) => Err(Failure::absent(format!(
-            "no instance \"{name}\" is running: nothing to stop"
+            "the instance \"{name}\" is not running: nothing to stop"
         ))),
         (_, false) => Err(Failure::no(format!(
-            "the instance \"{name}\" does not end; see `understudy log --instance {name}`"
+            "the instance \"{name}\" has not ended in time; see `understudy log --instance {name}`"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! `understudy inject`: one fault now, or a script of faults in time.
+//! `understudy inject`: injects one fault at once, or runs a fault script.
 
 use std::{
     path::PathBuf,
@@ -24,12 +24,12 @@ pub(crate) struct Args {
     /// supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader or follower
     #[arg(required_unless_present = "script", conflicts_with = "script")]
     target: Option<String>,
-    /// A list of faults in time; a line each: `at SECONDS FAULT TARGET`,
+    /// Run a fault script. Each line is one of: `at SECONDS FAULT TARGET`,
     /// `every SECONDS times N FAULT TARGET`,
     /// `random times N within SECONDS from FAULT[,FAULT…] on TARGET[,TARGET…]`
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-    /// What `random` starts from: the same seed, the same faults
+    /// Seed the lines with `random`; the same seed gives the same faults
     #[arg(long, value_name = "N", default_value_t = 0, requires = "script")]
     seed: u64,
 }
@@ -56,21 +56,21 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One fault, now.
+/// Injects one fault at once.
 pub(crate) fn inject(paths: &Paths, fault: Fault, target: Target) -> Result<(), Failure> {
     match control::ask(paths, &Request::Inject(fault, target), asking::USUAL) {
         Ok(Answer::Ok(_)) => Ok(()),
         Ok(Answer::No(text)) => Err(Failure::no(text)),
         Err(error @ ControlError::NotRunning(_)) => Err(Failure::absent(error.to_string())),
-        // Who is struck down cannot answer.
+        // A supervisor that the fault has killed cannot answer.
         Err(ControlError::NoAnswer(_)) if target == Target::Service(Service::Supervisor) => Ok(()),
         Err(error) => Err(Failure::no(error.to_string())),
     }
 }
 
-/// Plays a script in real time; goes on after a refusal.
+/// Runs a script in real time; continues after a refusal.
 fn play(context: &Context, steps: &[script::Step]) -> Result<(), Failure> {
-    // Before the first fault is due it should be known that there is somebody to hurt.
+    // Fail before the first fault is due if the instance is not running.
     asking::status(&context.paths)?;
     let start = Instant::now();
     let mut done = Vec::new();
@@ -97,7 +97,7 @@ fn play(context: &Context, steps: &[script::Step]) -> Result<(), Failure> {
         output::line(&format!("{} faults, {refused} refused", steps.len()));
     }
     if refused > 0 && context.json {
-        // The value is out already; a second one would break the promise of one.
+        // The JSON value has been written; returning an error would write a second one.
         std::process::exit(1);
     } else if refused > 0 {
         return Err(Failure::no(format!(

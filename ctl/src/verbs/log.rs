@@ -14,7 +14,7 @@ use crate::{Context, failure::Failure, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Go on printing what is added
+    /// Follow the log and print lines as they are added
     #[arg(short, long)]
     follow: bool,
 }
@@ -24,7 +24,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if context.json {
         if args.follow {
             return Err(Failure::usage(
-                "a log that is followed is not one JSON value; use --json without --follow",
+                "--follow cannot be combined with --json (expected one of them)",
             ));
         }
         let (text, _) = read(&path, 0)?;
@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What stands from there on, and where it ends; from the start again if the file was cut.
+/// The text from offset `from` on, and the offset of its end. Reads from the start if the file was truncated.
 fn read(path: &Path, from: u64) -> Result<(String, u64), Failure> {
     let read = || {
         let mut file = File::open(path)?;
@@ -61,7 +61,7 @@ fn read(path: &Path, from: u64) -> Result<(String, u64), Failure> {
     };
     read().map_err(|e: std::io::Error| {
         Failure::no(format!(
-            "no log at {}: {e}; an instance makes it when it starts",
+            "cannot read the log {}: {e}; an instance creates the log when it starts",
             path.display()
         ))
     })

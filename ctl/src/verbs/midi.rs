@@ -1,4 +1,4 @@
-//! `understudy midi learn|forget|list|panic`: binds controllers of the MIDI input to parameters; silences everything.
+//! `understudy midi learn|forget|list|panic`: binds controllers of the MIDI input to parameters; silences all sound.
 
 use common::{message::Request, midi::Bindings};
 use osc_gateway::{
@@ -19,23 +19,23 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Bind the next controller that moves to a parameter
+    /// Bind the next controller that is moved to a parameter
     Learn {
-        /// A module of the running patch
+        /// The ID of a module of the running patch
         module: String,
-        /// One of its parameters
+        /// A parameter of the module
         param: String,
     },
     /// Unbind a parameter
     Forget {
-        /// The module
+        /// The ID of the module
         module: String,
-        /// The parameter
+        /// The parameter of the module
         param: String,
     },
-    /// Show what is bound
+    /// List the bindings
     List,
-    /// Silence everything at once and stop all sequences
+    /// Silence all sound at once and stop all sequences
     Panic,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         What::Forget { module, param } => {
             if !all.forget(module, param) {
                 return Err(Failure::no(format!(
-                    "no controller turns {module}.{param}; `understudy midi list` shows what is bound"
+                    "no controller is bound to {module}.{param}; `understudy midi list` shows the bindings"
                 )));
             }
             kept::write(&path, &all).map_err(wrong)?;
@@ -72,7 +72,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the running patch has it, as the gateway will see it.
+/// Checks that the running patch has the parameter, by the rules of the gateway.
 fn check(context: &Context, module: &str, param: &str) -> Result<(), Failure> {
     let running = asking::ask(&context.paths, &Request::PatchShow, asking::USUAL)?;
     let turn = Message {
@@ -80,7 +80,7 @@ fn check(context: &Context, module: &str, param: &str) -> Result<(), Failure> {
         args: vec![Value::Float(0.0)],
         time: None,
     };
-    // No note is in it, so that frames do not matter.
+    // The message has no duration, so the sample rate does not matter.
     let names = Namespace::of_patch(1, 1, &running.to_string());
     let mut budget = Budget::DATAGRAM;
     let turned = names.and_then(|names| names.understand(&turn, &mut budget));
@@ -97,10 +97,10 @@ fn lines(all: &Bindings) -> String {
         );
     }
     if let Some((module, param)) = &all.learn {
-        text += &format!("the next controller that moves: {module}.{param}\n");
+        text += &format!("waiting for a controller to be moved: {module}.{param}\n");
     }
     if text.is_empty() {
-        text = "nothing is bound; `understudy midi learn MODULE PARAM` binds the next controller that moves\n".into();
+        text = "no controller is bound; `understudy midi learn MODULE PARAM` binds the next controller that is moved\n".into();
     }
     text
 }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_bound_is_shown() {
         let mut all = Bindings::default();
-        assert!(lines(&all).starts_with("nothing is bound"));
+        assert!(lines(&all).starts_with("no controller is bound"));
         all.bindings.push(Binding {
             channel: 1,
             controller: 74,
@@ -122,7 +122,7 @@ mod tests {
         });
         all.learn = Some(("filter".into(), "q".into()));
         let text =
-            "channel 1, controller 74: filter.cutoff\nthe next controller that moves: filter.q\n";
+            "channel 1, controller 74: filter.cutoff\nwaiting for a controller to be moved: filter.q\n";
         assert_eq!(lines(&all), text);
     }
 }

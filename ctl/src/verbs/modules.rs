@@ -1,6 +1,7 @@
 //! `understudy modules [TYPE]`: the module types with every parameter; needs no stack.
 //!
-//! As text, what every parameter has is said once: an input and an amount. As JSON they are listed.
+//! The text names the input and the amount that every parameter has once, at its end. The JSON lists them for each
+//! parameter.
 
 use engine::catalog::{self, ModuleType, Scale};
 use serde_json::json;
@@ -9,7 +10,7 @@ use crate::{Context, failure::Failure, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this type
+    /// Show only this module type
     #[arg(value_name = "TYPE")]
     kind: Option<String>,
 }
@@ -29,7 +30,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let kind = catalog::find(name).ok_or_else(|| {
         let names: Vec<_> = catalog::all().iter().map(|kind| kind.name).collect();
         Failure::usage(format!(
-            "no module type \"{name}\"; there are {}",
+            "the module type \"{name}\" is unknown (expected one of {})",
             names.join(", ")
         ))
     })?;
@@ -62,7 +63,7 @@ fn describe(kind: &ModuleType) -> String {
             ""
         },
         if kind.takes_notes {
-            "; gives notes their voices"
+            "; assigns notes to voices"
         } else {
             ""
         },

@@ -24,11 +24,11 @@ pub(crate) struct Args {
 enum What {
     /// Print the running patch with its current values
     Show,
-    /// Play this patch from now on
+    /// Replace the running patch with a patch file
     Load {
-        /// A patch file
+        /// The patch file
         file: PathBuf,
-        /// Load it even where it is predicted to need more than one core
+        /// Load the patch even if its predicted load is above one core
         #[arg(long)]
         force: bool,
     },
@@ -55,7 +55,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Says what was done with the file, and what is to be known of it.
+/// Prints the operation, the file and the note of the supervisor.
 fn told(context: &Context, done: &str, file: &Path, note: Option<&str>) {
     if context.json {
         let mut value = json!({ done: file.display().to_string() });
@@ -69,7 +69,7 @@ fn told(context: &Context, done: &str, file: &Path, note: Option<&str>) {
     }
 }
 
-/// The running patch, written as patches are.
+/// The running patch as the text of a patch file.
 fn running(context: &Context) -> Result<String, Failure> {
     let text = match asking::ask(&context.paths, &Request::PatchShow, asking::USUAL)? {
         Value::String(text) => text,

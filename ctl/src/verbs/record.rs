@@ -1,4 +1,4 @@
-//! `understudy record`: what is played into a file, from now on; no more; and how that fares.
+//! `understudy record start|stop|status`: starts a recording of the played sound, ends it, shows its state.
 
 use common::{message::Request, recording::Wish};
 use serde_json::Value;
@@ -13,16 +13,16 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Record what is played from now on
+    /// Start a recording of the played sound
     Start {
-        /// The file: NAME.wav, 32-bit float, or NAME.flac, 24 bits, in the instance's folder of
-        /// recordings [default: named after date and time, .wav]
+        /// Name the file in the instance's folder of recordings: NAME.wav for 32-bit float, NAME.flac for 24
+        /// bits [default: date and time, .wav]
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
     /// End the recording
     Stop,
-    /// Show what is recorded, or was last
+    /// Show the state of the current or last recording
     Status,
 }
 
@@ -41,11 +41,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The state of a recording as a person reads it.
+/// The state of a recording as a line of text.
 pub(crate) fn line(status: &Value) -> String {
     let Some(file) = status["file"].as_str() else {
         return format!(
-            "nothing has been recorded; `understudy record start [NAME]` records into {}",
+            "no recording yet; `understudy record start [NAME]` records to {}",
             status["folder"].as_str().unwrap_or_default()
         );
     };
@@ -55,7 +55,7 @@ pub(crate) fn line(status: &Value) -> String {
         false => format!("recorded {file}: {seconds:.1} s"),
     };
     if let Some(missing) = status["missing_frames"].as_u64().filter(|count| *count > 0) {
-        text += &format!("; {missing} frames are missing, silence instead");
+        text += &format!("; {missing} frames are missing and replaced by silence");
     }
     if let Some(trouble) = status["trouble"].as_str() {
         text += &format!("; {trouble}");
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_line_says_what_is_recorded_and_what_is_wrong() {
         let none = line(&json!({ "recording": false, "folder": "/f" }));
-        assert!(none.contains("nothing") && none.ends_with("/f"), "{none}");
+        assert!(none.contains("no recording") && none.ends_with("/f"), "{none}");
         let mut status = json!({
             "recording": true, "file": "/f/a.wav", "seconds": 1.25, "missing_frames": 0, "trouble": null,
         });
@@ -79,7 +79,7 @@ mod tests {
         status["recording"] = false.into();
         status["missing_frames"] = 3.into();
         status["trouble"] = "no room".into();
-        let text = "recorded /f/a.wav: 1.2 s; 3 frames are missing, silence instead; no room";
+        let text = "recorded /f/a.wav: 1.2 s; 3 frames are missing and replaced by silence; no room";
         assert_eq!(line(&status), text);
     }
 }

@@ -1,4 +1,4 @@
-//! `understudy render`: a patch and a score to a WAV file, in one process, without a stack.
+//! `understudy render`: renders a patch and a score to a WAV file, in one process, without a running stack.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -28,31 +28,31 @@ use crate::{
     patch_file::{self, Shelf},
 };
 
-/// Longer files have no room in a WAV's 32-bit length; ten hours at 48 kHz are out of it already.
+/// The limit of the 32-bit length of a WAV file: slightly over three hours of stereo at 48 kHz.
 const WAV_BYTES_MAX: f64 = 4_294_000_000.0;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A patch file
+    /// The patch file
     patch: PathBuf,
-    /// What to play: a line each, SECONDS ADDRESS ARG…
+    /// Play this score; each line is SECONDS ADDRESS ARG…
     #[arg(long, value_name = "FILE")]
     score: PathBuf,
-    /// How long
+    /// Render this many seconds
     #[arg(long, value_name = "S")]
     seconds: f64,
-    /// The WAV file to write, 32-bit float
+    /// Write this WAV file, 32-bit float
     #[arg(short, long, value_name = "OUT.wav")]
     output: PathBuf,
-    /// Frames a second
+    /// Set the sample rate in Hz
     #[arg(long, value_name = "HZ", default_value_t = 48_000,
         value_parser = clap::value_parser!(u32).range(i64::from(RATE_HZ_MIN)..=i64::from(RATE_HZ_MAX)))]
     rate: u32,
-    /// Frames in a block
+    /// Set the block size in frames
     #[arg(long, value_name = "FRAMES", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(i64::from(BLOCK_FRAMES_MIN)..=i64::from(BLOCK_FRAMES_MAX)))]
     block: u32,
-    /// Channels of sound
+    /// Set the number of audio channels
     #[arg(long, value_name = "N", default_value_t = 2,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(CHANNELS_MAX)))]
     channels: u32,
@@ -67,7 +67,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let bytes = args.seconds * f64::from(args.rate) * f64::from(args.channels) * 4.0;
     if !(0.0..=WAV_BYTES_MAX).contains(&bytes) {
         return Err(Failure::usage(format!(
-            "--seconds {} cannot be rendered; 0 to {:.0} fit a WAV file here",
+            "--seconds {} is out of range (expected 0 to {:.0}, the limit of a WAV file)",
             args.seconds,
             WAV_BYTES_MAX / f64::from(args.rate * args.channels * 4)
         )));
@@ -122,7 +122,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let late = events.count();
     let played = count - late;
     if late > 0 {
-        eprintln!("{late} events lie after the end and were not played");
+        eprintln!("{late} events are after the end and were not played");
     }
     if context.json {
         output::value(&json!({
@@ -139,22 +139,22 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a line of a score does.
+/// The effect of a line of a score.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
-    /// At its very frame.
+    /// Takes effect at its exact frame.
     Event(Event),
-    /// From the block of its frame on; perhaps with what fades out.
+    /// Takes effect from the block of its frame on; includes the modules that still fade out.
     Edited(Box<Patch>),
 }
 
-/// Reads a score line by line: each means what it means after those before it.
+/// Reads a score line by line. Each line is resolved against the patch that the lines before it have left.
 pub(crate) struct Reader {
     patch: Patch,
-    /// The same as it is played, since that frame.
+    /// The patch as it is played, with modules that fade out; `edited` is the frame of the last edit.
     playing: Checked,
     edited: Option<FrameIndex>,
-    /// Edits so far.
+    /// The number of edits so far.
     edits: u64,
     draft: Draft,
     names: Namespace,
@@ -174,7 +174,7 @@ impl Reader {
         })
     }
 
-    /// What a line does, and what the user should know about it.
+    /// The effects of a line, and notes for the user.
     pub(crate) fn read(&mut self, line: &Line) -> Result<(Vec<Step>, Vec<String>), String> {
         let frame = frame_of(line, self.config.rate_hz);
         let message = Message {
@@ -240,7 +240,7 @@ impl Reader {
                 }
                 _ => {
                     return Err(format!(
-                        "{} plays nothing: a score has what makes sound",
+                        "{} has no effect in a score (expected an address that changes the sound)",
                         line.address
                     ));
                 }
@@ -249,7 +249,7 @@ impl Reader {
         Ok((steps, notes))
     }
 
-    /// An edited patch is played from that frame on; what goes fades out.
+    /// Plays an edited patch from `frame` on; removed modules fade out.
     fn take_in(&mut self, patch: Patch, frame: FrameIndex) -> Result<Step, String> {
         let patch = patch.checked().map_err(said)?;
         let faded = self.config.fade_blocks() * u64::from(self.config.block_frames);
@@ -272,7 +272,7 @@ impl Reader {
     }
 }
 
-/// When what a line says is due.
+/// The frame at which a line takes effect.
 fn frame_of(line: &Line, rate_hz: u32) -> FrameIndex {
     FrameIndex((line.seconds * f64::from(rate_hz)).round() as u64)
 }
@@ -281,7 +281,7 @@ fn said(why: PatchError) -> String {
     why.to_string()
 }
 
-/// An argument as OSC would have it.
+/// The OSC value of an argument.
 fn value(text: &str) -> Value {
     let number = |_| text.parse().map(Value::Float);
     match text {
@@ -401,7 +401,7 @@ mod tests {
             ("0 /mod/sine/freq x", "takes one number, got \"x\""),
             ("0 /mod/sine/freq nan", "NaN is refused"),
             ("0 /gate/out 1", "takes no gate"),
-            ("0 /sync 1", "plays nothing"),
+            ("0 /sync 1", "has no effect"),
             ("0 /patch/commit", "no edit waits"),
             ("0 /patch/connect sine nobody", "no module \"nobody\""),
             ("0 /preset/load sine none", "no preset"),

@@ -1,14 +1,14 @@
-//! `understudy replay`: an instance's command log rendered again, to a WAV file, or to one for each module
-//! that is heard.
+//! `understudy replay`: renders the command log of an instance again, to a WAV file, or to one file for each module
+//! with a cable into `out`.
 //!
-//! A stem is what one module brings into `out`, through the level of `out` and the fades of the last stage:
-//! the same log, rendered with no other cable into `out`. All stems are rendered side by side with the mix;
-//! what no single module has made (the step between two patches that is smoothed away, a block that is
-//! muted) goes into a file of its own where there is any, so that all files add up to the mix.
+//! A stem is the sound that one module brings into `out`, through the level of `out` and the fades of the last
+//! stage: the same log, rendered with no other cable into `out`. All stems are rendered side by side with the mix.
+//! The sound that no single module has made (the smoothed step between two patches, a muted block) goes into a file
+//! of its own, so that all files add up to the mix.
 //!
-//! The log is read segment by segment, from the newest one that begins no later than what is wanted. Where
-//! one does not begin with what the one before leads to, or blocks are lost with a damaged one, that is said, and
-//! the replay has failed.
+//! The log is read segment by segment, from the newest segment that begins no later than the wanted start. The
+//! replay fails with a message if a segment does not begin in the state in which the segment before ends, or if
+//! blocks are lost with a damaged segment.
 
 use std::{
     fs::{self, File},
@@ -30,37 +30,37 @@ use serde_json::json;
 
 use crate::{Context, failure::Failure, output};
 
-/// A sum that is nearer to the mix than this is the mix.
+/// The tolerance for the sum of all stems: a smaller difference from the mix is rounding.
 const NEAR: f32 = 1e-6;
-/// The file of what no single module has made; no module's name has a space.
+/// The name of the file with the sound that no single module has made; a module's ID never contains a space.
 const REST: &str = "rest of the mix";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// An instance's name or a command log file [default: the instance]
+    /// The name of an instance, or a command log file [default: the instance of --instance]
     #[arg(value_name = "INSTANCE|LOG")]
     source: Option<String>,
-    /// The WAV file to write, 32-bit float
+    /// Write this WAV file, 32-bit float
     #[arg(short, long, value_name = "OUT.wav", required_unless_present = "stems")]
     output: Option<PathBuf>,
-    /// Write a WAV file for each module with a cable into "out", named after it; they add up to the mix
+    /// Write a WAV file for each module with a cable into "out", named by the module; all files add up to the mix
     #[arg(long, value_name = "DIR")]
     stems: Option<PathBuf>,
-    /// Begin here: seconds of music since the start of the run, or #N for block N
+    /// Start here: seconds of music since the start of the run, or #N for block N
     #[arg(long, value_name = "TIME")]
     from: Option<Moment>,
     /// End here
     #[arg(long, value_name = "TIME")]
     to: Option<Moment>,
-    /// The end of what was played: so much of it
+    /// Render only the last part of the run, of this length
     #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
     last: Option<Seconds>,
-    /// An earlier run of the instance, by its number [default: the newest]
+    /// Render an earlier run of the instance, by its number [default: the newest]
     #[arg(long, value_name = "N")]
     run: Option<u64>,
 }
 
-/// A moment of a run.
+/// A position in a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Moment {
     Seconds(f64),
@@ -82,14 +82,14 @@ impl std::str::FromStr for Moment {
         };
         read.ok_or_else(|| {
             format!(
-                "\"{text}\" is no moment (expected seconds such as 12.5, or a block such as #480)"
+                "\"{text}\" is not a position (expected seconds such as 12.5, or a block such as #480)"
             )
         })
     }
 }
 
 impl Moment {
-    /// The block that it lies in.
+    /// The block that contains the position.
     fn block(self, shape: Shape) -> u64 {
         match self {
             Self::Block(block) => block,
@@ -102,17 +102,17 @@ fn blocks_in(seconds: f64, shape: Shape) -> f64 {
     seconds * f64::from(shape.rate_hz) / f64::from(shape.block_frames)
 }
 
-/// The files of a run's segments, oldest first. One that is still written is open: while it is looked at it may be
-/// closed, and its name be the next one's.
+/// The files of a run's segments, oldest first. The segment that is still written is held open: it may be closed
+/// meanwhile, and the next segment then takes its file name.
 struct Files {
     paths: Vec<PathBuf>,
     newest: Option<Arc<File>>,
-    /// The run goes on.
+    /// The run has not ended.
     lives: bool,
 }
 
 impl Files {
-    /// A segment from its start.
+    /// Opens a segment at its start.
     fn open(&self, path: &Path) -> io::Result<File> {
         match &self.newest {
             Some(newest) if self.paths.last().is_some_and(|last| last == path) => {
@@ -131,21 +131,21 @@ impl Files {
     }
 }
 
-/// Where a segment begins, and its file.
+/// The start of a segment, and its file.
 struct Place {
     number: u64,
     block: BlockIndex,
     path: PathBuf,
 }
 
-/// The segments of a run that are to be rendered, oldest first.
+/// The segments of a run that the replay needs, oldest first.
 struct Source {
     all: Arc<Files>,
-    /// What is read first, and what follows.
+    /// The first segment to read; `later` holds the others.
     first: Place,
     bytes: Vec<u8>,
     later: Vec<Place>,
-    /// The blocks that are wanted.
+    /// The range of blocks to write.
     from: u64,
     to: u64,
 }
@@ -163,7 +163,7 @@ impl Source {
         let mut places = Vec::new();
         for path in &all.paths {
             let preamble = Preamble::read(&mut open(path)?).map_err(|e| no(path, e.to_string()))?;
-            // An older version had no segments.
+            // Logs of older versions have no segments.
             if preamble.is_none() && all.paths.len() > 1 {
                 warn_of_beginning(path);
                 continue;
@@ -178,7 +178,7 @@ impl Source {
             });
         }
         let Some(newest) = places.last().map(|place| place.path.clone()) else {
-            return Err(no(&newest, "no segment of the run can be read".into()));
+            return Err(no(&newest, "the run has no readable segment".into()));
         };
         let mut bytes = vec![0; HEAD_BYTES];
         let read = all.open(&newest).and_then(|mut file| file.read(&mut bytes));
@@ -210,7 +210,7 @@ impl Source {
         let bytes = bytes.map_err(|e| no(&first.path, format!("cannot be read: {e}")))?;
         let block = first.block;
         if args.from.is_some() && block.0 > from {
-            let text = format!("what is kept begins with block {block}; that is where it begins");
+            let text = format!("the kept log begins at block {block}; rendering from there");
             output::warning(&text);
         }
         Ok(Self {
@@ -223,7 +223,7 @@ impl Source {
         })
     }
 
-    /// What is read first, and what follows.
+    /// All segments to read, oldest first.
     fn places(&self) -> impl Iterator<Item = &Place> {
         std::iter::once(&self.first).chain(&self.later)
     }
@@ -240,7 +240,7 @@ impl Source {
         self.later.iter().map(later).collect()
     }
 
-    /// A run that goes on is rendered as far as it was played; one that was cut off, to its last decision.
+    /// Renders a run that has not ended as far as it was played, and a run without an end to its last decision.
     fn replay(&self, replay: Replay) -> Replay {
         let replay = replay.then(self.later());
         match self.all.lives {
@@ -249,13 +249,13 @@ impl Source {
         }
     }
 
-    /// Warns of what is torn off or damaged, and of a run that was cut off. What is behind what is wanted was not
-    /// looked at.
+    /// Warns of truncated or damaged segments, and of a run without an end. Segments behind the wanted range are not
+    /// checked.
     fn warn(&self, replay: &Replay, is_whole: bool) {
         for Unread { block, read, all } in replay.unread() {
             let place = self.places().find(|place| place.block == *block);
             output::warning(&format!(
-                "{}: torn or damaged at byte {read} of {all}; what follows there is not rendered",
+                "{}: truncated or damaged at byte {read} of {all}; the rest of the file is not rendered",
                 place
                     .map_or(&self.first.path, |place| &place.path)
                     .display()
@@ -264,7 +264,7 @@ impl Source {
         if is_whole && !self.all.lives && !replay.has_end() {
             let last = self.later.last().unwrap_or(&self.first);
             output::warning(&format!(
-                "{}: it does not say where its run ended; it is rendered to its last decision, block {}",
+                "{}: the end of the run is missing; rendered to the last decision, block {}",
                 last.path.display(),
                 replay.block()
             ));
@@ -274,12 +274,12 @@ impl Source {
 
 fn warn_of_beginning(path: &Path) {
     output::warning(&format!(
-        "{}: it is damaged where it begins; nothing of it is rendered",
+        "{}: damaged at its start; the file is not rendered",
         path.display()
     ));
 }
 
-/// More than the head of a log takes.
+/// An upper bound of the length of a log's header, in bytes.
 const HEAD_BYTES: usize = 4_096;
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
@@ -287,7 +287,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         None => segments_of(&context.paths, args.run)?,
         Some(text) if text.contains(['/', '.']) || Path::new(text).is_file() => {
             if args.run.is_some() {
-                let why = "--run chooses a run of an instance; a log file is of one run";
+                let why = "--run is only valid with an instance (a log file holds one run)";
                 return Err(Failure::usage(why));
             }
             Files {
@@ -377,7 +377,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             .map(|lost| format!("{} to {}", lost.start, lost.end - 1))
             .collect();
         return Err(Failure::no(format!(
-            "the log has lost blocks {}: silence stands in for them",
+            "the log lacks the blocks {}; silence replaces them",
             lost.join(", ")
         )));
     }
@@ -386,13 +386,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     let blocks: Vec<String> = differing.iter().map(|block| block.to_string()).collect();
     Err(Failure::no(format!(
-        "the segments that begin with block {} do not begin with what the one before leads to",
+        "the segments that begin at block {} do not match the end of the segment before",
         blocks.join(", ")
     )))
 }
 
-/// The command log of an instance: the segments that are kept of that run, or of its newest one, oldest first. If
-/// all its processes were killed, the log's end is still in the stage.
+/// The command log of an instance: the kept segments of the run `wanted`, or of the newest run, oldest first. If all
+/// processes of the instance were killed, the end of the log is taken from the stage.
 fn segments_of(paths: &Paths, wanted: Option<u64>) -> Result<Files, Failure> {
     log_end::complete_if_dead(paths);
     let path = paths.command_log();
@@ -407,11 +407,11 @@ fn segments_of(paths: &Paths, wanted: Option<u64>) -> Result<Files, Failure> {
     match read {
         Some(Ok(Some(preamble))) => {
             let (run, number) = (preamble.segment.run, preamble.segment.number);
-            // It, and those after it, may have been closed since.
+            // This segment, and later ones, may have been closed since.
             all.retain(|(r, n, _)| (*r, *n) < (run, number));
             all.push((run, number, path.clone()));
         }
-        // An older version's, or what is said of it is for whoever reads it.
+        // A log of an older version, or a damaged log: the reader of the file reports its error.
         _ if all.is_empty() => all.push((0, 0, path.clone())),
         Some(_) => {
             warn_of_beginning(&path);
@@ -428,7 +428,7 @@ fn segments_of(paths: &Paths, wanted: Option<u64>) -> Result<Files, Failure> {
         .collect();
     let Some(last) = paths_of_run.last() else {
         return Err(Failure::no(format!(
-            "run {} is not kept; the runs that are kept: {}",
+            "the run {} is not kept (expected one of {})",
             run.unwrap_or_default(),
             runs.join(", ")
         )));
@@ -447,11 +447,11 @@ fn find(log: &Path) -> Box<common::sample::Find<'static>> {
     Box::new(move |id| samples.find(id))
 }
 
-/// All stems of a log, on their way.
+/// All stems of a log while they are rendered.
 struct Stems {
     stems: Vec<Stem>,
     block: Vec<f32>,
-    /// What is missing to the mix, its file, and whether it is more than rounding.
+    /// The difference between the mix and the sum of the stems, its file, and whether it exceeds rounding.
     rest: Vec<f32>,
     rest_wav: output::Wav,
     rest_path: PathBuf,
@@ -465,7 +465,7 @@ struct Stem {
 }
 
 impl Stems {
-    /// Begins a file for each; none of them takes the place of those `apart`.
+    /// Begins a file for each stem; refuses to overwrite the files in `apart`.
     fn begin(
         folder: &Path,
         source: &Source,
@@ -505,7 +505,7 @@ impl Stems {
         })
     }
 
-    /// The next block of each, beside that of the mix; written where it is wanted.
+    /// Renders the next block of each stem beside the block `mix`; writes them if `wanted`.
     fn next(&mut self, mix: &[f32], wanted: bool) -> Result<(), ReplayError> {
         self.rest.copy_from_slice(mix);
         for stem in &mut self.stems {
@@ -525,7 +525,7 @@ impl Stems {
         Ok(())
     }
 
-    /// Completes the files; returns which there are.
+    /// Completes the files and returns their paths.
     fn finish(self) -> Result<Vec<PathBuf>, Failure> {
         let mut paths = Vec::new();
         for stem in self.stems {

@@ -1,4 +1,4 @@
-//! `understudy restart SERVICE`: a planned restart; returns when it is back and ready.
+//! `understudy restart SERVICE`: restarts a service and waits until the service is ready again.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     let asked = asking::ask(&context.paths, &Request::Restart(target), TIMEOUT);
     if supervisor {
-        // It may be gone before it has answered; what counts is that another one answers.
+        // The supervisor may end before its answer arrives; success means that its successor answers.
         asked
             .map(|_| ())
             .or_else(|failure| hung_up(&context.paths, failure))?;
@@ -35,7 +35,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         });
         if !back {
             return Err(Failure::no(format!(
-                "the supervisor was not back after {} s: see `understudy log`",
+                "the supervisor is not ready after {} s: see `understudy log`",
                 TIMEOUT.as_secs()
             )));
         }
@@ -50,7 +50,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Nothing wrong if the instance is still there.
+/// Accepts a missing answer while the instance still runs.
 fn hung_up(paths: &platform::paths::Paths, failure: Failure) -> Result<(), Failure> {
     let said_no = !failure.text.starts_with("the supervisor did not answer");
     if said_no || platform::living::launcher(paths).is_none() {

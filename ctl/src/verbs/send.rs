@@ -1,4 +1,4 @@
-//! `understudy send`: one OSC message, or a score's in time, then `/sync`; shows what came back.
+//! `understudy send`: sends one OSC message, or a score in real time, then `/sync`; shows the replies.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,25 +16,25 @@ use crate::{Context, asking, failure::Failure, osc, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// An OSC address, such as /mod/sine/freq
+    /// The OSC address, such as /mod/sine/freq
     #[arg(required_unless_present = "score")]
     address: Option<String>,
-    /// Whole numbers, numbers, true, false; all else is sent as text
+    /// The arguments: integers, numbers, true or false; anything else is sent as a string
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,
-    /// Send the lines of a score in time instead: SECONDS ADDRESS ARG…
+    /// Send the lines of a score in real time instead; each line is SECONDS ADDRESS ARG…
     #[arg(long, value_name = "FILE", conflicts_with = "address")]
     score: Option<PathBuf>,
 }
 
-/// How far ahead of its time a line of a score is sent.
+/// How long before its time a line of a score is sent.
 const AHEAD: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let address = args.address.as_deref().unwrap_or("/");
     if !address.starts_with('/') {
         return Err(Failure::usage(format!(
-            "\"{address}\" is no OSC address; one begins with /, for example /mod/sine/freq"
+            "\"{address}\" is not an OSC address (expected a leading /, such as /mod/sine/freq)"
         )));
     }
     let osc = osc::Osc::open(&asking::status(&context.paths)?)?;
@@ -48,12 +48,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     finish(context, &osc)
 }
 
-/// Shows what comes back of what was sent, until all of it has been applied.
+/// Shows the replies until everything that was sent has been applied.
 pub(crate) fn finish(context: &Context, osc: &osc::Osc) -> Result<(), Failure> {
     let replies = osc.sync()?;
     if !replies.synced && replies.messages.is_empty() {
         return Err(Failure::no(format!(
-            "no reply from {} within {} s: see `understudy status` and `understudy log`",
+            "{} has not replied within {} s: see `understudy status` and `understudy log`",
             osc.address(),
             osc::REPLY_TIMEOUT.as_secs()
         )));
@@ -63,7 +63,7 @@ pub(crate) fn finish(context: &Context, osc: &osc::Osc) -> Result<(), Failure> {
         let list: Vec<Value> = replies.messages.iter().map(value).collect();
         output::value(&json!({ "replies": list, "synced": replies.synced }));
         if failed.is_some() {
-            // The value is out already; a second one would break the promise of one.
+            // The JSON value has been written; returning an error would write a second one.
             std::process::exit(1);
         }
         return Ok(());
@@ -77,8 +77,8 @@ pub(crate) fn finish(context: &Context, osc: &osc::Osc) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends a score's lines, each a little before its time and with a time tag, so that it comes in at its
-/// very frame.
+/// Sends the lines of a score, each a little before its time and with a time tag, so that it takes effect at its
+/// exact frame.
 fn play(osc: &osc::Osc, file: &Path) -> Result<(), Failure> {
     let lines = score::parse(&output::read_text(file)?)
         .map_err(|e| Failure::no(format!("{}: {e}", file.display())))?;
@@ -95,7 +95,7 @@ fn play(osc: &osc::Osc, file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A time span as NTP counts.
+/// A duration in NTP units of 2^-32 s.
 fn ntp_of(span: Duration) -> u64 {
     time_tag::ntp(span.as_secs(), span.subsec_nanos()).wrapping_sub(time_tag::ntp(0, 0))
 }

@@ -1,4 +1,4 @@
-//! `understudy status [--modules]`: a table for a person, or the supervisor's JSON as it is.
+//! `understudy status [--modules]`: prints the state of the stack as a table, or the supervisor's JSON unchanged.
 
 use common::message::Request;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::{Context, asking, failure::Failure, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// List the modules of the running patch instead, each with its share of one core, the dearest first
+    /// List the modules of the running patch with their load in percent of one core, highest first
     #[arg(long)]
     modules: bool,
 }
@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A value without quotes; `-` where there is none.
+/// A value without quotes; `-` for null.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
@@ -67,7 +67,7 @@ fn table(status: &Value) -> String {
     );
     if status["divergences"].as_u64().unwrap_or(0) > 0 {
         let note = format!(
-            "differed  the workers' sound, {} times\n\n",
+            "diverged  the workers' sound, {} times\n\n",
             get("divergences")
         );
         text.truncate(text.len() - 1);
@@ -107,27 +107,27 @@ fn table(status: &Value) -> String {
     text
 }
 
-/// What each module costs, and what is no module's.
+/// The load of each module, and of the rest of a block.
 fn module_table(modules: &Value) -> String {
     let percent = |name: &str| plain(&modules[name]);
     let mut lines = vec![["id", "type", "load_percent"].map(str::to_owned).to_vec()];
     let list = modules["modules"].as_array().into_iter().flatten();
     lines.extend(list.map(|module| {
-        // As many places as the cheapest needs.
+        // Two decimals, so that the cheapest modules do not show as zero.
         let share = module["load_percent"].as_f64();
         let share = share.map_or_else(|| "-".into(), |share| format!("{share:.2}"));
         vec![plain(&module["id"]), plain(&module["type"]), share]
     }));
     let mut text = crate::verbs::modules::aligned(&lines);
     text.push_str(&format!(
-        "\nmodules and the rest of a block ({} %): {} % of one core, in each worker\n",
+        "\nall modules and the rest of a block ({} %): {} % of one core, in each worker\n",
         percent("rest_percent"),
         percent("sum_percent")
     ));
     text
 }
 
-/// The dearest modules in one line, while the music is too much.
+/// The most expensive modules in one line, while the stack is overloaded.
 fn dearest(status: &Value) -> Option<String> {
     let each = status["dearest"].as_array()?.iter().map(|module| {
         let percent = module["load_percent"].as_f64();
@@ -136,41 +136,41 @@ fn dearest(status: &Value) -> Option<String> {
     });
     let each: Vec<String> = each.collect();
     Some(format!(
-        "the dearest modules, in shares of one core: {} (`understudy status --modules` lists all)",
+        "the most expensive modules, in percent of one core: {} (`understudy status --modules` lists all)",
         each.join(", ")
     ))
 }
 
-/// How the lead changes, and how close to its deadline a block came within the last minute.
+/// Whether the lead is automatic, and the smallest margin of a block to its deadline within the last minute.
 fn margin(status: &Value) -> String {
     let auto = match status["lead_auto"] == true {
         true => " (auto)",
         false => "",
     };
     let closest = status["closest_deadline_ms"].as_f64();
-    let closest = closest.map(|ms| format!(", closest to a deadline {ms:.1} ms"));
+    let closest = closest.map(|ms| format!(", smallest margin {ms:.1} ms"));
     format!("{auto}{}", closest.unwrap_or_default())
 }
 
-/// The state and what it means.
+/// The state word and its meaning.
 fn state(status: &Value) -> String {
     let word = plain(&status["state"]);
     let meaning = match word.as_str() {
-        "protected" => "a worker plays, another stands by; either may die unheard",
-        "degraded" => "a worker plays, but none stands by yet; if it died now, it could be heard",
+        "protected" => "one worker plays, the other stands by; the death of either is inaudible",
+        "degraded" => "one worker plays, but no other stands by yet; its death could be audible",
         "overloaded" => {
-            "the patch needs more than this machine gives, so the sound breaks; load a lighter one or remove modules"
+            "the patch needs more than this machine can compute, so the sound breaks; load a lighter patch or remove modules"
         }
-        "silent" => "nothing is heard",
+        "silent" => "the sound has stopped",
         "unsupervised" => {
-            "what plays plays on, but a worker that dies is not started again and no command is accepted"
+            "the sound continues, but a worker that dies is not replaced and no command is accepted"
         }
         _ => return word,
     };
     format!("{word}: {meaning}")
 }
 
-/// What is not as it should be, a line each.
+/// All problems, one line each.
 fn troubles(status: &Value) -> Vec<String> {
     let list = |name: &str| status[name].as_array().cloned().unwrap_or_default();
     let mut lines: Vec<String> = dearest(status).into_iter().collect();
@@ -180,93 +180,93 @@ fn troubles(status: &Value) -> Vec<String> {
         .unwrap_or(0);
     if dropped > 0 {
         lines.push(format!(
-            "{dropped} datagrams were dropped by the kernel, since its queue was full"
+            "the kernel has dropped {dropped} datagrams because the socket's queue was full"
         ));
     }
     let count = |name: &str| status["audio"][name].as_u64().unwrap_or(0);
     let gaps = count("device_gaps");
     if gaps > 0 {
         lines.push(format!(
-            "the sound broke {gaps} times because of the device; the last gap took {} ms",
+            "the device has interrupted the sound {gaps} times; the last gap lasted {} ms",
             plain(&status["audio"]["last_gap_ms"])
         ));
     }
     let clipped = count("clipped_samples");
     if clipped > 0 {
         lines.push(format!(
-            "{clipped} samples were beyond full scale and were clipped for the device: turn the output down"
+            "{clipped} samples were above full scale and were clipped for the device: reduce the output level"
         ));
     }
     for left_out in list("quarantined") {
         let (command, what) = (plain(&left_out["command"]), plain(&left_out["what"]));
         lines.push(format!(
-            "command {command} is left out, it killed a worker: {what}"
+            "the command {command} is quarantined because it killed a worker: {what}"
         ));
     }
     for bypassed in list("bypassed") {
         let (module, block) = (plain(&bypassed["module"]), plain(&bypassed["block"]));
         lines.push(format!(
-            "module {module} is bypassed since block {block}: a worker died in it"
+            "the module {module} is bypassed since block {block}: a worker died in it"
         ));
     }
     let removed = |name: &str| status[name].as_f64().unwrap_or(0.0);
     if removed("limited_db") > 0.0 {
         lines.push(format!(
-            "the sound is turned down by up to {} dB, since it is louder than full scale ({} samples so far)",
+            "the limiter reduces the sound by up to {} dB because it exceeds full scale ({} samples so far)",
             removed("limited_db"),
             plain(&status["limited_samples"])
         ));
     }
     if removed("dc_removed") > 0.0 {
         lines.push(format!(
-            "DC of {} of full scale is taken out of the sound",
+            "the safety stage removes DC of {} of full scale",
             removed("dc_removed")
         ));
     }
     lines
 }
 
-/// Where the sound goes, in words.
+/// The sink in words.
 fn sink(status: &Value) -> String {
     let name = plain(&status["audio"]["sink"]);
     match name.split_once(':') {
         Some(("wav", path)) => format!("the file {path}"),
         Some(("device", device)) => format!("the device {device}"),
         _ if name == "device" => "the default device".into(),
-        _ if name.starts_with("null") => format!("none, nothing is heard: {name}"),
+        _ if name.starts_with("null") => format!("none, the sound is discarded: {name}"),
         _ => name,
     }
 }
 
-/// When and why the sound last went over to the other worker.
+/// The time and the cause of the last switch.
 fn last_switch(status: &Value) -> String {
     let epoch = status["epoch"].as_u64().unwrap_or(0);
     if epoch == 0 {
-        return "it has led from the start".into();
+        return "leader since the start".into();
     }
     let last = status["switches"].as_array().and_then(|list| list.last());
-    // The last ones are kept across supervisors, but not without end.
+    // Only the newest switches survive the death of a supervisor.
     let Some(last) = last.filter(|last| last["epoch"] == epoch) else {
-        return format!("it took over in switch {epoch}");
+        return format!("leader since switch {epoch}");
     };
     let at = last["at_block"]
         .as_f64()
         .map_or(0.0, |block| block_seconds(status) * block);
     format!(
-        "it took over from worker:{} at {} in switch {epoch}: {}",
+        "took over from worker:{} at {} in switch {epoch}: {}",
         plain(&last["from"]),
         minutes(at),
         plain(&last["cause"]),
     )
 }
 
-/// How long one block lasts.
+/// The duration of a block, in seconds.
 fn block_seconds(status: &Value) -> f64 {
     let number = |name: &str, usual: f64| status[name].as_f64().unwrap_or(usual).max(1.0);
     number("block", 128.0) / number("rate", 48_000.0)
 }
 
-/// How long the stack has played; the play cursor counts blocks.
+/// The played time, in seconds; the play cursor counts blocks.
 pub(crate) fn played_seconds(status: &Value) -> f64 {
     status["audio"]["play_cursor"].as_f64().unwrap_or(0.0) * block_seconds(status)
 }
@@ -346,11 +346,11 @@ mod tests {
             "rate": 48_000, "block": 480, "leader": 1, "epoch": 3,
             "switches": [{"epoch": 3, "at_block": 250, "from": 0, "cause": "signal 9"}],
         });
-        let told = "it took over from worker:0 at 0:02.5 in switch 3: signal 9";
+        let told = "took over from worker:0 at 0:02.5 in switch 3: signal 9";
         assert_eq!(last_switch(&status), told);
         status["epoch"] = 4.into();
-        assert_eq!(last_switch(&status), "it took over in switch 4");
+        assert_eq!(last_switch(&status), "leader since switch 4");
         status["epoch"] = 0.into();
-        assert_eq!(last_switch(&status), "it has led from the start");
+        assert_eq!(last_switch(&status), "leader since the start");
     }
 }

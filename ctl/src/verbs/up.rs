@@ -1,7 +1,7 @@
-//! `understudy up`: checks the options, starts the launcher, stays with a live status line.
+//! `understudy up`: checks the options, starts the launcher, shows a live status line.
 //!
-//! Everything that a user can get wrong is found here, before anything is started. Ctrl-C ends the
-//! whole stack in good order; with `--detach` it plays on by itself.
+//! All errors in the options are found here, before a process is started. Ctrl-C stops the whole stack cleanly;
+//! with `--detach` the verb returns and the stack keeps running.
 
 use std::{
     io::IsTerminal,
@@ -48,21 +48,21 @@ use crate::{
 };
 
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
-/// How long it may take until there is another launcher.
+/// The time limit for the start of another launcher.
 const NEXT_LAUNCHER: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where the sound goes: auto, device[:NAME], wav:PATH or null
+    /// Play to this sink: auto, device[:NAME], wav:PATH or null
     #[arg(long, default_value = "auto", env = "UNDERSTUDY_SINK")]
     pub(crate) sink: String,
-    /// With wav or null: as fast as possible, no clock
+    /// Render as fast as possible, without a clock (only with the sinks wav and null)
     #[arg(long, env = "UNDERSTUDY_FREEWHEEL", value_parser = FalseyValueParser::new())]
     pub(crate) freewheel: bool,
-    /// Return once sound can be made, leaving the stack running
+    /// Return once the stack is ready, and leave it running
     #[arg(long, env = "UNDERSTUDY_DETACH", value_parser = FalseyValueParser::new())]
     pub(crate) detach: bool,
-    /// Listen for OSC at this address or host name and port; port 0 takes a free port
+    /// Receive OSC at this address or host name and port; port 0 selects a free port
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -71,11 +71,11 @@ pub(crate) struct Args {
         value_parser = platform::reach::resolve
     )]
     pub(crate) osc: SocketAddr,
-    /// Listen to MIDI: auto for the first port, a part of a port's name, virtual for a port that others
-    /// connect to, file:PATH for a pipe
+    /// Receive MIDI: auto for the first port, part of a port's name, virtual for a port that other programs
+    /// connect to, or file:PATH for a pipe
     #[arg(long, value_name = "PORT", env = "UNDERSTUDY_MIDI")]
     pub(crate) midi: Option<String>,
-    /// The module that MIDI's notes go to
+    /// Send MIDI notes to this module
     #[arg(
         long,
         value_name = "ID",
@@ -86,16 +86,16 @@ pub(crate) struct Args {
     /// Follow the tempo, start and stop of an Ableton Link session (a build with Link: `./launch.sh --link`)
     #[arg(long, env = "UNDERSTUDY_LINK", value_parser = FalseyValueParser::new())]
     pub(crate) link: bool,
-    /// Frames a second
+    /// Set the sample rate in Hz
     #[arg(long, value_name = "HZ", default_value_t = 48_000, env = "UNDERSTUDY_RATE",
         value_parser = clap::value_parser!(u32).range(i64::from(RATE_HZ_MIN)..=i64::from(RATE_HZ_MAX)))]
     pub(crate) rate: u32,
-    /// Frames in a block
+    /// Set the block size in frames
     #[arg(long, value_name = "FRAMES", default_value_t = 128, env = "UNDERSTUDY_BLOCK",
         value_parser = clap::value_parser!(u32).range(i64::from(BLOCK_FRAMES_MIN)..=i64::from(BLOCK_FRAMES_MAX)))]
     pub(crate) block: u32,
-    /// Blocks rendered ahead of what is played: that many, or auto: 4 with real-time priority and 8
-    /// without, more after blocks that come late or nearly late, fewer again after ten minutes without
+    /// Render this many blocks ahead of playback. auto starts with 4 blocks (8 without real-time priority), adds one
+    /// for each late or nearly late block, and removes one after ten minutes without any
     #[arg(
         long,
         value_name = "auto|BLOCKS",
@@ -103,15 +103,15 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_LEAD"
     )]
     pub(crate) lead: Lead,
-    /// The longest that --lead auto may grow to, in milliseconds
+    /// Limit --lead auto to this many milliseconds
     #[arg(long, value_name = "MS", default_value_t = LEAD_MAX_MS, env = "UNDERSTUDY_LEAD_MAX",
         value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) lead_max: u32,
-    /// Channels of sound
+    /// Set the number of audio channels
     #[arg(long, value_name = "N", default_value_t = 2, env = "UNDERSTUDY_CHANNELS",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(CHANNELS_MAX)))]
     pub(crate) channels: u32,
-    /// Patch to start with [default: sine, adsr, filter, out]
+    /// Start with this patch file [default: a built-in patch of sine, adsr, filter and out]
     #[arg(
         long,
         value_name = "FILE",
@@ -119,10 +119,10 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_PATCH"
     )]
     pub(crate) patch: Option<PathBuf>,
-    /// Start with the patch, parameters and state that the instance last had
+    /// Start with the last patch, parameters and state of the instance
     #[arg(long, env = "UNDERSTUDY_RESUME", value_parser = FalseyValueParser::new())]
     pub(crate) resume: bool,
-    /// Keep so much of the command log, as SIZE (1GiB) or TIME of music (7d), or all
+    /// Keep this much of the command log: SIZE (1GiB), TIME of music (7d), or all
     #[arg(
         long,
         value_name = "SIZE|TIME|all",
@@ -130,11 +130,11 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_KEEP"
     )]
     pub(crate) keep: Keep,
-    /// Hand what is older than that to this shell command first, the file's path as its last argument; it is
-    /// deleted once the command has succeeded, for which it has ten minutes
+    /// Run this shell command before an older segment is deleted, with the file's path as the last argument; the
+    /// segment is deleted after the command has succeeded within ten minutes
     #[arg(long, value_name = "CMD", env = "UNDERSTUDY_ARCHIVE")]
     pub(crate) archive: Option<String>,
-    /// Begin another segment of the command log after so many bytes
+    /// Start a new segment of the command log after this many bytes
     #[arg(
         long,
         value_name = "SIZE",
@@ -142,7 +142,7 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_SEGMENT_SIZE"
     )]
     pub(crate) segment_size: Bytes,
-    /// Begin another segment of the command log after so much music
+    /// Start a new segment of the command log after this much music
     #[arg(
         long,
         value_name = "TIME",
@@ -150,17 +150,17 @@ pub(crate) struct Args {
         env = "UNDERSTUDY_SEGMENT_AGE"
     )]
     pub(crate) segment_age: Seconds,
-    /// For tests: the number of the first block
+    /// Set the number of the first block (for tests)
     #[arg(long, hide = true, value_name = "BLOCK", default_value_t = 0, env = "UNDERSTUDY_FIRST_BLOCK",
         value_parser = clap::value_parser!(u64).range(..=FIRST_BLOCK_MAX))]
     pub(crate) first_block: u64,
-    /// For tests: what all other counters begin after
+    /// Set the number after which all other counters begin (for tests)
     #[arg(long, hide = true, value_name = "NUMBER", default_value_t = 0, env = "UNDERSTUDY_FIRST_NUMBER",
         value_parser = clap::value_parser!(u64).range(..=FIRST_NUMBER_MAX))]
     pub(crate) first_number: u64,
 }
 
-/// How far ahead is rendered.
+/// The lead: how far ahead of playback the workers render.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lead {
     Auto,
@@ -176,7 +176,7 @@ impl FromStr for Lead {
             Some(blocks) => Ok(Self::Blocks(blocks)),
             None if text == "auto" => Ok(Self::Auto),
             None => Err(format!(
-                "auto or a number of blocks from 1 to {LEAD_BLOCKS_MAX} is right"
+                "expected auto or a number of blocks from 1 to {LEAD_BLOCKS_MAX}"
             )),
         }
     }
@@ -188,7 +188,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if let Some(text) = platform::reach::warning(&args.osc) {
         output::warning(&text);
     }
-    // From here on a signal asks for the end, so that no half of a stack is left.
+    // From here on a signal requests a clean stop, so that no partial stack is left behind.
     let stop = stop_flag()?;
     let (child, text) = launcher::start(&context.paths, &options, patch.as_deref(), &stop)?;
     if context.json {
@@ -205,23 +205,23 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     stay(context, child, &stop)
 }
 
-/// Set once a signal has asked for the end.
+/// A flag that SIGINT, SIGTERM and SIGHUP set.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, stop.clone())
-            .map_err(|e| Failure::no(format!("cannot listen to signals: {e}")))?;
+            .map_err(|e| Failure::no(format!("cannot register a signal handler: {e}")))?;
     }
     Ok(stop)
 }
 
-/// The options and the patch to start with, checked.
+/// Checks the options and the initial patch.
 fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), Failure> {
     let sink = check_sink(&args.sink)?;
     if args.freewheel && !(sink.starts_with("wav:") || sink == "null") {
         return Err(Failure::usage(format!(
-            "--freewheel has no clock, but the sink \"{sink}\" has one; use it with --sink wav:PATH or --sink null"
+            "--freewheel is not possible with the sink \"{sink}\", which has a clock (expected --sink wav:PATH or --sink null)"
         )));
     }
     if args.link {
@@ -276,8 +276,8 @@ fn options(context: &Context, args: &Args) -> Result<(Options, Option<String>), 
     Ok((options, patch))
 }
 
-/// Says so where a patch to start with is predicted to leave little of a core. Nothing has been measured on
-/// this machine yet, so nothing is refused.
+/// Warns if the predicted load of the initial patch is near or above one core. Nothing has been measured on this
+/// machine yet, so nothing is refused.
 fn tell_load(path: &Path, patch: Patch, config: Config) {
     let predicted = patch.checked();
     let predicted = predicted.map_or(0.0, |patch| Costs::default().predict(&patch, config));
@@ -287,19 +287,19 @@ fn tell_load(path: &Path, patch: Patch, config: Config) {
     }
 }
 
-/// The sink with its path made absolute, its folder found good.
+/// Checks a sink, and makes the path of a WAV file absolute.
 pub(crate) fn check_sink(sink: &str) -> Result<String, Failure> {
     match sink.split_once(':') {
         None if matches!(sink, "auto" | "device" | "null") => Ok(sink.to_owned()),
         Some(("device", name)) if !name.is_empty() => Ok(sink.to_owned()),
         Some(("wav", path)) if !path.is_empty() => check_wav(path),
         _ => Err(Failure::usage(format!(
-            "no sink \"{sink}\"; there are auto, device, device:NAME, wav:PATH, null"
+            "the sink \"{sink}\" is unknown (expected auto, device, device:NAME, wav:PATH or null)"
         ))),
     }
 }
 
-/// Whether the program that follows Link has it built in; it says itself what to do if not.
+/// Checks that `link-in` was built with Link; its own error text says how to build it.
 fn check_link() -> Result<(), Failure> {
     let name = Service::LinkIn.program();
     let cannot = |why: std::io::Error| Failure::no(format!("cannot start {name}: {why}"));
@@ -317,13 +317,13 @@ fn check_wav(path: &str) -> Result<String, Failure> {
     let no = |what: String| Failure::no(format!("cannot write {path}: {what}"));
     let whole = std::path::absolute(path).map_err(|e| no(e.to_string()))?;
     if whole.is_dir() || path.ends_with('/') {
-        return Err(no("it is a folder; name a file in it".into()));
+        return Err(no("it is a folder (expected a file)".into()));
     }
     output::no_pipe(&whole)?;
     let folder = whole.parent().unwrap_or(Path::new("/"));
     if !folder.is_dir() {
         return Err(no(format!(
-            "there is no folder {}; make it first",
+            "there is no folder {} (expected an existing folder)",
             folder.display()
         )));
     }
@@ -333,15 +333,15 @@ fn check_wav(path: &str) -> Result<String, Failure> {
     }
     match whole.to_str() {
         Some(text) => Ok(format!("wav:{text}")),
-        None => Err(no("the path is not UTF-8; use another".into())),
+        None => Err(no("the path is not UTF-8 (expected UTF-8)".into())),
     }
 }
 
-/// Shows how the stack does until it ends or is asked to.
+/// Shows the status line until the stack ends or a signal requests its end.
 fn stay(context: &Context, mut child: Child, stop: &AtomicBool) -> Result<(), Failure> {
     let mut shown = StatusLine::new(context.json);
     let mut next = Instant::now();
-    // Since when there has been no launcher; the supervisor starts another when one dies.
+    // The time since when there has been no launcher; the supervisor starts another.
     let mut missing: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         match child.try_wait() {
@@ -353,7 +353,7 @@ fn stay(context: &Context, mut child: Child, stop: &AtomicBool) -> Result<(), Fa
                 if missing.get_or_insert_with(Instant::now).elapsed() > NEXT_LAUNCHER {
                     shown.end();
                     return Err(Failure::no(format!(
-                        "the stack has ended, its launcher having gone ({status}): see {}",
+                        "the stack has ended after the death of its launcher ({status}): see {}",
                         context.paths.text_log().display()
                     )));
                 }
@@ -384,7 +384,7 @@ fn stay(context: &Context, mut child: Child, stop: &AtomicBool) -> Result<(), Fa
     Ok(())
 }
 
-/// One line, written over itself on a terminal; elsewhere a line for each change.
+/// The status line: on a terminal one line that is overwritten, elsewhere a line for each change.
 struct StatusLine {
     silent: bool,
     terminal: bool,
@@ -410,7 +410,7 @@ impl StatusLine {
             let played = minutes(played_seconds(status));
             let columns = rustix::termios::tcgetwinsize(std::io::stdout())
                 .map_or(0, |size| usize::from(size.ws_col));
-            // Some terminals do not know.
+            // Some terminals report zero columns.
             let columns = if columns == 0 { 80 } else { columns };
             let all = format!("{played} · {text}");
             let cut: String = all.chars().take(columns - 1).collect();
@@ -428,7 +428,7 @@ impl StatusLine {
     }
 }
 
-/// What matters, without what always changes.
+/// The status without the played time, which always changes.
 fn summary(status: &Value) -> String {
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let switches = status["switches"].as_array().map_or(0, Vec::len) as u64;

@@ -1,11 +1,11 @@
-//! The `fmt ` chunk of a WAV file: read leniently, written as every reader takes it.
+//! The `fmt ` chunk of a WAV file: read leniently, written in the form that every decoder accepts.
 //!
-//! A sample that is narrower than its bytes fills their upper bits, so it is read as one of their full
-//! width. ADPCM is packed in blocks; a last block that is cut off is filled up.
+//! A sample that is narrower than its bytes fills their upper bits, so it is read as a sample of the full width.
+//! ADPCM is packed in blocks; a truncated last block is padded.
 
 use common::limits::CHANNELS_MAX;
 
-/// How samples are written.
+/// The encoding of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Integer,
@@ -16,13 +16,13 @@ enum Kind {
     ImaAdpcm,
 }
 
-/// What the sound is.
+/// The format of the sound.
 #[derive(Debug)]
 pub(super) struct Format {
     kind: Kind,
     channels: u16,
     rate_hz: u32,
-    /// Bytes of a frame; of a block, if samples are packed in blocks.
+    /// Bytes of a frame, or of a block if samples are packed in blocks.
     width: usize,
     pub(super) mended: Vec<String>,
 }
@@ -32,16 +32,16 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(*half))
 }
 
-/// The rest of the identifiers of sounds that are written in `WAVE_FORMAT_EXTENSIBLE`.
+/// The tail of the subformat GUIDs of `WAVE_FORMAT_EXTENSIBLE`.
 const EXTENSIBLE_TAIL: [u8; 14] = [0, 0, 0, 0, 16, 0, 128, 0, 0, 170, 0, 56, 155, 113];
-/// The seven pairs of factors of Microsoft's ADPCM.
+/// The seven pairs of coefficients of Microsoft ADPCM.
 const MS_FACTORS: [i16; 14] = [
     256, 0, 512, -256, 0, 0, 192, 64, 240, 0, 460, -208, 392, -232,
 ];
 
 impl Format {
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
-        let cut = || "its \"fmt \" chunk is cut off".to_owned();
+        let cut = || "the \"fmt \" chunk is truncated".to_owned();
         let half = |at| half(body, at).ok_or_else(cut);
         let (mut tag, channels, block) = (half(0)?, half(2)?, half(12)?);
         let rate_hz = super::word(body, 4).ok_or_else(cut)?;
@@ -49,7 +49,7 @@ impl Format {
         if tag == 0xfffe {
             tag = half(24)?;
             if body.get(26..40).is_some_and(|tail| tail != EXTENSIBLE_TAIL) {
-                return Err("its sound is of a kind that is not known".to_owned());
+                return Err("the encoding of the sound is unknown".to_owned());
             }
         }
         let kind = match tag {
@@ -59,16 +59,16 @@ impl Format {
             6 => Kind::ALaw,
             7 => Kind::MuLaw,
             0x11 => Kind::ImaAdpcm,
-            0x55 => return Err("its sound is MP3 in a WAV file (expected an MP3 file)".to_owned()),
+            0x55 => return Err("the sound is MP3 in a WAV file (expected an MP3 file)".to_owned()),
             _ => {
                 return Err(format!(
-                    "its sound is of kind {tag:#06x} (expected integers, floats, A-law, \u{b5}-law or ADPCM)"
+                    "the encoding of the sound is {tag:#06x} (expected integers, floats, A-law, \u{b5}-law or ADPCM)"
                 ));
             }
         };
         if !(1..=CHANNELS_MAX).contains(&channels.into()) {
             return Err(format!(
-                "it has {channels} channels (expected 1 to {CHANNELS_MAX})"
+                "the sound has {channels} channels (expected 1 to {CHANNELS_MAX})"
             ));
         }
         let mut format = Self {
@@ -82,7 +82,7 @@ impl Format {
         Ok(format)
     }
 
-    /// Finds out how wide a sample or a block is.
+    /// Determines the width of a sample or a block.
     fn measure(&mut self, bits: usize, block: usize) -> Result<(), String> {
         let channels = usize::from(self.channels);
         let (least, right): (usize, &[usize]) = match self.kind {
@@ -94,7 +94,7 @@ impl Format {
                 return match block > head {
                     true => Ok(()),
                     false => Err(format!(
-                        "its blocks have {block} bytes (expected more than {head})"
+                        "a block has {block} bytes (expected more than {head})"
                     )),
                 };
             }
@@ -105,17 +105,17 @@ impl Format {
         if !fits && least != 0 {
             let is = least * channels;
             self.mended
-                .push(format!("a frame has {is} bytes (its head says {block})"));
+                .push(format!("a frame has {is} bytes (the header says {block})"));
         }
         match right.contains(&self.width) {
             true => Ok(()),
             false => Err(format!(
-                "its samples have {bits} bits (expected 8, 16, 24 or 32; 32 or 64 of floats)"
+                "the samples have {bits} bits (expected 8, 16, 24 or 32; for floats 32 or 64)"
             )),
         }
     }
 
-    /// Bytes at the beginning of a block, of each channel.
+    /// Bytes of the header of a block, for each channel.
     const fn block_head(&self) -> usize {
         if matches!(self.kind, Kind::MsAdpcm) {
             7
@@ -124,7 +124,7 @@ impl Format {
         }
     }
 
-    /// Frames that so many bytes of a block hold.
+    /// The frames in the first `bytes` bytes of a block.
     fn frames_in(&self, bytes: usize) -> usize {
         let channels = usize::from(self.channels);
         let Some(packed) = bytes.checked_sub(self.block_head() * channels) else {
@@ -132,7 +132,7 @@ impl Format {
         };
         match self.kind {
             Kind::MsAdpcm => packed * 2 / channels + 2,
-            // Of each channel four bytes at a time.
+            // Channels alternate, four bytes each.
             _ => {
                 packed / (4 * channels) * 8
                     + packed % (4 * channels) * usize::from(channels == 1) * 2
@@ -146,7 +146,7 @@ impl Format {
         matches!(self.kind, Kind::MsAdpcm | Kind::ImaAdpcm)
     }
 
-    /// The sound in whole frames or blocks, and how many frames those are.
+    /// The sound in whole frames or blocks, and the number of frames.
     pub(super) fn whole(&self, sound: &[u8]) -> (Vec<u8>, usize) {
         let mut sound = sound.to_vec();
         if !self.is_packed() {
@@ -161,7 +161,7 @@ impl Format {
         (sound, frames)
     }
 
-    /// As it is written.
+    /// The bytes of the chunk.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let (tag, bits) = match self.kind {
             Kind::Integer => (1_u16, self.width * 8),
