@@ -7,14 +7,14 @@ pub const PITCH_MAX: f32 = 127.0;
 /// `C4`, `F#3`, `Bb2`; `C-1` is 0.
 ///
 /// # Errors
-/// With what would be right.
+/// If the text is not a note; the error says what is expected.
 pub fn parse(text: &str) -> Result<f32, String> {
     let number = text.parse::<f32>().ok().or_else(|| named(text));
     number
         .filter(|pitch| (0.0..=PITCH_MAX).contains(pitch))
         .ok_or_else(|| {
             format!(
-                "\"{text}\" is no note; right is C4, F#3, Bb2, or a number from 0 to {PITCH_MAX}"
+                "\"{text}\" is not a note (expected C4, F#3, Bb2 or a number from 0 to {PITCH_MAX})"
             )
         })
 }
@@ -65,7 +65,7 @@ mod tests {
             "", "H4", "C", "C##4", "C99", "G#9", "128", "-1", "nan", "Cb-1", "é4", "C#é",
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.contains("right is C4"), "{text}: {error}");
+            assert!(error.contains("expected C4"), "{text}: {error}");
         }
     }
 }

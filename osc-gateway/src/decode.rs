@@ -1,14 +1,14 @@
-//! From a datagram's bytes to messages; the first thing that outside bytes meet.
+//! Decodes the bytes of a datagram to messages; the first code that sees bytes from outside.
 //!
 //! Every size, depth and bracket is checked here before rosc sees a byte: rosc 0.11 recurses
-//! without bound on nested bundles and arrays and drops what follows a zero-length element.
-//! rosc is only ever given one message at a time, and must leave nothing over. A datagram is
-//! good as a whole or refused as a whole.
+//! without bound on nested bundles and arrays and drops the bytes after a zero-length element.
+//! rosc gets one message at a time, and must consume all its bytes. A datagram is accepted or
+//! refused as a whole.
 
 use common::limits::{DATAGRAM_BYTES_MAX, OSC_DEPTH_MAX};
 use rosc::{OscPacket, OscType};
 
-/// An argument, as far as this program tells arguments apart.
+/// An argument, as one of the types that the gateway distinguishes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `i`, `h`
@@ -19,12 +19,12 @@ pub enum Value {
     Bool(bool),
     /// `s`
     Text(String),
-    /// Anything else, by a name for people.
+    /// Any other type, by its name in error texts.
     Other(&'static str),
 }
 
 impl Value {
-    /// The number that it is, if it is one.
+    /// The value as a number, if it is a number.
     #[must_use]
     pub const fn number(&self) -> Option<f64> {
         match self {
@@ -53,60 +53,60 @@ impl std::fmt::Display for Value {
 pub struct Message {
     /// Starts with `/`; may be a pattern.
     pub address: String,
-    /// Its arguments.
+    /// The arguments.
     pub args: Vec<Value>,
-    /// The time tag of the bundle that it came in, in NTP units.
+    /// The time tag of the enclosing bundle, in NTP units.
     pub time: Option<u64>,
 }
 
 /// Why a datagram was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// More bytes than are looked at.
-    #[error("the datagram has {0} bytes; the limit is {DATAGRAM_BYTES_MAX}")]
+    /// The datagram has more bytes than the limit.
+    #[error("the datagram has {0} bytes (expected at most {DATAGRAM_BYTES_MAX})")]
     TooLong(usize),
-    /// Not a multiple of four, or nothing at all.
-    #[error("an OSC packet of {0} bytes; the size must be a multiple of 4 and not 0")]
+    /// The size is zero or not a multiple of four.
+    #[error("the OSC packet has {0} bytes (expected a multiple of 4, at least 4)")]
     Size(usize),
-    /// It ends in the middle of something.
-    #[error("the packet ends inside its {0}")]
+    /// The packet ends in the middle of an element.
+    #[error("the packet is truncated inside its {0}")]
     Truncated(&'static str),
-    /// Neither `/…` nor `#bundle`.
-    #[error("an OSC packet starts with \"/\" or \"#bundle\"")]
+    /// The packet starts with neither `/` nor `#bundle`.
+    #[error("the start of the OSC packet is invalid (expected \"/\" or \"#bundle\")")]
     Start,
-    /// The address holds something that is no printable ASCII.
-    #[error("the address holds a character that OSC does not allow")]
+    /// The address has a character that is not printable ASCII.
+    #[error("the address has an invalid character (expected printable ASCII)")]
     Address,
-    /// A text that is no UTF-8, or is padded with something else than zeros.
-    #[error("a text that is not UTF-8 or not padded with zeros")]
+    /// A string is not UTF-8, or its padding is not zeros.
+    #[error("a string is invalid (expected UTF-8, padded with zeros)")]
     Text,
-    /// No comma before the type tags.
-    #[error("the type tags must start with a comma")]
+    /// The comma before the type tags is missing.
+    #[error("the start of the type tags is invalid (expected a comma)")]
     Tags,
-    /// A tag that we do not know.
-    #[error("the type tag \"{0}\" is not known")]
+    /// A type tag is unknown.
+    #[error("the type tag \"{0}\" is unknown")]
     Tag(char),
     /// `[` and `]` do not match.
     #[error("the brackets of an array do not match")]
     Brackets,
-    /// Nested too deeply.
-    #[error("nested deeper than {OSC_DEPTH_MAX} levels")]
+    /// Bundles or arrays are nested too deeply.
+    #[error("the nesting is too deep (expected at most {OSC_DEPTH_MAX} levels)")]
     Depth,
-    /// An element of no bytes, or one that is not a multiple of four.
-    #[error("a bundle element of {0} bytes; the size must be a multiple of 4 and not 0")]
+    /// The size of a bundle element is zero or not a multiple of four.
+    #[error("a bundle element has {0} bytes (expected a multiple of 4, at least 4)")]
     Element(u32),
-    /// Bytes after the last argument.
-    #[error("{0} bytes left over after the last argument")]
+    /// Bytes follow the last argument.
+    #[error("the message has {0} bytes after the last argument (expected none)")]
     LeftOver(usize),
-    /// rosc does not take it although it looked good.
+    /// rosc refuses a message that has passed all checks here.
     #[error("not OSC: {0}")]
     Rosc(String),
 }
 
-/// Takes a datagram apart into its messages, in order.
+/// Decodes a datagram to its messages, in order.
 ///
 /// # Errors
-/// When any part of it is malformed; then none of it counts.
+/// If any part of the datagram is malformed; the whole datagram is then refused.
 pub fn datagram(bytes: &[u8]) -> Result<Vec<Message>, Malformed> {
     if bytes.len() > DATAGRAM_BYTES_MAX {
         return Err(Malformed::TooLong(bytes.len()));
@@ -116,13 +116,13 @@ pub fn datagram(bytes: &[u8]) -> Result<Vec<Message>, Malformed> {
     Ok(messages)
 }
 
-/// Whether bytes begin as a bundle does.
+/// Whether the bytes begin with the marker of a bundle.
 #[must_use]
 pub fn is_bundle(bytes: &[u8]) -> bool {
     bytes.starts_with(b"#bundle\0")
 }
 
-/// How many messages a datagram holds, without decoding them; 1 if it holds none or is malformed.
+/// The number of messages in a datagram, without decoding them; 1 if it is empty or malformed.
 #[must_use]
 pub fn count(bytes: &[u8]) -> u32 {
     count_in(bytes, 0).max(1)
@@ -145,7 +145,7 @@ fn count_in(bytes: &[u8], depth: usize) -> u32 {
     count
 }
 
-/// What a refused datagram calls itself, for the reply: its address, if it starts with one.
+/// The address of a refused datagram for the reply, if the datagram starts with one.
 #[must_use]
 pub fn address_of(bytes: &[u8]) -> Option<&str> {
     let end = bytes.iter().take(128).position(|b| *b == 0)?;
@@ -165,7 +165,7 @@ fn packet(
     match bytes.first() {
         Some(b'/') => out.push(message(bytes, time)?),
         Some(b'#') if is_bundle(bytes) => {
-            // A bundle on its own is level 1.
+            // An outermost bundle is level 1.
             if depth >= OSC_DEPTH_MAX {
                 return Err(Malformed::Depth);
             }
@@ -193,7 +193,7 @@ fn message(bytes: &[u8], time: Option<u64>) -> Result<Message, Malformed> {
         return Err(Malformed::Address);
     }
     if rest.0.is_empty() {
-        // Old senders leave the type tags out when there are no arguments.
+        // Old senders omit the type tags of a message without arguments.
         return Ok(Message {
             address: address.to_owned(),
             args: Vec::new(),
@@ -263,7 +263,7 @@ fn value(argument: OscType) -> Value {
     }
 }
 
-/// What of a packet has not been looked at yet; a multiple of four bytes between calls.
+/// The bytes of a packet that are not read yet; a multiple of four bytes between calls.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -276,7 +276,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// `count` bytes and the zeros up to the next multiple of four.
+    /// Reads `count` bytes and the zeros up to the next multiple of four.
     fn padded(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
         let padding = count.wrapping_neg() % 4;
         let taken = self.take(count, what)?;

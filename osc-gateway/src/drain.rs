@@ -1,10 +1,10 @@
-//! The thread that does nothing but empty the socket's queue. `intake` decides whether a datagram is admitted
-//! to the inbox's backlog or refused; nothing is decoded here.
+//! The thread that empties the socket's queue. `intake` decides whether a datagram is admitted to the inbox's
+//! backlog or refused; nothing is decoded here.
 //!
-//! So the queue is emptied faster than it fills, whatever the serving loop does. The thread has a low
-//! real-time priority if granted, below everything that plays. After a busy period it pauses, so that it never
-//! occupies a processor. It holds no lock. It reaches the serving loop through the inbox, a wake, and a
-//! bounded queue of refusals.
+//! A thread of its own empties the queue faster than it fills, independently of the serving loop. The thread has a
+//! low real-time priority if granted, below all audio threads. After a busy period it pauses, so that it never
+//! occupies a processor. It holds no lock. It reaches the serving loop through the inbox, a wake, and a bounded
+//! queue of refusals.
 
 use std::{
     io,
@@ -26,43 +26,43 @@ use crate::{
     intake::{Intake, Room, TICK, Verdict},
 };
 
-/// How full the kernel's queue is, 0 to 1, from where on senders' shares shrink.
+/// The fill level of the kernel's queue, 0 to 1, above which the shares of senders shrink.
 const CROWDED: f32 = 0.4;
-/// After so long without a pause the thread pauses: it takes four fifths of a processor at the most.
+/// The thread pauses after this time without a pause, so that it uses at most four fifths of a processor.
 const BUSY: Duration = Duration::from_millis(4);
 const PAUSE: Duration = Duration::from_millis(1);
-/// Refusals that wait to be reported to their senders, at the most; further ones are only counted.
+/// The limit of refusals that wait to be reported to their senders; further refusals are only counted.
 const TOLD_MAX: usize = 256;
-/// Failures of the socket in a row after which the thread gives up.
+/// Consecutive failures of the socket after which the thread gives up.
 const FAILURES: u32 = 1_000;
-/// Bytes that show whether a packet is a bundle, and bytes that hold its address.
+/// The bytes that identify a bundle, and the bytes that hold the address.
 const KIND_BYTES: usize = 8;
 const ADDRESS_BYTES: usize = 128;
 
-/// What the thread tells the serving loop.
+/// A report of the thread to the serving loop.
 pub enum Drained {
-    /// About so many messages of that sender were refused; the last one began with these bytes.
+    /// The sender, the first bytes of its last refused message, and the approximate number of refused messages.
     Refused(SocketAddr, Vec<u8>, u64),
     /// The socket cannot be read.
     Failed(io::Error),
 }
 
-/// The thread, which ends with this value.
+/// The handle of the thread; dropping it ends the thread.
 pub struct Drain {
-    /// Woken when something was admitted.
+    /// Notified when a datagram was admitted.
     pub arrived: Arc<Notify>,
-    /// What it has to say.
+    /// The reports of the thread.
     pub said: mpsc::Receiver<Drained>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drain {
-    /// Starts to empty that socket, after a predecessor that may have been killed. Returns how many
-    /// datagrams that one had received and not judged, too.
+    /// Starts the thread on a socket, possibly after a predecessor that was killed. Also returns the number of
+    /// datagrams that the predecessor had received but not judged.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn start(socket: UdpSocket, inbox: Inbox<'static>) -> io::Result<(Self, usize)> {
         socket.set_nonblocking(true)?;
         let arrived = Arc::new(Notify::new());
@@ -116,12 +116,12 @@ struct Drainer {
     socket: UdpSocket,
     inbox: Inbox<'static>,
     intake: Intake,
-    /// All tickets below it are known to be freed.
+    /// All tickets below this one are freed.
     freed: u64,
-    /// The kernel's counts, as they were last seen: of this socket, of all.
+    /// The last known counts of the kernel: of this socket, and of all sockets.
     dropped: u32,
     overflows: Option<u64>,
-    /// There is a filter before the socket.
+    /// A filter is attached to the socket.
     refuses: bool,
     start: Instant,
     watched: Instant,
@@ -143,7 +143,7 @@ impl Drainer {
                     count
                 }
                 Err(error) => {
-                    // A reply that reached nobody can come back as an error of the next read.
+                    // An undeliverable reply can cause an error of the next read.
                     failures = match error.kind() {
                         io::ErrorKind::WouldBlock => 0,
                         _ => failures + 1,
@@ -167,7 +167,7 @@ impl Drainer {
         }
     }
 
-    /// Judges what lies in the staging.
+    /// Judges the datagrams in the staging area.
     fn take(&mut self, serials: impl Iterator<Item = u64>) {
         let now = self.start.elapsed();
         let crowded = inbox::queue(&self.socket).fullness > CROWDED;
@@ -198,7 +198,7 @@ impl Drainer {
         }
     }
 
-    /// How many messages a datagram in the staging holds; only bundles are looked at.
+    /// The number of messages in a datagram of the staging area; only bundles are examined.
     fn messages(&self, serial: u64) -> u32 {
         match decode::is_bundle(&self.inbox.staged_bytes(serial, KIND_BYTES)) {
             true => decode::count(&self.inbox.staged_bytes(serial, usize::MAX)),
@@ -216,7 +216,7 @@ impl Drainer {
         }
     }
 
-    /// Admits quiet senders again, and counts what the kernel dropped and refused.
+    /// Admits quiet senders again, and counts the datagrams that the kernel dropped and refused.
     fn watch(&mut self) {
         if self.watched.elapsed() < TICK {
             return;
@@ -226,13 +226,13 @@ impl Drainer {
         let dropped = inbox::queue(&self.socket).dropped;
         let more = u64::from(dropped.wrapping_sub(self.dropped));
         self.dropped = dropped;
-        // Looked at each time, so that what other sockets have dropped long ago is not counted here.
+        // Read each time, so that earlier drops of other sockets are not counted here.
         let overflows = inbox::overflows();
         let before = std::mem::replace(&mut self.overflows, overflows);
         if more == 0 {
             return;
         }
-        // The filter refused the rest: datagrams that no socket of this machine dropped for want of room.
+        // The filter refused the rest: datagrams that no socket of this machine dropped because of a full queue.
         let lost = match (overflows, before) {
             (Some(now), Some(before)) => more.min(now.saturating_sub(before)),
             _ if self.refuses => 0,
@@ -246,10 +246,10 @@ impl Drainer {
         let Some(senders) = self.intake.filter_changed() else {
             return;
         };
-        // Noted before it is set: a filter that no successor knows of would never be removed.
+        // Record the filter before setting it: a successor would never remove an unrecorded filter.
         let words: Vec<_> = senders.iter().copied().map(inbox::to_words).collect();
         self.inbox.set_filtered(&words);
-        // Without a filter they are refused here.
+        // Without a filter this thread refuses the datagrams.
         self.refuses = filter::set(&self.socket, &senders).is_ok() && !senders.is_empty();
     }
 }

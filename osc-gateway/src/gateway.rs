@@ -1,8 +1,8 @@
-//! The gateway without its sockets: datagrams and the supervisor's words in, replies and batches out.
+//! The gateway without its sockets: datagrams and messages of the supervisor in, replies and batches out.
 //!
-//! `receive` drives it; tests drive it by hand. Before the first patch is known datagrams wait in
-//! the inbox; while the supervisor is away they are understood by the last patch, kept, and
-//! understood again when the next one comes.
+//! `receive` drives this state; tests drive it directly. Datagrams wait in the inbox until the first patch is known.
+//! While the supervisor is away, they are resolved against the last patch, held, and resolved again against the
+//! next one.
 
 use std::net::SocketAddr;
 
@@ -21,9 +21,9 @@ use crate::{
     sessions::{Sessions, Work},
 };
 
-/// Seconds that a time tag may be ahead, at the most: more is a clock that is wrong.
+/// The limit of a time tag, in seconds from now: a larger distance means a wrong clock.
 const AHEAD_S_MAX: u64 = 3_600;
-/// Bytes of a list reply's names, so that it fits one unfragmented packet.
+/// Bytes of the names in a list reply, so that the reply fits one unfragmented packet.
 const LIST_BYTES: usize = 1_000;
 
 /// See the file's head.
@@ -31,9 +31,9 @@ const LIST_BYTES: usize = 1_000;
 pub struct Gateway {
     sessions: Sessions,
     namespace: Option<Namespace>,
-    /// The supervisor at the other end has told its patch.
+    /// The connected supervisor has sent its patch.
     current: bool,
-    /// What time tags mean, the time by the clock on the wall, and frames a second.
+    /// The mapping from time tags to frames, the current wall-clock time, and the sample rate.
     timing: Option<Timing>,
     now: u64,
     rate_hz: u32,
@@ -43,19 +43,19 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Whether it knows names, without which nothing can be understood.
+    /// Whether a patch is known; without its names no message can be resolved.
     #[must_use]
     pub const fn ready(&self) -> bool {
         self.namespace.is_some()
     }
 
-    /// Time tags mean this from now on, which is that time by the clock on the wall; `None` if nobody knows:
-    /// then everything comes in at once.
+    /// Sets the mapping from time tags to frames, with the current wall-clock time. Without a mapping (`None`) all
+    /// messages take effect at once.
     pub const fn keep_time(&mut self, timing: Option<Timing>, now: u64, rate_hz: u32) {
         (self.timing, self.now, self.rate_hz) = (timing, now, rate_hz);
     }
 
-    /// The frame of a message's time tag, if it has one that waits.
+    /// The frame of a message's time tag; `None` for a message that takes effect at once.
     fn frame(&self, message: &Message) -> Result<Option<FrameIndex>, String> {
         let (tag, timing) = match (message.time, self.timing) {
             // 1 is "immediately".
@@ -66,17 +66,17 @@ impl Gateway {
         let ahead_s = frame.0.saturating_sub(now.0) / u64::from(self.rate_hz.max(1));
         if ahead_s > AHEAD_S_MAX {
             return Err(format!(
-                "its time tag is {ahead_s} s ahead; at most {AHEAD_S_MAX} s are right, by this machine's clock"
+                "the time tag is {ahead_s} s ahead of this machine's clock (expected at most {AHEAD_S_MAX} s)"
             ));
         }
         Ok(Some(frame))
     }
 
-    /// The datagram of that ticket, higher than all before it, from that sender.
+    /// Takes a datagram with its ticket, which must be higher than all earlier ones.
     pub fn datagram(&mut self, ticket: u64, sender: SocketAddr, bytes: &[u8]) {
         self.sessions.begin(ticket);
         let Some(namespace) = self.namespace.take() else {
-            let why = "the engine is not up yet; send this again later";
+            let why = "the stack is not ready yet; send the message again later";
             self.refuse_unread(sender, bytes, why.into());
             return;
         };
@@ -84,19 +84,18 @@ impl Gateway {
         self.namespace = Some(namespace);
     }
 
-    /// Whether that datagram, the newest, waits for an outcome.
+    /// Whether the newest datagram, of the given ticket, waits for an outcome.
     #[must_use]
     pub fn waits(&self, ticket: u64) -> bool {
         self.sessions.waits(ticket)
     }
 
-    /// Refuses a datagram for what its messages do not matter for.
+    /// Refuses a datagram for a reason that does not depend on its messages.
     pub fn refuse_unread(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
         self.refuse(sender, address_of(bytes), why);
     }
 
-    /// Messages of that sender were refused and counted before they came here, the last one with these
-    /// first bytes.
+    /// Reports messages that `drain` has refused and counted; `bytes` are the first bytes of the last one.
     pub fn tell_flood(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
         self.complaint = Some(format!("refused from {sender}: {why}"));
         if !is_reply(&address_of(bytes)) {
@@ -104,7 +103,7 @@ impl Gateway {
         }
     }
 
-    /// What a datagram asked for was accepted, and is left out after all.
+    /// Reports that a command was accepted and then quarantined.
     pub fn tell_refused(&mut self, sender: SocketAddr, bytes: &[u8], why: String) {
         self.outbox.push(Addressed {
             to: sender,
@@ -112,13 +111,13 @@ impl Gateway {
         });
     }
 
-    /// The oldest ticket whose events have not all had their outcome.
+    /// The oldest ticket with an event that has no outcome yet.
     #[must_use]
     pub fn oldest(&self) -> Option<u64> {
         self.sessions.oldest()
     }
 
-    /// The patch in force is this one now.
+    /// Sets the patch in force.
     pub fn patch(&mut self, namespace: Namespace) {
         self.current = true;
         let replies = self.sessions.patched(&namespace);
@@ -127,7 +126,7 @@ impl Gateway {
         self.namespace = Some(namespace);
     }
 
-    /// What became of submissions.
+    /// Takes the outcomes of submissions.
     pub fn outcomes(&mut self, outcomes: Vec<(u64, Outcome)>) {
         let Some(namespace) = &mut self.namespace else {
             return;
@@ -144,13 +143,13 @@ impl Gateway {
         self.rejected += self.sessions.take_unresolved();
     }
 
-    /// The supervisor is gone, with all that it had not answered.
+    /// The link to the supervisor has broken; unanswered submissions will be sent again.
     pub fn link_broke(&mut self) {
         self.current = false;
         self.sessions.broken();
     }
 
-    /// What to submit next; tell [`Self::submitted`] when it is on its way.
+    /// The next batch to submit; call [`Self::submitted`] once it is sent.
     #[must_use]
     pub fn batch(&self) -> Vec<(u64, Submission)> {
         match &self.namespace {
@@ -159,7 +158,7 @@ impl Gateway {
         }
     }
 
-    /// The batch is on its way.
+    /// Marks a batch as sent.
     pub fn submitted(&mut self, batch: &[(u64, Submission)]) {
         self.sessions.sent(batch);
     }
@@ -169,7 +168,7 @@ impl Gateway {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Datagrams and messages refused since this was last asked.
+    /// The number of datagrams and messages refused since the last call.
     pub fn take_rejected(&mut self) -> u64 {
         std::mem::take(&mut self.rejected)
     }
@@ -185,7 +184,7 @@ impl Gateway {
         self.sessions.len()
     }
 
-    /// Whether something could not be sent yet.
+    /// Whether submissions wait to be sent.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         self.sessions.has_unsent()
@@ -215,7 +214,7 @@ impl Gateway {
         budget: &mut Budget,
     ) -> Result<(), String> {
         if is_reply(&message.address) {
-            return Err("this is a reply, not a request".into());
+            return Err("the address is that of a reply (expected a request)".into());
         }
         let mut listening = self.sessions.heard(sender);
         let actions = namespace.understand(message, budget)?;
@@ -301,7 +300,7 @@ impl Gateway {
         }
     }
 
-    /// A reply for each row, each with its number, from 1, and how many there are; 0 of 0 if there is none.
+    /// Queues a reply for each row, with its number from 1 and the total; one reply with 0 of 0 for an empty list.
     fn rows(&mut self, to: SocketAddr, address: &'static str, mut rows: Vec<Vec<OscType>>) {
         let count = rows.len() as i32;
         if rows.is_empty() {
@@ -336,7 +335,7 @@ impl Gateway {
     }
 }
 
-/// The same, at that frame if it is something that happens at one.
+/// The submission at the given frame, if submissions of its kind have a frame.
 fn timed(mut submission: Submission, frame: Option<FrameIndex>) -> Submission {
     if let Submission::Preset(Preset::Morph { at, .. }) | Submission::Control { at, .. } =
         &mut submission
@@ -346,7 +345,7 @@ fn timed(mut submission: Submission, frame: Option<FrameIndex>) -> Submission {
     submission
 }
 
-/// The address that a refusal of those bytes is told under.
+/// The address under which a refusal of the bytes is reported.
 fn address_of(bytes: &[u8]) -> String {
     decode::address_of(bytes).unwrap_or("/").to_owned()
 }

@@ -1,11 +1,11 @@
-//! The rules by which a datagram is admitted to the inbox or refused, before it is copied or decoded.
+//! The rules that admit a datagram to the inbox or refuse it, before the datagram is copied or decoded.
 //!
 //! There are three rules, the same for every sender. Each sender has a *rate* ([`Rates`]). Each sender has a
 //! *share*: it may hold as much of the backlog as is free, so that one more sender always finds room. A sender
 //! that is refused again and again is *filtered*: the kernel refuses its datagrams before they take room in
 //! the socket's queue, except for a few that show its rate; once that has fallen, the sender is admitted
-//! again. `drain` drives these rules, tests drive them by hand; there is no socket and no clock in here. Any
-//! future listener (TCP, a console) uses the same rules, by the peer's address.
+//! again. `drain` applies these rules, tests call them directly; this file uses no socket and no clock. Any
+//! future listener (TCP, a console) uses the same rules, keyed by the peer's address.
 //!
 //! # Source
 //! The share: A. K. Choudhury, E. L. Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet
@@ -18,55 +18,56 @@ use platform::filter::PASSED;
 
 use crate::rate::Rates;
 
-/// Messages a second of one sender, at the most; also of all filtered senders that are admitted again, together.
+/// The rate limit of one sender, in messages per second; also the total limit of all filtered senders that are
+/// admitted again.
 pub const MESSAGES_A_SECOND: u32 = 120_000;
-/// The time whose messages a sender may send at once.
+/// The burst of a sender: the messages of this time may arrive at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// Everybody's share is divided by this while the kernel's queue fills up: the senders that flood it must be
-/// found before it is full.
+/// The divisor of all shares while the kernel's queue fills up: the flooding senders must be found before the queue
+/// is full.
 const CROWD: usize = 256;
 /// Refused messages within a [`TICK`] after which a sender is filtered.
 const FILTER_AFTER: u64 = 64;
-/// How often [`Intake::tick`] is to be called while somebody is refused.
+/// The period of [`Intake::tick`] while a sender is refused.
 pub const TICK: Duration = Duration::from_millis(100);
-/// Ticks without a sign of a filtered sender after which it is quiet.
+/// Ticks without a message of a filtered sender after which the sender counts as quiet.
 const QUIET_TICKS: u32 = 2;
-/// How long a filtered sender that is not quiet waits; the time doubles each time it is filtered, up to 32-fold.
+/// The wait of a filtered sender that is not quiet; it doubles each time the sender is filtered, up to 32-fold.
 const PENALTY: Duration = Duration::from_millis(200);
 const PENALTY_DOUBLINGS: u32 = 5;
-/// An offender that has behaved for so long is forgotten.
+/// The time after which an offender that keeps within its limits is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(10);
-/// An offender is told so often at the most.
+/// The least time between two reports to an offender.
 const TOLD: Duration = Duration::from_secs(1);
-/// Offenders that are remembered, at the most; further ones are refused without being told.
+/// The limit of tracked offenders; further senders are refused without a report.
 const OFFENDERS_MAX: usize = 1_024;
 
-/// What becomes of a datagram.
+/// The decision on a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is admitted.
+    /// Admit the datagram.
     Admit,
-    /// It is refused; with a number, tell the sender that about so many of its messages were.
+    /// Refuse the datagram. With a number, report to the sender approximately how many messages were refused.
     Refuse(Option<u64>),
 }
 
-/// How much room there is.
+/// The available room.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// Words of the backlog that are free.
+    /// The free words of the backlog.
     pub free_words: usize,
     /// The kernel's queue fills up.
     pub crowded: bool,
 }
 
-/// Who was refused of late.
+/// A sender that was refused recently.
 #[derive(Debug, Default)]
 struct Offender {
-    /// The kernel refuses it, at least until then.
+    /// The kernel refuses the sender at least until this time.
     filtered: Option<Duration>,
-    /// How often it was filtered.
+    /// How often the sender was filtered.
     times: u32,
-    /// Messages of it in this tick: refused, or let through by the filter.
+    /// Messages of the sender in this tick: refused ones, or ones that the filter passed.
     seen: u64,
     quiet_ticks: u32,
     last: Duration,
@@ -78,18 +79,18 @@ struct Offender {
 #[derive(Debug)]
 pub struct Intake {
     rates: Rates,
-    /// Words of the backlog that each sender holds.
+    /// The words of the backlog that each sender holds.
     held: BTreeMap<SocketAddr, usize>,
     offenders: BTreeMap<SocketAddr, Offender>,
     filtered: usize,
     changed: bool,
-    /// Messages admitted since the last tick, and when that was.
+    /// The messages admitted since the last tick, and the time of that tick.
     admitted: u64,
     ticked: Duration,
 }
 
 impl Intake {
-    /// After a predecessor that had these filtered.
+    /// Starts with the senders that a predecessor had filtered.
     #[must_use]
     pub fn new(filtered: impl IntoIterator<Item = SocketAddr>) -> Self {
         let mut intake = Self {
@@ -107,7 +108,7 @@ impl Intake {
         intake
     }
 
-    /// Judges a datagram that holds so many messages and would take so many words.
+    /// Judges a datagram by its messages and the words that it would take.
     pub fn judge(
         &mut self,
         sender: SocketAddr,
@@ -124,7 +125,7 @@ impl Intake {
         let offender = self.offenders.get(&sender);
         let filtered = offender.is_some_and(|offender| offender.filtered.is_some());
         if !filtered && held + words <= share && self.rates.allow(sender, now, AT_ONCE) {
-            // A bundle of many is paid for afterwards.
+            // The further messages of a bundle are charged afterwards.
             self.rates.charge(sender, messages.saturating_sub(1), now);
             self.admitted += u64::from(messages);
             self.holds(sender, words);
@@ -140,7 +141,7 @@ impl Intake {
         let offender = self.offenders.entry(sender).or_default();
         offender.seen += messages;
         offender.last = now;
-        // What the filter lets through stands for what it does not.
+        // Each message that the filter passes stands for those that it refuses.
         let each = match offender.filtered {
             Some(_) => u64::from(PASSED),
             None => 1,
@@ -170,12 +171,12 @@ impl Intake {
         self.changed = true;
     }
 
-    /// So many more words of the backlog are that sender's.
+    /// Adds words of the backlog to a sender's account.
     pub fn holds(&mut self, sender: SocketAddr, words: usize) {
         *self.held.entry(sender).or_default() += words;
     }
 
-    /// So many words of that sender's were freed.
+    /// Removes freed words from a sender's account.
     pub fn freed(&mut self, sender: SocketAddr, words: usize) {
         if let Some(held) = self.held.get_mut(&sender) {
             *held = held.saturating_sub(words);
@@ -185,14 +186,14 @@ impl Intake {
         }
     }
 
-    /// Whether somebody is refused, so that [`Self::tick`] is to be called.
+    /// Whether a sender is refused, so that [`Self::tick`] must be called.
     #[must_use]
     pub fn watches(&self) -> bool {
         !self.offenders.is_empty()
     }
 
-    /// Admits filtered senders again: those that have become quiet, and of those whose rate has fallen as many
-    /// as the spare rate allows, the quietest first.
+    /// Admits filtered senders again: all that have become quiet, and as many with a lower rate as the spare rate
+    /// allows, the quietest first.
     pub fn tick(&mut self, now: Duration) {
         let elapsed = now.saturating_sub(self.ticked).min(FORGOTTEN);
         if elapsed < TICK {
@@ -234,7 +235,7 @@ impl Intake {
             .retain(|_, o| o.filtered.is_some() || now < o.last + FORGOTTEN);
     }
 
-    /// Whom the kernel is to refuse, if that has changed since this was last asked.
+    /// The senders that the kernel must refuse, if the list has changed since the last call.
     pub fn filter_changed(&mut self) -> Option<Vec<SocketAddr>> {
         if !std::mem::take(&mut self.changed) {
             return None;

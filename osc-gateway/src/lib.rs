@@ -1,9 +1,9 @@
 //! The OSC gateway: datagrams in, numbered events to the supervisor, replies to the sender.
 //!
-//! Bytes go down one path: `intake` (is there room, may it send so much?), `decode` (are they OSC at
-//! all?), `namespace` (what do the names mean?), `sessions` (what is still without an outcome?), `reply`
-//! (what does the sender hear?). `gateway` ties them together without touching a socket; `drain`, `receive`
-//! and `supervisor` do the talking. Nothing here can change the sound except through the supervisor.
+//! A datagram takes one path: `intake` (admission by room and rate), `decode` (bytes to OSC messages), `namespace`
+//! (names to numbers), `sessions` (submissions without an outcome), `reply` (replies to the sender). `gateway`
+//! connects these parts without a socket; `drain`, `receive` and `supervisor` do the I/O. The gateway changes the
+//! sound only through the supervisor.
 #![forbid(unsafe_code)]
 
 pub mod decode;

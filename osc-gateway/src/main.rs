@@ -1,15 +1,15 @@
-//! The gateway process: takes the inherited OSC socket, links up with the supervisor, serves.
+//! The gateway process: takes the inherited OSC socket, links to the supervisor, serves datagrams.
 #![forbid(unsafe_code)]
 
 use anyhow::Context;
 use clap::Parser;
 
-/// Understudy's OSC gateway. Started by `understudy up`; not meant to be started by hand: the
-/// socket comes as a descriptor number in UNDERSTUDY_OSC_FD.
+/// Understudy's OSC gateway. `understudy up` starts this program; do not start it by hand: UNDERSTUDY_OSC_FD holds
+/// the descriptor number of its socket.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// The instance that it serves.
+    /// Serve this instance.
     #[arg(long, env = "UNDERSTUDY_INSTANCE", default_value = "default")]
     instance: String,
 }
@@ -17,7 +17,8 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let paths = platform::paths::Paths::of(&options.instance)?;
-    let socket = platform::fd::inherited_udp(platform::fd::OSC).context("no OSC socket")?;
+    let socket =
+        platform::fd::inherited_udp(platform::fd::OSC).context("the OSC socket is missing")?;
     socket.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,9 +1,8 @@
-//! From addresses to numbered events: what the patch in force calls things.
+//! Resolves addresses to numbered events, by the names of the patch in force.
 //!
-//! The one file that knows the engine: `Namespace::of_patch` takes from a patch what names need,
-//! the rest works on that plain table. A message is understood as a whole or refused as a whole,
-//! with a text that says what would be right. Work per datagram is charged to a `Budget`, for a
-//! short pattern can mean a lot.
+//! `Namespace::of_patch` builds a plain table of names from a patch; all other functions use only this table. A
+//! message is resolved or refused as a whole, with a text that says what is expected. Work is charged to a `Budget`
+//! for each datagram, since a short pattern can match many addresses.
 
 pub mod addresses;
 mod edit;
@@ -32,21 +31,21 @@ use sound::{EXPRESS, NOTE};
 /// A parameter of a module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Param {
-    /// Its name in addresses.
+    /// The name in addresses.
     pub name: String,
-    /// Its unit; empty when it has none.
+    /// The unit; empty for a parameter without a unit.
     pub unit: String,
-    /// Its least value.
+    /// The least value.
     pub min: f32,
-    /// Its greatest value.
+    /// The greatest value.
     pub max: f32,
-    /// Its value when the patch says nothing.
+    /// The value if the patch sets none.
     pub default: f32,
-    /// Takes whole numbers only.
+    /// Whether only integers are valid.
     pub stepped: bool,
-    /// Goes by ratios, not by differences.
+    /// Whether the scale is logarithmic.
     pub log: bool,
-    /// Names of the whole numbers from 0 on; may be sent instead of them.
+    /// The names of the integers from 0 on; may be sent instead of the numbers.
     pub choices: Vec<String>,
 }
 
@@ -69,51 +68,51 @@ impl Param {
     }
 }
 
-/// A module of the patch; its number is its place.
+/// A module of the patch; its number is its index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Module {
-    /// Its name in addresses.
+    /// The name in addresses.
     pub id: String,
-    /// Its type.
+    /// The module type.
     pub kind: String,
-    /// Whether `/gate/ID` means something to it.
+    /// Whether the module accepts `/gate/ID`.
     pub takes_gate: bool,
-    /// Whether `/note/ID` means something to it.
+    /// Whether the module accepts `/note/ID`.
     pub plays: bool,
-    /// Its parameters, which all of its type share; their numbers are their places.
+    /// The parameters, shared by all modules of the type; the number of a parameter is its index.
     pub params: Arc<[Param]>,
 }
 
-/// What can be addressed while a patch is in force.
+/// The addresses that are valid while a patch is in force.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Namespace {
     /// The patch's generation.
     pub generation: u64,
-    /// Frames a second: notes that end by themselves are counted in frames.
+    /// The sample rate: the duration of a note is counted in frames.
     pub rate_hz: u32,
-    /// Its modules, in order, and the place of each by its name.
+    /// The modules in order, and the index of each by its name.
     modules: Vec<Module>,
     places: HashMap<String, u16>,
-    /// Its sequences, and the patterns that are kept.
+    /// The sequences, and the saved patterns.
     sequences: Vec<SequenceSpec>,
     patterns: BTreeMap<String, PatternSpec>,
 }
 
-/// How much one datagram may set off.
+/// The limits of the work that one datagram may cause.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Events.
     pub events: usize,
     /// Steps of pattern matching.
     pub steps: usize,
-    /// Searches for what might have been meant.
+    /// Searches for similar names.
     pub suggestions: usize,
-    /// Answers of many messages: schema and list.
+    /// Replies of many messages: schema and list.
     pub listings: usize,
 }
 
 impl Budget {
-    /// A fresh datagram's.
+    /// The budget of a datagram.
     pub const DATAGRAM: Self = Self {
         events: 2 * COMMANDS_PER_MESSAGE,
         steps: 2_000_000,
@@ -123,17 +122,17 @@ impl Budget {
 
     fn list(&mut self) -> Result<(), String> {
         let left = self.listings.checked_sub(1);
-        self.listings = left.ok_or("too many listings asked for in one datagram")?;
+        self.listings = left.ok_or("the datagram asks for too many listings (expected fewer)")?;
         Ok(())
     }
 }
 
-/// What a message asks for.
+/// The action that a message requests.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// A change of the sound.
     Event(Resolved),
-    /// A change of the patch, or of what is recorded; and that a value was clamped, and to what.
+    /// A change of the patch or of the recording; with a note if a value was clamped.
     Edit(Submission, Option<String>),
     /// `/sync N`
     Sync(i32),
@@ -155,33 +154,33 @@ pub enum Action {
     Patterns,
 }
 
-/// An event and what it was before names became numbers, in case the patch changes.
+/// An event, with its message: after a change of the patch the message is resolved again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
-    /// Without patterns.
+    /// The message, with its pattern expanded.
     pub message: Message,
-    /// What it means in this patch.
+    /// The event in this patch.
     pub event: Event,
-    /// That a value was clamped, and to what.
+    /// A note if a value was clamped.
     pub note: Option<String>,
 }
 
-/// Modules that are looked through for what might have been meant.
+/// The number of modules that are searched for a similar name.
 const SUGGESTED_FROM: usize = 512;
 
 impl Namespace {
-    /// What can be addressed in a patch.
+    /// The names of a patch.
     ///
     /// # Errors
-    /// When the text is no patch; the supervisor has checked it, so this is a bug to be told.
+    /// If the text is not a patch; the supervisor has checked the text, so an error is a bug.
     pub fn of_patch(generation: u64, rate_hz: u32, json: &str) -> Result<Self, String> {
-        // Whoever sends it has checked it.
+        // The sender has checked the text.
         let patch = engine::patch::Patch::from_log_unchecked(json);
         let patch = patch.map_err(|error| error.to_string())?;
         let mut known: BTreeMap<&str, Arc<[Param]>> = BTreeMap::new();
         let module = |spec: &engine::patch::ModuleSpec| {
             let kind = engine::catalog::find(&spec.kind)
-                .ok_or_else(|| format!("no module type \"{}\"", spec.kind))?;
+                .ok_or_else(|| format!("the module type \"{}\" is unknown", spec.kind))?;
             let params = known.entry(kind.name);
             let params = params.or_insert_with(|| kind.params.iter().map(Param::of_type).collect());
             Ok(Module {
@@ -200,7 +199,7 @@ impl Namespace {
         })
     }
 
-    /// What can be addressed where there are these modules.
+    /// The names of the given modules.
     #[must_use]
     pub fn new(generation: u64, rate_hz: u32, modules: Vec<Module>) -> Self {
         let numbered = modules.iter().zip(0..);
@@ -216,16 +215,16 @@ impl Namespace {
         }
     }
 
-    /// Its modules, in order.
+    /// The modules, in order.
     #[must_use]
     pub fn modules(&self) -> &[Module] {
         &self.modules
     }
 
-    /// What a message asks for, patterns expanded.
+    /// The actions that a message requests, with patterns expanded.
     ///
     /// # Errors
-    /// With what was wrong and what would be right; then nothing of it counts.
+    /// If any part of the message is wrong; the text says what is expected, and the whole message is refused.
     pub fn understand(
         &self,
         message: &Message,
@@ -249,7 +248,7 @@ impl Namespace {
         Ok(actions)
     }
 
-    /// What one event's message means now; for a patch that has changed since.
+    /// Resolves the message of one event again, after a change of the patch.
     ///
     /// # Errors
     /// As [`Self::understand`].
@@ -259,7 +258,7 @@ impl Namespace {
         self.one(message, &mut budget, &mut actions)?;
         match actions.pop() {
             Some(Action::Event(resolved)) if actions.is_empty() => Ok(resolved),
-            _ => Err("it means something else now".into()),
+            _ => Err("the message has another meaning now".into()),
         }
     }
 
@@ -270,7 +269,7 @@ impl Namespace {
             match pattern.matches(&known, &mut budget.steps) {
                 Some(true) if found.len() == COMMANDS_PER_MESSAGE => {
                     return Err(format!(
-                        "the pattern matches more than {COMMANDS_PER_MESSAGE} addresses; name fewer"
+                        "the pattern matches too many addresses (expected at most {COMMANDS_PER_MESSAGE})"
                     ));
                 }
                 Some(true) => found.push(known),
@@ -279,12 +278,12 @@ impl Namespace {
             }
         }
         if found.is_empty() {
-            return Err("no address matches this pattern; /engine/schema tells them all".into());
+            return Err("no address matches this pattern; /engine/schema lists them all".into());
         }
         Ok(found)
     }
 
-    /// Every address that means something.
+    /// All valid addresses.
     fn addresses(&self) -> impl Iterator<Item = String> {
         let params = self.modules.iter().flat_map(|module| {
             module.params.iter().flat_map(|param| {
@@ -305,7 +304,7 @@ impl Namespace {
         )
     }
 
-    /// What a message without patterns asks for.
+    /// The actions that a message without patterns requests.
     fn one(
         &self,
         message: &Message,
@@ -320,29 +319,29 @@ impl Namespace {
             }
             ["mod", ..] => {
                 return Err(
-                    "the address is /mod/ID/PARAM with a number and perhaps milliseconds".into(),
+                    "wrong address (expected /mod/ID/PARAM VALUE [MS])".into(),
                 );
             }
             ["knob", id, param] => {
                 let event = self.knob(id, param, message, budget)?;
                 push_event(event, budget, actions)?;
             }
-            ["knob", ..] => return Err("the address is /knob/ID/PARAM with 0 to 1".into()),
+            ["knob", ..] => return Err("wrong address (expected /knob/ID/PARAM 0 to 1)".into()),
             ["gate", id] => {
                 let event = self.gate(id, message, budget)?;
                 push_event(event, budget, actions)?;
             }
-            ["gate", ..] => return Err("the address is /gate/ID with 0 or 1".into()),
+            ["gate", ..] => return Err("wrong address (expected /gate/ID 0 or 1)".into()),
             ["note", id] => {
                 let event = self.note(id, message, budget)?;
                 push_event(event, budget, actions)?;
             }
-            ["note", ..] => return Err(format!("the address is {NOTE}")),
+            ["note", ..] => return Err(format!("wrong address (expected {NOTE})")),
             ["express", id] => {
                 let event = self.express(id, message, budget)?;
                 push_event(event, budget, actions)?;
             }
-            ["express", ..] => return Err(format!("the address is {EXPRESS}")),
+            ["express", ..] => return Err(format!("wrong address (expected {EXPRESS})")),
             ["test"] => {
                 no_arguments(message)?;
                 for message in self.test_tone(message)? {
@@ -401,15 +400,15 @@ impl Namespace {
             ["sync"] => match message.args.as_slice() {
                 [Value::Int(number)] => {
                     let number = i32::try_from(*number)
-                        .map_err(|_| format!("/sync takes an int of 32 bits, got {number}"))?;
+                        .map_err(|_| format!("{number} is out of range (expected 32 bits)"))?;
                     actions.push(Action::Sync(number));
                 }
-                other => return Err(format!("/sync takes one int, got {}", listed(other))),
+                other => return Err(format!("got {} (expected one integer)", listed(other))),
             },
             ["notify"] => match message.args.as_slice() {
                 [Value::Int(0) | Value::Bool(false)] => actions.push(Action::Notify(false)),
                 [Value::Int(1) | Value::Bool(true)] => actions.push(Action::Notify(true)),
-                other => return Err(format!("/notify takes 0 or 1, got {}", listed(other))),
+                other => return Err(format!("got {} (expected 0 or 1)", listed(other))),
             },
             _ => return Err(self.unknown(&message.address, budget)),
         }
@@ -418,7 +417,7 @@ impl Namespace {
 
     fn unknown(&self, address: &str, budget: &mut Budget) -> String {
         let meant = suggestion(address, addresses::FIXED.iter().map(|(fixed, _)| *fixed), budget).unwrap_or_else(|| {
-            "there are /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /seq/…, /pattern/…, /patch/…, /record/… and /engine/…"
+            "expected one of /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /seq/…, /pattern/…, /patch/…, /preset/…, /midi/…, /record/… and /engine/…"
                 .to_owned()
         });
         format!("no address \"{}\"; {meant}", shorten(address, 60))
@@ -432,7 +431,7 @@ fn push_event(
 ) -> Result<(), String> {
     budget.events = budget.events.checked_sub(1).ok_or_else(|| {
         format!(
-            "one datagram may set off {} changes",
+            "the datagram causes too many changes (expected at most {})",
             Budget::DATAGRAM.events
         )
     })?;
@@ -444,7 +443,7 @@ fn no_arguments(message: &Message) -> Result<(), String> {
     match message.args.as_slice() {
         [] => Ok(()),
         some => Err(format!(
-            "{} takes no argument, got {}",
+            "{} got {} (expected no argument)",
             message.address,
             listed(some)
         )),
@@ -459,7 +458,7 @@ fn listed(args: &[Value]) -> String {
     }
 }
 
-/// `did you mean "…"?`, if one of the names is near.
+/// `did you mean "…"?`, if one of the names is similar.
 fn suggestion<'a>(
     wrong: &str,
     names: impl Iterator<Item = &'a str>,

@@ -1,13 +1,13 @@
 //! OSC address patterns: `*` `?` `[a-z]` `[!a-z]` `{one,two}`; none of them matches a `/`.
 //!
-//! Why not rosc's `Matcher`: it never steps back after a `*` and sets no bound on its work. Here
-//! a pattern is run over a text with the set of all places reached so far, so the time is at
-//! most tokens × characters, whatever the pattern, and each step is charged to a budget.
+//! rosc's `Matcher` is not used: it never backtracks after a `*` and does not bound its work. The matcher here tracks
+//! the set of all positions reached so far, so the time is at most tokens × characters for any pattern, and each step
+//! is charged to a budget.
 
-/// Bytes of a pattern, at the most: longer ones are nobody's.
+/// The limit of a pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 256;
 
-/// A pattern, taken apart.
+/// A parsed pattern.
 #[derive(Clone, Debug)]
 pub struct Pattern(Vec<Token>);
 
@@ -27,14 +27,14 @@ pub fn is_pattern(address: &str) -> bool {
 }
 
 impl Pattern {
-    /// Takes a pattern apart.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// When a bracket is not closed or the pattern is too long.
+    /// If a bracket is not closed or the pattern is too long.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.len() > PATTERN_BYTES_MAX {
             return Err(format!(
-                "an address pattern may have {PATTERN_BYTES_MAX} characters"
+                "the address pattern is too long (expected at most {PATTERN_BYTES_MAX} characters)"
             ));
         }
         let unclosed = |sign: &str| format!("the address pattern has a {sign} that does not match");
@@ -64,7 +64,7 @@ impl Pattern {
         Ok(Self(tokens))
     }
 
-    /// Whether the whole text matches; `None` when the budget of steps ran out.
+    /// Whether the whole text matches; `None` if the budget of steps is exhausted.
     #[must_use]
     pub fn matches(&self, text: &str, steps: &mut usize) -> Option<bool> {
         let text = text.as_bytes();
@@ -86,7 +86,7 @@ impl Pattern {
     }
 }
 
-/// The places in the text that are reached from `here` with one token.
+/// The positions in the text that one token reaches from `here`.
 fn step(token: &Token, text: &[u8], here: &[bool]) -> Vec<bool> {
     let mut next = vec![false; here.len()];
     let mut reach = |place: usize| {

@@ -1,12 +1,12 @@
-//! How often each sender may do something: one that goes beyond it does not use up another's share.
+//! Rate limits for each sender: a sender that exceeds its limit does not affect the others.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-/// Senders that are told apart, at the most; beyond them the one with the most left is forgotten.
+/// The limit of tracked senders; beyond it, the sender with the largest remaining allowance is forgotten.
 const SENDERS_MAX: usize = 1_024;
 
-/// One allowance for each sender: so many a second. The generic cell rate
-/// algorithm (ITU-T I.371): all that is kept of a sender is when its allowance is whole again.
+/// A rate limit for each sender, by the generic cell rate algorithm (ITU-T I.371): the only state of a sender is the
+/// time at which its allowance is full again.
 #[derive(Debug)]
 pub struct Rates {
     each: Duration,
@@ -23,8 +23,8 @@ impl Rates {
         }
     }
 
-    /// Whether the sender may do it once more at that moment, counted from any moment that stays the
-    /// same; if so, it has. `at_once` is the time whose allowance it may use up at once.
+    /// Whether the sender may act once more at `now`, a time since any fixed moment; if so, the action is charged.
+    /// `at_once` is the burst: the time whose allowance the sender may use at once.
     pub fn allow(&mut self, sender: SocketAddr, now: Duration, at_once: Duration) -> bool {
         let whole = self.whole.get(&sender).copied().unwrap_or_default();
         let allowed = whole.max(now) + self.each <= now + at_once;
@@ -34,7 +34,7 @@ impl Rates {
         allowed
     }
 
-    /// The sender has done it `count` times, allowed or not: it pays for that later.
+    /// Charges the sender for `count` actions, allowed or not.
     pub fn charge(&mut self, sender: SocketAddr, count: u32, now: Duration) {
         if !self.whole.contains_key(&sender) && self.whole.len() >= SENDERS_MAX {
             let quietest = self.whole.iter().min_by_key(|(_, whole)| **whole);

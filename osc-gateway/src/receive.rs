@@ -1,9 +1,9 @@
-//! The loop that serves: datagrams, news of the supervisor, and what is due to be told.
+//! The serving loop: datagrams, messages of the supervisor, and reports of `drain`.
 //!
-//! One task, no locks. Each turn works through what `drain` has let into the inbox, up to a bound, and
-//! then flushes: batches to the supervisor, replies to senders, log lines at most so often. What is safe
-//! in the command log is freed from the inbox, in order. It waits on nothing but its three sources; a full
-//! link or socket means trying again, not waiting.
+//! One task, no locks. Each iteration processes the datagrams that `drain` has admitted to the inbox, up to a bound,
+//! and then flushes: batches to the supervisor, replies to senders, log lines at a limited rate. Datagrams whose
+//! commands are in the command log are freed from the inbox, in order. The loop waits only for its three sources; a
+//! full link or socket is tried again later.
 
 use std::{
     io,
@@ -38,33 +38,33 @@ use crate::{
     supervisor::News,
 };
 
-/// Datagrams in a turn, at the most: the supervisor's words must not starve.
+/// The limit of datagrams in an iteration: messages of the supervisor must not starve.
 const TURN: u64 = 256;
-/// Datagrams that have been worked on and are not freed yet, at the most; the others wait in the inbox.
+/// The limit of processed datagrams that are not freed yet; further datagrams wait in the inbox.
 const IN_FLIGHT: u64 = 512;
-/// Refusals a second that one sender is told of, also at once; all are counted.
+/// The limit of reported refusals, per second and sender, also as a burst; all refusals are counted.
 const FAILS_A_SECOND: u32 = 200;
 const FAILS_AT_ONCE: Duration = Duration::from_secs(1);
-/// A log line this often at the most.
+/// The least time between two log lines.
 const LOG: Duration = Duration::from_millis(500);
-/// What could not be sent is tried again after this.
+/// The delay before a failed send is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// Why the gateway cannot go on.
+/// The errors that end the gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The socket fails again and again.
+    /// The socket fails repeatedly.
     #[error("the OSC socket cannot be read: {0}")]
     Socket(#[from] io::Error),
-    /// Nobody to serve.
-    #[error("no supervisor: {0}; start the stack with `understudy up`")]
+    /// The supervisor cannot be reached.
+    #[error("the supervisor is unreachable: {0}; start the stack with `understudy up`")]
     Alone(String),
 }
 
-/// Serves until the supervisor is gone for good.
+/// Serves until the supervisor stays away.
 ///
 /// # Errors
-/// When it cannot go on; the process should end.
+/// If the gateway cannot continue; the process should end.
 pub async fn serve(
     socket: UdpSocket,
     inbox: Inbox<'static>,
@@ -89,7 +89,7 @@ pub async fn serve(
     };
     if inbox.tail() > inbox.head() {
         server.log(format!(
-            "{} datagrams are not done with; {found} of them had just been received",
+            "{} datagrams of the predecessor are unfinished; {found} of them were not judged yet",
             inbox.tail() - inbox.head()
         ));
     }
@@ -102,7 +102,7 @@ pub async fn serve(
             said = drain.said.recv() => match said {
                 Some(Drained::Refused(sender, bytes, count)) => server.flooded(sender, &bytes, count),
                 Some(Drained::Failed(why)) => return Err(why.into()),
-                None => return Err(io::Error::other("its thread has ended").into()),
+                None => return Err(io::Error::other("the receiving thread has ended").into()),
             },
             () = drain.arrived.notified() => {}
             () = std::future::ready(()), if server.has_work() => {}
@@ -118,12 +118,12 @@ struct Server {
     gateway: Gateway,
     inbox: Inbox<'static>,
     stage: Stage<'static>,
-    /// The next ticket to be worked on.
+    /// The next ticket to process.
     next: u64,
     link: Option<(LinkSender<FromPeer>, Arc<AtomicBool>)>,
-    /// Of a patch whose text has not come whole yet.
+    /// The received parts of a patch whose text is not complete yet.
     patch_parts: String,
-    /// Refusals that senders are told of.
+    /// The rate limit of reported refusals.
     fails: Rates,
     start: Instant,
     logged: Instant,
@@ -133,12 +133,12 @@ struct Server {
 }
 
 impl Server {
-    /// Whether something can be worked on now.
+    /// Whether a datagram can be processed now.
     fn has_work(&self) -> bool {
         self.gateway.ready() && self.next < self.inbox.tail().min(self.inbox.head() + IN_FLIGHT)
     }
 
-    /// Works through what is in the inbox, once the names are known.
+    /// Processes the datagrams in the inbox, once the names are known.
     fn work(&mut self) {
         let in_flight = self.inbox.head() + IN_FLIGHT;
         let end = self.inbox.tail().min(self.next + TURN).min(in_flight);
@@ -156,11 +156,11 @@ impl Server {
             if !self.slow.is_zero() {
                 std::thread::sleep(self.slow);
             }
-            // What is too long is refused for its length.
+            // `datagram` then refuses an oversized datagram because of its length.
             datagram.bytes.resize(datagram.length, 0);
             if let Some(sender) = inbox::sender(&datagram.name) {
                 self.gateway.datagram(self.next, sender, &datagram.bytes);
-                // Once refused, it stays refused, also for a successor of this process.
+                // A refused datagram stays refused, also for a successor of this process.
                 if !self.gateway.waits(self.next) {
                     self.inbox.settle(self.next);
                 }
@@ -169,17 +169,17 @@ impl Server {
         }
     }
 
-    /// Frees what is safe in the command log, or needs not be.
+    /// Frees the datagrams whose commands are in the command log, or that need no command.
     fn free(&mut self) {
         self.inbox.add_rejected(self.gateway.take_rejected());
         let oldest = self.gateway.oldest().unwrap_or(self.next);
         self.inbox.free_below(oldest.min(self.next));
     }
 
-    /// Tells a sender that `drain` refused so many messages of it.
+    /// Tells a sender that `drain` has refused `count` of its messages.
     fn flooded(&mut self, sender: SocketAddr, bytes: &[u8], count: u64) {
         let why = format!(
-            "too fast: {count} messages were refused; {MESSAGES_A_SECOND} a second are the limit, fewer while the stack is busy"
+            "too fast: {count} messages were refused (expected at most {MESSAGES_A_SECOND} a second, fewer while the stack is busy)"
         );
         self.gateway.tell_flood(sender, bytes, why);
     }
@@ -202,7 +202,7 @@ impl Server {
                     Ok(namespace) => self.gateway.patch(namespace),
                     Err(why) => {
                         let line =
-                            format!("patch {generation} has no names for the gateway: {why}");
+                            format!("the gateway cannot read patch {generation}: {why}");
                         self.log(line);
                         self.gateway
                             .patch(Namespace::new(generation, rate_hz, Vec::new()));
@@ -223,7 +223,7 @@ impl Server {
                     std::hint::spin_loop();
                 },
                 Fault::Slow(micros) => self.slow = Duration::from_micros(micros.into()),
-                other => self.log(format!("the fault {other:?} means nothing to a gateway")),
+                other => self.log(format!("the fault {other:?} is not supported by the gateway")),
             },
         }
         Ok(())
@@ -243,7 +243,7 @@ impl Server {
             if fails && !self.fails.allow(addressed.to, now, FAILS_AT_ONCE) {
                 continue;
             }
-            // A sender that does not read its replies loses them; nobody else waits for it.
+            // A sender that does not read its replies loses them; the others do not wait.
             drop(socket.send_to(&reply::encode(addressed.reply), addressed.to));
         }
         if let Some(complaint) = self.gateway.complaint() {
@@ -272,7 +272,7 @@ impl Server {
         self.line = Some(line);
     }
 
-    /// Whether the supervisor will get it; a broken link is given up.
+    /// Sends a message to the supervisor; false if it was not sent. A broken link is closed.
     fn tell(&mut self, message: FromPeer) -> bool {
         let Some((link, _)) = &self.link else {
             return false;

@@ -1,17 +1,17 @@
-//! What a sender hears, as OSC bytes.
+//! The replies to a sender, as OSC bytes.
 //!
-//! In SuperCollider's manner: `/done ADDRESS …` when asked for, `/fail ADDRESS TEXT` always. A
-//! text that quotes the sender is cut, so that a reply stays small whatever came in.
+//! The replies follow SuperCollider's convention: `/done ADDRESS …` on request, `/fail ADDRESS TEXT` always. Quoted
+//! text of the sender is shortened, so that the size of a reply is bounded.
 
 use std::net::SocketAddr;
 
 use rosc::{OscMessage, OscPacket, OscType};
 
-/// Bytes of an explanation, at the most.
+/// The limit of an error text, in bytes.
 pub const TEXT_BYTES_MAX: usize = 300;
-/// Bytes of an address that is repeated in a reply, at the most.
+/// The limit of a quoted address in a reply, in bytes.
 const ADDRESS_BYTES_MAX: usize = 128;
-/// Bytes of a status text that still fits a UDP datagram with its address.
+/// The limit of a status text, in bytes: with its address it must fit a UDP datagram.
 const STATUS_BYTES_MAX: usize = 60_000;
 
 /// One reply.
@@ -33,36 +33,36 @@ pub enum Reply {
     Schema {
         /// The module's id.
         module: String,
-        /// Its type.
+        /// The module's type.
         kind: String,
         /// The parameter's name.
         param: String,
-        /// Its least value.
+        /// The least value.
         min: f32,
-        /// Its greatest value.
+        /// The greatest value.
         max: f32,
-        /// Its unit; empty when it has none.
+        /// The unit; empty for a parameter without a unit.
         unit: String,
-        /// Its value when the patch says nothing.
+        /// The value if the patch sets none.
         default: f32,
     },
     /// `/engine/list.reply ID TYPE ID TYPE …`
     List(Vec<(String, String)>),
-    /// A row of a list: an address that ends in `.reply`, and what is in it.
+    /// A row of a list: an address that ends in `.reply`, and the arguments.
     Row(&'static str, Vec<OscType>),
 }
 
-/// A reply and whom it is for.
+/// A reply and its recipient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Addressed {
     /// The sender of the request.
     pub to: SocketAddr,
-    /// What it hears.
+    /// The reply.
     pub reply: Reply,
 }
 
-/// Whether the address is one of replies: those are never answered, or two programs that answer
-/// each other would never stop.
+/// Whether the address is that of a reply. Replies are never answered: two programs that answer each other would
+/// never stop.
 #[must_use]
 pub fn is_reply(address: &str) -> bool {
     matches!(address, "/done" | "/fail" | "/synced") || address.ends_with(".reply")
@@ -86,13 +86,13 @@ pub fn encode(reply: Reply) -> Vec<u8> {
         ),
         Reply::Synced(number) => ("/synced", vec![OscType::Int(number)]),
         Reply::Status(json) if json.len() > STATUS_BYTES_MAX => {
-            let why = "the status is too long for a datagram; use `understudy status --json`";
+            let why = "the status is too large for a datagram; use `understudy status --json`";
             ("/fail", vec!["/engine/status".into(), why.into()])
         }
         Reply::Status(json) => ("/engine/status.reply", vec![json.replace('\0', " ").into()]),
         Reply::Presets(json) if json.len() > STATUS_BYTES_MAX => {
             let why =
-                "there are too many for a datagram; name a module, or use `understudy patch show`";
+                "the list is too long for a datagram; name a module or use `understudy patch show`";
             ("/fail", vec!["/preset/list".into(), why.into()])
         }
         Reply::Presets(json) => ("/preset/list.reply", vec![json.into()]),
@@ -133,17 +133,17 @@ pub fn encode(reply: Reply) -> Vec<u8> {
         addr: addr.to_owned(),
         args,
     });
-    // Writing into memory cannot fail; if it ever does, the sender gets no reply.
+    // Encoding to memory cannot fail; if it does, the sender gets no reply.
     rosc::encoder::encode(&packet).unwrap_or_default()
 }
 
-/// A text of so many bytes at the most, as an argument.
+/// A text, shortened to `bytes` bytes, as an argument.
 #[must_use]
 pub fn text(words: &str, bytes: usize) -> OscType {
     OscType::String(shorten(words, bytes).replace('\0', " "))
 }
 
-/// The text, cut with `…` if it has more bytes than that.
+/// The text, shortened with `…` to at most `bytes` bytes.
 #[must_use]
 pub fn shorten(words: &str, bytes: usize) -> String {
     if words.len() <= bytes {

@@ -1,12 +1,11 @@
-//! Everything that was asked for and has no outcome yet, and who wants to hear of it.
+//! The submissions without an outcome, and the senders that want a reply.
 //!
-//! Tokens only grow and are the order of arrival: the ticket of the datagram, and a place in it, so
-//! that a gateway that is started anew submits the same under the same token, and the supervisor
-//! knows what it has taken already. A submission is unsent, then sent, then gone
-//! with its outcome; `Stale` and a broken link make it unsent again, under its old token. So that
-//! nothing overtakes: while something resolved against another patch is still out, nothing is
-//! sent, and a sync whose sender's earlier events had to be sent again is sent again itself.
-//! Everything is bounded; what does not fit is refused, never forgotten.
+//! Tokens grow in the order of arrival. A token consists of the ticket of the datagram and an index in it, so a
+//! restarted gateway submits the same change under the same token, and the supervisor recognizes changes that it has
+//! already taken. A submission is unsent, then sent, then removed with its outcome; `Stale` and a broken link make
+//! it unsent again, under its old token. Two rules preserve the order: while a submission that was resolved against
+//! another patch is without an outcome, nothing is sent; and a sync is sent again if earlier events of its sender
+//! were sent again. Everything is bounded; submissions beyond a limit are refused, never forgotten.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,30 +25,30 @@ use crate::{
     reply::{Addressed, Reply},
 };
 
-/// Submissions without an outcome, at the most: a supervisor that is being replaced must not make
-/// us forget, one that never comes back must not make us grow.
+/// The limit of submissions without an outcome: enough for the replacement of a supervisor, bounded if no supervisor
+/// returns.
 pub const PENDING_MAX: usize = 16_384;
-/// Of these, one sender's at the most: there is room for the others, however much it sends.
+/// The limit for one sender: the other half remains for all others.
 pub const PENDING_PER_SENDER_MAX: usize = PENDING_MAX / 2;
-/// Bits of a token that tell the place in the datagram; a datagram has bytes for far fewer messages,
-/// and patterns reach a bounded number of parameters each.
+/// The bits of a token for the index in the datagram; a datagram has bytes for far fewer messages, and each pattern
+/// matches a bounded number of parameters.
 const INDEX_BITS: u32 = 16;
-/// Senders whose `/notify 1` is remembered, at the most; the one longest silent is forgotten.
+/// The limit of senders whose `/notify 1` is remembered; the sender with the oldest message is forgotten.
 pub const LISTENERS_MAX: usize = 256;
 
-/// What is asked of the supervisor.
+/// A request to the supervisor.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// A change of the sound, perhaps at a frame.
+    /// A change of the sound, optionally at a frame.
     Event(Resolved, Option<FrameIndex>),
-    /// A change of the patch, or of what is recorded: names, which mean the same in any patch; and that a
-    /// value was clamped.
+    /// A change of the patch or of the recording, by names, which are valid in any patch; with a note if a value was
+    /// clamped.
     Edit(Submission, Option<String>),
-    /// Say when all before it is applied; the sender's number.
+    /// A request to reply once all earlier events are applied; the sender's number.
     Sync(i32),
     /// The status as JSON.
     Status,
-    /// What is recorded, as JSON.
+    /// The state of the recording as JSON.
     RecordStatus,
     /// The names of presets, as JSON.
     Presets(Option<String>),
@@ -68,7 +67,7 @@ struct Pending {
     work: Kept,
 }
 
-/// As `Work`, with the generation that an event was resolved against.
+/// A `Work` with the generation that an event was resolved against.
 #[derive(Debug)]
 enum Kept {
     Event {
@@ -84,7 +83,7 @@ enum Kept {
     Presets(Option<String>),
 }
 
-/// What one message has set off; answered when all of it has an outcome.
+/// The submissions of one message; the message is answered once all of them have an outcome.
 #[derive(Debug)]
 struct Group {
     sender: SocketAddr,
@@ -100,12 +99,12 @@ pub struct Sessions {
     next: u64,
     pending: BTreeMap<u64, Pending>,
     unsent: BTreeSet<u64>,
-    /// How many sent events were resolved against which generation.
+    /// The number of sent events by the generation that they were resolved against.
     out: BTreeMap<u64, usize>,
-    /// The supervisor called this generation stale and has not told the next one.
+    /// The generation that the supervisor has called stale; the next one is not known yet.
     overtaken: Option<u64>,
     groups: BTreeMap<u64, Group>,
-    /// How much of what is pending is whose.
+    /// The number of pending submissions of each sender.
     per_sender: BTreeMap<SocketAddr, usize>,
     listeners: BTreeMap<SocketAddr, u64>,
     clock: u64,
@@ -133,7 +132,7 @@ impl Sessions {
         self.listeners.insert(sender, self.clock);
     }
 
-    /// Notes that a sender is still there; whether it wants `/done`.
+    /// Records a sign of life of a sender; returns whether the sender wants `/done`.
     pub fn heard(&mut self, sender: SocketAddr) -> bool {
         self.clock += 1;
         let clock = self.clock;
@@ -143,7 +142,7 @@ impl Sessions {
             .is_some()
     }
 
-    /// Events that mean nothing in a newer patch, since this was last asked.
+    /// The number of events that a newer patch cannot resolve, since the last call.
     pub fn take_unresolved(&mut self) -> u64 {
         std::mem::take(&mut self.unresolved)
     }
@@ -154,25 +153,25 @@ impl Sessions {
         self.pending.len()
     }
 
-    /// Whether nothing is without an outcome.
+    /// Whether all submissions have an outcome.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Whether something waits to be sent.
+    /// Whether a submission waits to be sent.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// What is admitted from now on comes from the datagram of that ticket.
+    /// Sets the ticket of the datagram whose messages are admitted next.
     pub fn begin(&mut self, ticket: u64) {
         self.next = self.next.max(ticket << INDEX_BITS | 1);
     }
 
-    /// The ticket of the oldest datagram with an event that has no outcome yet. What asks for an
-    /// answer only is not counted: it is lost with this process, and asked again by who misses it.
+    /// The ticket of the oldest datagram with an event that has no outcome yet. Requests for an answer are not
+    /// counted: they are lost with this process, and their senders ask again.
     #[must_use]
     pub fn oldest(&self) -> Option<u64> {
         let event = |p: &Pending| matches!(p.work, Kept::Event { .. } | Kept::Edit(_));
@@ -180,7 +179,7 @@ impl Sessions {
         events.next().map(|(token, _)| ticket_of(*token))
     }
 
-    /// The control of a sequence that was submitted under that token.
+    /// The control of a sequence that was submitted under `token`.
     #[must_use]
     pub fn control(&self, token: u64) -> Option<(&str, SequenceControl)> {
         match &self.pending.get(&token)?.work {
@@ -189,16 +188,16 @@ impl Sessions {
         }
     }
 
-    /// Whether the datagram of that ticket, the newest, waits for an outcome.
+    /// Whether the newest datagram, of the given ticket, waits for an outcome.
     #[must_use]
     pub fn waits(&self, ticket: u64) -> bool {
         self.pending.range(ticket << INDEX_BITS..).next().is_some()
     }
 
-    /// Takes in what one message asks for, all of it or nothing.
+    /// Admits the actions of one message, all or none.
     ///
     /// # Errors
-    /// When there is no room.
+    /// If a limit is reached.
     pub fn admit(
         &mut self,
         sender: SocketAddr,
@@ -208,7 +207,7 @@ impl Sessions {
     ) -> Result<(), String> {
         if self.pending.len() + works.len() > PENDING_MAX {
             return Err(format!(
-                "busy: {PENDING_MAX} changes wait for the supervisor; send this again later"
+                "busy: {PENDING_MAX} changes wait for the supervisor; send the message again later"
             ));
         }
         if works.is_empty() {
@@ -217,7 +216,7 @@ impl Sessions {
         let own = self.per_sender.get(&sender).copied().unwrap_or(0);
         if own + works.len() > PENDING_PER_SENDER_MAX {
             return Err(format!(
-                "too fast: {PENDING_PER_SENDER_MAX} changes of yours wait; send slower, or wait for /synced"
+                "too fast: {PENDING_PER_SENDER_MAX} changes of this sender wait; send slower, or wait for /synced"
             ));
         }
         *self.per_sender.entry(sender).or_default() += works.len();
@@ -277,7 +276,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// What to send next, in order; empty when nothing may be sent now.
+    /// The next submissions to send, in order; empty if nothing may be sent now.
     #[must_use]
     pub fn batch(&self, generation: u64) -> Vec<(u64, Submission)> {
         if self.overtaken == Some(generation) || self.out.keys().any(|out| *out != generation) {
@@ -310,7 +309,7 @@ impl Sessions {
             .collect()
     }
 
-    /// That batch is on its way.
+    /// Marks a batch as sent.
     pub fn sent(&mut self, batch: &[(u64, Submission)]) {
         for (token, submission) in batch {
             self.unsent.remove(token);
@@ -320,14 +319,14 @@ impl Sessions {
         }
     }
 
-    /// The link broke: whatever has no outcome will have to be sent again.
+    /// After a broken link: marks all submissions without an outcome as unsent.
     pub fn broken(&mut self) {
         self.unsent = self.pending.keys().copied().collect();
         self.out.clear();
         self.overtaken = None;
     }
 
-    /// A new patch is in force: what is unsent is resolved again.
+    /// After a change of the patch: resolves the unsent submissions again.
     pub fn patched(&mut self, namespace: &Namespace) -> Vec<Addressed> {
         self.overtaken = None;
         let unsent: Vec<u64> = self.unsent.iter().copied().collect();
@@ -337,14 +336,14 @@ impl Sessions {
             .collect()
     }
 
-    /// What became of a submission; perhaps its sender is told.
+    /// Takes the outcome of a submission; returns the reply to its sender, if any.
     pub fn outcome(
         &mut self,
         token: u64,
         outcome: Outcome,
         namespace: &Namespace,
     ) -> Option<Addressed> {
-        // An outcome for what is gone or unsent belongs to a link that is no more.
+        // An outcome for a removed or unsent submission belongs to an earlier link.
         if self.unsent.contains(&token) {
             return None;
         }
@@ -438,7 +437,7 @@ impl Sessions {
         }
     }
 
-    /// One submission less; the reply if it was its message's last.
+    /// Removes a submission; returns the reply after the last one of its message.
     fn settle(&mut self, token: u64, refused: Option<String>) -> Option<Addressed> {
         self.unsent.remove(&token);
         let id = self.remove(token)?.group;

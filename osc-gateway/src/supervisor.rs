@@ -1,7 +1,7 @@
-//! The link to the supervisor, held for as long as there is one: linked → broken → linked again.
+//! The link to the supervisor: connects it, and connects again after a break.
 //!
-//! ipc-channel's receive blocks, so one thread waits on it and hands everything to the async side
-//! through a bounded queue. Faults that need a whole thread or process are carried out here.
+//! ipc-channel's receive blocks, so one thread waits for it and forwards all messages to the async side through a
+//! bounded queue. Faults that need a whole thread or process are executed here.
 
 use std::{
     sync::{
@@ -23,24 +23,24 @@ use platform::{
 };
 use tokio::sync::mpsc;
 
-/// A supervisor is back within a second or the stack is gone; an orphan must not stay.
+/// A supervisor returns within a second unless the stack has ended; an orphaned gateway must end too.
 const GIVE_UP: Duration = Duration::from_secs(60);
-/// How often it is seen that the sending end has failed while the receiving end has not.
+/// The period of checking whether only the sending end has failed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the thread has to tell.
+/// A report of the thread.
 pub enum News {
-    /// There is a link; the flag ends it from this side.
+    /// The link is up; the flag ends it from this side.
     Up(LinkSender<FromPeer>, Arc<AtomicBool>),
-    /// The supervisor said something.
+    /// A message of the supervisor.
     Said(ToGateway),
-    /// The link is gone; a new one is being sought.
+    /// The link is broken; the thread is connecting again.
     Down,
-    /// No supervisor came; the reason of the last try.
+    /// No supervisor has appeared; the error of the last attempt.
     GivenUp(String),
 }
 
-/// Seeks the supervisor of that instance, now and whenever it is lost.
+/// Connects to the supervisor of the instance, now and after each break.
 #[must_use]
 pub fn follow(paths: Paths) -> mpsc::Receiver<News> {
     let (news, out) = mpsc::channel(64);
@@ -62,7 +62,7 @@ pub fn follow(paths: Paths) -> mpsc::Receiver<News> {
                 return;
             }
             forward(&receiver, &news, &ended);
-            // Closed before the async side hears of it, so that the supervisor sees it too.
+            // Close the receiver before the async side is told, so that the supervisor sees the break too.
             drop(receiver);
             if news.blocking_send(News::Down).is_err() {
                 return;
@@ -93,7 +93,7 @@ fn connect(paths: &Paths) -> Result<(LinkSender<FromPeer>, LinkReceiver<ToGatewa
     }
 }
 
-/// Hands on what the supervisor says until the link ends.
+/// Forwards the messages of the supervisor until the link ends.
 fn forward(receiver: &LinkReceiver<ToGateway>, news: &mpsc::Sender<News>, ended: &AtomicBool) {
     while !ended.load(Ordering::Relaxed) {
         match receiver.recv_for(LOOK) {
@@ -109,7 +109,7 @@ fn forward(receiver: &LinkReceiver<ToGateway>, news: &mpsc::Sender<News>, ended:
     }
 }
 
-/// The rest harms the thread that serves datagrams.
+/// Whether the fault is executed on this thread; all other faults are executed on the serving thread.
 fn harmful_here(fault: Fault) -> bool {
     !matches!(
         fault,
@@ -120,7 +120,7 @@ fn harmful_here(fault: Fault) -> bool {
 fn harm_now(fault: Fault) {
     harm::inflict(fault);
     if fault == Fault::MuteControl {
-        // Neither reads nor closes, for ever.
+        // Neither read nor close the link, forever.
         loop {
             thread::park();
         }

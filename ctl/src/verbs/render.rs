@@ -398,9 +398,9 @@ mod tests {
     fn wrong_lines_say_what_would_be_right() {
         for (text, what) in [
             ("0 /mod/sin/freq 1", "did you mean \"sine\"?"),
-            ("0 /mod/sine/freq x", "takes one number, got \"x\""),
-            ("0 /mod/sine/freq nan", "NaN is refused"),
-            ("0 /gate/out 1", "takes no gate"),
+            ("0 /mod/sine/freq x", "got \"x\" (expected one number)"),
+            ("0 /mod/sine/freq nan", "the value is NaN"),
+            ("0 /gate/out 1", "does not accept a gate"),
             ("0 /sync 1", "has no effect"),
             ("0 /patch/commit", "no edit waits"),
             ("0 /patch/connect sine nobody", "no module \"nobody\""),

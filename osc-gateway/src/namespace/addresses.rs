@@ -1,7 +1,7 @@
-//! Every address that there is and what it takes: `i` an int, `f` a number, `s` a text; what may be left out in
+//! All OSC addresses with their arguments: `i` an integer, `f` a number, `s` a string; optional arguments stand in
 //! brackets.
 
-/// Addresses with a module in them; of `/mod` and `/knob` `/engine/schema` tells ranges and units.
+/// Addresses that contain a module; `/engine/schema` lists the ranges and units of `/mod` and `/knob`.
 pub const OF_MODULES: [(&str, &str); 5] = [
     ("/mod/ID/PARAM", "f:VALUE [f:MS]"),
     ("/knob/ID/PARAM", "f:0 to 1"),
@@ -10,7 +10,7 @@ pub const OF_MODULES: [(&str, &str); 5] = [
     ("/express/ID", "bend|pressure|timbre f:VALUE [PITCH]"),
 ];
 
-/// Addresses that have no module in them.
+/// Addresses that contain no module.
 pub const FIXED: [(&str, &str); 58] = [
     ("/pattern/chain", "s:ID [s:NAME i:BARS …]"),
     ("/pattern/list", ""),

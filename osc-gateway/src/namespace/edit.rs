@@ -1,7 +1,7 @@
-//! `/patch/…`: edits of the patch, which are collected until they are committed.
+//! `/patch/…`: edits of the patch, which are collected until the commit.
 //!
-//! Names stay names: the supervisor, who holds the patch in force and the edits that wait, says whether
-//! they are good.
+//! Names are not resolved here: the supervisor holds the patch in force and the collected edits, and checks the
+//! names.
 
 use common::{
     edit::{Drafted, Edit},
@@ -11,10 +11,10 @@ use common::{
 use super::listed;
 use crate::{decode::Value, reply::shorten};
 
-/// What `/patch/VERB` asks for.
+/// The submission of `/patch/VERB`.
 ///
 /// # Errors
-/// When there is no such verb, or its arguments are others.
+/// If the verb is unknown or the arguments are wrong.
 pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
     let edit = match (verb, args) {
         ("commit", []) => return Ok(Submission::Commit { forced: false }),
@@ -47,22 +47,22 @@ pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
         },
         _ => {
             let right = match verb {
-                "create" => "takes two texts, ID and TYPE",
-                "remove" => "takes one text, ID",
+                "create" => "two strings, ID TYPE",
+                "remove" => "one string, ID",
                 "connect" => {
-                    "takes two texts, SRC and DST, each `id` or `id.port`, and perhaps \"frame\""
+                    "two strings, SRC DST, each `id` or `id.port`, and optionally \"frame\""
                 }
-                "disconnect" => "takes two texts, SRC and DST, each `id` or `id.port`",
-                "commit" => "takes no argument, or \"force\"",
-                "abort" => "takes no argument",
+                "disconnect" => "two strings, SRC DST, each `id` or `id.port`",
+                "commit" => "no argument or \"force\"",
+                "abort" => "no argument",
                 _ => {
                     return Err(format!(
-                        "no address \"/patch/{}\"; there are create, remove, connect, disconnect, commit, abort",
+                        "no address \"/patch/{}\" (expected one of create, remove, connect, disconnect, commit, abort)",
                         shorten(verb, 40)
                     ));
                 }
             };
-            return Err(format!("it {right}, got {}", listed(args)));
+            return Err(format!("got {} (expected {right})", listed(args)));
         }
     };
     Ok(Submission::Draft(Drafted::Edit(edit)))

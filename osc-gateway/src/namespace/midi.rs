@@ -1,15 +1,15 @@
-//! `/midi/…`: MIDI messages that concern everything: an external clock, which leads every sequence, and silence.
+//! `/midi/…`: MIDI messages for the whole patch: an external clock, which leads all sequences, and silence.
 
 use common::command::{Event, SequenceControl};
 
 use super::{Action, Budget, Namespace, Resolved, listed, no_arguments, push_event, sequences};
 use crate::decode::{Message, Value};
 
-/// What there is.
-pub(super) const RIGHT: &str = "there are /midi/tempo BPM, /midi/start, /midi/continue and /midi/stop, for all sequences, /midi/play TICK [BPM] and /midi/clock TICK BPM (24 ticks a beat), /midi/silence and /midi/panic";
+/// The addresses and their arguments.
+pub(super) const RIGHT: &str = "expected /midi/tempo BPM, /midi/start, /midi/continue or /midi/stop, for all sequences, /midi/play TICK [BPM] or /midi/clock TICK BPM (24 ticks a beat), /midi/silence or /midi/panic";
 
 impl Namespace {
-    /// What a message under `/midi/` asks for.
+    /// The actions of a message under `/midi/`.
     pub(super) fn midi(
         &self,
         verb: &str,
@@ -23,14 +23,14 @@ impl Namespace {
                     [bpm] => bpm.number(),
                     _ => None,
                 };
-                let bpm = bpm.ok_or_else(|| format!("{RIGHT}; got {}", listed(args)))?;
+                let bpm = bpm.ok_or_else(|| format!("got {}; {RIGHT}", listed(args)))?;
                 SequenceControl::Bpm(bpm as f32)
             }
             ("start" | "continue", _) => SequenceControl::Start,
             ("stop" | "panic", _) => SequenceControl::Stop,
             ("play" | "clock", args) => {
                 let event = clock(verb == "play", args);
-                let event = event.ok_or_else(|| format!("{RIGHT}; got {}", listed(args)))?;
+                let event = event.ok_or_else(|| format!("got {}; {RIGHT}", listed(args)))?;
                 return push_event(of(event, message), budget, actions);
             }
             ("silence", _) => {
@@ -55,7 +55,7 @@ impl Namespace {
     }
 }
 
-/// Where in the song a clock is.
+/// The position of a clock in the song.
 fn clock(begin: bool, args: &[Value]) -> Option<Event> {
     let (ticks, bpm) = match args {
         [ticks] if begin => (ticks, 0.0),
@@ -66,13 +66,13 @@ fn clock(begin: bool, args: &[Value]) -> Option<Event> {
         Value::Int(ticks) => u32::try_from(*ticks).ok()?,
         _ => return None,
     };
-    // As fast as a sequence may be; 0 is to wait.
+    // The range of a sequence's tempo; 0 means to wait.
     let right = bpm == 0.0 || (1.0..=999.0).contains(&bpm);
     let bpm = bpm as f32;
     right.then_some(Event::Clock { ticks, bpm, begin })
 }
 
-/// That event, for all.
+/// The event with its message, without a note.
 fn of(event: Event, message: &Message) -> Resolved {
     Resolved {
         message: message.clone(),

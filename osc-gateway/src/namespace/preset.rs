@@ -1,4 +1,4 @@
-//! `/preset/…`: presets of modules. Whether there are such names the supervisor says.
+//! `/preset/…`: presets of modules. The supervisor checks the names.
 
 use common::{command::RAMP_MS_MAX, message::Submission, preset::Preset};
 
@@ -8,15 +8,15 @@ use super::{
 };
 use crate::decode::Value;
 
-/// What there is.
-pub(super) const RIGHT: &str = "there are /preset/save MODULE NAME, /preset/load MODULE NAME [MS], /preset/morph MODULE A B POSITION [MS], /preset/list [MODULE]";
+/// The addresses and their arguments.
+pub(super) const RIGHT: &str = "expected /preset/save MODULE NAME, /preset/load MODULE NAME [MS], /preset/morph MODULE A B POSITION [MS] or /preset/list [MODULE]";
 
-/// What a message under `/preset/` asks for.
+/// The action of a message under `/preset/`.
 ///
 /// # Errors
-/// With what was wrong and what would be right.
+/// If the verb is unknown or the arguments are wrong.
 pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
-    let wrong = || format!("{RIGHT}; got {}", listed(args));
+    let wrong = || format!("got {}; {RIGHT}", listed(args));
     let (preset, note) = match (verb, args) {
         ("save", [Value::Text(module), Value::Text(name)]) => {
             let (module, name) = (module.clone(), name.clone());
@@ -59,7 +59,7 @@ fn morph(module: &str, (a, b): (&str, &str), position: f32, ms: Option<f32>) -> 
     }
 }
 
-/// The milliseconds that something takes, if they are given, and that they were clamped.
+/// The optional time in milliseconds, with a note if it was clamped.
 fn milliseconds(
     rest: &[Value],
     wrong: &impl Fn() -> String,

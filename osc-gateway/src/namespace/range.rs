@@ -1,12 +1,12 @@
-//! Numbers that have a range: what is beyond is clamped, and that is told.
+//! Numbers with a range: a number out of range is clamped, with a note for the sender.
 
-/// What the time that a value takes to get there is called.
+/// The name of a ramp time in texts.
 pub(super) const MS: &str = "the time in milliseconds";
 
-/// The number of that name that is nearest to the one wanted; and, where they differ, a note that says so.
+/// The number in the range that is nearest to `wanted`, with a note if they differ. `what` names the number.
 ///
 /// # Errors
-/// With what would be right, when it is no finite number.
+/// If the number is not finite.
 pub(super) fn within(
     what: &str,
     wanted: f64,
@@ -14,7 +14,7 @@ pub(super) fn within(
 ) -> Result<(f32, Option<String>), String> {
     if !wanted.is_finite() {
         return Err(format!(
-            "{wanted} is refused; {what} is a number from {least} to {most}"
+            "{what} is {wanted} (expected a number from {least} to {most})"
         ));
     }
     let near = (wanted as f32).max(least).min(most);
@@ -23,7 +23,7 @@ pub(super) fn within(
     Ok((near, note))
 }
 
-/// What notes say, in one.
+/// Two notes joined.
 pub(super) fn both(notes: [Option<String>; 2]) -> Option<String> {
     notes
         .into_iter()

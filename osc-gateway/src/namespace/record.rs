@@ -1,28 +1,28 @@
-//! `/record/*`: what is asked of the recorder. Names are looked at by the supervisor, where the files are.
+//! `/record/…`: requests to the recorder. The supervisor checks the names, since it knows the files.
 
 use common::{message::Submission, recording::Wish};
 
 use super::{Action, listed};
 use crate::decode::Value;
 
-/// What there is.
-pub(super) const RIGHT: &str = "there are /record/start [NAME], /record/stop, /record/status";
+/// The addresses and their arguments.
+pub(super) const RIGHT: &str = "expected /record/start [NAME], /record/stop or /record/status";
 
-/// What a message under `/record/` asks for.
+/// The action of a message under `/record/`.
 ///
 /// # Errors
-/// With what was wrong and what would be right.
+/// If the verb is unknown or the arguments are wrong.
 pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
     let wish = match (verb, args) {
         ("start", []) => Wish::Start(None),
         ("start", [Value::Text(name)]) => Wish::Start(Some(name.clone())),
         ("start", other) => {
-            return Err(format!("it takes a name or nothing, got {}", listed(other)));
+            return Err(format!("got {} (expected a name or no argument)", listed(other)));
         }
         ("stop", []) => Wish::Stop,
         ("status", []) => return Ok(Action::RecordStatus),
         ("stop" | "status", other) => {
-            return Err(format!("it takes no argument, got {}", listed(other)));
+            return Err(format!("got {} (expected no argument)", listed(other)));
         }
         _ => return Err(RIGHT.into()),
     };

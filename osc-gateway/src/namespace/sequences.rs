@@ -1,7 +1,7 @@
-//! `/seq/…` and `/pattern/…`: what is played, and when it starts and stops.
+//! `/seq/…` and `/pattern/…`: sequences and patterns.
 //!
-//! Names stay names: the supervisor, who holds the patch in force, says whether there are such sequences,
-//! modules and patterns; so a message may follow at once the one that makes what it names.
+//! Names are not resolved here: the supervisor holds the patch in force and checks the names of sequences, modules
+//! and patterns. So a message may use a name right after the message that creates it.
 
 use std::ops::RangeInclusive;
 
@@ -19,7 +19,7 @@ use crate::{
     reply::{shorten, text},
 };
 
-/// What `/seq/…` takes, by verb.
+/// The arguments of `/seq/…`, by verb.
 const SEQUENCE: [(&str, &str); 24] = [
     ("add", "ID MODULE PATTERN [NOTES…]"),
     ("assign", "ID gate|note MODULE, or ID param MODULE PARAM"),
@@ -29,7 +29,7 @@ const SEQUENCE: [(&str, &str); 24] = [
     ("division", "ID DIVISION"),
     ("gate_len", "ID FRACTION"),
     ("length", "ID STEPS"),
-    ("list", "nothing"),
+    ("list", "no argument"),
     ("notes", "ID [NOTES…]"),
     ("param_lane", "ID PARAM [VALUES…]"),
     ("pattern", "ID PATTERN"),
@@ -37,7 +37,7 @@ const SEQUENCE: [(&str, &str); 24] = [
     ("ratchet", "ID [TIMES…]"),
     ("remove", "ID"),
     ("reset", "ID"),
-    ("reset_all", "nothing"),
+    ("reset_all", "no argument"),
     ("rotate", "ID STEPS"),
     ("seed", "ID NUMBER"),
     ("start", "ID [bar]"),
@@ -46,21 +46,21 @@ const SEQUENCE: [(&str, &str); 24] = [
     ("unassign", "ID MODULE"),
     ("update", "ID PATTERN [NOTES…]"),
 ];
-/// What `/pattern/…` takes, by verb.
+/// The arguments of `/pattern/…`, by verb.
 const PATTERN: [(&str, &str); 5] = [
     ("chain", "ID [NAME BARS …]"),
-    ("list", "nothing"),
+    ("list", "no argument"),
     ("load", "NAME ID"),
     ("remove", "NAME"),
     ("save", "NAME ID"),
 ];
-/// Bytes of a pattern's text in a list.
+/// The limit of a pattern's text in a list, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
 
-/// What `/seq/VERB` asks for.
+/// The action of `/seq/VERB`.
 ///
 /// # Errors
-/// When there is no such verb, or its arguments are others.
+/// If the verb is unknown or the arguments are wrong.
 pub fn sequence(verb: &str, args: &[Value]) -> Result<Action, String> {
     let wrong = || usage("/seq", &SEQUENCE, verb, args);
     let (id, rest) = args.split_first().ok_or_else(wrong)?;
@@ -76,7 +76,7 @@ pub fn sequence(verb: &str, args: &[Value]) -> Result<Action, String> {
         ("add", [module, Value::Text(pattern), notes @ ..]) => {
             let module = name(module).ok_or_else(wrong)?;
             let notes = names(notes).ok_or_else(wrong)?;
-            // With notes it plays them, without it opens the gate.
+            // With notes the sequence plays notes, without notes it opens the gate.
             let role = match notes.is_empty() {
                 true => Role::Gate,
                 false => Role::Note,
@@ -99,17 +99,17 @@ pub fn sequence(verb: &str, args: &[Value]) -> Result<Action, String> {
     controlled(id, control)
 }
 
-/// What a control of the sequence of that name asks for.
+/// The action of a control of the sequence `id`.
 ///
 /// # Errors
-/// When its value is none.
+/// If the value is not finite.
 pub fn controlled(id: String, control: SequenceControl) -> Result<Action, String> {
     let (control, note) = clamped(control)?;
     let at = None;
     Ok(Action::Edit(Submission::Control { id, control, at }, note))
 }
 
-/// What of a sequence a verb sets.
+/// The settings of a sequence that a verb changes.
 fn settings(verb: &str, args: &[Value]) -> Option<Vec<Setting>> {
     let setting = match (verb, args) {
         ("config", [bpm, steps, division]) => {
@@ -157,7 +157,7 @@ fn settings(verb: &str, args: &[Value]) -> Option<Vec<Setting>> {
     Some(vec![setting])
 }
 
-/// What `/pattern/VERB` asks for.
+/// The action of `/pattern/VERB`.
 ///
 /// # Errors
 /// As [`sequence`].
@@ -203,7 +203,7 @@ const fn create(id: String, running: bool, settings: Vec<Setting>) -> Action {
     })
 }
 
-/// A control whose value is in its range, and that it was clamped.
+/// The control with its value in range, with a note if the value was clamped.
 fn clamped(control: SequenceControl) -> Result<(SequenceControl, Option<String>), String> {
     let near = |what, value: f32, range: &RangeInclusive<f32>| {
         within(what, value.into(), (*range.start(), *range.end()))
@@ -223,11 +223,11 @@ fn clamped(control: SequenceControl) -> Result<(SequenceControl, Option<String>)
 
 fn usage(family: &str, verbs: &[(&str, &str)], verb: &str, args: &[Value]) -> String {
     match verbs.iter().find(|(known, _)| *known == verb) {
-        Some((_, right)) => format!("it takes {right}, got {}", listed(args)),
+        Some((_, right)) => format!("got {} (expected {right})", listed(args)),
         None => {
             let known: Vec<&str> = verbs.iter().map(|(known, _)| *known).collect();
             format!(
-                "no address \"{family}/{}\"; there are {}",
+                "no address \"{family}/{}\" (expected one of {})",
                 shorten(verb, 40),
                 known.join(", ")
             )
@@ -235,7 +235,7 @@ fn usage(family: &str, verbs: &[(&str, &str)], verb: &str, args: &[Value]) -> St
     }
 }
 
-/// A name, or a number that serves as one.
+/// A name, or a number as a name.
 fn name(value: &Value) -> Option<String> {
     match value {
         Value::Text(name) => Some(name.clone()),
@@ -244,7 +244,7 @@ fn name(value: &Value) -> Option<String> {
     }
 }
 
-/// Notes by name or number, as texts.
+/// Notes by name or number, as strings.
 fn names(values: &[Value]) -> Option<Vec<String>> {
     let note = |value: &Value| match value {
         Value::Float(number) => Some(number.to_string()),
@@ -281,21 +281,20 @@ fn integer(value: &Value) -> Option<i64> {
 }
 
 impl Namespace {
-    /// A sequence was started, stopped or set.
+    /// Applies a control of a sequence to the table.
     pub fn follow(&mut self, id: &str, control: SequenceControl) {
         if let Some(spec) = self.sequences.iter_mut().find(|spec| spec.id == id) {
             spec.follow(control);
         }
     }
 
-    /// Its sequences: id, whether it runs, tempo, division, swing, gate length, steps, pattern, what it plays,
-    /// chain.
+    /// The sequences: id, whether it runs, tempo, division, swing, gate length, steps, pattern, targets, chain.
     #[must_use]
     pub fn sequence_rows(&self) -> Vec<Vec<OscType>> {
         self.sequences.iter().map(sequence_row).collect()
     }
 
-    /// The patterns that are kept: name, steps, pattern, how many notes.
+    /// The saved patterns: name, steps, pattern, number of notes.
     #[must_use]
     pub fn pattern_rows(&self) -> Vec<Vec<OscType>> {
         let row = |(name, pattern): (&String, &PatternSpec)| {

@@ -1,4 +1,4 @@
-//! What makes sound: parameters, gates and notes of modules.
+//! `/mod/…`, `/knob/…`, `/gate/…`, `/note/…` and `/express/…`: parameters, gates and notes of modules.
 
 use common::{
     command::{Event, Expression, RAMP_MS_MAX},
@@ -15,13 +15,13 @@ use crate::{
     reply::shorten,
 };
 
-/// How notes are played.
+/// The address of notes and its arguments.
 pub(super) const NOTE: &str =
     "/note/ID PITCH VELOCITY [MS], for example /note/keys C4 100 or /note/keys 60 100 250";
-/// How notes that sound are changed.
+/// The address that changes sounding notes, and its arguments.
 pub(super) const EXPRESS: &str =
     "/express/ID bend|pressure|timbre VALUE [PITCH], for example /express/keys bend 0.5 C4";
-/// Semitones of bend.
+/// The greatest bend, in semitones.
 const BEND_MAX: f32 = 96.0;
 
 impl Namespace {
@@ -35,7 +35,7 @@ impl Namespace {
         let (module, place, param) = self.parameter(id, name, budget)?;
         let wrong = || {
             format!(
-                "it takes one number, and perhaps the milliseconds to get there, got {}",
+                "got {} (expected a number, and optionally a time in milliseconds)",
                 listed(&message.args)
             )
         };
@@ -47,7 +47,7 @@ impl Namespace {
         let wanted = value_of(param, wanted)?;
         if !wanted.is_finite() {
             return Err(format!(
-                "{wanted} is refused; it takes a number {}",
+                "the value is {wanted} (expected a number {})",
                 range(param)
             ));
         }
@@ -86,7 +86,7 @@ impl Namespace {
         })
     }
 
-    /// A parameter by the position of a knob, from its least value (0) to its greatest (1).
+    /// Sets a parameter by the position of a knob, from its least value (0) to its greatest (1).
     pub(super) fn knob(
         &self,
         id: &str,
@@ -100,7 +100,7 @@ impl Namespace {
         };
         let position = position.ok_or_else(|| {
             format!(
-                "it takes one number from 0 to 1, got {}",
+                "got {} (expected one number from 0 to 1)",
                 listed(&message.args)
             )
         })?;
@@ -135,13 +135,13 @@ impl Namespace {
             [Value::Text(text)] if text.eq_ignore_ascii_case("off") => 0.0,
             other => {
                 return Err(format!(
-                    "a gate takes 0 or 1, a number between, T, F, \"on\" or \"off\", got {}",
+                    "got {} (expected a number from 0 to 1, T, F, \"on\" or \"off\")",
                     listed(other)
                 ));
             }
         };
         let (level, note) = within("the gate", wanted, (0.0, 1.0))?;
-        // -0.0 and what is too small for f32 are off too; neither is out of range.
+        // -0.0 and numbers too small for f32 also mean off; neither is out of range.
         let level = if level > 0.0 { level } else { 0.0 };
         Ok(Resolved {
             message: message.clone(),
@@ -160,7 +160,7 @@ impl Namespace {
         budget: &mut Budget,
     ) -> Result<Resolved, String> {
         let module = self.player(id, budget)?;
-        let wrong = || format!("right is {NOTE}, got {}", listed(&message.args));
+        let wrong = || format!("got {} (expected {NOTE})", listed(&message.args));
         let (pitch, velocity, ms) = match message.args.as_slice() {
             [pitch, velocity] => (pitch, velocity, None),
             [pitch, velocity, ms] => (pitch, velocity, Some(ms.number().ok_or_else(wrong)?)),
@@ -177,7 +177,7 @@ impl Namespace {
             }
             Some(ms) => {
                 return Err(format!(
-                    "a note of {ms} ms is refused; more than 0 and up to {most_ms} ms are right"
+                    "the duration is {ms} ms (expected more than 0 and at most {most_ms} ms)"
                 ));
             }
         };
@@ -200,7 +200,7 @@ impl Namespace {
         budget: &mut Budget,
     ) -> Result<Resolved, String> {
         let module = self.player(id, budget)?;
-        let wrong = || format!("right is {EXPRESS}, got {}", listed(&message.args));
+        let wrong = || format!("got {} (expected {EXPRESS})", listed(&message.args));
         let (what, value, pitch) = match message.args.as_slice() {
             [Value::Text(what), value] => (what, value, -1.0),
             [Value::Text(what), value, pitch] => (what, value, pitch_of(pitch).ok_or_else(wrong)??),
@@ -236,20 +236,20 @@ impl Namespace {
         }
     }
 
-    /// That a module does not take a gate or a note, and which do.
+    /// The error that a module does not accept a gate or a note, with the modules that do.
     fn unable(&self, id: &str, what: &str, able: impl Fn(&Module) -> bool) -> String {
         let able = self.modules.iter().filter(|module| able(module));
         let able: Vec<&str> = able.map(|module| module.id.as_str()).take(8).collect();
         match able.as_slice() {
-            [] => format!("no module of this patch takes a {what}"),
+            [] => format!("no module of this patch accepts a {what}"),
             able => format!(
-                "module \"{id}\" takes no {what}; these do: {}",
+                "module \"{id}\" does not accept a {what} (expected one of {})",
                 able.join(", ")
             ),
         }
     }
 
-    /// What `/test` stands for.
+    /// The messages that `/test` stands for.
     pub(super) fn test_tone(&self, message: &Message) -> Result<Vec<Message>, String> {
         let find = |kind: &str, fit: &dyn Fn(&Module) -> bool| {
             let by_id = self.modules.iter().find(|m| m.id == kind && fit(m));
@@ -266,7 +266,7 @@ impl Namespace {
         }
         if messages.is_empty() {
             return Err(
-                "this patch has neither a sine nor an adsr; /engine/list tells what it has".into(),
+                "the patch has neither a sine nor an adsr; /engine/list lists its modules".into(),
             );
         }
         let full = |(address, value)| Message {
@@ -277,7 +277,7 @@ impl Namespace {
         Ok(messages.into_iter().map(full).collect())
     }
 
-    /// A parameter: its module's number, its own, and what it is.
+    /// The number of a module, the number of a parameter, and the parameter.
     fn parameter(
         &self,
         id: &str,
@@ -293,8 +293,8 @@ impl Namespace {
         let meant = suggestion(name, names.clone(), budget).unwrap_or_else(|| {
             let names: Vec<&str> = names.collect();
             match names.as_slice() {
-                [] => "it has none".to_owned(),
-                names => format!("it has {}", names.join(", ")),
+                [] => "the module has none".to_owned(),
+                names => format!("expected one of {}", names.join(", ")),
             }
         });
         let name = shorten(name, 40);
@@ -313,12 +313,12 @@ impl Namespace {
         }
         let ids = self.modules.iter().map(|m| m.id.as_str());
         let meant = suggestion(id, ids, budget)
-            .unwrap_or_else(|| "/engine/list tells what there is".to_owned());
+            .unwrap_or_else(|| "/engine/list lists the modules".to_owned());
         Err(format!("no module \"{}\"; {meant}", shorten(id, 40)))
     }
 }
 
-/// The pitch of a note by its number or its name, if it is one of both.
+/// The pitch of a note by its number or its name, if the value is either.
 fn pitch_of(value: &Value) -> Option<Result<f32, String>> {
     match value {
         Value::Text(name) => Some(pitch::parse(name)),
@@ -328,14 +328,14 @@ fn pitch_of(value: &Value) -> Option<Result<f32, String>> {
     }
 }
 
-/// The value that a parameter takes when that one is wanted.
+/// The value of a parameter for a wanted value.
 fn accepted(param: &Param, wanted: f64) -> f32 {
-    // Not `clamp`, which panics should a range ever be the wrong way round.
+    // Not `clamp`, which panics on an inverted range.
     let value = wanted.max(param.min.into()).min(param.max.into()) as f32;
     if param.stepped { value.round() } else { value }
 }
 
-/// The value where a knob stands.
+/// The value of a parameter at a position of a knob.
 fn at_position(param: &Param, position: f64) -> f64 {
     let (least, most) = (f64::from(param.min), f64::from(param.max));
     match param.log && least > 0.0 {
@@ -351,16 +351,16 @@ fn value_of(param: &Param, value: &Value) -> Result<f64, String> {
             let place = param.choices.iter().position(|choice| choice == text);
             let known = || {
                 format!(
-                    "it takes {}, got \"{}\"",
-                    param.choices.join(", "),
-                    shorten(text, 40)
+                    "got \"{}\" (expected one of {})",
+                    shorten(text, 40),
+                    param.choices.join(", ")
                 )
             };
             Ok(place.ok_or_else(known)? as f64)
         }
         other => other
             .number()
-            .ok_or_else(|| format!("it takes one number, got {other}")),
+            .ok_or_else(|| format!("got {other} (expected one number)")),
     }
 }
 

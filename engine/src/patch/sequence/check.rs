@@ -365,7 +365,7 @@ mod tests {
                 r#","pattern":5"#,
                 "expected a pattern: its text, or its fields",
             ),
-            (r#","pattern":{"notes":["H4"]}"#, "\"H4\" is no note"),
+            (r#","pattern":{"notes":["H4"]}"#, "\"H4\" is not a note"),
             (
                 r#","pattern":{"notes":[true]}"#,
                 "expected a note: a name such as C4",

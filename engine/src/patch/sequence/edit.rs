@@ -316,7 +316,7 @@ mod tests {
             ),
             (
                 with(Setting::Notes(vec!["X1".into()])),
-                "sequence \"kick\": \"X1\" is no note",
+                "sequence \"kick\": \"X1\" is not a note",
             ),
             (
                 with(Setting::Unassign("sine".into())),

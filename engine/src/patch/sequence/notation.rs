@@ -227,6 +227,6 @@ mod tests {
             assert_eq!(Pitch(number).to_string(), name);
             assert_eq!(name.parse(), Ok(Pitch(number)));
         }
-        assert!("H4".parse::<Pitch>().unwrap_err().contains("is no note"));
+        assert!("H4".parse::<Pitch>().unwrap_err().contains("is not a note"));
     }
 }
