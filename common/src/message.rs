@@ -94,7 +94,7 @@ impl std::str::FromStr for Target {
             "follower" => Self::Follower,
             _ => {
                 return Err(format!(
-                    "no service \"{text}\"; there are supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader, follower"
+                    "no service \"{text}\" (expected one of supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader, follower)"
                 ));
             }
         })
@@ -163,7 +163,7 @@ impl std::str::FromStr for Fault {
         let fault = match name {
             "exit" => {
                 let code = given.parse::<u8>().map_err(|_| {
-                    format!("exit:CODE takes a whole number from 0 to 255, got \"{given}\"")
+                    format!("exit:CODE got \"{given}\" (expected an integer from 0 to 255)")
                 })?;
                 return Ok(Self::Exit(code.into()));
             }
@@ -172,7 +172,7 @@ impl std::str::FromStr for Fault {
                 let ms = ms
                     .filter(|ms| (0.0..=SLOW_MS_MAX).contains(ms))
                     .ok_or_else(|| {
-                        format!("slow:MS takes a number from 0 to {SLOW_MS_MAX}, got \"{given}\"")
+                        format!("slow:MS got \"{given}\" (expected 0 to {SLOW_MS_MAX})")
                     })?;
                 return Ok(Self::Slow((ms * 1000.0) as u32));
             }
@@ -191,13 +191,13 @@ impl std::str::FromStr for Fault {
             "oom" => Self::Oom,
             _ => {
                 return Err(format!(
-                    "no fault \"{name}\"; there are kill, term, segv, abort, panic, exit:CODE, stop, cont, hang, slow:MS, nan, flip, mute-control, drop-control, oom"
+                    "no fault \"{name}\" (expected one of kill, term, segv, abort, panic, exit:CODE, stop, cont, hang, slow:MS, nan, flip, mute-control, drop-control, oom)"
                 ));
             }
         };
         match argument {
             Some(extra) => Err(format!(
-                "the fault {name} takes no argument, got \":{extra}\""
+                "the fault {name} has the argument \"{extra}\" (expected none)"
             )),
             None => Ok(fault),
         }

@@ -85,7 +85,10 @@ mod tests {
                 .map(str::to_owned)
                 .collect()
         };
-        let understood = |told: String| names(told.split_once("there are ").unwrap().1);
+        let understood = |told: String| {
+            let list = told.split_once("expected one of ").unwrap().1;
+            names(list.trim_end_matches(')'))
+        };
         let faults = understood("no".parse::<Fault>().unwrap_err());
         let targets = understood("no".parse::<Target>().unwrap_err());
         let cli = super::Cli::command();
