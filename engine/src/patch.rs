@@ -1,8 +1,7 @@
-//! A patch: which modules there are, how they are set, what is plugged into what.
+//! A patch: modules with their parameters, cables, sequences, patterns and presets.
 //!
-//! Plain data, read from JSON and written to it. Whatever comes in by [`Patch::from_json`] has been
-//! checked whole, so that nothing later needs to fail; the places of modules and parameters in it
-//! are the numbers that events use.
+//! Plain data, read from JSON and written to JSON. [`Patch::from_json`] checks the whole patch, so that later steps
+//! cannot fail. The indices of modules and parameters are the numbers that events use.
 
 mod check;
 mod checked;
@@ -35,33 +34,32 @@ use crate::{catalog, schedule};
 /// The version of the format that is read and written.
 pub const VERSION: u32 = 1;
 pub use common::limits::MODULES_MAX;
-/// Cables in a patch, at the most: each costs a block's additions.
+/// The limit of cables in a patch: each costs the additions of a block.
 pub const CABLES_MAX: usize = 16_000;
-/// Characters of a module's id, at the most: it is part of OSC addresses.
+/// The limit of a module's id, in characters: the id is part of OSC addresses.
 pub const ID_CHARS_MAX: usize = 32;
 
-/// Modules and cables.
+/// See the file's head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patch {
     /// [`VERSION`].
     pub version: u32,
-    /// The modules; an event names one by its place here.
+    /// The modules; an event names a module by its index here.
     pub modules: Vec<ModuleSpec>,
     /// The cables; several into one input are summed.
     #[serde(default)]
     pub cables: Vec<Cable>,
-    /// The sequences; an event names one by its place here.
+    /// The sequences; an event names a sequence by its index here.
     #[serde(default)]
     pub sequences: Vec<SequenceSpec>,
-    /// Patterns that are kept, by name.
+    /// The saved patterns, by name.
     #[serde(default)]
     pub patterns: BTreeMap<String, PatternSpec>,
-    /// Presets of its modules: by the module's id, by the preset's name.
+    /// The presets: by the module's id, then by the preset's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub presets: BTreeMap<String, BTreeMap<String, Values>>,
-    /// The recordings that its modules play from, by their ids, as far as they have been fetched: what
-    /// is missing is silent.
+    /// The recordings of the modules, by their ids, as far as they have been fetched; a missing recording is silent.
     #[serde(skip)]
     pub samples: BTreeMap<String, Arc<Sample>>,
 }
@@ -70,18 +68,18 @@ pub struct Patch {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleSpec {
-    /// Its name, 1 to 32 of `a-z A-Z 0-9 _ -`.
+    /// The name, 1 to 32 characters of `a-z A-Z 0-9 _ -`.
     pub id: String,
-    /// Its type, one of [`catalog::all`].
+    /// The module type, one of [`catalog::all`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// Values that are not the type's defaults, by name, each in its unit.
+    /// Values that differ from the type's defaults, by name, each in the parameter's unit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, f32>,
-    /// The recording that it plays from, as `NAME@ID`.
+    /// The recording that the module plays, as `NAME@ID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<String>,
-    /// How many channels it has, at the least: 1 to 32. It has as many as what is plugged into it.
+    /// The least number of channels, 1 to 32; a wider cable into the module raises it.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub channels: u8,
 }
@@ -98,7 +96,7 @@ const fn is_one(channels: &u8) -> bool {
     *channels == 1
 }
 
-/// One cable; its ends are `id` (the first port) or `id.port`.
+/// One cable; an end is `id` (the first port) or `id.port`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cable {
@@ -106,20 +104,20 @@ pub struct Cable {
     pub from: String,
     /// An input.
     pub to: String,
-    /// It leads back: what it brings is a block late, so that it may close a cycle.
+    /// Whether the cable delays its signal by a block, so that it may close a cycle.
     #[serde(default, skip_serializing_if = "is_false")]
     pub feedback: bool,
-    /// It leads back, too, but what it brings is only a frame late: then the modules of its cycle are
-    /// rendered frame by frame.
+    /// Whether the cable delays its signal by only a frame, so that it may close a cycle; the modules of the cycle are
+    /// then rendered frame by frame.
     #[serde(default, skip_serializing_if = "is_false")]
     pub frame: bool,
-    /// While a patch takes the place of another: whether it comes or goes. Not in a user's patch.
+    /// Whether the cable fades in or out while one patch replaces another. Never in a user's patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fade: Option<Fade>,
 }
 
 impl Cable {
-    /// One between those ends.
+    /// A cable between two ends.
     #[must_use]
     pub fn between(from: &str, to: &str) -> Self {
         Self {
@@ -129,25 +127,25 @@ impl Cable {
         }
     }
 
-    /// Whether it leads back: what it brings is late.
+    /// Whether the cable delays its signal, so that it may close a cycle.
     #[must_use]
     pub const fn leads_back(&self) -> bool {
         self.feedback || self.frame
     }
 
-    /// How late it is, as [`Wire::key`] has it.
+    /// The delay of the cable, as a part of [`Wire::key`].
     const fn lateness(&self) -> (bool, bool) {
         (self.leads_back(), self.frame)
     }
 }
 
-/// What becomes of a cable while a patch takes the place of another.
+/// The fade of a cable while one patch replaces another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fade {
-    /// It has come and fades in.
+    /// The cable is new and fades in.
     In,
-    /// It has gone and fades out.
+    /// The cable is removed and fades out.
     Out,
 }
 
@@ -160,15 +158,15 @@ const fn is_false(value: &bool) -> bool {
 }
 
 impl Patch {
-    /// Reads a patch and checks all of it; marks the cables that close its cycles.
+    /// Reads a patch and checks all of it; marks the cables that close cycles.
     ///
     /// # Errors
-    /// The first thing that is wrong: what, where, and what would be right.
+    /// The first error in the patch: what is wrong, where, and what is expected.
     pub fn from_json(text: &str) -> Result<Self, PatchError> {
         Checked::from_json(text).map(Checked::into_patch)
     }
 
-    /// As [`Self::from_json`], of a command log: it may hold what is about to fade out
+    /// As [`Self::from_json`], for a patch of a command log, which may contain modules and cables that fade out
     /// ([`Checked::taking_over`]).
     ///
     /// # Errors
@@ -177,10 +175,10 @@ impl Patch {
         Checked::from_log(text).map(Checked::into_patch)
     }
 
-    /// As [`Self::from_log`], unchecked: for whoever makes an engine of it at once, which checks it.
+    /// As [`Self::from_log`], unchecked: for a caller that creates an engine at once, which checks the patch.
     ///
     /// # Errors
-    /// When the text is of another form than a patch.
+    /// If the text does not have the form of a patch.
     pub fn from_log_unchecked(text: &str) -> Result<Self, PatchError> {
         read::read(text)
     }
@@ -198,8 +196,8 @@ impl Patch {
         heard
     }
 
-    /// The same patch with no cable into `out` but those from that module: all works as it did, and that
-    /// module alone is heard.
+    /// The same patch without the cables into `out` from other modules: all modules run unchanged, but only this
+    /// module is heard.
     #[must_use]
     pub fn alone(&self, module: &str) -> Self {
         let mut alone = self.clone();
@@ -214,7 +212,7 @@ impl Patch {
         self.modules.iter().any(|m| m.kind == "out" && m.id == to)
     }
 
-    /// Fetches the recordings that its modules play from.
+    /// Fetches the recordings of the modules.
     #[must_use]
     pub fn fetched(mut self, find: &Find<'_>) -> Self {
         let ids = self
@@ -231,7 +229,7 @@ impl Patch {
         self
     }
 
-    /// The recording that a module plays from, if it has been fetched.
+    /// The recording of a module, if it has been fetched.
     pub(crate) fn sample_of(&self, module: &ModuleSpec) -> Option<Arc<Sample>> {
         let id = sample::id_in(module.sample.as_deref()?)?;
         self.samples.get(id).cloned()
@@ -277,7 +275,7 @@ impl Patch {
             .expect("the default patch is good")
     }
 
-    /// The number of the module of that id.
+    /// The number of the module with this id.
     #[must_use]
     pub fn module_index(&self, id: &str) -> Option<u16> {
         self.modules
@@ -287,7 +285,7 @@ impl Patch {
     }
 
     /// Writes a parameter's value into the patch, clamped to its range; numbers as in [`Event`].
-    /// Nothing changes where there is no such parameter or the value is no number.
+    /// Does nothing if the parameter does not exist or the value is NaN.
     pub fn set_param(&mut self, module: u16, param: u16, value: f32) {
         let Some(spec) = self.modules.get_mut(usize::from(module)) else {
             return;
@@ -313,7 +311,7 @@ impl Patch {
         }
     }
 
-    /// Writes into the patch what an event changes for good: so a patch follows a running engine.
+    /// Writes the lasting changes of an event into the patch, so that the patch follows a running engine.
     pub fn apply(&mut self, event: &Event) {
         if let Event::Param {
             module,
@@ -337,7 +335,7 @@ impl Patch {
         }
     }
 
-    /// The order of work, where its cables are those.
+    /// The order of rendering with the given cables.
     pub(crate) fn steps_with(&self, wires: &[Wire]) -> Result<Vec<schedule::Step>, PatchError> {
         schedule::schedule(self.modules.len(), wires).map_err(|cycle| {
             let mut path: Vec<&str> = cycle
@@ -355,7 +353,7 @@ impl Patch {
 /// The module that an end of a cable belongs to.
 fn id_of(end: &str) -> &str {
     let id = end.split_once('.').map_or(end, |(id, _)| id);
-    // What plays on is still that module.
+    // A ghost still counts as the module that it was.
     id_before(id).unwrap_or(id)
 }
 

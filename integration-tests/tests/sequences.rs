@@ -193,7 +193,7 @@ fn a_sequence_is_made_and_steered_over_osc() -> Result<()> {
         (
             "/seq/add",
             vec!["a", "adsr", "X"],
-            "there is a sequence \"a\" already",
+            "the sequence \"a\" exists already",
         ),
         (
             "/seq/add",
@@ -201,12 +201,12 @@ fn a_sequence_is_made_and_steered_over_osc() -> Result<()> {
             "no module \"sinus\"; did you mean \"sine\"?",
         ),
         ("/seq/assign", vec!["a", "note", "sine"], ""),
-        ("/seq/start", vec!["c"], "no sequence \"c\"; there are a"),
+        ("/seq/start", vec!["c"], "no sequence \"c\" (expected one of a)"),
         ("/seq/config", vec!["a", "140", "8", "16"], ""),
         (
             "/seq/swing",
             vec!["a", "0.9"],
-            "out of range; from 0 to 0.75 is right",
+            "out of range (expected 0 to 0.75)",
         ),
         ("/pattern/save", vec!["verse", "a"], ""),
         (

@@ -1,6 +1,6 @@
-//! Checks all of a patch but its cycles, in the order in which a person reads it.
+//! Checks all of a patch except its cycles, in the order of the text.
 //!
-//! What is found right comes out as numbers, so that nobody looks names up again.
+//! The result consists of numbers, so that no later step looks up names again.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -16,9 +16,9 @@ use crate::{
 /// One end of a cable, as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
-    /// Place of the module in the patch.
+    /// The index of the module in the patch.
     pub module: u16,
-    /// Place of the port among the type's inputs or outputs.
+    /// The index of the port among the type's inputs or outputs.
     pub port: u16,
 }
 
@@ -27,25 +27,25 @@ pub struct End {
 pub struct Wire {
     pub from: End,
     pub to: End,
-    /// Its number among the cables that fade in or out, if it does.
+    /// The number among the cables that fade in or out, if the cable fades.
     pub fade: Option<u16>,
-    /// Its number among the cables that lead back, if it does.
+    /// The number among the delayed cables, if the cable is delayed.
     pub feedback: Option<u16>,
-    /// What it brings is a frame late, not a block.
+    /// Whether the delay is a frame instead of a block.
     pub frame: bool,
 }
 
 impl Wire {
-    /// What tells it from all others.
+    /// The key that identifies the cable.
     pub const fn key(&self) -> (End, End, (bool, bool)) {
         (self.from, self.to, (self.feedback.is_some(), self.frame))
     }
 }
 
-/// Modules by id, with their places and types.
+/// Modules by id, with their indices and types.
 pub(super) type Places<'a> = BTreeMap<&'a str, (usize, &'static ModuleType)>;
 
-/// Which end of a cable.
+/// An end of a cable.
 #[derive(Clone, Copy)]
 enum Side {
     From,
@@ -53,7 +53,7 @@ enum Side {
 }
 
 impl Side {
-    /// The field of a cable that says it.
+    /// The field of a cable for this end.
     const fn field(self) -> &'static str {
         match self {
             Self::From => "from",
@@ -61,7 +61,7 @@ impl Side {
         }
     }
 
-    /// What is plugged into there.
+    /// The kind of port at this end.
     const fn port(self) -> &'static str {
         match self {
             Self::From => "output",
@@ -71,7 +71,7 @@ impl Side {
 }
 
 impl Patch {
-    /// Checks that nothing of it is about to fade out.
+    /// Checks that no module or cable fades out.
     pub(super) fn check_is_settled(&self) -> Result<(), PatchError> {
         match self.cables.iter().position(|cable| cable.fade.is_some()) {
             Some(cable) => Err(PatchError::Fading {
@@ -85,7 +85,7 @@ impl Patch {
         }
     }
 
-    /// What a cable's ends mean.
+    /// The ends of a cable, as numbers.
     pub(super) fn ends(
         &self,
         from: &str,
@@ -99,7 +99,7 @@ impl Patch {
         ))
     }
 
-    /// Where those of its modules stand whose ids are wanted.
+    /// The indices of the modules whose ids are wanted.
     pub(super) fn places(&self, wanted: impl Fn(&str) -> bool) -> Places<'_> {
         let modules = self.modules.iter().enumerate();
         modules
@@ -163,7 +163,7 @@ impl Patch {
                 feedback: number(cable.leads_back(), &mut feedbacks),
                 frame: cable.frame,
             };
-            // While one goes that leads back, one may come between the same ends that does not.
+            // While a delayed cable fades out, an undelayed one between the same ends may fade in.
             let goes = (cable.fade == Some(Fade::Out)).then_some((cable.feedback, cable.frame));
             if let Some(by) = seen.insert((wire.from, wire.to, goes), index) {
                 return Err(PatchError::DuplicateCable {
@@ -177,7 +177,7 @@ impl Patch {
     }
 }
 
-/// What `id` or `id.port` means, in the cable of that number.
+/// The end that `id` or `id.port` names, for the cable of this number.
 fn end(cable: usize, text: &str, side: Side, places: &Places<'_>) -> Result<End, PatchError> {
     let at = || format!("cables[{cable}].{}", side.field());
     let (id, port) = match text.split_once('.') {
@@ -252,7 +252,7 @@ pub(super) fn find_type(at: impl Display, name: &str) -> Result<&'static ModuleT
     catalog::find(name).ok_or_else(|| {
         let mut hint = hint(name, catalog::all().iter().map(|kind| kind.name));
         if hint.is_empty() {
-            hint.push_str("; `understudy modules` shows all there are");
+            hint.push_str("; `understudy modules` lists all types");
         }
         PatchError::UnknownType {
             at: at.to_string(),
@@ -296,7 +296,7 @@ fn check_module(
     Ok(kind)
 }
 
-/// Checks values of a module's parameters, which stand there.
+/// Checks values of a module's parameters; `at` is their path.
 pub(super) fn check_values(
     at: impl Display,
     id: &str,
@@ -376,7 +376,7 @@ mod tests {
         );
         assert_eq!(
             error(r#"{"version":1,"modules":[],"cables":[{"from":"a","to":"b","gain":1}]}"#),
-            "cables[0].gain: no such field; there are from, to, feedback, frame (line 1, column 63)"
+            "cables[0].gain: no such field (expected one of from, to, feedback, frame) (line 1, column 63)"
         );
         assert_eq!(
             error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":"x"}}]}"#),
@@ -388,7 +388,7 @@ mod tests {
         );
         assert_eq!(
             error("[]").split(" (").next().unwrap(),
-            "patch: is no JSON object"
+            "patch: is not a JSON object"
         );
         assert!(
             error(r#"{"version":1,"modules":[{"id":"a","type":"sine","params":{"freq":NaN}}]}"#)
@@ -396,20 +396,20 @@ mod tests {
         );
         assert_eq!(
             error(r#"{"version":9,"moduls":[]}"#),
-            "version: it is 9; this program reads version 1"
+            "version: 9 is not supported (expected 1)"
         );
         let fading = r#"{"version":1,"modules":[],"cables":[{"from":"a","to":"b","fade":"in"}]}"#;
         assert_eq!(
             error(fading),
-            "cables[0].fade: no such field; there are from, to, feedback, frame"
+            "cables[0].fade: no such field (expected one of from, to, feedback, frame)"
         );
         assert_eq!(
             error(r#"{"version":2,"modules":[]}"#),
-            "version: it is 2; this program reads version 1"
+            "version: 2 is not supported (expected 1)"
         );
         assert_eq!(
             error(r#"{"version":1,"modules":[]}"#),
-            "modules: none is of type \"out\"; one is needed to hear something"
+            "modules: no module is of type \"out\" (expected exactly one)"
         );
     }
 
@@ -420,12 +420,12 @@ mod tests {
             .collect();
         assert_eq!(
             message(&modules, ""),
-            "modules: there are 4001; at most 4000 are allowed"
+            "modules: 4001 is too many (expected at most 4000)"
         );
         let cables = vec![r#"{"from":"o","to":"o"}"#; CABLES_MAX + 1].join(",");
         assert_eq!(
             message("", &cables),
-            "cables: there are 16001; at most 16000 are allowed"
+            "cables: 16001 is too many (expected at most 16000)"
         );
     }
 
@@ -441,16 +441,16 @@ mod tests {
         ] {
             assert_eq!(
                 message(&format!(r#",{{"id":"{id}","type":"sine"}}"#), ""),
-                format!("modules[1]: the id \"{id}\" must be 1 to 32 of a-z A-Z 0-9 _ -")
+                format!("modules[1]: the id \"{id}\" is invalid (expected 1 to 32 characters of a-z A-Z 0-9 _ -)")
             );
         }
         assert_eq!(
             message(r#",{"id":"o","type":"sine"}"#, ""),
-            "modules[1]: the id \"o\" is taken by modules[0]; each module needs its own"
+            "modules[1]: the id \"o\" is taken by modules[0] (expected a unique id)"
         );
         assert_eq!(
             message(r#",{"id":"p","type":"out"}"#, ""),
-            "modules[1] \"p\": \"o\" is of type \"out\" already; exactly one is right"
+            "modules[1] \"p\": \"o\" is of type \"out\" already (expected exactly one)"
         );
     }
 
@@ -462,11 +462,11 @@ mod tests {
         );
         assert_eq!(
             message(r#",{"id":"s","type":"xyz"}"#, ""),
-            "modules[1] \"s\": no module type \"xyz\"; `understudy modules` shows all there are"
+            "modules[1] \"s\": no module type \"xyz\"; `understudy modules` lists all types"
         );
         assert_eq!(
             message(r#",{"id":"s","type":"vca","params":{"xyz":1}}"#, ""),
-            "modules[1].params.xyz: \"s\" (vca) has no such parameter; there are level, level_amount"
+            "modules[1].params.xyz: \"s\" (vca) has no such parameter (expected one of level, level_amount)"
         );
         assert_eq!(
             message(r#",{"id":"s","type":"sine","params":{"frq":1}}"#, ""),
@@ -484,20 +484,20 @@ mod tests {
         };
         assert_eq!(
             value(r#""cutoff":5"#),
-            "modules[1].params.cutoff of \"f\": 5 is out of range; from 10 to 20000 Hz is right"
+            "modules[1].params.cutoff of \"f\": 5 is out of range (expected 10 to 20000 Hz)"
         );
         assert_eq!(
             value(r#""q":1e300"#),
-            "modules[1].params.q of \"f\": inf is out of range; from 0.1 to 40 is right"
+            "modules[1].params.q of \"f\": inf is out of range (expected 0.1 to 40)"
         );
         assert!(value(r#""mode":0.5"#).starts_with(
-            "modules[1].params.mode of \"f\": 0.5 is no whole number; right are 0 (lowpass), 1 (highpass),"
+            "modules[1].params.mode of \"f\": 0.5 is not an integer (expected 0 (lowpass), 1 (highpass),"
         ));
         let mut patch = Patch::default_patch();
         patch.modules[0].params.insert("freq".into(), f32::NAN);
         assert_eq!(
             patch.checked().unwrap_err().to_string(),
-            "modules[0].params.freq of \"sine\": NaN is out of range; from 0.01 to 20000 Hz is right"
+            "modules[0].params.freq of \"sine\": NaN is out of range (expected 0.01 to 20000 Hz)"
         );
     }
 
@@ -513,7 +513,7 @@ mod tests {
         );
         assert_eq!(
             cable("sine", "q"),
-            "cables[0].to: no module \"q\"; there are mix, o, sine"
+            "cables[0].to: no module \"q\" (expected one of mix, o, sine)"
         );
         assert_eq!(
             cable("o", "o"),
@@ -525,14 +525,14 @@ mod tests {
         );
         assert_eq!(
             cable("sine.left", "o"),
-            "cables[0].from: \"sine\" (sine) has no output \"left\"; there are out"
+            "cables[0].from: \"sine\" (sine) has no output \"left\" (expected one of out)"
         );
         assert_eq!(
             message(
                 r#",{"id":"s","type":"sine"}"#,
                 r#"{"from":"s","to":"o"},{"from":"s.out","to":"o.in"}"#
             ),
-            "cables[1]: cables[0] is the same cable; remove one"
+            "cables[1]: the cable duplicates cables[0] (expected each cable once)"
         );
     }
 

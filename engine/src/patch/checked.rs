@@ -1,21 +1,21 @@
-//! A patch that has been checked, with what was found on the way: so nobody checks it again.
+//! A patch that has been checked, with the results of the check, so that no later step repeats it.
 
 use super::{Patch, PatchError, Wire, read};
 use crate::schedule::{Step, closing};
 
-/// See the file's head. What is in it changes no more, but for values ([`Patch::apply`] on a copy).
+/// See the file's head. The patch never changes; values change on a copy ([`Patch::apply`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     patch: Patch,
-    /// Its cables, as numbers.
+    /// The cables, as numbers.
     wires: Vec<Wire>,
-    /// The order of work.
+    /// The order of rendering.
     steps: Vec<Step>,
 }
 
 impl Patch {
-    /// Checks all of the patch, and marks the cables that close cycles, the last of each in the patch's order,
-    /// as leading back.
+    /// Checks all of the patch, and marks the cables that close cycles (the last of each cycle in the patch's order)
+    /// as delayed.
     ///
     /// # Errors
     /// As [`Self::from_json`].
@@ -51,13 +51,13 @@ impl Checked {
         Self::as_it_is(Patch::from_log_unchecked(text)?)
     }
 
-    /// Of a patch none of whose cables may have to be marked.
+    /// Checks a patch without marking cables.
     pub(super) fn as_it_is(patch: Patch) -> Result<Self, PatchError> {
         let wires = patch.check()?;
         Self::of(patch, wires)
     }
 
-    /// Where its cables are those.
+    /// A patch with its cables as numbers.
     pub(super) fn of(patch: Patch, wires: Vec<Wire>) -> Result<Self, PatchError> {
         let steps = patch.steps_with(&wires)?;
         Ok(Self {

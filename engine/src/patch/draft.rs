@@ -1,42 +1,41 @@
-//! Edits that wait for their commit.
+//! The edits that wait for a commit.
 
 use common::edit::Edit;
 
 use super::{Patch, PatchError, check::at_most};
 
-/// Edits that may wait for a commit: as many as make the largest patch.
+/// The limit of waiting edits: enough to create the largest patch.
 const EDITS_MAX: usize = 20_000;
 
 /// See the file's head.
 #[derive(Default)]
 pub struct Draft {
     edits: Vec<Edit>,
-    /// What has come of them, and of which patch: the next one is checked against it. Its values are
-    /// those of back then.
+    /// The edited patch, and the generation of its original: the next edit is checked against it. Its values
+    /// may be older than those in force.
     made: Option<(u64, Patch)>,
 }
 
 impl Draft {
-    /// What a commit is told if none waits.
-    pub const NONE_WAITS: &str = "no edit waits; /patch/create, /patch/remove, /patch/connect and /patch/disconnect make some";
+    /// The error of a commit without waiting edits.
+    pub const NONE_WAITS: &str = "no edit waits (expected /patch/create, /patch/remove, /patch/connect or /patch/disconnect before)";
 
-    /// Whether none waits.
+    /// Whether no edit waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
 
-    /// Those that wait, in order.
+    /// The waiting edits, in order.
     #[must_use]
     pub fn edits(&self) -> &[Edit] {
         &self.edits
     }
 
-    /// What comes of the patch in force, which is that of the generation, by those that wait and this one: for
-    /// [`Self::push`].
+    /// The patch in force, of the given generation, with the waiting edits and this one applied: for [`Self::push`].
     ///
     /// # Errors
-    /// When it cannot be made, or too many wait.
+    /// If the edit cannot be applied, or too many edits wait.
     pub fn with(
         &mut self,
         edit: &Edit,
@@ -57,16 +56,16 @@ impl Draft {
         }
     }
 
-    /// It waits; `made` is what [`Self::with`] has returned, if it was asked.
+    /// Adds an edit; `made` is the result of [`Self::with`], if it was called.
     pub fn push(&mut self, edit: Edit, made: Option<(u64, Patch)>) {
         self.edits.push(edit);
         self.made = made;
     }
 
-    /// The patch in force with all of them made.
+    /// The patch in force with all waiting edits applied.
     ///
     /// # Errors
-    /// When one cannot be made any more.
+    /// If an edit cannot be applied any more.
     pub fn made(&self, in_force: &Patch) -> Result<Patch, PatchError> {
         let mut patch = in_force.clone();
         for edit in &self.edits {
@@ -75,7 +74,7 @@ impl Draft {
         Ok(patch)
     }
 
-    /// None waits any more.
+    /// Discards all waiting edits.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,18 +1,17 @@
-//! Editing a patch by names, one change at a time.
+//! Edits a patch by names, one change at a time.
 //!
-//! Made to a copy of the patch in force; whoever has made all changes checks the copy whole
-//! ([`Patch::checked`]) before it takes its place.
+//! Edits apply to a copy of the patch in force. The caller checks the whole copy ([`Patch::checked`]) before it
+//! replaces the patch.
 
 use common::edit::Edit;
 
 use super::{Cable, ModuleSpec, Patch, PatchError, check, error::hint, id_of};
 
 impl Patch {
-    /// Makes one change.
+    /// Applies one change.
     ///
     /// # Errors
-    /// When there is nothing to change, or it is there already: what was wrong and what would be right.
-    /// Then nothing has changed.
+    /// If the object of the change is missing, or exists already. The patch is then unchanged.
     pub fn edit(&mut self, edit: &Edit) -> Result<(), PatchError> {
         match edit {
             Edit::Create { id, kind } => self.create(id, kind),
@@ -84,11 +83,11 @@ impl Patch {
         }
     }
 
-    /// Where the cable between those ends stands, however its ends are written.
+    /// The index of the cable between two ends, in any spelling of the ends.
     fn cable(&self, from: &str, to: &str) -> Result<Option<usize>, PatchError> {
         let ids = (id_of(from), id_of(to));
         let places = self.places(|id| id == ids.0 || id == ids.1);
-        // What is not there may be meant to be another: then all are looked at.
+        // A missing name needs a suggestion: then look at all modules.
         let wanted = (self.ends(from, to, &places))
             .or_else(|_| self.ends(from, to, &self.places(|_| true)))?;
         let same = |cable: &Cable| {
@@ -156,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (edits, what) in [
-            (vec![create("a b", "sine")], "the id \"a b\" must be"),
+            (vec![create("a b", "sine")], "the id \"a b\" is invalid"),
             (vec![create("s", "sin")], "did you mean \"sine\"?"),
             (
                 vec![create("sine", "saw")],
@@ -170,12 +169,12 @@ mod tests {
                 vec![cable(true, "sine", "fliter")],
                 "did you mean \"filter\"?",
             ),
-            (vec![cable(true, "sine", "adsr.in")], "the same cable"),
+            (vec![cable(true, "sine", "adsr.in")], "the cable duplicates"),
             (
                 vec![cable(false, "sine", "out")],
                 "no cable goes from \"sine\" to \"out\"",
             ),
-            (vec![remove("out")], "none is of type \"out\""),
+            (vec![remove("out")], "no module is of type \"out\""),
         ] {
             let why = edited(&edits).unwrap_err();
             assert!(why.contains(what), "{edits:?}: {why}");

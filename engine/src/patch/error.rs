@@ -1,6 +1,6 @@
-//! What can be wrong with a patch: what it was, where, what would be right.
+//! The errors of a patch: what is wrong, where, and what is expected.
 
-/// The first thing that was wrong with a patch.
+/// The first error in a patch.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are the words of the messages")]
 #[non_exhaustive]
@@ -8,7 +8,7 @@ pub enum PatchError {
     /// The text is not JSON.
     #[error("not a patch: {0}")]
     Json(String),
-    /// A field that no patch has, or with something else in it.
+    /// An unknown field, or a field of a wrong type.
     #[error("{at}: {what} (line {line}, column {column})")]
     Field {
         at: String,
@@ -16,46 +16,46 @@ pub enum PatchError {
         line: usize,
         column: usize,
     },
-    /// What only the log of an instance may hold.
-    #[error("{at}.fade: no such field; there are from, to, feedback, frame")]
+    /// A field that only the log of an instance may contain.
+    #[error("{at}.fade: no such field (expected one of from, to, feedback, frame)")]
     Fading { at: String },
-    /// No such preset.
+    /// The preset does not exist.
     #[error("module \"{module}\" has no preset \"{name}\"{hint}")]
     UnknownPreset {
         module: String,
         name: String,
         hint: String,
     },
-    /// The format is of another version.
+    /// The format has another version.
     #[error(
-        "version: it is {found}; this program reads version {}",
+        "version: {found} is not supported (expected {})",
         super::VERSION
     )]
     Version { found: u32 },
-    /// Too many of something.
-    #[error("{what}: there are {count}; at most {max} are allowed")]
+    /// A count exceeds its limit.
+    #[error("{what}: {count} is too many (expected at most {max})")]
     TooMany {
         what: &'static str,
         count: usize,
         max: usize,
     },
-    /// An id that cannot be part of an address.
+    /// An id is not valid in an address.
     #[error(
-        "{at}: the id \"{id}\" must be 1 to {} of a-z A-Z 0-9 _ -",
+        "{at}: the id \"{id}\" is invalid (expected 1 to {} characters of a-z A-Z 0-9 _ -)",
         super::ID_CHARS_MAX
     )]
     BadId { at: String, id: String },
-    /// Two modules of the same id.
-    #[error("{at}: the id \"{id}\" is taken by {by}; each module needs its own")]
+    /// Two modules have the same id.
+    #[error("{at}: the id \"{id}\" is taken by {by} (expected a unique id)")]
     DuplicateId { at: String, id: String, by: String },
-    /// No such module type.
+    /// The module type does not exist.
     #[error("{at}: no module type \"{name}\"{hint}")]
     UnknownType {
         at: String,
         name: String,
         hint: String,
     },
-    /// The type has no such parameter.
+    /// The module has no such parameter.
     #[error("{at}: \"{module}\" ({kind}) has no such parameter{hint}")]
     UnknownParam {
         at: String,
@@ -63,37 +63,37 @@ pub enum PatchError {
         kind: &'static str,
         hint: String,
     },
-    /// A recording for a type that plays none.
-    #[error("{at}: {kind} plays from no recording; sampler and granular do")]
+    /// A recording for a type that does not play recordings.
+    #[error("{at}: the type {kind} does not play recordings (expected sampler or granular)")]
     NoSample { at: String, kind: &'static str },
-    /// A recording that was not taken in.
+    /// A recording was not imported.
     #[error(
-        "{at}: \"{sample}\" was not taken in; `understudy patch load FILE`, `up --patch FILE` and `render` read the recordings that a patch file names"
+        "{at}: \"{sample}\" is not imported; `understudy patch load FILE`, `up --patch FILE` and `render` import the recordings that a patch file names"
     )]
     UnknownSample { at: String, sample: String },
-    /// A value that the parameter cannot take.
-    #[error("{at}: {value} is out of range; from {min} to {max} is right")]
+    /// A value is outside its range.
+    #[error("{at}: {value} is out of range (expected {min} to {max})")]
     OutOfRange {
         at: String,
         value: f32,
         min: f32,
         max: String,
     },
-    /// A value between the steps.
-    #[error("{at}: {value} is no whole number; right are {right}")]
+    /// A value of a stepped parameter is not an integer.
+    #[error("{at}: {value} is not an integer (expected {right})")]
     NotStepped {
         at: String,
         value: f32,
         right: String,
     },
-    /// A cable to or from nowhere.
+    /// A module does not exist.
     #[error("{at}: no module \"{name}\"{hint}")]
     UnknownModule {
         at: String,
         name: String,
         hint: String,
     },
-    /// A cable to or from a port that the module does not have.
+    /// A module has no such port.
     #[error("{at}: {module} has no {side} \"{port}\"{hint}")]
     UnknownPort {
         at: String,
@@ -102,51 +102,51 @@ pub enum PatchError {
         port: String,
         hint: String,
     },
-    /// A cable on a side of a module that has no ports.
+    /// A module has no inputs, or no outputs.
     #[error("{at}: {module} has no {side}s")]
     NoPorts {
         at: String,
         module: String,
         side: &'static str,
     },
-    /// The same cable twice.
-    #[error("{at}: {by} is the same cable; remove one")]
+    /// Two cables have the same ends.
+    #[error("{at}: the cable duplicates {by} (expected each cable once)")]
     DuplicateCable { at: String, by: String },
-    /// A cable to take out that is not there.
+    /// A cable to remove does not exist.
     #[error(
-        "no cable goes from \"{from}\" to \"{to}\"; `understudy patch show` shows all there are"
+        "no cable goes from \"{from}\" to \"{to}\"; `understudy patch show` shows all cables"
     )]
     NoCable { from: String, to: String },
-    /// Sound would have to be there before it is made.
+    /// A cycle has no delayed cable.
     #[error("cables: {path} is a cycle; remove one of its cables")]
     Cycle { path: String },
-    /// Nothing would be heard.
-    #[error("modules: none is of type \"out\"; one is needed to hear something")]
+    /// The patch has no `out`.
+    #[error("modules: no module is of type \"out\" (expected exactly one)")]
     NoOut,
-    /// Two places to be heard.
-    #[error("{at}: {by} is of type \"out\" already; exactly one is right")]
+    /// The patch has two modules of type `out`.
+    #[error("{at}: {by} is of type \"out\" already (expected exactly one)")]
     SecondOut { at: String, by: String },
-    /// A sequence.
+    /// An error in a sequence.
     #[error(transparent)]
     Sequence(#[from] super::sequence::SequenceError),
-    /// The engine cannot run like this.
-    #[error("{what} {value}: from {min} to {max} is right")]
+    /// A value of the engine's configuration is outside its range.
+    #[error("{what} {value} is out of range (expected {min} to {max})")]
     Config {
         what: &'static str,
         value: u32,
         min: u32,
         max: u32,
     },
-    /// More state than a checkpoint can hold.
-    #[error("modules: their state takes {bytes} bytes; a checkpoint holds {max}; remove some")]
+    /// The state of the modules exceeds the size of a checkpoint.
+    #[error("modules: the state has {bytes} bytes (expected at most {max}); remove modules")]
     TooMuchState { bytes: u64, max: u64 },
 }
 
-/// What a wrong word might have meant, or what there is, as the end of a message.
+/// A similar name, or the list of known names, as the end of an error text.
 pub(super) fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let word = word.to_ascii_lowercase();
     let alike = |known: &str| strsim::jaro_winkler(&word, &known.to_ascii_lowercase());
-    // The first of the likeliest: `max_by` alone would give the last.
+    // The first of the most similar names: `max_by` would return the last.
     let best = known
         .clone()
         .map(|known| (alike(known), known))
@@ -154,7 +154,7 @@ pub(super) fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone)
     match best {
         Some((score, best)) if score > 0.75 => format!("; did you mean \"{best}\"?"),
         Some(_) if known.clone().count() <= 12 => {
-            format!("; there are {}", known.collect::<Vec<_>>().join(", "))
+            format!(" (expected one of {})", known.collect::<Vec<_>>().join(", "))
         }
         _ => String::new(),
     }

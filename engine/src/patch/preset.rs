@@ -1,7 +1,7 @@
-//! Presets: a module's parameters under a name, to be recalled, or mixed with another's.
+//! Presets: the values of a module's parameters under a name, to be recalled or morphed.
 //!
-//! They are a part of the patch. What is recalled is sent as events to the module, as if somebody had set
-//! each parameter.
+//! Presets are a part of the patch. Recalling a preset sends events to the module, as if a user had set each
+//! parameter.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use common::command::Event;
 use super::{ModuleSpec, Patch, PatchError, check, error::hint};
 use crate::catalog::{self, ModuleType, Param, Scale};
 
-/// Values by the names of parameters; what is missing is at the type's default.
+/// Values by the names of parameters; a missing parameter has the type's default.
 pub type Values = BTreeMap<String, f32>;
 
-/// Presets of a module, at the most.
+/// The limit of presets of a module.
 pub const PRESETS_MAX: usize = 256;
 
 impl Patch {
-    /// A module's values, as a preset of that name keeps them.
+    /// The current values of a module, for a preset of this name.
     ///
     /// # Errors
-    /// When there is no such module, it cannot be a preset's name, or there are too many.
+    /// If the module does not exist, the name is invalid, or the module has too many presets.
     pub fn values_for(&self, module: &str, name: &str) -> Result<Values, PatchError> {
         let (_, spec, kind) = self.named("preset", module)?;
         check::check_id("preset", name)?;
@@ -41,16 +41,16 @@ impl Patch {
         Ok(changed.collect())
     }
 
-    /// Keeps a preset; one of the same name is no more.
+    /// Stores a preset; replaces a preset of the same name.
     pub fn keep(&mut self, module: &str, name: &str, values: Values) {
         let presets = self.presets.entry(module.to_owned()).or_default();
         presets.insert(name.to_owned(), values);
     }
 
-    /// Sets a module to a preset: at once, or in so many milliseconds.
+    /// The events that set a module to a preset: at once, or within `ms` milliseconds.
     ///
     /// # Errors
-    /// When there is no such module or preset.
+    /// If the module or the preset does not exist.
     pub fn recalled(
         &self,
         module: &str,
@@ -60,11 +60,11 @@ impl Patch {
         self.morphed(module, (name, name), 0.0, ms)
     }
 
-    /// Sets a module between two presets: 0 is the first, 1 the second. What is spread by octaves is
-    /// mixed by octaves; what goes by steps changes at the half.
+    /// The events that set a module between two presets: 0 is the first, 1 the second. Logarithmic parameters are
+    /// interpolated logarithmically; stepped parameters change at one half.
     ///
     /// # Errors
-    /// When there is no such module or preset.
+    /// If the module or a preset does not exist.
     pub fn morphed(
         &self,
         module: &str,
@@ -76,7 +76,7 @@ impl Patch {
         let (a, b) = (self.preset(module, a)?, self.preset(module, b)?);
         let events = kind.params.iter().zip(0..).filter_map(|(param, number)| {
             let of = |values: &Values| values.get(param.name).copied();
-            // An amount that nobody has ever set need not be.
+            // An amount that was never set needs no event.
             let amount = usize::from(number) >= kind.own_params().len();
             if amount && [of(a), of(b), of(&spec.params)] == [None; 3] {
                 return None;
@@ -100,10 +100,10 @@ impl Patch {
         Ok(events.collect())
     }
 
-    /// The names of a module's presets, or of all modules' that have some.
+    /// The names of the presets of a module, or of all modules.
     ///
     /// # Errors
-    /// When there is no such module.
+    /// If the module does not exist.
     pub fn preset_names(
         &self,
         module: Option<&str>,
@@ -129,14 +129,14 @@ impl Patch {
                     module: module.to_owned(),
                     name: name.to_owned(),
                     hint: match hint.is_empty() {
-                        true => format!("; /preset/save {module} NAME makes one"),
+                        true => format!("; /preset/save {module} NAME saves one"),
                         false => hint,
                     },
                 }
             })
     }
 
-    /// A module by its id.
+    /// A module by its id, with its number and type.
     fn named(
         &self,
         at: &str,
@@ -169,7 +169,7 @@ impl Patch {
     }
 }
 
-/// A value between two of a parameter's.
+/// A value between two values of a parameter.
 fn between(param: &Param, a: f32, b: f32, position: f32) -> f32 {
     match param.scale {
         _ if a.to_bits() == b.to_bits() => a,
@@ -280,7 +280,7 @@ mod tests {
         );
         assert_eq!(
             recalled("sine", "dark"),
-            "module \"sine\" has no preset \"dark\"; /preset/save sine NAME makes one"
+            "module \"sine\" has no preset \"dark\"; /preset/save sine NAME saves one"
         );
         let json = |presets: &str| {
             let text = patch.to_json();
@@ -294,7 +294,7 @@ mod tests {
         );
         assert_eq!(
             json(r#"{"filter":{"x":{"cutoff":1}}}"#),
-            "presets.filter.x.cutoff of \"filter\": 1 is out of range; from 10 to 20000 Hz is right"
+            "presets.filter.x.cutoff of \"filter\": 1 is out of range (expected 10 to 20000 Hz)"
         );
         assert!(json(r#"{"gone":{}}"#).starts_with("presets: no module \"gone\""));
         assert!(json(r#"{"filter":{"a b":{}}}"#).starts_with("presets.filter: the id \"a b\""));

@@ -1,12 +1,12 @@
-//! From a text to a patch that is not yet checked; where it is none, the path to what is wrong.
+//! Parses text to an unchecked patch; an error contains the path to the wrong field.
 
 use serde_json::{Deserializer, error::Category};
 
 use super::{Patch, PatchError, VERSION, error::hint};
 
-/// Reads the text.
+/// Parses the text.
 pub fn read(text: &str) -> Result<Patch, PatchError> {
-    // To keep the path takes twice as long as to read.
+    // Tracking the path takes twice as long as parsing.
     if let Ok(patch) = serde_json::from_str(text) {
         return Ok(patch);
     }
@@ -27,7 +27,7 @@ fn wrong(text: &str, at: &str, error: &serde_json::Error) -> PatchError {
     if error.classify() != Category::Data {
         return no_json(error);
     }
-    // Of another version fields may be others; nothing else of it is looked at.
+    // Another version may have other fields; only the version is checked.
     let version = serde_json::from_str::<serde_json::Value>(text).ok();
     let version = version.and_then(|patch| patch.get("version")?.as_u64());
     if let Some(found) = version.filter(|found| *found != u64::from(VERSION)) {
@@ -41,8 +41,10 @@ fn wrong(text: &str, at: &str, error: &serde_json::Error) -> PatchError {
     let said = said.strip_prefix(&format!("{at}: ")).unwrap_or(said);
     let what = match said.strip_prefix("unknown field ") {
         Some(rest) => unknown(rest),
-        // Serde names the type, which says nothing to whoever wrote the patch.
-        None if said.contains(", expected struct ") => "is no JSON object (expected {…})".into(),
+        // Serde names the Rust type, which means nothing to a user.
+        None if said.contains(", expected struct ") => {
+            "is not a JSON object (expected {…})".into()
+        }
         None => said.replace('`', "\""),
     };
     let at = if at == "." { "patch" } else { at };
@@ -54,11 +56,11 @@ fn wrong(text: &str, at: &str, error: &serde_json::Error) -> PatchError {
     }
 }
 
-/// Serde's words for a field that is not known, after the first two: `` `x`, expected … ``.
+/// The error for an unknown field; `rest` is the text of serde after `unknown field `: `` `x`, expected … ``.
 fn unknown(rest: &str) -> String {
     let mut quoted = rest.split('`').skip(1).step_by(2);
     let field = quoted.next().unwrap_or_default();
-    // What only a log may hold is not advertised.
+    // Do not suggest a field that only a log may contain.
     let known = quoted.filter(|name| *name != "fade");
     format!("no such field{}", hint(field, known))
 }

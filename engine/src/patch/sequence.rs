@@ -1,7 +1,6 @@
-//! What a patch says of its sequences: which there are, what they play, on what.
+//! The sequences of a patch: their patterns, tempo and targets.
 //!
-//! Plain data, as in the JSON text. A sequence plays a pattern, its own or, by its chain, some that are kept
-//! under a name.
+//! Plain data, as in the JSON text. A sequence plays its own pattern or, with a chain, saved patterns.
 
 mod check;
 mod edit;
@@ -21,62 +20,62 @@ pub(crate) use notation::{Step, steps_of};
 
 use super::{Patch, error::hint};
 
-/// Sequences in a patch, at the most: what they remember is looked through several times a block.
+/// The limit of sequences in a patch: their state is read several times a block.
 pub const SEQUENCES_MAX: usize = 256;
-/// Patterns that are kept, at the most.
+/// The limit of saved patterns.
 pub const PATTERNS_MAX: usize = 256;
-/// Steps of a pattern, values of a lane and notes, at the most.
+/// The limit of steps of a pattern, values of a lane, and notes.
 pub const STEPS_MAX: usize = 256;
-/// Parameters that a pattern sets, at the most.
+/// The limit of parameter lanes of a pattern.
 pub const LANES_MAX: usize = 16;
-/// What a sequence plays, at the most.
+/// The limit of targets of a sequence.
 pub const TARGETS_MAX: usize = 16;
-/// Patterns in a chain, at the most.
+/// The limit of patterns in a chain.
 pub const CHAIN_MAX: usize = 64;
-/// Bars of a pattern in a chain, at the most.
+/// The limit of bars of a pattern in a chain.
 pub const BARS_MAX: u32 = 9_999;
-/// Beats a minute; thousandths count.
+/// The range of the tempo in BPM, with a resolution of a thousandth.
 pub const BPM: std::ops::RangeInclusive<f32> = 1.0..=999.0;
-/// Steps in a whole note, at the most.
+/// The limit of steps in a whole note.
 pub const DIVISION_MAX: u32 = 128;
-/// By which part of a step each second one may be late, at the most.
+/// The limit of the swing: the delay of every second step, as a fraction of a step.
 pub const SWING_MAX: f32 = 0.75;
-/// How long a gate is open, as a part of its step; thousandths count.
+/// The range of the gate length, as a fraction of a step, with a resolution of a thousandth.
 pub const GATE_LENGTH: std::ops::RangeInclusive<f32> = 0.001..=1.0;
-/// How often a hit may be repeated within its step.
+/// The limit of hits within a step.
 pub const RATCHETS_MAX: u32 = 8;
 
 /// One sequence of a patch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SequenceSpec {
-    /// Its name, as a module's.
+    /// The name, by the rules of a module's id.
     pub id: String,
-    /// Beats a minute, in [`BPM`].
+    /// The tempo in BPM, in the range [`BPM`].
     #[serde(default = "usual_bpm")]
     pub bpm: f32,
     /// Steps in a whole note, which is four beats and a bar: 16 for sixteenths.
     #[serde(default = "usual_division")]
     pub division: u32,
-    /// By which part of a step each second one is late, 0 to [`SWING_MAX`].
+    /// The delay of every second step as a fraction of a step, 0 to [`SWING_MAX`].
     #[serde(default, skip_serializing_if = "is_default")]
     pub swing: f32,
-    /// How long a gate is open, as a part of its step, in [`GATE_LENGTH`].
+    /// The time for which a gate is open, as a fraction of a step, in the range [`GATE_LENGTH`].
     #[serde(default = "usual_gate")]
     pub gate_len: f32,
-    /// Whether it plays.
+    /// Whether the sequence plays.
     #[serde(default)]
     pub running: bool,
-    /// What its chances begin with.
+    /// The seed of the probabilities.
     #[serde(default, skip_serializing_if = "is_default")]
     pub seed: u32,
-    /// What it plays on.
+    /// The modules that the sequence plays.
     #[serde(default)]
     pub targets: Vec<TargetSpec>,
-    /// What it plays.
+    /// The own pattern of the sequence.
     #[serde(default)]
     pub pattern: PatternSpec,
-    /// Which of the patterns that are kept it plays instead, in turn, again and again.
+    /// The saved patterns that the sequence plays instead, in turn, in a loop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<LinkSpec>,
 }
@@ -97,15 +96,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// A module that a sequence plays on.
+/// A module that a sequence plays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSpec {
     /// The module's id.
     pub module: String,
-    /// What of it.
+    /// The role of the target.
     pub role: Role,
-    /// For [`Role::Param`], which.
+    /// The parameter, for [`Role::Param`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
 }
@@ -114,34 +113,34 @@ pub struct TargetSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinkSpec {
-    /// Its name among those that are kept.
+    /// The name of the saved pattern.
     pub pattern: String,
     /// Bars, 1 to [`BARS_MAX`].
     pub bars: u32,
 }
 
-/// What a sequence plays; in JSON its text alone, if it has nothing else.
+/// A pattern; in JSON the text alone, if all other fields have their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct PatternSpec {
-    /// Its steps: `X` accent, `x` hit, `.` rest, `-` or `_` tie, `E(K,N[,ROT])` and `e(…)` euclidean.
+    /// The steps: `X` accent, `x` hit, `.` rest, `-` or `_` tie, `E(K,N[,ROT])` and `e(…)` euclidean.
     pub text: String,
-    /// Steps until it begins anew: the text is repeated or cut; 0 for as many as the text has.
+    /// The number of steps before the pattern repeats: the text is repeated or cut; 0 for the steps of the text.
     #[serde(skip_serializing_if = "is_default")]
     pub steps: u32,
-    /// Steps by which it is turned to the right.
+    /// The rotation to the right, in steps.
     #[serde(skip_serializing_if = "is_default")]
     pub rotate: i32,
-    /// How likely a hit is, 0 to 1, for each step, again and again.
+    /// The probability of a hit, 0 to 1, one value for each step, in a loop.
     #[serde(skip_serializing_if = "is_default")]
     pub probability: Vec<f32>,
-    /// How often a hit is repeated within its step, for each step, again and again.
+    /// The number of hits within a step, one value for each step, in a loop.
     #[serde(skip_serializing_if = "is_default")]
     pub ratchet: Vec<u32>,
-    /// A note for each hit, again and again.
+    /// The notes, one for each hit, in a loop.
     #[serde(skip_serializing_if = "is_default")]
     pub notes: Vec<Pitch>,
-    /// Values of parameters, one for each step, again and again.
+    /// The parameter lanes: values by parameter, one for each step, in a loop.
     #[serde(skip_serializing_if = "is_default")]
     pub lanes: BTreeMap<String, Vec<f32>>,
 }
@@ -166,7 +165,7 @@ impl<'de> Deserialize<'de> for PatternSpec {
             type Value = PatternSpec;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a pattern: its text, or its fields")
+                f.write_str("a pattern: a string, or an object")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<PatternSpec, E> {
@@ -185,7 +184,7 @@ impl<'de> Deserialize<'de> for PatternSpec {
 }
 
 impl SequenceSpec {
-    /// Stands still, at 120 beats a minute, in sixteenths.
+    /// A stopped, empty sequence at 120 BPM, in sixteenths.
     fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -201,7 +200,7 @@ impl SequenceSpec {
         }
     }
 
-    /// Writes down what a control changes for good.
+    /// Applies the lasting changes of a control.
     pub fn follow(&mut self, control: SequenceControl) {
         match control {
             SequenceControl::Start | SequenceControl::Join => self.running = true,
@@ -219,16 +218,16 @@ impl SequenceSpec {
 }
 
 impl Patch {
-    /// The number of the sequence of that id.
+    /// The number of the sequence with this id.
     ///
     /// # Errors
-    /// With what may have been meant.
+    /// If the sequence does not exist; the error suggests a similar name.
     pub fn sequence_index(&self, id: &str) -> Result<u16, SequenceError> {
         let found = self.sequences.iter().position(|spec| spec.id == id);
         found.map(|place| place as u16).ok_or_else(|| {
             let ids = self.sequences.iter().map(|spec| spec.id.as_str());
             let hint = match self.sequences.is_empty() {
-                true => "; there is none yet: /seq/add or /seq/create makes one".to_owned(),
+                true => "; the patch has none yet: /seq/add or /seq/create creates one".to_owned(),
                 false => hint(id, ids),
             };
             SequenceError::NoSequence {
@@ -250,7 +249,7 @@ impl Patch {
         }
     }
 
-    /// Writes into the patch what a control changes for good.
+    /// Writes the lasting changes of a control into the patch.
     pub(super) fn follow_sequence(&mut self, sequence: u16, control: SequenceControl) {
         if let Some(spec) = self.sequences.get_mut(usize::from(sequence)) {
             spec.follow(control);

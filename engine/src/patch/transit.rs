@@ -1,36 +1,36 @@
-//! From one patch to another without a click: the patch that is played while cables come and go.
+//! Changes from one patch to another without a click: the patch that is played while cables fade in and out.
 //!
-//! It holds all of the new patch, and of the old one what fades out: cables, and as *ghosts* the modules
-//! that they come from. It is what the log keeps of an edit, so that whoever builds an engine from it, at
-//! whatever time, has the same modules, cables and cells: the workers, a replacement, a replay. Where a
-//! module cannot be shared between old and new, since it has another number of channels now or the
-//! cables of both would make a cycle, its ghost plays on beside it, from the same state.
+//! The transit patch contains all of the new patch, and the parts of the old one that fade out: cables, and as
+//! *ghosts* the modules that they come from. The log stores the transit patch of an edit, so that every engine built
+//! from it (in a worker, a replacement or a replay) has the same modules, cables and cells. If old and new patch
+//! cannot share a module, because its number of channels has changed or the cables of both would form a cycle, the
+//! module's ghost plays on beside it, from the same state.
 
 use std::collections::BTreeMap;
 
 use super::{Cable, Checked, Fade, ModuleSpec, Patch, PatchError, Wire};
 use crate::{plan, schedule};
 
-/// Stands between the id that a ghost had and the number of the edit that made it one.
+/// The separator between a ghost's former id and the number of the edit that made the ghost.
 const MARK: char = '~';
 
-/// The id that a ghost had while it was in the patch; `None` if it is none.
+/// The former id of a ghost; `None` for any other module.
 pub fn id_before(id: &str) -> Option<&str> {
     let (before, number) = id.rsplit_once(MARK)?;
     number.parse::<u64>().ok().map(|_| before)
 }
 
-/// What an old module is in the patch that is played.
+/// The fate of an old module in the patch that is played.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Becomes {
-    /// That one.
+    /// The module of this number.
     Stays(u16),
-    /// A ghost.
+    /// A ghost of its own.
     Ghost,
 }
 
 impl Patch {
-    /// Without what fades out; nothing of it fades in.
+    /// The patch without modules and cables that fade out; no cable fades in.
     #[must_use]
     pub fn settled(&self) -> Self {
         let mut settled = self.clone();
@@ -42,7 +42,7 @@ impl Patch {
         settled
     }
 
-    /// With what was last set in another that has the same modules: values, patterns, sequences, presets.
+    /// The patch with the values, patterns, sequences and presets of another patch with the same modules.
     #[must_use]
     pub(crate) fn with_values_of(mut self, other: &Self) -> Self {
         let by_id = other.modules.iter().map(|spec| (&spec.id, &spec.params));
@@ -60,9 +60,9 @@ impl Patch {
 }
 
 impl Cable {
-    /// Whether it is there when all has faded.
+    /// Whether the cable remains after all fades.
     fn stays(&self) -> bool {
-        // Whoever listens to a ghost is one, or fades it out.
+        // A module that listens to a ghost is a ghost too, or the cable fades out.
         let to_ghost = self.to.split('.').next().and_then(id_before).is_some();
         self.fade != Some(Fade::Out) && !to_ghost
     }
@@ -72,11 +72,11 @@ impl Checked {
     /// As [`Patch::settled`].
     ///
     /// # Errors
-    /// Never: what fades out is listened to by nobody who stays.
+    /// Never: no remaining module listens to a ghost.
     pub fn settled(&self) -> Result<Self, PatchError> {
         let is_ghost =
             |module: u16| id_before(&self.patch().modules[usize::from(module)].id).is_some();
-        // A module's place without the ghosts before it.
+        // The index of each module without the ghosts before it.
         let mut places = Vec::with_capacity(self.patch().modules.len());
         let mut place = 0;
         for module in 0..self.patch().modules.len() as u16 {
@@ -101,9 +101,9 @@ impl Checked {
         Self::of(self.patch().settled(), wires)
     }
 
-    /// What is played from an edit on that this patch has come of, and what `check` says of it: this patch with
-    /// what fades out of the one that is played now, or alone where that would be too large. `has_faded` says
-    /// whether all has faded out that the edit before had let fade; `number` tells this edit from those before.
+    /// The patch to play after an edit, and the result of `check` for it: this patch with the fading parts of
+    /// `playing`, or alone if that would be too large. `has_faded` is true if all fades of the previous edit have
+    /// ended; `number` identifies this edit.
     ///
     /// # Errors
     /// As `check`, of this patch.
@@ -126,8 +126,8 @@ impl Checked {
         Ok((self.clone(), check(self)?))
     }
 
-    /// This patch with all that has to fade out, or play on until it has, of the one that is played now;
-    /// `number` tells this edit from those before.
+    /// This patch with all parts of `playing` that must fade out, or play on until then; `number` identifies this
+    /// edit.
     ///
     /// # Errors
     /// As [`Patch::from_json`].
@@ -145,7 +145,7 @@ struct Transit<'a> {
     old_wires: &'a [Wire],
     new_wires: &'a [Wire],
     becomes: Vec<Becomes>,
-    /// The old module whose state a new one goes on from.
+    /// For each new module, the old module whose state it continues.
     was: Vec<Option<u16>>,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Transit<'a> {
         }
     }
 
-    /// Parts the modules that would be on a cycle of old and new cables together into old and new.
+    /// Separates the modules that would be on a cycle of old and new cables into old and new ones.
     fn part(&mut self) {
         let new_count = self.new.modules.len() as u16;
         let place = |old: u16| match self.becomes[usize::from(old)] {
@@ -246,7 +246,7 @@ impl<'a> Transit<'a> {
                 .and_then(|(from, to)| places.get(&(from, to, cable.lateness())))
                 .map(|place| self.old.cables[*place].fade);
             cable.fade = match before {
-                // A ghost still plays what comes from there; this one takes over from it.
+                // A ghost still plays the old signal; this cable takes over from it.
                 Some(None) if self.is_new(wire.from.module) && !self.is_new(wire.to.module) => {
                     Some(Fade::In)
                 }
@@ -290,7 +290,7 @@ impl<'a> Transit<'a> {
     }
 }
 
-/// What a module is known by: there is but one `out`.
+/// The name that identifies a module: there is only one `out`.
 fn name(spec: &ModuleSpec) -> &str {
     match spec.kind.as_str() {
         "out" => "",
@@ -298,7 +298,7 @@ fn name(spec: &ModuleSpec) -> &str {
     }
 }
 
-/// The same end of a cable, of a module that goes by another id.
+/// The end of a cable with another module id.
 fn renamed(end: &str, id: &str) -> String {
     match end.split_once('.') {
         Some((_, port)) => format!("{id}.{port}"),

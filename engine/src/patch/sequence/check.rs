@@ -1,4 +1,4 @@
-//! Checks sequences and the patterns that are kept, in the order in which a person reads them.
+//! Checks sequences and saved patterns, in the order of the text.
 
 use common::edit::Role;
 
@@ -14,43 +14,43 @@ use super::{
 };
 use crate::catalog::ModuleType;
 
-/// What can be wrong with a sequence, beside what can be wrong with a module.
+/// The errors of a sequence, beside those of a module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are the words of the messages")]
 #[non_exhaustive]
 pub enum SequenceError {
-    /// No such sequence.
+    /// The sequence does not exist.
     #[error("no sequence \"{id}\"{hint}")]
     NoSequence { id: String, hint: String },
-    /// A new sequence by the name of another.
+    /// A new sequence has the name of another.
     #[error(
-        "there is a sequence \"{id}\" already; /seq/update changes what it plays, /seq/remove ends it"
+        "the sequence \"{id}\" exists already; /seq/update changes its pattern, /seq/remove removes it"
     )]
     Taken { id: String },
-    /// Two sequences of the same id.
-    #[error("{at}: the id \"{id}\" is that of another sequence; each needs its own")]
+    /// Two sequences have the same id.
+    #[error("{at}: the id \"{id}\" is taken by another sequence (expected a unique id)")]
     Twice { at: String, id: String },
-    /// No pattern is kept under that name.
+    /// No pattern is saved under the name.
     #[error("{at}: no pattern \"{name}\"{hint}")]
     NoPattern {
         at: String,
         name: String,
         hint: String,
     },
-    /// A text that is no pattern or no note.
+    /// A text is not a pattern, or not a note.
     #[error("{at}: {what}")]
     Notation { at: String, what: String },
-    /// A module that has no gate.
-    #[error("{at}: \"{module}\" ({kind}) takes no gate{hint}")]
+    /// A module does not accept a gate.
+    #[error("{at}: \"{module}\" ({kind}) does not accept a gate{hint}")]
     NoGate {
         at: String,
         module: String,
         kind: &'static str,
         hint: String,
     },
-    /// A module that no note reaches.
+    /// A module does not play notes.
     #[error(
-        "{at}: \"{module}\" ({kind}) plays no notes: it has neither freq nor voices nor a gate{hint}"
+        "{at}: \"{module}\" ({kind}) does not play notes, as it has neither freq nor voices nor a gate{hint}"
     )]
     NoNote {
         at: String,
@@ -58,15 +58,15 @@ pub enum SequenceError {
         kind: &'static str,
         hint: String,
     },
-    /// A parameter is missing, or there is one where none belongs.
-    #[error("{at}: a target of role {role} {right}")]
+    /// A target's parameter is missing or superfluous.
+    #[error("{at}: the target of role {role} {right}")]
     TargetParam {
         at: String,
         role: &'static str,
         right: &'static str,
     },
-    /// It does not play that.
-    #[error("\"{id}\" does not play \"{module}\"{hint}")]
+    /// The sequence does not play the module.
+    #[error("the sequence \"{id}\" does not play \"{module}\"{hint}")]
     NoTarget {
         id: String,
         module: String,
@@ -75,7 +75,7 @@ pub enum SequenceError {
 }
 
 impl Patch {
-    /// Checks the sequences of a patch of those modules.
+    /// Checks the sequences of a patch; `places` holds the modules.
     pub(in crate::patch) fn check_sequences(&self, places: &Places<'_>) -> Result<(), PatchError> {
         at_most("sequences", self.sequences.len(), SEQUENCES_MAX)?;
         at_most("patterns", self.patterns.len(), PATTERNS_MAX)?;
@@ -136,11 +136,11 @@ impl Patch {
         Ok(())
     }
 
-    /// The pattern that is kept under a name.
+    /// The pattern that is saved under a name.
     pub(super) fn kept(&self, at: &str, name: &str) -> Result<&PatternSpec, SequenceError> {
         self.patterns.get(name).ok_or_else(|| {
             let hint = match self.patterns.is_empty() {
-                true => "; none is kept yet: /pattern/save NAME ID keeps one".to_owned(),
+                true => "; the patch has none yet: /pattern/save NAME ID saves one".to_owned(),
                 false => hint(name, self.patterns.keys().map(String::as_str)),
             };
             SequenceError::NoPattern {
@@ -185,7 +185,7 @@ fn check_target(at: &str, target: &TargetSpec, places: &Places<'_>) -> Result<()
             .collect();
         match ids.is_empty() {
             true => String::new(),
-            false => format!("; these do: {}", ids.join(", ")),
+            false => format!(" (expected one of {})", ids.join(", ")),
         }
     };
     let (at, module) = (at.to_owned(), module.clone());
@@ -217,13 +217,13 @@ fn check_target(at: &str, target: &TargetSpec, places: &Places<'_>) -> Result<()
         (Role::Param, None) => Err(SequenceError::TargetParam {
             at,
             role: "param",
-            right: "names one of the module's parameters",
+            right: "has no parameter (expected a parameter of the module)",
         }
         .into()),
         (Role::Gate | Role::Note, Some(_)) => Err(SequenceError::TargetParam {
             at,
             role: "gate or note",
-            right: "takes no parameter",
+            right: "has a parameter (expected none)",
         }
         .into()),
     }
@@ -261,7 +261,7 @@ fn check_pattern(at: &str, pattern: &PatternSpec) -> Result<(), PatchError> {
     Ok(())
 }
 
-/// Whether each parameter takes the values that a pattern has for it in a sequence.
+/// Checks the values of a pattern's lanes against the ranges of the parameters that they set.
 fn check_lanes(
     at: &str,
     spec: &SequenceSpec,
@@ -284,8 +284,8 @@ fn check_lanes(
 }
 
 impl SequenceSpec {
-    /// The parameters that the lane of a name sets, by module and place: those that are assigned; if none
-    /// is, those of that name of the modules that it plays.
+    /// The parameters that a lane sets, by module and index: the assigned ones; if none is assigned, the parameters of
+    /// the lane's name in the modules that the sequence plays.
     pub(crate) fn reached<'a>(
         &'a self,
         lane: &str,
@@ -355,7 +355,7 @@ mod tests {
         for (fields, right) in [
             (
                 r#","bmp":1"#,
-                "sequences[0].bmp: no such field; there are id, bpm",
+                "sequences[0].bmp: no such field (expected one of id, bpm",
             ),
             (
                 r#","pattern":{"txt":"x"}"#,
@@ -363,7 +363,7 @@ mod tests {
             ),
             (
                 r#","pattern":5"#,
-                "expected a pattern: its text, or its fields",
+                "expected a pattern: a string, or an object",
             ),
             (r#","pattern":{"notes":["H4"]}"#, "\"H4\" is not a note"),
             (
@@ -372,15 +372,15 @@ mod tests {
             ),
             (
                 r#","bpm":0"#,
-                "sequences[0] \"a\".bpm: 0 is out of range; from 1 to 999 is right",
+                "sequences[0] \"a\".bpm: 0 is out of range (expected 1 to 999)",
             ),
             (
                 r#","division":129"#,
-                "sequences[0] \"a\".division: 129 is out of range; from 1 to 128",
+                "sequences[0] \"a\".division: 129 is out of range (expected 1 to 128)",
             ),
             (
                 r#","swing":0.8"#,
-                "sequences[0] \"a\".swing: 0.8 is out of range; from 0 to 0.75",
+                "sequences[0] \"a\".swing: 0.8 is out of range (expected 0 to 0.75)",
             ),
             (
                 r#","gate_len":0"#,
@@ -388,7 +388,7 @@ mod tests {
             ),
             (
                 r#","pattern":"x?""#,
-                "sequences[0] \"a\".pattern: \"?\" is no step; X accent",
+                "sequences[0] \"a\".pattern: \"?\" is not a step (expected X accent",
             ),
             (
                 r#","pattern":{"probability":[0,2]}"#,
@@ -396,7 +396,7 @@ mod tests {
             ),
             (
                 r#","pattern":{"ratchet":[9]}"#,
-                "pattern.ratchet[0]: 9 is out of range; from 1 to 8",
+                "pattern.ratchet[0]: 9 is out of range (expected 1 to 8)",
             ),
             (
                 r#","pattern":{"steps":257}"#,
@@ -408,11 +408,11 @@ mod tests {
             ),
             (
                 r#","targets":[{"module":"sine","role":"gate"}]"#,
-                "\"sine\" (sine) takes no gate; these do: adsr",
+                "\"sine\" (sine) does not accept a gate (expected one of adsr",
             ),
             (
                 r#","targets":[{"module":"pan","role":"note"}]"#,
-                "\"pan\" (pan) plays no notes: it has neither freq nor voices nor a gate; these do: adsr, sine",
+                "\"pan\" (pan) does not play notes, as it has neither freq nor voices nor a gate (expected one of adsr, sine",
             ),
             (
                 r#","targets":[{"module":"sine","role":"param","param":"frq"}]"#,
@@ -420,19 +420,19 @@ mod tests {
             ),
             (
                 r#","targets":[{"module":"sine","role":"param"}]"#,
-                "names one of the module's parameters",
+                "role param has no parameter (expected a parameter of the module)",
             ),
             (
                 r#","targets":[{"module":"sine","role":"note","param":"freq"}]"#,
-                "takes no parameter",
+                "role gate or note has a parameter (expected none)",
             ),
             (
                 r#","targets":[{"module":"sine","role":"note"}],"pattern":{"lanes":{"gain":[1,2]}}"#,
-                "sequences[0] \"a\".pattern.lanes.gain[1], for \"sine\": 2 is out of range; from 0 to 1",
+                "sequences[0] \"a\".pattern.lanes.gain[1], for \"sine\": 2 is out of range (expected 0 to 1)",
             ),
             (
                 r#","chain":[{"pattern":"p","bars":1}]"#,
-                "chain[0]: no pattern \"p\"; none is kept yet",
+                "chain[0]: no pattern \"p\"; the patch has none yet",
             ),
         ] {
             let why = sequence(fields);
@@ -441,19 +441,19 @@ mod tests {
         for (sections, right) in [
             (
                 r#""sequences":[{"id":"a"},{"id":"a"}]"#,
-                "sequences[1] \"a\": the id \"a\" is that of another sequence",
+                "sequences[1] \"a\": the id \"a\" is taken by another sequence",
             ),
             (
                 r#""sequences":[{"id":"a b"}]"#,
-                "sequences[0]: the id \"a b\" must be",
+                "sequences[0]: the id \"a b\" is invalid",
             ),
             (
                 r#""patterns":{"p q":"x"}"#,
-                "patterns \"p q\": the id \"p q\" must be",
+                "patterns \"p q\": the id \"p q\" is invalid",
             ),
             (
                 r#""patterns":{"p":"q"}"#,
-                "patterns \"p\": \"q\" is no step",
+                "patterns \"p\": \"q\" is not a step",
             ),
             (
                 r#""sequences":[{"id":"a","chain":[{"pattern":"fil","bars":1}]}],"patterns":{"fill":"x"}"#,
@@ -461,7 +461,7 @@ mod tests {
             ),
             (
                 r#""sequences":[{"id":"a","chain":[{"pattern":"p","bars":0}]}],"patterns":{"p":"x"}"#,
-                "chain[0].bars: 0 is out of range; from 1 to 9999",
+                "chain[0].bars: 0 is out of range (expected 1 to 9999)",
             ),
         ] {
             let why = message(sections);
@@ -472,7 +472,7 @@ mod tests {
             .collect();
         assert_eq!(
             message(&format!(r#""sequences":[{}]"#, many.join(","))),
-            "sequences: there are 257; at most 256 are allowed"
+            "sequences: 257 is too many (expected at most 256)"
         );
     }
 }

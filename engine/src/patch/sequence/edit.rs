@@ -1,4 +1,4 @@
-//! Editing sequences by names, one change at a time.
+//! Edits sequences by names, one change at a time.
 
 use common::{
     command::{Event, SequenceControl},
@@ -11,7 +11,7 @@ use super::{
 };
 
 impl Patch {
-    /// Makes one change; the whole is checked by whoever has made all.
+    /// Applies one change; the caller checks the whole patch after all changes.
     pub(in crate::patch) fn edit_sequence(
         &mut self,
         edit: &SequenceEdit,
@@ -133,8 +133,8 @@ impl Patch {
         Ok(())
     }
 
-    /// What brings an edit's tempo into a sequence that goes on: an edit by itself leaves it the one that it
-    /// has. To be asked of the patch after the edit.
+    /// The event that applies an edit's tempo to a running sequence: the edit alone does not change its tempo. Call
+    /// this on the patch after the edit.
     #[must_use]
     pub fn tempo_of(&self, edit: &Edit) -> Option<Event> {
         let Edit::Sequence(SequenceEdit::Change { id, settings }) = edit else {
@@ -149,7 +149,7 @@ impl Patch {
         Some(Event::Sequence { sequence, control })
     }
 
-    /// A module goes: nobody plays it any more.
+    /// Removes a module from all targets.
     pub(in crate::patch) fn unassign(&mut self, module: &str) {
         for spec in &mut self.sequences {
             spec.targets.retain(|target| target.module != module);
@@ -299,7 +299,7 @@ mod tests {
         for (edits, what) in [
             (
                 vec![SequenceEdit::Remove { id: "a".into() }],
-                "no sequence \"a\"; there is none yet: /seq/add",
+                "no sequence \"a\"; the patch has none yet: /seq/add",
             ),
             (
                 vec![create("kick", vec![]), change("kik", vec![])],
@@ -307,12 +307,12 @@ mod tests {
             ),
             (
                 vec![create("a", vec![]), create("a", vec![])],
-                "there is a sequence \"a\" already; /seq/update",
+                "the sequence \"a\" exists already; /seq/update",
             ),
-            (vec![create("a b", vec![])], "the id \"a b\" must be"),
+            (vec![create("a b", vec![])], "the id \"a b\" is invalid"),
             (
                 with(Setting::Pattern("Q".into())),
-                "sequence \"kick\": \"Q\" is no step",
+                "sequence \"kick\": \"Q\" is not a step",
             ),
             (
                 with(Setting::Notes(vec!["X1".into()])),
@@ -326,11 +326,11 @@ mod tests {
             (with(Setting::Steps(999)), "steps: 999 is out of range"),
             (
                 with(target(Role::Gate, "sine", None)),
-                "\"sine\" (sine) takes no gate; these do: adsr",
+                "\"sine\" (sine) does not accept a gate (expected one of adsr",
             ),
             (
                 vec![create("a", vec![]), load("a", "x")],
-                "no pattern \"x\"; none is kept yet",
+                "no pattern \"x\"; the patch has none yet",
             ),
             (
                 vec![create("a", vec![]), save("a", "verse"), load("a", "vers")],
@@ -338,7 +338,7 @@ mod tests {
             ),
             (
                 vec![create("a", vec![]), save("a", "a b")],
-                "the id \"a b\" must be",
+                "the id \"a b\" is invalid",
             ),
             (
                 vec![

@@ -1,4 +1,4 @@
-//! Patterns and notes as people write them: `X..x`, `E(3,8)`, `C4`.
+//! The notation of patterns and notes: `X..x`, `E(3,8)`, `C4`.
 
 use common::pitch;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
@@ -8,23 +8,23 @@ use super::STEPS_MAX;
 /// One step of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing begins, what sounds ends.
+    /// No note begins; a sounding note ends.
     Rest,
-    /// What sounds goes on.
+    /// A sounding note continues.
     Tie,
-    /// A note begins, with that velocity, 1 to 127.
+    /// A note begins, with this velocity, 1 to 127.
     Hit(u8),
 }
 
-/// Velocity of an `X`.
+/// The velocity of an `X`.
 const ACCENT: u8 = 127;
-/// Velocity of an `x`.
+/// The velocity of an `x`.
 const NORMAL: u8 = 64;
 
-/// The steps that a text means. Blanks and `|` are for the eye.
+/// Parses the steps of a text. Spaces and `|` are ignored.
 ///
 /// # Errors
-/// What is wrong and what would be right.
+/// If the text is not a pattern, or has too many steps.
 pub fn steps_of(text: &str) -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
     let mut rest = text.chars();
@@ -39,27 +39,29 @@ pub fn steps_of(text: &str) -> Result<Vec<Step>, String> {
                 let hit = Step::Hit(if letter == 'E' { ACCENT } else { NORMAL });
                 let (numbers, after) = (rest.as_str().strip_prefix('('))
                     .and_then(|inside| inside.split_once(')'))
-                    .ok_or_else(|| format!("after \"{letter}\" comes (K,N) or (K,N,ROTATION)"))?;
+                    .ok_or_else(|| {
+                        format!("\"{letter}\" is incomplete (expected {letter}(K,N[,ROTATION]))")
+                    })?;
                 rest = after.chars();
                 steps.extend(euclidean(letter, numbers, hit)?);
             }
             other => {
                 return Err(format!(
-                    "\"{}\" is no step; X accent, x hit, . rest, - tie and E(K,N[,ROTATION]) are right",
+                    "\"{}\" is not a step (expected X accent, x hit, . rest, - tie or E(K,N[,ROTATION]))",
                     other.escape_default()
                 ));
             }
         }
         if steps.len() > STEPS_MAX {
             return Err(format!(
-                "it has more than {STEPS_MAX} steps; at most so many are right"
+                "the pattern is too long (expected at most {STEPS_MAX} steps)"
             ));
         }
     }
     Ok(steps)
 }
 
-/// K hits spread over N steps as evenly as can be, turned to the right.
+/// K hits spread over N steps as evenly as possible, rotated to the right.
 ///
 /// # Source
 /// Bjorklund's algorithm, as Toussaint applies it to rhythms: "The Euclidean Algorithm Generates
@@ -67,7 +69,7 @@ pub fn steps_of(text: &str) -> Result<Vec<Step>, String> {
 fn euclidean(letter: char, numbers: &str, hit: Step) -> Result<Vec<Step>, String> {
     let wrong = || {
         format!(
-            "{letter}({}) is no rhythm; K hits in N steps, 0 to N in 1 to {STEPS_MAX}, are right, and a whole number to turn it by",
+            "{letter}({}) is not a rhythm (expected 0 to N hits in N steps, N from 1 to {STEPS_MAX}, and optionally an integer rotation)",
             numbers.chars().take(40).collect::<String>()
         )
     };
@@ -98,7 +100,7 @@ fn euclidean(letter: char, numbers: &str, hit: Step) -> Result<Vec<Step>, String
     Ok(all)
 }
 
-/// A note number, 0 to 127, not always a whole one: 60 is C4. As text a name such as `F#3`, or a number.
+/// A note number, 0 to 127, possibly fractional: 60 is C4. As text a name such as `F#3`, or a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pitch(pub f32);
 
@@ -205,19 +207,19 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_refused() {
         for (text, why) in [
-            ("X.q", "\"q\" is no step"),
-            ("E3", "after \"E\" comes (K,N)"),
-            ("E(3,8", "after \"E\" comes (K,N)"),
-            ("E(9,8)", "E(9,8) is no rhythm"),
-            ("E(1,0)", "is no rhythm"),
-            ("E(1,9999999)", "is no rhythm"),
-            ("e(1)", "is no rhythm"),
-            ("e(1,2,3,4)", "is no rhythm"),
-            ("e(a,2)", "is no rhythm"),
+            ("X.q", "\"q\" is not a step"),
+            ("E3", "\"E\" is incomplete (expected E(K,N"),
+            ("E(3,8", "\"E\" is incomplete (expected E(K,N"),
+            ("E(9,8)", "E(9,8) is not a rhythm"),
+            ("E(1,0)", "is not a rhythm"),
+            ("E(1,9999999)", "is not a rhythm"),
+            ("e(1)", "is not a rhythm"),
+            ("e(1,2,3,4)", "is not a rhythm"),
+            ("e(a,2)", "is not a rhythm"),
         ] {
             assert!(spelled(text).contains(why), "{text}: {}", spelled(text));
         }
-        assert!(spelled(&"x".repeat(257)).contains("more than 256 steps"));
+        assert!(spelled(&"x".repeat(257)).contains("at most 256 steps"));
         assert_eq!(spelled(&"x".repeat(256)).len(), 256);
     }
 
