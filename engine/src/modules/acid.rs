@@ -1,11 +1,10 @@
 //! `acid`: the low-pass of the TB-303 with its envelope.
 //!
-//! Four poles that lean on each other (a ladder of diodes, not of buffered stages), so that it is rounder
-//! than `ladder` and its resonance never quite whistles below some hundred hertz: what is fed back goes
-//! through a high-pass. A gate begins the envelope anew, which moves the cutoff up and lets it fall. A
-//! gate above a half is an accent, as far as the parameter of that name goes: the envelope reaches
-//! higher, falls within 200 ms, and what comes out is louder. The equations of a frame are solved with
-//! the feedback in them; what goes into the ladder is saturated, which bounds everything.
+//! A diode ladder of four coupled poles, without buffers between the stages: its slope is softer than that of
+//! `ladder`. A high-pass in the feedback keeps the filter from self-oscillation below some hundred hertz. A gate
+//! restarts the envelope, which raises the cutoff and lets it fall. A gate above one half is an accent, scaled by the
+//! parameter `accent`: the envelope reaches higher, falls within 200 ms, and the output is louder. The equations of a
+//! frame are solved with zero-delay feedback; the input of the ladder is saturated, which bounds all states.
 //!
 //! # Source
 //! Vadim Zavalishin, The Art of VA Filter Design, 2018, 5.10 (diode ladder: it oscillates at a feedback
@@ -22,8 +21,8 @@ use crate::{
 
 pub struct Acid;
 
-// Cells: the four stages and the high-pass, the envelope and its smoothed rise, how strong the accent
-// is, and how far the gate was open in the frame before.
+// Cells: the four stages and the high-pass, the envelope and its smoothed rise, the strength of the accent, and the
+// gate in the previous frame.
 const STAGES: usize = 0;
 const HIGH: usize = 4;
 const ENVELOPE: usize = 5;
@@ -33,27 +32,27 @@ const GATE: usize = 8;
 
 /// The corner of the high-pass in the feedback.
 const HIGH_HZ: f32 = 150.0;
-/// How soon the envelope rises.
+/// The rise time of the envelope.
 const RISE_MS: f32 = 1.0;
 /// The longest decay of an accent.
 const ACCENT_MS: f32 = 200.0;
-/// Below this the envelope is over: less than a tenth of a cent.
+/// The level at which the envelope ends: less than a tenth of a cent.
 const OVER: f32 = 1e-5;
-/// The feedback with which it oscillates.
+/// The feedback at which the ladder oscillates.
 const OSCILLATES: f32 = 17.0;
 
 /// The equations of a frame, solved from the last stage to the first.
 #[derive(Clone, Copy)]
 struct Solved<L> {
-    /// How far a stage goes, half of that, and what it keeps.
+    /// The gain of a stage, half of the gain, and the factor of its state.
     go: L,
     half: L,
     keep: L,
-    /// One over what each of the first three stages has to do with itself.
+    /// The reciprocal of the own coefficient of each of the first three stages.
     each: [L; 3],
-    /// What of a stage is in the next one.
+    /// The contribution of a stage to the next one.
     next: [L; 4],
-    /// What of the high-passed output goes back, and one over what the input has to do with itself.
+    /// The feedback of the high-passed output, and the reciprocal of the own coefficient of the input.
     back: L,
     inverse: L,
     gain: L,
@@ -64,7 +63,7 @@ impl<L: Lanes> Solved<L> {
     #[inline(always)]
     fn of(io: &Io<'_, L>, [cutoff, resonance, drive]: [L; 3]) -> Self {
         let one = io.splat(1.0);
-        // The ladder oscillates at its corner over the root of two: so much further up.
+        // The ladder oscillates at its corner divided by the square root of two: raise the corner accordingly.
         let go = math::pole(io, cutoff, std::f32::consts::SQRT_2);
         let half = go * io.splat(0.5);
         let third = one / (one - half * half);
@@ -83,13 +82,13 @@ impl<L: Lanes> Solved<L> {
             next,
             back,
             inverse: one / (one + back * all),
-            // Half of what the feedback takes from the level is given back.
+            // Compensates half of the level that the feedback takes.
             gain: math::amplitude(io, drive) * (one + feedback * io.splat(0.5)),
             high,
         }
     }
 
-    /// One frame: the stages and the high-pass before it become those after it.
+    /// Advances the stages and the high-pass by one frame.
     #[inline(always)]
     fn frame(&self, io: &Io<'_, L>, z: &mut [L; 5], x: L) -> L {
         let fourth = self.keep * z[3];
@@ -116,7 +115,7 @@ impl<L: Lanes> Solved<L> {
 impl Module for Acid {
     const TYPE: ModuleType = ModuleType {
         name: "acid",
-        help: "low-pass and envelope of a bass machine; env is the bare envelope",
+        help: "low-pass with envelope and accent, after the TB-303; env outputs the envelope",
         inputs: &["in", "gate"],
         outputs: &["out", "env"],
         params: &[
@@ -124,33 +123,38 @@ impl Module for Acid {
                 "cutoff",
                 "Hz",
                 [20.0, 300.0, 12_000.0],
-                "where it resonates without the envelope",
+                "resonance frequency without the envelope",
             ),
             linear(
                 "resonance",
                 "",
                 [0.0, 0.8, 1.25],
-                "what is fed back; above 1 it oscillates",
+                "feedback; self-oscillation above 1",
             ),
             linear(
                 "depth",
                 "octaves",
                 [0.0, 3.0, 8.0],
-                "how far the envelope moves the cutoff",
+                "depth of the envelope on the cutoff",
             ),
             log(
                 "decay",
                 "ms",
                 [20.0, 500.0, 10_000.0],
-                "until the envelope has fallen to a tenth",
+                "time until the envelope falls to a tenth",
             ),
             linear(
                 "accent",
                 "",
                 [0.0, 0.0, 1.0],
-                "how much a gate above a half is accented",
+                "strength of the accent for a gate above 0.5",
             ),
-            linear("drive", "dB", [-24.0, 0.0, 36.0], "how hard it is driven"),
+            linear(
+                "drive",
+                "dB",
+                [-24.0, 0.0, 36.0],
+                "gain before the saturation",
+            ),
         ],
         takes_gate: true,
         takes_notes: false,
@@ -187,7 +191,7 @@ impl Module for Acid {
             },
         );
         let still = params.iter().all(|param| param.still().is_some());
-        // Nothing moves: no parameter, no gate, and the envelope is over.
+        // Everything is at rest: the parameters, the gate and the envelope.
         let over = !zero.lt(envelope.max(risen)).any();
         let mut first = edges;
         let opens = first.next(0, io.at(1, 0)).opens.any();

@@ -1,8 +1,8 @@
-//! `adsr`: an envelope that shapes what comes in; its times are exact to the frame.
+//! `adsr`: an envelope that shapes its input; its times are exact to the frame.
 //!
-//! Each segment begins at the level where the last one was left: a gate that opens or closes in the
-//! middle of one does not click. The height of the gate is the velocity: the height of the attack. All
-//! channels are worked out side by side from one change of a segment to the next.
+//! Each segment begins at the current level, so a gate that opens or closes during a segment does not click. The
+//! height of the gate is the velocity: the height of the attack. All channels are rendered side by side from one
+//! change of a segment to the next.
 
 use super::{
     choice, linear, log,
@@ -27,7 +27,7 @@ const TIMES: [usize; 3] = [0, 1, 3];
 const SUSTAIN_LEVEL: usize = 2;
 const CURVE: usize = 4;
 
-/// Frames until the segment ends.
+/// The frames until the segment ends.
 fn until(voice: &Voice) -> usize {
     match voice.stage {
         ATTACK | DECAY | RELEASE => voice.left.max(1) as usize,
@@ -38,7 +38,7 @@ fn until(voice: &Voice) -> usize {
 impl Module for Adsr {
     const TYPE: ModuleType = ModuleType {
         name: "adsr",
-        help: "envelope: attack, decay, sustain, release; out is what comes in, shaped; env the bare envelope",
+        help: "envelope: attack, decay, sustain, release; out: shaped input, env: envelope",
         inputs: &["in", "gate"],
         outputs: &["out", "env"],
         params: &[
@@ -47,7 +47,7 @@ impl Module for Adsr {
                 "decay",
                 "ms",
                 [0.0, 100.0, 60_000.0],
-                "time from full level to sustain",
+                "time from full level to the sustain level",
             ),
             linear(
                 "sustain",
@@ -59,13 +59,9 @@ impl Module for Adsr {
                 "release",
                 "ms",
                 [0.0, 200.0, 60_000.0],
-                "time to silence after the gate",
+                "time to silence after the gate closes",
             ),
-            choice(
-                "curve",
-                &["linear", "exponential"],
-                "how a segment nears its end",
-            ),
+            choice("curve", &["linear", "exponential"], "shape of the segments"),
         ],
         takes_gate: true,
         takes_notes: false,
@@ -84,7 +80,7 @@ impl Module for Adsr {
         let mut edges = io.edges(state.get(GATE));
         let mut frame = 0;
         while frame < io.frames {
-            // Gates that open or close at this frame.
+            // The gates that open or close at this frame.
             let edge = edges.next(frame, gates.at(frame));
             let (opens, closes) = (edge.opens.bits(), edge.closes.bits());
             if opens | closes != 0 {
@@ -101,7 +97,7 @@ impl Module for Adsr {
                     }
                 }
             }
-            // Until a segment ends, or a gate moves.
+            // Until a segment ends or a gate changes.
             let least = voices.iter().map(until).min();
             let mut end = frame + least.unwrap_or(1).min(io.frames - frame);
             if frame < io.gate.stands_from() {
@@ -126,7 +122,7 @@ impl Module for Adsr {
                 L::load(io.token, &all[..L::N])
             };
             let span = Span {
-                // What the level goes to: a part that stands and a part of the sustained level.
+                // The target of the level: a constant part, and a multiple of the sustain level.
                 target: lanes(&|v| if v.stage == ATTACK { v.height } else { 0.0 }),
                 sustained: lanes(&|v| match v.stage {
                     DECAY | SUSTAIN => v.height,
@@ -171,19 +167,19 @@ impl Module for Adsr {
     }
 }
 
-/// Frames in which no channel changes its segment.
+/// A span of frames in which no channel changes its segment.
 struct Span<L> {
     target: L,
     sustained: L,
     from: L,
-    /// One over the frames of the segment; 0 where the level stands.
+    /// The reciprocal of the segment's frames; 0 for a constant level.
     each: L,
     left: L,
     exponential: bool,
 }
 
 impl<L: Lanes> Span<L> {
-    /// Renders it; returns the levels at its end.
+    /// Renders the span; returns the levels at its end.
     #[inline(always)]
     fn render(
         self,

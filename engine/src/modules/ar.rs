@@ -1,9 +1,8 @@
 //! `ar`: an envelope of two segments, attack and release; its times are exact to the frame.
 //!
-//! While its gate is open it stays at its height; as "`one_shot`" it goes through both segments
-//! whatever the gate does. With `loop` it begins anew at its end, and without staying, as long as the
-//! gate is open. Each segment begins at the level where the last one was left: no gate clicks. The
-//! height of the gate is the height of the envelope.
+//! In mode `gate` the envelope holds its height while the gate is open; in mode `one_shot` it runs through both
+//! segments regardless of the gate. With `loop` it restarts at its end, without a hold, while the gate is open. Each
+//! segment begins at the current level, so no gate clicks. The height of the gate is the height of the envelope.
 
 use super::{
     choice, log,
@@ -28,12 +27,12 @@ const MODE: usize = 2;
 const LOOP: usize = 3;
 const CURVE: usize = 4;
 
-/// Where each channel is, from one change of a segment to the next.
+/// The state of all channels from one change of a segment to the next.
 #[derive(Clone, Copy)]
 struct Span<L> {
     from: L,
     target: L,
-    /// One over the frames of the segment; 0 where the level stands.
+    /// The reciprocal of the segment's frames; 0 for a constant level.
     each: L,
     left: L,
 }
@@ -72,7 +71,7 @@ fn span<L: Lanes>(io: &Io<'_, L>, voices: &[Voice]) -> Span<L> {
 impl Module for Ar {
     const TYPE: ModuleType = ModuleType {
         name: "ar",
-        help: "envelope: attack, release; out is what comes in, shaped; env the bare envelope",
+        help: "envelope: attack, release; out: shaped input, env: envelope",
         inputs: &["in", "gate"],
         outputs: &["out", "env"],
         params: &[
@@ -81,18 +80,14 @@ impl Module for Ar {
             choice(
                 "mode",
                 &["gate", "one_shot"],
-                "whether it ends with its gate, or by itself",
+                "gate: hold while the gate is open; one_shot: run through both segments",
             ),
             choice(
                 "loop",
                 &["off", "on"],
-                "whether it begins anew while the gate is open",
+                "whether the envelope restarts while the gate is open",
             ),
-            choice(
-                "curve",
-                &["linear", "exponential"],
-                "how a segment nears its end",
-            ),
+            choice("curve", &["linear", "exponential"], "shape of the segments"),
         ],
         takes_gate: true,
         takes_notes: false,
@@ -113,7 +108,7 @@ impl Module for Ar {
         let mut edges = io.edges(state.get(GATE));
         let mut now = span(io, voices);
         let mut level = zero;
-        // Frames since `now` was worked out.
+        // The frames since `now` was computed.
         let mut passed = 0;
         let catch_up = inlined(
             #[inline(always)]
@@ -162,7 +157,7 @@ impl Module for Ar {
             let to = frame * L::N..(frame + 1) * L::N;
             level.store(&mut env[to.clone()]);
             (io.at(0, frame) * level).store(&mut out[to]);
-            // Segments that have come to their end.
+            // The segments that have ended.
             if (zero.lt(now.each) & now.left.le(zero)).any() {
                 catch_up(voices, level, passed);
                 passed = 0;

@@ -1,7 +1,7 @@
-//! `chorus`: one that sounds like several: three echoes so short that they are none, whose times waver.
+//! `chorus`: one sound as several, by three short delays with modulated times.
 //!
-//! The three waver a third of a turn apart, so that at no time all of them are sharp or flat. Between
-//! the samples a cubic is read, which keeps the treble.
+//! The three modulations are a third of a cycle apart, so that the delays are never all sharp or all flat. The line is
+//! read by cubic interpolation, which preserves the treble.
 //!
 //! # Source
 //! Jon Dattorro, Effect design, part 2: delay-line modulation and chorus, 1997; the cubic: Catmull, Rom,
@@ -18,18 +18,18 @@ use crate::{
 pub struct Chorus;
 
 const VOICES: usize = 3;
-/// A third of a turn.
+/// A third of a cycle.
 const APART: u32 = 0x5555_5555;
-/// The longest echo: the largest delay and as much again as it may waver.
+/// The longest delay: the largest base delay plus the largest modulation.
 const LONGEST_MS: f32 = 32.0;
-/// Below this an echo is nothing to hear (-200 dB), and soon a denormal, which is slow.
+/// Samples below this level (-200 dB) become 0: they are inaudible and would become denormals, which are slow.
 const NOTHING: f32 = 1e-10;
 
-// Cells: where the next sample goes, and the phase of the wavering.
+// Cells: the write position, and the phase of the modulation.
 const AT: usize = 0;
 const PHASE: usize = 1;
 
-/// Samples of the line.
+/// The length of the line, in samples.
 fn line_len(context: Context) -> usize {
     (context.rate_hz * (LONGEST_MS / 1000.0)) as usize + 8
 }
@@ -37,24 +37,29 @@ fn line_len(context: Context) -> usize {
 impl Module for Chorus {
     const TYPE: ModuleType = ModuleType {
         name: "chorus",
-        help: "one that sounds like several",
+        help: "one sound as several, by three modulated delays",
         inputs: &["in"],
         outputs: &["out"],
         params: &[
-            log("rate", "Hz", [0.01, 0.6, 10.0], "how fast they waver"),
-            linear("depth", "ms", [0.0, 1.5, 10.0], "how far they waver"),
-            linear("delay", "ms", [1.0, 8.0, 20.0], "around which time"),
+            log(
+                "rate",
+                "Hz",
+                [0.01, 0.6, 10.0],
+                "frequency of the modulation",
+            ),
+            linear("depth", "ms", [0.0, 1.5, 10.0], "depth of the modulation"),
+            linear("delay", "ms", [1.0, 8.0, 20.0], "mean delay"),
             linear(
                 "feedback",
                 "",
                 [0.0, 0.0, 0.9],
-                "how much of the last echo comes again",
+                "level of the delayed sound that is fed back",
             ),
             linear(
                 "mix",
                 "",
                 [0.0, 0.5, 1.0],
-                "from dry (0) to echoes only (1)",
+                "from dry (0) to delayed sound only (1)",
             ),
         ],
         takes_gate: false,
@@ -72,7 +77,7 @@ impl Module for Chorus {
         let [rate, depth, delay, feedback, mix] = io.params();
         let len = line_len(io.context);
         let each_ms = io.splat(io.context.rate_hz / 1000.0);
-        // The cubic needs a sample on the near side and two on the far one.
+        // The cubic needs one sample on the near side and two on the far side.
         let (nearest, furthest) = (io.splat(2.0), io.splat((len - 4) as f32));
         let mut phase = state.bits(PHASE);
         let mut at = *state.cell(AT, 0) as usize % len;
@@ -86,7 +91,7 @@ impl Module for Chorus {
             let mut turn = phase;
             for away in &mut away {
                 let samples = (delay + depth * math::sine(io, turn)) * each_ms;
-                // The lower bound last: what is no number becomes it.
+                // The lower bound last: it replaces NaN.
                 let samples = samples.min(furthest).max(nearest);
                 samples.store(&mut away[..L::N]);
                 turn = turn + io.splat_bits(APART);

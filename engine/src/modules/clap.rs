@@ -1,9 +1,9 @@
-//! `clap`: hands: four bursts of noise at a pitch, one soon after the other, the last with a tail.
+//! `clap`: hand clap: four bursts of band-passed noise in quick succession, the last with a tail.
 //!
 //! # Source
 //! Roland, TR-808 service notes, 1981, and network-909, "Hand clap", <http://network-909.de/handclap.htm>:
-//! white noise through a bandpass of about 1 kHz, under an envelope of four teeth of which each begins
-//! where the last one ends. The tail, there a second envelope beside them, is here the last tooth.
+//! white noise through a band-pass of about 1 kHz, under an envelope of four teeth, each of which begins
+//! where the last one ends. The tail, a second envelope in the original, is the last tooth here.
 
 use super::{drum, linear, log};
 use crate::{
@@ -15,18 +15,18 @@ use crate::{
 pub struct Clap;
 
 const LEVEL: usize = drum::CELLS;
-/// Bursts that are still to come, and frames until the next one.
+/// The remaining bursts, and the frames until the next one.
 const BURSTS: usize = LEVEL + 1;
 const UNTIL: usize = LEVEL + 2;
 const Z: usize = LEVEL + 3;
 
-/// Bursts after the first.
+/// The number of bursts after the first.
 const MORE: f32 = 3.0;
 
 impl Module for Clap {
     const TYPE: ModuleType = ModuleType {
         name: "clap",
-        help: "hand clap, struck where its gate opens",
+        help: "hand clap, struck when its gate opens",
         inputs: drum::INPUTS,
         outputs: &["out"],
         params: &[
@@ -40,19 +40,19 @@ impl Module for Clap {
                 "decay",
                 "ms",
                 [10.0, 300.0, 5_000.0],
-                "time in which the last burst falls by 60 dB",
+                "time for the last burst to fall by 60 dB",
             ),
             log(
                 "tone",
                 "",
                 [0.5, 1.5, 10.0],
-                "how narrow the noise is around its pitch",
+                "narrowness of the noise around its pitch",
             ),
             linear(
                 "spread",
                 "ms",
                 [2.0, 10.0, 40.0],
-                "from one burst to the next",
+                "time from one burst to the next",
             ),
             drum::GAIN,
         ],

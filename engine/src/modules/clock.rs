@@ -1,10 +1,9 @@
-//! `clock`: pulses of a tempo, each at its frame, for years.
+//! `clock`: pulses at a tempo, each at its exact frame, without drift.
 //!
-//! Time is counted in integers, of which a frame, a tempo and every length are exact multiples. A tempo is a
-//! whole number of thousandths of a beat a minute, as a sequence's is: 133.7 is exact, unlike the nearest
-//! single-precision number. Pulse k begins at the frame nearest to k · 60 · rate · length / bpm, however
-//! large k is: after years as in the first minute. A change of the tempo goes on from where the beat is; of
-//! the division, on the same beats.
+//! Time is counted in integers; a frame, a tempo and every length are exact multiples of the unit. As for sequences, a
+//! tempo is an integer number of thousandths of a BPM: 133.7 is exact, unlike the nearest single-precision number.
+//! Pulse k begins at the frame nearest to k · 60 · rate · length / bpm for any k. A change of the tempo continues from
+//! the current position in the beat; a change of the division keeps the beats.
 
 use super::{linear, tempo};
 use crate::{
@@ -22,36 +21,36 @@ const DIVISION: usize = 1;
 const SWING: usize = 2;
 const LENGTH: usize = 3;
 
-// Cells: the phase, the lower half first; which half of a pair of pulses it is in, 0 before the start;
-// what was at `reset` in the frame before.
+// Cells: the phase, the lower half first; the half of the current pair of pulses, 0 before the start; the input
+// `reset` in the previous frame.
 const PHASE: usize = 0;
 const HALF: usize = 2;
 const RESET: usize = 3;
 
-/// Steps of a beat a minute: those of [`thousandths`].
+/// The steps of a BPM: those of [`thousandths`].
 const STEPS: u64 = 1_000;
-/// After so many parts of a quarter note each division has come to an even number of pulses.
+/// The parts of a quarter note after which every division has made an even number of pulses.
 const CYCLE_PARTS: u64 = 4_608;
 
-/// Where in musical time a channel is: a part of a quarter note is 60 · rate · [`STEPS`].
+/// The position of a channel in musical time: a part of a quarter note is 60 · rate · [`STEPS`].
 #[derive(Clone, Copy)]
 struct Time {
     phase: u64,
     half: u32,
 }
 
-/// The lengths in which a frame is judged, in the same unit.
+/// The lengths of a frame and of pulses, in the same unit.
 #[derive(Clone, Copy)]
 struct Lengths {
     cycle: u64,
-    /// What a frame is long.
+    /// The length of a frame.
     frame: u64,
     pulse: u64,
-    /// How much later each second pulse begins.
+    /// The delay of every second pulse.
     late: u64,
 }
 
-/// A frame: whether a pulse begins, how long ago the last one did, how long until the next.
+/// A frame's position: whether a pulse begins, the time since the last begin, the time until the next.
 struct Place {
     begins: bool,
     since: u64,
@@ -59,7 +58,7 @@ struct Place {
 }
 
 impl Lengths {
-    /// `swing` in pulses.
+    /// Computes the lengths; `swing` is in pulses.
     #[inline(always)]
     fn new(rate_hz: f32, bpm: f32, division: f32, swing: f32) -> Self {
         let part = 60 * (rate_hz as u64).max(1) * STEPS;
@@ -74,7 +73,7 @@ impl Lengths {
 }
 
 impl Time {
-    /// Goes to the next frame, after it has said where this one is.
+    /// Returns the position of this frame and advances to the next.
     #[inline(always)]
     fn next(&mut self, lengths: &Lengths, reset: bool) -> Place {
         let Lengths {
@@ -84,14 +83,14 @@ impl Time {
             late,
         } = *lengths;
         if reset || self.half == 0 {
-            // Half a frame ahead: the nearest frame is the first that is not before a time.
+            // Half a frame ahead, so that the nearest frame is the first one not before a time.
             (self.phase, self.half) = (frame / 2, 0);
         }
         let at = self.phase % (2 * pulse);
         let second = pulse + late;
         let half = match self.half {
             1 if at >= second => 2,
-            // Not by the swing alone: it comes to its end first.
+            // Not by the swing alone: the pulse must end first.
             2 if at >= pulse => 2,
             _ => 1,
         };
@@ -119,7 +118,7 @@ impl Time {
 impl Module for Clock {
     const TYPE: ModuleType = ModuleType {
         name: "clock",
-        help: "pulses of a tempo",
+        help: "pulses at a tempo",
         inputs: &["reset"],
         outputs: &["gate", "trigger"],
         params: &[
@@ -129,13 +128,13 @@ impl Module for Clock {
                 "swing",
                 "",
                 [0.0, 0.0, 0.9],
-                "how late each second pulse is, in pulses; 0.333 is a triplet's",
+                "delay of every second pulse, in pulses; 0.333 gives triplets",
             ),
             linear(
                 "length",
                 "",
                 [0.0, 0.5, 1.0],
-                "how long the gate is open, in pulses; one frame at the least, and closed for one",
+                "time for which the gate is open, in pulses; at least one frame open and one closed",
             ),
         ],
         takes_gate: false,
@@ -151,7 +150,7 @@ impl Module for Clock {
         let still = bpm.still().is_some() && swing.still().is_some();
         let (gate, trigger) = outs.two();
         for channel in 0..L::N {
-            // Modulated, each channel has its own.
+            // Under modulation each channel has its own value.
             let division = division.first().lane(channel);
             let lengths_at = |frame: usize| {
                 Lengths::new(

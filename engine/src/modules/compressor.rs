@@ -1,8 +1,8 @@
-//! `compressor`: turns down what is louder than the threshold, by the ratio.
+//! `compressor`: reduces the level above a threshold, by a ratio.
 //!
-//! It measures forwards and in decibels: what should be taken follows from the level by a curve with a
-//! knee, and is smoothed afterwards, so that attack and release are times of the gain itself. What it
-//! listens to may be another sound, at `sidechain`.
+//! A feed-forward compressor in decibels: a curve with a knee gives the gain reduction for the level, which is smoothed
+//! afterwards, so that attack and release are times of the gain itself. The input `sidechain` may supply another
+//! sound to measure.
 //!
 //! # Source
 //! Dimitrios Giannoulis, Michael Massberg, Joshua Reiss, Digital dynamic range compressor design: a
@@ -18,7 +18,7 @@ use crate::{
 
 pub struct Compressor;
 
-/// Cells: what is taken, in decibels, after the release, and after the attack too.
+/// Cells: the gain reduction in decibels after the release, and after both release and attack.
 const RELEASED: usize = 0;
 const TAKEN: usize = 1;
 
@@ -29,31 +29,46 @@ const SIDECHAIN: usize = 1;
 impl Module for Compressor {
     const TYPE: ModuleType = ModuleType {
         name: "compressor",
-        help: "turns down what is louder than the threshold; gain is the gain, as a signal",
+        help: "reduces the level above the threshold; gain outputs the gain",
         inputs: &["in", "sidechain"],
         outputs: &["out", "gain"],
         params: &[
-            linear("threshold", "dB", [-60.0, -20.0, 0.0], "where it begins"),
+            linear(
+                "threshold",
+                "dB",
+                [-60.0, -20.0, 0.0],
+                "level above which it compresses",
+            ),
             log(
                 "ratio",
                 "",
                 [1.0, 4.0, 100.0],
-                "decibels in for one more that comes out",
+                "input change in dB for an output change of 1 dB",
             ),
-            log("attack", "ms", [0.1, 10.0, 500.0], "how soon it turns down"),
+            log(
+                "attack",
+                "ms",
+                [0.1, 10.0, 500.0],
+                "time of the gain reduction",
+            ),
             log(
                 "release",
                 "ms",
                 [1.0, 100.0, 5_000.0],
-                "how soon it turns up again",
+                "time of the recovery",
             ),
             linear(
                 "knee",
                 "dB",
                 [0.0, 6.0, 24.0],
-                "how wide it is around the threshold until all of the ratio holds",
+                "width of the transition around the threshold to the full ratio",
             ),
-            linear("makeup", "dB", [-12.0, 0.0, 40.0], "gain behind it"),
+            linear(
+                "makeup",
+                "dB",
+                [-12.0, 0.0, 40.0],
+                "gain after the compression",
+            ),
         ],
         takes_gate: false,
         takes_notes: false,
@@ -108,17 +123,17 @@ impl Module for Compressor {
     }
 }
 
-/// What the parameters mean at a frame.
+/// The coefficients at a frame.
 #[derive(Clone, Copy)]
 struct Settings<L> {
     threshold: L,
-    /// Decibels that are taken for each above the threshold.
+    /// The reduction in decibels for each decibel above the threshold.
     slope: L,
-    /// What is kept of what was taken a frame ago.
+    /// The factor of the reduction in the previous frame.
     attack: L,
     release: L,
     knee: L,
-    /// One over twice the knee.
+    /// The reciprocal of twice the knee.
     bend: L,
     makeup: L,
 }

@@ -1,7 +1,7 @@
-//! `crossfade`: from one sound to another.
+//! `crossfade`: mixes two sounds.
 //!
-//! By equal power the sum of two that have nothing to do with each other stays as loud; by the linear
-//! law, that of two which are alike.
+//! The equal-power law keeps the loudness of two uncorrelated sounds constant, the linear law that of two similar
+//! sounds.
 //!
 //! # Source
 //! Curtis Roads, The Computer Music Tutorial, 1996 (as `pan`).
@@ -16,18 +16,22 @@ use crate::{
 
 pub struct Crossfade;
 
-/// How much of the linear law is in force: it glides.
+/// The share of the linear law, which glides.
 const LINEAR: usize = 0;
 
 impl Module for Crossfade {
     const TYPE: ModuleType = ModuleType {
         name: "crossfade",
-        help: "from one sound to another",
+        help: "mixes two sounds",
         inputs: &["a", "b"],
         outputs: &["out"],
         params: &[
             linear("mix", "", [0.0, 0.5, 1.0], "from a (0) to b (1)"),
-            choice("law", &["power", "linear"], "what stays the same half-way"),
+            choice(
+                "law",
+                &["power", "linear"],
+                "power: constant loudness of unrelated sounds; linear: of similar ones",
+            ),
         ],
         takes_gate: false,
         takes_notes: false,

@@ -1,9 +1,9 @@
-//! `delay`: an echo: what came in a while ago, again and again, ever softer.
+//! `delay`: a feedback echo.
 //!
-//! The line is a ring of samples in the arena, 80 KiB of it a channel: with the reverberation the
-//! largest state of all modules, and so the one that checkpoints are measured with. A change of the
-//! time glides from the old echo to the new one; the line itself is never cleared. What goes back into it
-//! may lose its bass and its treble; at the ends of their ranges the two filters are not there at all.
+//! The line is a ring of samples in the arena, 80 KiB for each channel: with the reverberation the largest state of
+//! all modules, and therefore used to measure checkpoints. A change of the time fades from the old echo to the new
+//! one; the line itself is never cleared. Two filters in the feedback may remove bass and treble; at the ends of their
+//! ranges the filters have no effect at all.
 //!
 //! # Source
 //! Julius O. Smith, Physical Audio Signal Processing, "Delay Lines" and "Feedback Comb Filters",
@@ -21,10 +21,10 @@ use crate::{
 
 pub struct Delay;
 
-/// Samples of the line: 426 ms at 48 kHz; less at higher rates.
+/// The length of the line in samples: 426 ms at 48 kHz; less at higher rates.
 const LINE: usize = 20_480;
 
-/// The filters of what goes back: what they remember.
+/// The state of the filters in the feedback.
 const FILTERS: usize = echo::CELLS;
 
 fn samples(ms: f32, context: Context) -> u32 {
@@ -34,7 +34,7 @@ fn samples(ms: f32, context: Context) -> u32 {
 impl Module for Delay {
     const TYPE: ModuleType = ModuleType {
         name: "delay",
-        help: "echo: what came in a while ago, again and again, ever softer",
+        help: "echo with feedback and two filters",
         inputs: &["in"],
         outputs: &["out"],
         takes_gate: false,
@@ -45,13 +45,13 @@ impl Module for Delay {
                 "time",
                 "ms",
                 [1.0, 250.0, 400.0],
-                "from one echo to the next",
+                "time from one echo to the next",
             ),
             linear(
                 "feedback",
                 "",
                 [0.0, 0.4, 0.95],
-                "how much of an echo is in the next one",
+                "level of an echo relative to the one before",
             ),
             echo::MIX,
             echo::LOW,

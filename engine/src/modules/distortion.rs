@@ -89,11 +89,11 @@ const LAST_TAPS: [f32; 31] = [
     -0.000_867_319_2,
     -0.000_579_171_2,
 ];
-/// Frames by which all is late.
+/// The latency in frames.
 const LATE: usize = 34;
-/// What the filters remember: of frames what came in; of twice the rate what goes up; of four times the last
-/// samples, what is not complete yet, and of what is complete each second and those between; of twice
-/// the rate what goes down.
+/// The state of the filters: at the rate, the input; at twice the rate, the upsampled signal; at four times the rate,
+/// the last samples, the incomplete results, and the even and odd complete results; at twice the rate, the
+/// downsampled signal.
 const PAST: usize = LATE + 1;
 const UP: usize = 2 * UP_TAPS.len();
 const TOP: usize = 2 * TOP_TAPS.len();
@@ -102,8 +102,8 @@ const OPEN: usize = 3;
 const DOWN: usize = DOWN_TAPS.len();
 const LAST: usize = 2 * LAST_TAPS.len() - 1;
 
-// Cells: those, the tone's filter, the crusher's held sample and how far its next one is away, the mode,
-// the one that is being left and the frames until then.
+// Cells: the state above, the tone filter, the crusher's held sample and the time until its next one, the mode, the
+// previous mode, and the remaining frames of the cross-fade.
 const CAME: usize = 0;
 const TOPPED: usize = CAME + PAST;
 const LINED: usize = TOPPED + TOP;
@@ -118,7 +118,7 @@ const MODE: usize = TURN + 1;
 const OLD_MODE: usize = MODE + 1;
 const LEFT: usize = OLD_MODE + 1;
 
-/// The input that modulates the drive: the first behind the type's own.
+/// The input that modulates the drive: the first after the type's own inputs.
 const DRIVE_INPUT: usize = 1;
 
 const SOFT: u32 = 0;
@@ -126,8 +126,8 @@ const HARD: u32 = 1;
 const FOLD: u32 = 2;
 const CRUSH: u32 = 3;
 
-/// The last samples, the newest at the end; each is written twice, so that they lie in one piece
-/// wherever the ring begins.
+/// The last samples, the newest at the end. Each sample is written twice, so that they are contiguous for any start
+/// of the ring.
 struct Past<L, const LEN: usize, const TWICE: usize> {
     ring: [L; TWICE],
     at: usize,
@@ -158,14 +158,14 @@ impl<L: Lanes, const LEN: usize, const TWICE: usize> Past<L, LEN, TWICE> {
         self.at = (at + 1) % LEN;
     }
 
-    /// All of them, the oldest first.
+    /// All samples, the oldest first.
     #[inline(always)]
     fn all(&self) -> &[L] {
         &self.ring[self.at % LEN..][..LEN]
     }
 }
 
-/// A half-band filter over twice as many samples as it has taps: what lies in their middle.
+/// A half-band filter over twice as many samples as it has taps: the value in their middle.
 #[inline(always)]
 fn middle<L: Lanes>(io: &Io<'_, L>, past: &[L], taps: &[f32]) -> L {
     let mut sum = io.splat(0.0);
@@ -187,8 +187,7 @@ fn last<L: Lanes>(io: &Io<'_, L>, past: &[L]) -> L {
     sum
 }
 
-/// What a piece of a line adds to the sample before its begin, to that at its begin, to that at its end, and to
-/// the next.
+/// The contributions of a piece of a line to four samples: before its begin, at its begin, at its end, and after.
 type Parts<L> = [L; 4];
 
 /// Points and weights by which the integral of a polynomial of the third and of the fifth power is exact (Gauss).
@@ -216,7 +215,7 @@ fn clipped<L: Lanes>(
         |x: L| x.min(most).max(-most),
     );
     let (begin, end) = (inside(from), inside(to));
-    // Where the line, from 0 to 1, enters and leaves the curve's range; for a flat line any place does.
+    // The positions on the line, from 0 to 1, of entering and leaving the curve's range; any position for a flat line.
     let slope = to - from;
     let is_flat = slope.abs().lt(io.splat(1e-6));
     let each = one / L::select(is_flat, one, slope);
@@ -239,8 +238,7 @@ fn clipped<L: Lanes>(
     [zero, all - later, later, zero]
 }
 
-/// Pieces of a line for folding, by the drive: the straight ones follow a sine of 5 kHz to some thousandths
-/// of a radian.
+/// The limit of straight pieces of a line for folding: they follow a 5 kHz sine to some thousandths of a radian.
 const PIECES_MAX: usize = 16;
 
 /// The weights of the cubic B-spline (four samples wide) at the middle of each piece, divided by the number of pieces.
@@ -277,8 +275,7 @@ fn pieces_for(drive_db: f32) -> &'static [[f32; 4]] {
     }
 }
 
-/// The sine of the level over the cubic through four samples, between the two in the middle, cut into straight
-/// pieces.
+/// The sine of the level over the cubic through four samples, between the two in the middle, in straight pieces.
 #[inline(always)]
 fn folded<L: Lanes>(io: &Io<'_, L>, line: [L; 4], pieces: &[[f32; 4]]) -> Parts<L> {
     let [before, from, to, after] = line;
@@ -291,12 +288,12 @@ fn folded<L: Lanes>(io: &Io<'_, L>, line: [L; 4], pieces: &[[f32; 4]]) -> Parts<
     for (number, weights) in pieces.iter().enumerate() {
         let way = io.splat((number + 1) as f32 / pieces.len() as f32);
         let end = from + way * (first + way * (second + way * cube));
-        // In turns, within the middle one.
+        // In turns, reduced to the middle turn.
         let turns = (begin + end) * io.splat(0.25 * std::f32::consts::FRAC_1_PI);
         let part = turns - (turns + half).floor();
         let sine = math::sine(io, (part * io.splat(16_777_216.0)).truncate().up(8));
-        // The mean of the sine over the piece: that in its middle, times the sine of half the way over
-        // half the way; where the piece is half a turn long or more, nothing.
+        // The mean of the sine over the piece: its value in the middle times sin(w) / w with half the piece w; 0 for
+        // a piece of half a turn or more.
         let way = (end - begin) * half;
         let x = (way * way).min(io.splat(std::f32::consts::PI * std::f32::consts::PI));
         let mean = io.splat(1.0 / 362_880.0) - x * io.splat(1.0 / 39_916_800.0);
@@ -312,7 +309,7 @@ fn folded<L: Lanes>(io: &Io<'_, L>, line: [L; 4], pieces: &[[f32; 4]]) -> Parts<
     parts
 }
 
-/// What a mode makes of the line between the two samples in the middle, of four at four times the rate.
+/// Applies a mode to the line between the two samples in the middle, of four samples at four times the rate.
 #[inline(always)]
 fn bent<L: Lanes>(io: &Io<'_, L>, mode: u32, line: [L; 4], pieces: &[[f32; 4]]) -> Parts<L> {
     let ends = (line[1], line[2]);
@@ -352,26 +349,36 @@ impl Module for Distortion {
                 "drive",
                 "dB",
                 [0.0, 12.0, 48.0],
-                "how loud it is before it is bent",
+                "gain before the distortion",
             ),
             choice(
                 "mode",
                 &["soft", "hard", "fold", "bitcrush"],
-                "how it is bent",
+                "kind of distortion",
             ),
             log(
                 "tone",
                 "Hz",
                 [200.0, 20_000.0, 20_000.0],
-                "low-pass behind it",
+                "corner of the low-pass after the distortion",
             ),
-            linear("mix", "", [0.0, 1.0, 1.0], "from dry (0) to bent only (1)"),
-            linear("bits", "", [1.0, 8.0, 16.0], "of the crusher's samples"),
+            linear(
+                "mix",
+                "",
+                [0.0, 1.0, 1.0],
+                "from dry (0) to distorted only (1)",
+            ),
+            linear(
+                "bits",
+                "",
+                [1.0, 8.0, 16.0],
+                "bits of the crusher's samples",
+            ),
             log(
                 "rate",
                 "Hz",
                 [100.0, 12_000.0, 192_000.0],
-                "of the crusher's samples",
+                "sample rate of the crusher",
             ),
         ],
         takes_gate: false,
@@ -419,7 +426,7 @@ fn pass<L: Lanes>(
     let each_glide = 1.0 / (io.context.rate_hz * GLIDE_MS / 1000.0).max(1.0);
     let (drive, tone, mix) = (io.param(0), io.param(2), io.param(3));
     let (bits, rate) = (io.param(4), io.param(5));
-    // The same for all channels, whatever each of them is driven by.
+    // The same pieces for all channels, even with different drives.
     let pieces = match io.plugged(DRIVE_INPUT) {
         true => pieces_for(f32::INFINITY),
         false => pieces_for(drive.first().lane(0)),

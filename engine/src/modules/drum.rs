@@ -1,8 +1,8 @@
-//! What the drum voices share: how they are struck, how they fall, their noise and their filter.
+//! The common parts of all drum voices: strike, decay, noise and filter.
 //!
-//! A drum is struck in the very frame in which its gate opens, at the height of the gate; how long the
-//! gate stays open does not matter. What still sounds of the stroke before does not break off: it is
-//! let go within a few milliseconds, so that no stroke begins with a click that is not its own.
+//! A drum is struck in the exact frame in which its gate opens, at the height of the gate; the length of the gate does
+//! not matter. The rest of the previous stroke fades out within a few milliseconds, so that a stroke does not begin
+//! with a click.
 
 use super::noise;
 use crate::{
@@ -18,8 +18,8 @@ pub const INPUTS: &[&str] = &["gate"];
 /// A parameter of every drum.
 pub const GAIN: Param = super::linear("gain", "", [0.0, 0.8, 1.0], "level at a gate of 1");
 
-/// Cells of every drum: how far the gate was open in the frame before, the height of the stroke, what
-/// was heard last, what is let go, noise.
+/// The cells of every drum: the gate in the previous frame, the height of the stroke, the last output, the rest that
+/// fades out, the noise.
 pub const CELLS: usize = 5;
 const GATE: usize = 0;
 const HEIGHT: usize = 1;
@@ -32,7 +32,7 @@ pub fn start(channel: usize, cells: &mut [u32]) {
     cells[WHITE] = noise::start(0, channel);
 }
 
-/// A drum in a block.
+/// A drum during a block.
 pub struct Drum<L: Lanes> {
     gate: Edges<L>,
     height: L,
@@ -43,7 +43,7 @@ pub struct Drum<L: Lanes> {
 }
 
 impl<L: Lanes> Drum<L> {
-    /// The drum as its cells have it.
+    /// Loads the drum from its cells.
     #[inline(always)]
     pub fn of(io: &Io<'_, L>, state: &State<'_, L>) -> Self {
         let white = state.bits(WHITE);
@@ -58,7 +58,7 @@ impl<L: Lanes> Drum<L> {
         }
     }
 
-    /// Goes on to a frame: where the drum is struck in it.
+    /// Advances to a frame; returns the channels in which the drum is struck.
     #[inline(always)]
     pub fn struck(&mut self, io: &Io<'_, L>, frame: usize) -> L::Mask {
         let Edge { gate, opens, .. } = self.gate.next(frame, io.at(0, frame));
@@ -69,8 +69,8 @@ impl<L: Lanes> Drum<L> {
         opens
     }
 
-    /// What is heard in that frame of the drum's sound at full height: of its tone, which must not break
-    /// off when it is struck again, and of its noise, which may.
+    /// The output of a frame for the drum's sound at full height. The tone must not break off at a new stroke; the
+    /// noise may.
     #[inline(always)]
     pub fn heard(&mut self, tone: L, noise: L) -> L {
         self.left = self.left * self.let_go;
@@ -85,7 +85,7 @@ impl<L: Lanes> Drum<L> {
         noise::white(io, self.white)
     }
 
-    /// Keeps it in its cells.
+    /// Stores the drum in its cells.
     #[inline(always)]
     pub fn keep(self, state: &mut State<'_, L>) {
         state.set(GATE, self.gate.before);
@@ -96,7 +96,7 @@ impl<L: Lanes> Drum<L> {
     }
 }
 
-/// What is left a frame later of something that falls by 60 dB in a time.
+/// The factor per frame of a decay by 60 dB in `ms` milliseconds.
 #[inline(always)]
 pub fn fall<L: Lanes>(io: &Io<'_, L>, ms: L) -> L {
     // 60 dB are 9.97 halvings.
@@ -104,7 +104,7 @@ pub fn fall<L: Lanes>(io: &Io<'_, L>, ms: L) -> L {
     math::exp2(io, io.splat(-9.965_784) / frames)
 }
 
-/// A fall whose time is a parameter: worked out once if that does not move.
+/// A decay whose time is a parameter; computed once if the parameter is at rest.
 #[derive(Clone, Copy)]
 pub struct Fall<'a, L: Lanes> {
     ms: Signal<'a, L>,
@@ -112,7 +112,7 @@ pub struct Fall<'a, L: Lanes> {
 }
 
 impl<'a, L: Lanes> Fall<'a, L> {
-    /// The fall in the time that a parameter says.
+    /// The decay in the time of a parameter.
     #[inline(always)]
     pub fn of(io: &Io<'a, L>, param: usize) -> Self {
         let ms = io.param(param);
@@ -123,7 +123,7 @@ impl<'a, L: Lanes> Fall<'a, L> {
         Self { ms, still }
     }
 
-    /// What is left a frame later.
+    /// The factor of a frame.
     #[inline(always)]
     pub fn at(&self, io: &Io<'_, L>, frame: usize) -> L {
         match self.still {
@@ -141,7 +141,7 @@ pub struct Svf<L> {
 }
 
 impl<L: Lanes> Svf<L> {
-    /// Of a frequency in Hz and a resonance.
+    /// The filter for a frequency in Hz and a resonance.
     #[inline(always)]
     pub fn of(io: &Io<'_, L>, hz: L, q: L) -> Self {
         let one = io.splat(1.0);
@@ -159,7 +159,7 @@ impl<L: Lanes> Svf<L> {
         }
     }
 
-    /// One frame: what is above the frequency, around it (at most as loud as what comes in), and below.
+    /// One frame: high-pass, band-pass (at most as loud as the input) and low-pass.
     #[inline(always)]
     pub fn next(&self, z: &mut [L; 2], x: L) -> [L; 3] {
         let [a1, a2, a3] = self.a;

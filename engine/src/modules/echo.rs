@@ -1,4 +1,4 @@
-//! What the echoes share: a line that is read at a time that glides, and the filters of what goes back.
+//! The common parts of all echoes: a delay line with a variable time, and the filters in the feedback.
 //!
 //! A change of the time fades from the old echo to the new one; the line itself is never cleared.
 
@@ -11,14 +11,14 @@ use crate::{
     smooth::glide_frames,
 };
 
-/// Below this an echo is nothing to hear (-200 dB), and soon a denormal, which is slow.
+/// Samples below this level (-200 dB) become 0: they are inaudible and would become denormals, which are slow.
 const NOTHING: f32 = 1e-10;
 
-/// The ends of the filters' ranges, where they are not there.
+/// The ranges of the filters, at whose outer ends the filters have no effect.
 const LOW_HZ: [f32; 3] = [10.0, 10.0, 5_000.0];
 const HIGH_HZ: [f32; 3] = [100.0, 20_000.0, 20_000.0];
 
-/// Parameters of every echo.
+/// A parameter of every echo.
 pub const MIX: Param = linear(
     "mix",
     "",
@@ -30,18 +30,17 @@ pub const LOW: Param = log(
     "low",
     "Hz",
     LOW_HZ,
-    "what is below it fades from echo to echo",
+    "corner of the high-pass in the feedback",
 );
 /// See [`MIX`].
 pub const HIGH: Param = log(
     "high",
     "Hz",
     HIGH_HZ,
-    "what is above it fades from echo to echo",
+    "corner of the low-pass in the feedback",
 );
 
-// Cells: where the next sample goes, the delay in samples and the one that is being left, the frames
-// until that is left.
+// Cells: the write position, the delay in samples and the previous one, the remaining frames of the fade.
 const AT: usize = 0;
 const LENGTH: usize = 1;
 const OLD_LENGTH: usize = 2;
@@ -49,7 +48,7 @@ const LEFT: usize = 3;
 /// Cells of state.
 pub const CELLS: usize = 4;
 
-/// Where one channel's line is written and read.
+/// The read and write positions in the line of one channel.
 pub struct Tap {
     pub at: usize,
     line: usize,
@@ -57,12 +56,12 @@ pub struct Tap {
     old_length: usize,
     left: u32,
     whole_glide: u32,
-    /// How much of the old echo is heard.
+    /// The level of the old echo.
     rest: f32,
 }
 
 impl Tap {
-    /// As its cells have it; of a line of so many samples.
+    /// Loads the positions from the cells, for a line of this length.
     #[inline(always)]
     pub fn load<L: Lanes>(
         io: &Io<'_, L>,
@@ -82,11 +81,11 @@ impl Tap {
         }
     }
 
-    /// Goes on to a frame: where no glide is under way, to the delay that is wanted then.
+    /// Advances to a frame; starts a fade to the wanted delay unless one is running.
     #[inline(always)]
     pub fn aim(&mut self, wanted: impl FnOnce() -> usize) {
         if self.left == 0 {
-            // Where the parameter is on its way, or modulated, to where it is now.
+            // The current value of a gliding or modulated parameter.
             let wanted = wanted();
             if self.length == 0 {
                 (self.length, self.old_length) = (wanted, wanted);
@@ -98,7 +97,7 @@ impl Tap {
         self.rest = self.left as f32 / self.whole_glide as f32;
     }
 
-    /// The echo in that frame.
+    /// The echo in this frame.
     #[inline(always)]
     pub fn heard(&self, line: &[f32]) -> f32 {
         let back = |length: usize| line[(self.at + self.line - length.max(1)) % self.line];
@@ -110,13 +109,13 @@ impl Tap {
         }
     }
 
-    /// The frame is over.
+    /// Ends the frame.
     #[inline(always)]
     pub fn next(&mut self) {
         self.at = (self.at + 1) % self.line;
     }
 
-    /// Keeps it in its cells.
+    /// Stores the positions in the cells.
     #[inline(always)]
     pub fn keep<L: Lanes>(&self, state: &mut State<'_, L>, channel: usize) {
         for (cell, value) in [
@@ -130,8 +129,8 @@ impl Tap {
     }
 }
 
-/// The two filters of what goes back, at a frame: how far their one pole goes, and how much of what it
-/// changes is changed. They fade in over the outermost part of their ranges.
+/// The two filters in the feedback, at a frame: the coefficient of their pole, and the share of its effect. The
+/// filters fade in over the outermost part of their ranges.
 #[derive(Clone, Copy, Default)]
 pub struct Band {
     low: [f32; 2],
@@ -139,7 +138,7 @@ pub struct Band {
 }
 
 impl Band {
-    /// Of all channels: how far the poles go, and how much of it counts, low and high.
+    /// The coefficients of the poles and the shares of their effect, low and high, for all channels.
     #[inline(always)]
     pub fn of<L: Lanes>(io: &Io<'_, L>, low: L, high: L) -> [L; 4] {
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
@@ -155,7 +154,7 @@ impl Band {
         ]
     }
 
-    /// Of one channel.
+    /// The filters of one channel.
     #[inline(always)]
     pub fn lane<L: Lanes>(all: [L; 4], channel: usize) -> Self {
         let [low, low_part, high, high_part] = all;
@@ -165,7 +164,7 @@ impl Band {
         }
     }
 
-    /// A sample without its bass and treble.
+    /// Filters one sample.
     #[inline(always)]
     pub fn next(&self, state: &mut [f32; 2], x: f32) -> f32 {
         let mut pole = |number: usize, go: f32, x: f32| {
@@ -179,7 +178,7 @@ impl Band {
     }
 }
 
-/// What a filter may remember.
+/// Flushes inaudible values to 0.
 #[inline(always)]
 pub fn calm(x: f32) -> f32 {
     if x.is_finite() && x.abs() > NOTHING {

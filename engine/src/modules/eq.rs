@@ -1,6 +1,6 @@
-//! `eq`: an equalizer of four bands: a shelf at either end, two peaks between them.
+//! `eq`: a four-band equalizer: a shelf at either end, two peaks between them.
 //!
-//! Four state variable filters in a row. A band whose gain is 0 dB lets everything through as it is.
+//! Four state variable filters in series. A band with a gain of 0 dB is transparent.
 //!
 //! # Source
 //! As in [`super::state_variable`].
@@ -18,12 +18,12 @@ use crate::{
 pub struct Eq;
 
 const BANDS: usize = 4;
-/// The kind of each band, and which parameters it has: its frequency, its gain, its narrowness.
+/// The kind of each band, and its parameters: frequency, gain, Q.
 const KINDS: [u32; BANDS] = [5, 4, 4, 6];
 const FREQS: [usize; BANDS] = [0, 2, 5, 8];
 const GAINS: [usize; BANDS] = [1, 3, 6, 9];
 const QS: [Option<usize>; BANDS] = [None, Some(4), Some(7), None];
-/// A shelf's narrowness: no bump.
+/// The Q of a shelf without overshoot.
 const SHELF_Q: f32 = std::f32::consts::FRAC_1_SQRT_2;
 
 // Cells: each band's two integrators, then its coefficients.
@@ -37,50 +37,65 @@ impl Module for Eq {
         inputs: &["in"],
         outputs: &["out"],
         params: &[
-            log("low_freq", "Hz", [20.0, 120.0, 2_000.0], "of the low shelf"),
+            log(
+                "low_freq",
+                "Hz",
+                [20.0, 120.0, 2_000.0],
+                "frequency of the low shelf",
+            ),
             linear(
                 "low_gain",
                 "dB",
                 [-24.0, 0.0, 24.0],
-                "well below the low shelf",
+                "gain of the low shelf",
             ),
             log(
                 "peak1_freq",
                 "Hz",
                 [20.0, 500.0, 20_000.0],
-                "centre of the first peak",
+                "centre frequency of the first peak",
             ),
-            linear("peak1_gain", "dB", [-24.0, 0.0, 24.0], "at the first peak"),
+            linear(
+                "peak1_gain",
+                "dB",
+                [-24.0, 0.0, 24.0],
+                "gain of the first peak",
+            ),
             log(
                 "peak1_q",
                 "",
                 [0.1, 1.0, 20.0],
-                "narrowness of the first peak",
+                "Q of the first peak: higher is narrower",
             ),
             log(
                 "peak2_freq",
                 "Hz",
                 [20.0, 2_500.0, 20_000.0],
-                "centre of the second peak",
+                "centre frequency of the second peak",
             ),
-            linear("peak2_gain", "dB", [-24.0, 0.0, 24.0], "at the second peak"),
+            linear(
+                "peak2_gain",
+                "dB",
+                [-24.0, 0.0, 24.0],
+                "gain of the second peak",
+            ),
             log(
                 "peak2_q",
                 "",
                 [0.1, 1.0, 20.0],
-                "narrowness of the second peak",
+                "Q of the second peak: higher is narrower",
             ),
             log(
                 "high_freq",
                 "Hz",
                 [200.0, 8_000.0, 20_000.0],
-                "of the high shelf",
+                "frequency of the high shelf",
             ),
             linear(
                 "high_gain",
                 "dB",
                 [-24.0, 0.0, 24.0],
-                "well above the high shelf",
+                "gain of the high shelf",
             ),
         ],
         takes_gate: false,
@@ -93,7 +108,7 @@ impl Module for Eq {
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let out = outs.samples(0);
         out.copy_from_slice(io.input(0));
-        // Band by band over the block: what came out of one goes into the next.
+        // Band by band over the block: the output of a band is the input of the next.
         for band in 0..BANDS {
             let (freq, gain) = (io.param(FREQS[band]), io.param(GAINS[band]));
             let q = io.param(QS[band].unwrap_or(0));

@@ -1,8 +1,8 @@
 //! `filter`: a second-order filter of seven kinds.
 //!
-//! A state variable filter: its response is that of the well-known cookbook filters, but it keeps
-//! its precision at 10 Hz and stays calm while it is swept. A change of its mode is a glide of its
-//! coefficients; the costly functions run only while a parameter moves.
+//! A state variable filter with the responses of the cookbook biquads, but with full precision at 10 Hz and without
+//! artefacts during sweeps. A change of the mode is a glide of the coefficients; the expensive functions run only
+//! while a parameter moves.
 //!
 //! # Source
 //! As in [`super::state_variable`].
@@ -30,7 +30,7 @@ const MODES: &[&str] = &[
     "highshelf",
 ];
 
-/// Cells: the two integrators, the coefficients, the mode and the frames that it still glides.
+/// Cells: the two integrators, the coefficients, the mode and the remaining frames of its glide.
 const Z: usize = 0;
 const COEFFICIENTS: usize = 2;
 const MODE: usize = 7;
@@ -50,8 +50,13 @@ impl Module for Filter {
                 "corner or centre frequency",
             ),
             log("q", "", [0.1, 0.707, 40.0], "resonance, or narrowness"),
-            choice("mode", MODES, "what it lets through"),
-            linear("gain", "dB", [-24.0, 0.0, 24.0], "of the peak or the shelf"),
+            choice("mode", MODES, "kind of filter"),
+            linear(
+                "gain",
+                "dB",
+                [-24.0, 0.0, 24.0],
+                "gain of the peak or the shelf",
+            ),
         ],
         takes_gate: false,
         takes_notes: false,

@@ -1,9 +1,8 @@
-//! `fm`: four sines that move each other's phase, in eight arrangements.
+//! `fm`: four sine operators that modulate each other's phase, in eight algorithms.
 //!
-//! What is called frequency modulation on instruments is this: a modulator is added to the phase, so
-//! that the pitch stays where it is. Levels are parameters like others: envelopes reach them by cables.
-//! An arrangement is a table of who moves whom and who is heard; another one is a glide from table to
-//! table.
+//! As in most FM instruments, a modulator is added to the phase, so that the pitch does not change. Levels are ordinary
+//! parameters; envelopes modulate them by cables. An algorithm is a table of modulation routes and output levels; a
+//! change of the algorithm glides from table to table.
 //!
 //! # Source
 //! John Chowning, The synthesis of complex audio spectra by means of frequency modulation, 1973; the
@@ -21,9 +20,9 @@ use crate::{
 pub struct Fm;
 
 const OPERATORS: usize = 4;
-/// How far a modulator at level 1 moves a phase, in turns: an index of 4 π.
+/// The phase modulation by an operator at level 1, in turns: an index of 4 π.
 const INDEX: f32 = 2.0;
-/// How far the fourth operator at level 1 and feedback 1 moves its own, in turns.
+/// The phase modulation of the fourth operator by itself at level 1 and feedback 1, in turns.
 const FEEDBACK: f32 = 0.5;
 
 const RATIO: usize = 2;
@@ -42,7 +41,7 @@ const ALGORITHMS: &[&str] = &[
     "4,3,2,1",
 ];
 
-/// Who moves whom, then how much of each is heard.
+/// The modulation routes, then the output levels.
 const ROUTES: usize = 10;
 type Routes<T> = [T; ROUTES];
 const R43: usize = 0;
@@ -53,7 +52,7 @@ const R31: usize = 4;
 const R21: usize = 5;
 const HEARD: usize = 6;
 
-/// The routes of [`ALGORITHMS`]; those that are heard together make 1 at most.
+/// The routes of [`ALGORITHMS`]; the output levels add up to at most 1.
 const TABLE: [Routes<f32>; 8] = {
     const THIRD: f32 = 1.0 / 3.0;
     [
@@ -68,8 +67,8 @@ const TABLE: [Routes<f32>; 8] = {
     ]
 };
 
-// Cells: the phases, the fourth operator's last two samples, what was at `sync`, the algorithm, the
-// frames that it still glides, the routes meanwhile, and the second half of the rounding of a jump at `sync`.
+// Cells: the phases, the fourth operator's last two samples, the input `sync` in the previous frame, the algorithm,
+// the remaining frames of its glide, the routes during the glide, and the second half of the rounding of a `sync`.
 const PHASES: usize = 0;
 const LAST: usize = PHASES + OPERATORS;
 const SYNC: usize = LAST + 2;
@@ -78,7 +77,7 @@ const LEFT: usize = ALGORITHM + 1;
 const ROUTE: usize = LEFT + 1;
 const ROUNDS: usize = ROUTE + ROUTES;
 
-/// A phase that is moved by so many turns.
+/// A phase shifted by `turns`.
 #[inline(always)]
 fn moved<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, turns: L) -> L::Bits {
     let part = turns - (turns + io.splat(0.5)).floor();
@@ -90,7 +89,7 @@ const fn ratio(name: &'static str) -> Param {
         name,
         "",
         [0.125, 1.0, 32.0],
-        "frequency of that operator, in frequencies",
+        "frequency of the operator, as a multiple of freq",
     )
 }
 
@@ -99,7 +98,7 @@ const fn level(name: &'static str, default: f32) -> Param {
         name,
         "",
         [0.0, default, 1.0],
-        "level of that operator; where it moves another, an index of 4 pi at 1",
+        "level of the operator; as a modulator, 1 is an index of 4 pi",
     )
 }
 
@@ -124,12 +123,12 @@ impl Module for Fm {
                 "feedback",
                 "",
                 [0.0, 0.0, 1.0],
-                "how far operator 4 moves itself, an index of pi at 1",
+                "phase modulation of operator 4 by itself; 1 is an index of pi",
             ),
             choice(
                 "algorithm",
                 ALGORITHMS,
-                "which operators move (>) which; the last of each chain is heard",
+                "routing: > means modulates; the last operator of each chain is heard",
             ),
         ],
         takes_gate: false,
@@ -236,8 +235,8 @@ impl Module for Fm {
                     *phase = *phase + step;
                 }
                 if synced {
-                    // As in every oscillator (`sync`): a turn begins one frame after the signal has
-                    // risen, and the jump is rounded over the two frames beside it.
+                    // As in every oscillator (`sync`): a cycle restarts one frame after the rising edge, and the
+                    // jump is rounded over the two adjacent frames.
                     sum = sum + due;
                     due = zero;
                     let now = io.at(0, frame);
@@ -261,8 +260,8 @@ impl Module for Fm {
                         let start = [io.splat_bits(0); OPERATORS];
                         let height = sound(start).0 - sound(end).0;
                         let before = height * ago * ago * half;
-                        // Where nothing rises nothing is added: not even 0, which would turn -0 into 0 beside a
-                        // voice that rises, and not without it.
+                        // Channels without a rising edge stay unchanged: adding 0 would turn -0 into 0, but only
+                        // beside a channel with a rising edge.
                         sum = L::select(rises, sum + before, sum);
                         due = L::select(rises, -(height * rest * rest * half), zero);
                     }

@@ -1,7 +1,7 @@
-//! `follower`: how loud a sound is, as a signal.
+//! `follower`: an envelope follower: the level of a sound as a signal.
 //!
-//! A pole that rises by one time and falls by another; after a jump it has gone 63 % of the way in its
-//! time.
+//! A one-pole filter with separate times for rise and fall; after a jump the output covers 63 % of the distance within
+//! the time.
 //!
 //! # Source
 //! Udo Zölzer (ed.), DAFX: Digital audio effects, 2002: the peak detector with attack and release.
@@ -18,10 +18,10 @@ pub struct Follower;
 
 const LEVEL: usize = 0;
 
-/// What part of the way a pole with that time goes in a frame: 1 - e^(-1 / frames).
+/// The share of the distance that a one-pole filter covers in a frame: 1 - e^(-1 / frames).
 ///
 /// # Source
-/// For short steps the Taylor series, which does not lose its digits to the subtraction.
+/// For small steps the Taylor series, which avoids the cancellation of the subtraction.
 #[inline(always)]
 pub fn part<L: Lanes>(io: &Io<'_, L>, ms: L) -> L {
     let x = io.splat(1000.0 / io.context.rate_hz) / ms.max(io.splat(1e-6));
@@ -36,7 +36,7 @@ pub fn part<L: Lanes>(io: &Io<'_, L>, ms: L) -> L {
 impl Module for Follower {
     const TYPE: ModuleType = ModuleType {
         name: "follower",
-        help: "envelope follower: how loud a sound is",
+        help: "envelope follower: the level of a sound",
         inputs: &["in"],
         outputs: &["out"],
         params: &[
@@ -47,7 +47,7 @@ impl Module for Follower {
                 [0.0, 100.0, 1_000.0],
                 "time to fall by 63 %",
             ),
-            linear("gain", "", [0.0, 1.0, 10.0], "level of what comes out"),
+            linear("gain", "", [0.0, 1.0, 10.0], "level of the output"),
         ],
         takes_gate: false,
         takes_notes: false,

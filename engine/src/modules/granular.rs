@@ -1,8 +1,8 @@
-//! `granular`: a cloud of short pieces of a sound: of what came in lately, or of a recording.
+//! `granular`: a cloud of grains from the recent input or from a recording.
 //!
-//! A grain begins every so often, at a place around the one that is set, and swells and fades like a
-//! bell. What comes in is kept for as long as the line is, unless it is frozen; with a recording, its
-//! frames take the line's place. A grain keeps the pitch, the length and the side that it began with.
+//! Grains begin at the rate of `density`, at random positions around the set one, under a bell-shaped envelope. A
+//! line holds the recent input, unless `freeze` is on; with a recording, its frames replace the line. A grain keeps
+//! its initial pitch, length and pan position.
 //!
 //! # Source
 //! Curtis Roads, Microsound, 2001, chapter 3.
@@ -17,20 +17,20 @@ use crate::{
 
 pub struct Granular;
 
-/// Samples of the line: 2.7 s at 48 kHz.
+/// The length of the line in samples: 2.7 s at 48 kHz.
 const LINE: usize = 131_072;
-/// Grains at once.
+/// The limit of simultaneous grains.
 const GRAINS: usize = 64;
 
-// Cells: where the line is written, the frames until the next grain, the chance, whether all this has
-// begun; then of each grain its place (two), its step (two), its age and length in frames, its side.
+// Cells: the write position, the frames until the next grain, the random state, whether the module has begun; then
+// for each grain its position (two), its step (two), its age and length in frames, its pan position.
 const AT: usize = 0;
 const NEXT: usize = 1;
 const CHANCE: usize = 2;
 const FIRST: usize = 3;
 const GRAIN: usize = 7;
 
-/// How many frames a grain stays away from the write position, since its sums read the frames around it.
+/// The least distance of a grain from the write position, in frames: the interpolation reads adjacent frames.
 const MARGIN: f32 = GRAIN_REACH as f32;
 
 #[derive(Clone, Copy, Default)]
@@ -38,7 +38,7 @@ struct Grain {
     place: i64,
     step: i64,
     age: u32,
-    /// 0: there is none.
+    /// 0 for an unused grain.
     length: u32,
     /// From left (0) to right (1).
     side: f32,
@@ -74,7 +74,7 @@ impl Grain {
         }
     }
 
-    /// How loud it is at its age: a parabola, squared, so that it begins and ends without a corner.
+    /// The level at the grain's age: a squared parabola, which begins and ends without a corner.
     #[inline(always)]
     fn swell(&self) -> f32 {
         let x = self.age as f32 / self.length as f32;
@@ -86,7 +86,7 @@ impl Grain {
 impl Module for Granular {
     const TYPE: ModuleType = ModuleType {
         name: "granular",
-        help: "a cloud of grains of what came in lately, or of a recording, in stereo",
+        help: "a cloud of grains from the recent input or a recording, in stereo",
         inputs: &["in"],
         outputs: &["left", "right"],
         params: &[
@@ -94,7 +94,7 @@ impl Module for Granular {
                 "position",
                 "",
                 [0.0, 0.1, 1.0],
-                "where grains begin: how long ago, or how far into the recording",
+                "start of the grains: age of the input, or position in the recording",
             ),
             log("size", "ms", [5.0, 80.0, 1_000.0], "length of a grain"),
             log("density", "Hz", [0.5, 20.0, 200.0], "grains a second"),
@@ -102,21 +102,25 @@ impl Module for Granular {
                 "pitch",
                 "",
                 [0.0625, 1.0, 16.0],
-                "how fast grains are played: 2 is an octave up",
+                "playback speed of the grains: 2 is an octave up",
             ),
             linear(
                 "spray",
                 "",
                 [0.0, 0.05, 1.0],
-                "how far by chance from the position",
+                "random distance from the position",
             ),
             linear(
                 "spread",
                 "",
                 [0.0, 0.5, 1.0],
-                "how far by chance from the middle",
+                "random distance from the centre",
             ),
-            choice("freeze", &["off", "on"], "on: what comes in is not kept"),
+            choice(
+                "freeze",
+                &["off", "on"],
+                "on: the line stops recording the input",
+            ),
             linear("gain", "", [0.0, 1.0, 2.0], "level"),
         ],
         takes_gate: false,
@@ -170,7 +174,7 @@ impl Module for Granular {
             if let (true, Some(free)) = (next <= 0.0, free) {
                 let mut length = of(size.at(frame)) * io.context.rate_hz / 1000.0;
                 if !recorded {
-                    // What is played so fast or so slowly may not go once round the line.
+                    // A very fast or very slow grain must not wrap around the line.
                     let room = LINE as f32 - 2.0 * MARGIN;
                     length = length.min(room / (pitch - 1.0).abs().max(0.01));
                 }
@@ -183,7 +187,7 @@ impl Module for Granular {
                 let place = if recorded {
                     f64::from(part.clamp(0.0, 1.0)) * sound.frames() as f64
                 } else {
-                    // So far back that it neither comes up with the writing nor is overtaken by it.
+                    // Far enough back that the grain neither reaches the write position nor is overtaken by it.
                     let nearest = (length * (pitch - 1.0)).max(0.0) + MARGIN;
                     let furthest = LINE as f32 - MARGIN - (length * (1.0 - pitch)).max(0.0);
                     let back = (part.abs() * LINE as f32).min(furthest).max(nearest);
@@ -199,7 +203,7 @@ impl Module for Granular {
                 let period = io.context.rate_hz / of(density.at(frame));
                 next = (next + period).clamp(0.0, period.max(1.0));
             }
-            // As loud however many there are at once.
+            // Constant loudness for any number of overlapping grains.
             let many = of(density.at(frame)) * of(size.at(frame)) / 1000.0;
             let each = of(gain.at(frame)) / many.clamp(1.0, GRAINS as f32).sqrt();
             let (mut l, mut r) = (0.0, 0.0);

@@ -1,10 +1,10 @@
-//! `hat`: a hi-hat or cymbal: six pulses that are out of tune with each other, highpassed.
+//! `hat`: a hi-hat or cymbal: six detuned pulse waves, high-passed.
 //!
-//! The pulses run on whether it is struck or not, as in the instrument: no stroke is quite like another.
+//! As in the instrument, the pulse waves run continuously: no two strokes are identical.
 //!
 //! # Source
 //! Werner, Abel, Smith: The TR-808 cymbal: a physically-informed, circuit-bendable, digital model,
-//! 2014 (the frequencies of the six oscillators, and that only what is above some kHz is heard).
+//! 2014 (the frequencies of the six oscillators, and the high-pass of some kHz).
 
 use super::{drum, linear, log, oscillator};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 pub struct Hat;
 
 const PULSES: usize = 6;
-/// In frequencies of the lowest.
+/// The frequencies as multiples of the lowest.
 const RATIOS: [f32; PULSES] = [
     1.0,
     304.4 / 205.3,
@@ -29,13 +29,13 @@ const RATIOS: [f32; PULSES] = [
 
 const PHASES: usize = drum::CELLS;
 const LEVEL: usize = PHASES + PULSES;
-/// Two filters of the second order, one after the other.
+/// Two second-order filters in series.
 const Z: usize = LEVEL + 1;
 
 impl Module for Hat {
     const TYPE: ModuleType = ModuleType {
         name: "hat",
-        help: "hi-hat or cymbal, struck where its gate opens",
+        help: "hi-hat or cymbal, struck when its gate opens",
         inputs: drum::INPUTS,
         outputs: &["out"],
         params: &[
@@ -43,25 +43,25 @@ impl Module for Hat {
                 "tune",
                 "Hz",
                 [50.0, 205.3, 1_000.0],
-                "pitch of the lowest of its six pulses",
+                "frequency of the lowest of its six pulse waves",
             ),
             log(
                 "decay",
                 "ms",
                 [5.0, 120.0, 10_000.0],
-                "time to fall by 60 dB: closed, open, cymbal",
+                "time to fall by 60 dB: short for closed, long for open or cymbal",
             ),
             log(
                 "tone",
                 "Hz",
                 [500.0, 7_000.0, 16_000.0],
-                "below this there is little of it",
+                "corner of the high-pass",
             ),
             linear(
                 "snap",
                 "",
                 [0.0, 0.2, 1.0],
-                "how much of it is noise instead of pulses",
+                "from pulse waves (0) to noise (1)",
             ),
             drum::GAIN,
         ],

@@ -1,10 +1,9 @@
-//! `karplus`: a plucked string: a burst of noise that goes round in a line as long as a turn.
+//! `karplus`: a plucked string: a burst of noise that circulates in a delay line of one period.
 //!
-//! The line is read between its samples by a polynomial and what comes out of it is smoothed by a
-//! symmetric filter that delays all frequencies by exactly one frame: so the string is in tune however
-//! bright it is, and its length may be moved at any time. (An allpass would keep the highest partials
-//! a little longer, but rings when it is moved.) Each channel's noise is a sequence of its own, the
-//! same each time.
+//! The line is read by polynomial interpolation, and a symmetric filter that delays all frequencies by exactly one
+//! frame smooths the output. So the string is in tune at any brightness, and its length may change at any time. (An
+//! allpass would preserve the highest partials slightly longer, but rings when it changes.) Each channel has its own
+//! noise sequence, the same each time.
 //!
 //! # Source
 //! Karplus, Strong: Digital synthesis of plucked-string and drum timbres, 1983; Jaffe, Smith:
@@ -24,14 +23,13 @@ pub struct Karplus;
 
 const LOWEST_HZ: f32 = 20.0;
 
-/// Samples of the line: a turn of the lowest string, and what is read beside it.
+/// The length of the line in samples: a period of the lowest string, and the adjacent samples of the interpolation.
 fn line_len(context: Context) -> usize {
     (context.rate_hz / LOWEST_HZ) as usize + 8
 }
 
-// Cells: where the next sample goes, the noise, how far the gate was open, the height of the pluck and
-// the frames that it still lasts, the last two samples out of the line, the filter that takes out what
-// stands still.
+// Cells: the write position, the noise, the gate in the previous frame, the height of the pluck and its remaining
+// frames, the last two samples out of the line, the DC filter.
 const AT: usize = 0;
 const WHITE: usize = 1;
 const GATE: usize = 2;
@@ -40,12 +38,12 @@ const BURST: usize = 4;
 const READ: usize = 5;
 const STANDS: usize = 7;
 
-/// What the string is like in a frame.
+/// The coefficients of the string in a frame.
 #[derive(Clone, Copy)]
 struct String<L> {
-    /// Frames of a turn.
+    /// The period in frames.
     turn: L,
-    /// What of a sample and of those either side of it goes round.
+    /// The weights of a sample and of its neighbours in the loop.
     middle: L,
     sides: L,
 }
@@ -54,12 +52,12 @@ struct String<L> {
 fn string<L: Lanes>(io: &Io<'_, L>, hz: L, ms: L, brightness: L) -> String<L> {
     let (half, rate) = (io.splat(0.5), io.context.rate_hz);
     let turn = io.splat(rate) / hz;
-    // What is left after a turn: 60 dB are 9.97 halvings.
+    // The level after a period: 60 dB are 9.97 halvings.
     let frames = ms * io.splat(rate / 1_000.0);
     let keep = math::exp2(io, io.splat(-9.965_784) * turn / frames);
     let middle = half + half * brightness;
     let side = (half - half * brightness) * half;
-    // The filter's own loss at the fundamental is made up for, as far as what is lower allows.
+    // Compensates the filter's loss at the fundamental, as far as the stability of lower frequencies allows.
     let quarter = io.splat_bits(1 << 30);
     let cosine = math::sine(io, math::step(io, hz) + quarter);
     let keep = (keep / (middle + (side + side) * cosine)).min(io.splat(0.999_99));
@@ -73,7 +71,7 @@ fn string<L: Lanes>(io: &Io<'_, L>, hz: L, ms: L, brightness: L) -> String<L> {
 impl Module for Karplus {
     const TYPE: ModuleType = ModuleType {
         name: "karplus",
-        help: "plucked string: plucked where its gate opens, damped where it closes",
+        help: "plucked string: plucked when its gate opens, damped when it closes",
         inputs: &["gate", "in"],
         outputs: &["out"],
         params: &[
@@ -82,7 +80,7 @@ impl Module for Karplus {
                 "decay",
                 "ms",
                 [10.0, 4_000.0, 60_000.0],
-                "time to fall by 60 dB while the gate is open; a dark, high string falls sooner",
+                "time to fall by 60 dB while the gate is open; shorter for dark, high strings",
             ),
             log(
                 "release",
@@ -94,7 +92,7 @@ impl Module for Karplus {
                 "brightness",
                 "",
                 [0.0, 0.6, 1.0],
-                "from partials that fall the sooner the higher (0) to all alike",
+                "from a faster decay of higher partials (0) to an equal decay of all (1)",
             ),
             linear("gain", "", [0.0, 0.5, 1.0], "level at a gate of 1"),
         ],
@@ -127,7 +125,7 @@ impl Module for Karplus {
         let mut bits = L::Bits::select(bits.lt(one_bit), one_bit, bits);
         let mut at = *state.cell(AT, 0) as usize % len;
         let (least, most) = (io.splat(2.0), io.splat((len - 4) as f32));
-        // Open and closed, worked out once if nothing moves.
+        // The string with open and closed gate, computed once if nothing moves.
         let mut still = None;
         if let (Some(hz), Some(open), Some(closed), Some(brightness)) = (
             freq.still(),
@@ -175,7 +173,7 @@ impl Module for Karplus {
                 let pluck = L::select(zero.lt(burst), white * height, zero);
                 burst = (burst - one).max(zero);
 
-                // The four samples around where the line is read, one to two of them before it.
+                // The four samples around the read position, one or two of them before it.
                 let delay = (now.turn - one).max(least).min(most);
                 let whole = delay.floor();
                 let mut firsts = [0; LANES_MAX];
@@ -208,7 +206,7 @@ impl Module for Karplus {
                     line[at] = kept[channel];
                 }
                 at = if at + 1 == len { 0 } else { at + 1 };
-                // What stands still is not heard.
+                // Removes DC.
                 stands = [string, string - stands[0] + stands[1] * stands_keep];
                 stands[1] * gain.at(frame)
             },

@@ -1,9 +1,9 @@
-//! `kick`: a bass drum: a sine that falls in pitch and in level, and the knock of the beater.
+//! `kick`: a bass drum: a sine with a falling pitch and level, and the click of the beater.
 //!
 //! # Source
 //! Werner, Abel, Smith: A physically-informed, circuit-bendable, digital model of the Roland TR-808
-//! bass drum circuit, 2014: a resonator that rings on after a pulse, its pitch far higher during the
-//! attack. Here what rings is an oscillator, so that pitch and decay do not hang on each other.
+//! bass drum circuit, 2014: a resonator that rings after a pulse, with a far higher pitch during the
+//! attack. Here an oscillator replaces the resonator, so that pitch and decay are independent.
 
 use super::{drum, linear, log};
 use crate::{
@@ -16,22 +16,22 @@ use crate::{
 pub struct Kick;
 
 const PHASE: usize = drum::CELLS;
-/// How loud it is, how far it is bent, how loud the beater is.
+/// The level, the pitch bend, the level of the beater.
 const LEVEL: usize = PHASE + 1;
 const BENT: usize = PHASE + 2;
 const KNOCK: usize = PHASE + 3;
 
-/// How long the beater's knock takes to fall by 60 dB, in milliseconds.
+/// The decay of the beater's click by 60 dB, in milliseconds.
 const KNOCK_MS: f32 = 6.0;
 
 impl Module for Kick {
     const TYPE: ModuleType = ModuleType {
         name: "kick",
-        help: "bass drum, struck where its gate opens",
+        help: "bass drum, struck when its gate opens",
         inputs: drum::INPUTS,
         outputs: &["out"],
         params: &[
-            log("tune", "Hz", [20.0, 50.0, 200.0], "pitch at its end"),
+            log("tune", "Hz", [20.0, 50.0, 200.0], "final pitch"),
             log(
                 "decay",
                 "ms",
@@ -42,20 +42,20 @@ impl Module for Kick {
                 "sweep",
                 "octaves",
                 [0.0, 2.0, 6.0],
-                "how far above its pitch it begins",
+                "initial pitch above the final pitch",
             ),
             log(
                 "bend",
                 "ms",
                 [1.0, 90.0, 2_000.0],
-                "time until a thousandth of the sweep is left",
+                "time for the sweep to fall to a thousandth",
             ),
-            linear("snap", "", [0.0, 0.3, 1.0], "level of the beater's knock"),
+            linear("snap", "", [0.0, 0.3, 1.0], "level of the beater's click"),
             linear(
                 "tone",
                 "",
                 [0.0, 0.0, 1.0],
-                "from a pure sine (0) to a driven one",
+                "from a pure sine (0) to a saturated one (1)",
             ),
             drum::GAIN,
         ],

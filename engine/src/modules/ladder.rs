@@ -1,10 +1,9 @@
 //! `ladder`: the four-pole low-pass of the transistor ladder, with resonance to self-oscillation.
 //!
-//! Four one-pole stages with zero-delay feedback around them: the equations of a frame are solved, not
-//! put off by a frame, so that the corner stays where it is set as the resonance rises. What goes in is
-//! saturated, which bounds the oscillation; as the stages cannot grow by themselves, nothing can. The
-//! states are kept apart from each other in the equations, so that a frame waits for few operations
-//! in a row. What is saturated is the solution of the linear equations: one step, not an iteration.
+//! Four one-pole stages with zero-delay feedback: the equations of a frame are solved without a delay of one frame, so
+//! that the corner does not move as the resonance rises. The input is saturated, which bounds the oscillation, since
+//! the stages themselves cannot grow. The equations separate the states, so that a frame has a short chain of
+//! dependent operations. The saturation applies to the solution of the linear equations: one step, no iteration.
 //!
 //! # Source
 //! Vadim Zavalishin, The Art of VA Filter Design, 2018, 5.1 to 5.4 (the ladder, its zero-delay
@@ -21,14 +20,14 @@ use crate::{
 
 pub struct Ladder;
 
-/// Cells: the four stages, then what [`design`] found.
+/// Cells: the four stages, then the result of [`design`].
 const STAGES: usize = 0;
 const DESIGN: usize = 4;
-/// Below this, who would oscillate is given a push, as the noise of a circuit does.
+/// Below this level a self-oscillating filter is excited, as by the noise of a circuit.
 const PUSH: f32 = 1e-6;
 
-/// What the parameters mean: how far a stage goes, the feedback, one over what it makes of the input
-/// within the same frame, and how loud the input is.
+/// The coefficients of the parameters: the gain of a stage, the feedback, the reciprocal of the input's coefficient in
+/// the same frame, and the level of the input.
 #[inline(always)]
 fn design<L: Lanes>(io: &Io<'_, L>, [cutoff, resonance, drive]: [L; 3]) -> [L; 4] {
     let go = math::one_pole(io, cutoff);
@@ -41,12 +40,12 @@ fn design<L: Lanes>(io: &Io<'_, L>, [cutoff, resonance, drive]: [L; 3]) -> [L; 4
 /// The equations of a frame, solved.
 #[derive(Clone, Copy)]
 struct Solved<L> {
-    /// Powers of how far a stage goes: of one to four stages; and of what it keeps.
+    /// The powers of a stage's gain, for one to four stages; and the factor of its state.
     go: [L; 4],
     keep: L,
-    /// What each stage adds to the output.
+    /// The contribution of each stage to the output.
     heard: [L; 4],
-    /// How much of the input and of what is fed back is saturated.
+    /// The levels of the input and the feedback at the saturation.
     input: L,
     back: L,
 }
@@ -66,7 +65,7 @@ impl<L: Lanes> Solved<L> {
         }
     }
 
-    /// One frame: the stages before it become those after it.
+    /// Advances the stages by one frame.
     #[inline(always)]
     fn next(&self, io: &Io<'_, L>, z: &mut [L; 4], x: L) -> L {
         let [h1, h2, h3, h4] = self.heard;
@@ -105,9 +104,14 @@ impl Module for Ladder {
                 "resonance",
                 "",
                 [0.0, 0.3, 1.25],
-                "what is fed back; from 1 on it oscillates at the cutoff",
+                "feedback; self-oscillation at the cutoff from 1 on",
             ),
-            linear("drive", "dB", [-24.0, 0.0, 36.0], "how hard it is driven"),
+            linear(
+                "drive",
+                "dB",
+                [-24.0, 0.0, 36.0],
+                "gain before the saturation",
+            ),
         ],
         takes_gate: false,
         takes_notes: false,

@@ -1,9 +1,8 @@
-//! `lfo`: an oscillator for modulation, as slow as a turn in seventeen minutes, alone or with a tempo.
+//! `lfo`: an oscillator for modulation, with cycles of up to seventeen minutes, free or synchronized to a tempo.
 //!
-//! Its phase has 64 bits: a turn of 1000 s is still right to a millionth of a millionth, and after
-//! hours it is where the formula says. A rise through 0 at `reset` begins the turn anew; `phase` moves
-//! what is heard of it (the random values change where the turn itself begins). Where the shape
-//! changes, it goes over to the new one.
+//! The phase has 64 bits: a cycle of 1000 s is exact to 1e-12, and the phase does not drift over hours. A rising zero
+//! crossing at `reset` restarts the cycle; `phase` shifts the output (the random values change at the begin of the
+//! unshifted cycle). A change of the shape fades to the new one.
 //!
 //! # Source
 //! The random values: Marsaglia, Xorshift RNGs, 2003 (32 bits: 13, 17, 5).
@@ -31,8 +30,8 @@ const BPM: usize = 5;
 const DIVISION: usize = 6;
 const SEED_PARAM: usize = 7;
 
-// Cells: the phase and its step a frame, each the lower half first; what was at `reset` in the frame
-// before; the random value's bits, and of which seed they are.
+// Cells: the phase and its step per frame, each the lower half first; the input `reset` in the previous frame; the
+// bits of the random value, and their seed.
 const LOW: usize = 0;
 const HIGH: usize = 1;
 const STEP: usize = 2;
@@ -46,7 +45,7 @@ fn choices(params: &[f32]) -> u32 {
     params[SHAPE] as u32 * 2 + params[POLARITY] as u32
 }
 
-/// The step a frame at a frequency, each half for itself.
+/// The step per frame at a frequency, in two halves.
 #[inline(always)]
 fn moving_step<L: Lanes>(io: &Io<'_, L>, hz: L) -> [L::Bits; 2] {
     let turns = hz * io.splat(math::TURN / io.context.rate_hz);
@@ -58,7 +57,7 @@ fn moving_step<L: Lanes>(io: &Io<'_, L>, hz: L) -> [L::Bits; 2] {
 impl Module for Lfo {
     const TYPE: ModuleType = ModuleType {
         name: "lfo",
-        help: "slow oscillator for modulation, alone or with a tempo",
+        help: "slow oscillator for modulation, free or synchronized to a tempo",
         inputs: &["reset"],
         outputs: &["out"],
         params: &[
@@ -66,25 +65,30 @@ impl Module for Lfo {
                 "rate",
                 "Hz",
                 [0.001, 1.0, 100.0],
-                "frequency; unused with sync",
+                "frequency; without effect with sync",
             ),
             choice("shape", SHAPES, "shape of the wave"),
-            linear("phase", "turns", [0.0, 0.0, 1.0], "where in its turn it is"),
+            linear("phase", "turns", [0.0, 0.0, 1.0], "phase offset"),
             choice(
                 "polarity",
                 &["bipolar", "unipolar"],
-                "from -1 to 1, or from 0 to 1",
+                "output range: -1 to 1, or 0 to 1",
             ),
             choice(
                 "sync",
                 &["off", "on"],
-                "whether bpm and division say how long a turn is",
+                "on: bpm and division set the length of a cycle",
             ),
             tempo::BPM,
             tempo::DIVISION,
             Param {
                 scale: Scale::Stepped,
-                ..linear("seed", "", [0.0, 0.0, 65_535.0], "which random values")
+                ..linear(
+                    "seed",
+                    "",
+                    [0.0, 0.0, 65_535.0],
+                    "seed of the random values",
+                )
             },
         ],
         takes_gate: false,
@@ -112,7 +116,7 @@ impl Module for Lfo {
         let unipolar = u32::from(io.param(POLARITY).first().lane(0) >= 0.5);
         let synced = io.param(SYNC).first().lane(0) >= 0.5;
         let length = tempo::length(io.param(DIVISION).first().lane(0));
-        // Turns a second of each unit of the parameter that says how fast it is.
+        // Cycles per second for each unit of the parameter that sets the speed.
         let (speed, unit) = match synced {
             true => (io.param(BPM), tempo::PARTS as f64 / (60.0 * length as f64)),
             false => (io.param(RATE), 1.0),

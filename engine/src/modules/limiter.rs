@@ -1,7 +1,7 @@
-//! `limiter`: no sample above the ceiling, by turning down in time.
+//! `limiter`: a look-ahead limiter: no sample exceeds the ceiling.
 //!
-//! It looks 2 ms ahead; [`Gain`] is the gain of each sample. The ceiling holds by arithmetic, and a sound that
-//! stays below it passes bit for bit, 2 ms later.
+//! The look-ahead is 2 ms; [`Gain`] computes the gain of each sample. The arithmetic guarantees the ceiling, and a
+//! sound below the ceiling passes bit for bit, 2 ms later.
 
 use super::{linear, log};
 use crate::{
@@ -16,14 +16,14 @@ pub struct Limiter;
 
 const AHEAD_MS: f32 = 2.0;
 
-// Cells: those of [`Gain`]: the place in the window, the largest reduction needed since its beginning, the
-// reduction after the release, and the integer sum over the window.
+// Cells: those of [`Gain`]: the position in the window, the largest reduction since the window's begin, the reduction
+// after the release, and the integer sum over the window.
 const AT: usize = 0;
 const MOST: usize = 1;
 const TAKEN: usize = 2;
 const SUM: usize = 3;
 
-/// Samples of the look-ahead.
+/// The length of the look-ahead in samples.
 fn ahead(context: Context) -> usize {
     ((context.rate_hz * AHEAD_MS / 1000.0) as usize).clamp(1, lookahead::FRAMES_MAX)
 }
@@ -31,22 +31,12 @@ fn ahead(context: Context) -> usize {
 impl Module for Limiter {
     const TYPE: ModuleType = ModuleType {
         name: "limiter",
-        help: "no sample above the ceiling; 2 ms late",
+        help: "no sample exceeds the ceiling; 2 ms latency",
         inputs: &["in"],
         outputs: &["out"],
         params: &[
-            linear(
-                "ceiling",
-                "dB",
-                [-40.0, -0.3, 0.0],
-                "what no sample exceeds",
-            ),
-            log(
-                "release",
-                "ms",
-                [1.0, 100.0, 2_000.0],
-                "how soon it is as loud as before",
-            ),
+            linear("ceiling", "dB", [-40.0, -0.3, 0.0], "greatest output level"),
+            log("release", "ms", [1.0, 100.0, 2_000.0], "recovery time"),
             linear("drive", "dB", [0.0, 0.0, 40.0], "gain before the limiter"),
         ],
         takes_gate: false,
@@ -55,8 +45,8 @@ impl Module for Limiter {
     };
     const CELLS: usize = 4;
 
-    /// Rings of the look-ahead: the sound, and what is taken of it; then the most that is taken from
-    /// each place of the last window to its end.
+    /// The rings of the look-ahead: the sound, its reduction, and the largest reduction from each position of the last
+    /// window to the window's end.
     fn memory(context: Context) -> usize {
         3 * ahead(context)
     }
@@ -77,7 +67,7 @@ impl Module for Limiter {
         );
         let (first_height, first_louder) = (height(0), louder(0));
         let (still_height, still_louder) = (ceiling.still().is_some(), drive.still().is_some());
-        // First, side by side, what each sample needs to be taken of it.
+        // First compute the reduction of each sample, for all channels side by side.
         outs.write(
             0,
             #[inline(always)]
@@ -108,7 +98,7 @@ impl Module for Limiter {
             };
             let at = gain.at as usize;
             let keep = keep.lane(channel).clamp(0.0, 1.0);
-            // The last of the three rings is looked through as a whole when it is full.
+            // The last of the three rings is scanned as a whole when it is full.
             for ring in [3 * channel, 3 * channel + 1] {
                 state.writes(ring * len..(ring + 1) * len, at, io.frames);
             }
@@ -139,7 +129,7 @@ impl Module for Limiter {
                     .lane(channel),
                 );
                 let x = input[here] * louder;
-                // What is no number is silence.
+                // Replace NaN and infinity by silence.
                 let (x, needed) = if x.is_finite() {
                     (x, out[here].clamp(0.0, 1.0))
                 } else {

@@ -1,7 +1,7 @@
-//! `math`: what can be worked out of two signals.
+//! `math`: arithmetic with two signals.
 //!
-//! A constant is an input that nothing is plugged into: `offset_a` and `offset_b` are added to what
-//! comes in. Whatever comes in, what comes out is a number.
+//! `offset_a` and `offset_b` are added to the inputs; an input without a cable is therefore a constant. The output is
+//! finite for any input.
 
 use super::{choice, linear, seam};
 use crate::{
@@ -17,7 +17,7 @@ const OPERATIONS: &[&str] = &[
     "root", "floor", "greater",
 ];
 
-/// A divisor is no nearer to 0 than this: an output is at most a thousand times what comes in.
+/// The least magnitude of a divisor: the output is at most a thousand times the input.
 const DIVISOR_MIN: f32 = 0.001;
 
 impl Module for Math {
@@ -30,10 +30,10 @@ impl Module for Math {
             choice(
                 "op",
                 OPERATIONS,
-                "what is done; from abs on with a alone (root: of its size), but greater: 1 where a > b, else 0",
+                "operation; abs, invert, square, root (of the magnitude) and floor use a only; greater: 1 if a > b, else 0",
             ),
-            linear("offset_a", "", [-100.0, 0.0, 100.0], "is added to a"),
-            linear("offset_b", "", [-100.0, 0.0, 100.0], "is added to b"),
+            linear("offset_a", "", [-100.0, 0.0, 100.0], "constant added to a"),
+            linear("offset_b", "", [-100.0, 0.0, 100.0], "constant added to b"),
         ],
         takes_gate: false,
         takes_notes: false,

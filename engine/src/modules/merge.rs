@@ -1,7 +1,7 @@
-//! `merge`: single channels side by side in one cable.
+//! `merge`: combines single channels to one cable.
 //!
-//! It has as many channels as the last input that something is plugged into; inputs between that have
-//! no cable are silent. Of a cable of several channels it takes the first.
+//! The number of channels is that of the last input with a cable; inputs without a cable before it are silent. From a
+//! cable of several channels the module takes the first.
 
 use crate::{
     catalog::ModuleType,
@@ -11,7 +11,7 @@ use crate::{
 
 pub struct Merge;
 
-/// Inputs, and so channels, at the most.
+/// The number of inputs, and the limit of channels.
 const INPUTS: usize = 16;
 
 impl Module for Merge {

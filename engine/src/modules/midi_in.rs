@@ -1,11 +1,10 @@
-//! `midi_in`: where notes come in: pitch, gate, velocity, pressure and timbre, a channel a voice.
+//! `midi_in`: converts notes to pitch, gate, velocity, pressure and timbre, one channel for each voice.
 //!
-//! A pitch of 0 is C4, note 60, 261.626 Hz; 1 is an octave. An oscillator whose `freq` is 261.626 Hz
-//! plays it at its input of that name. A note takes a channel that is free, the one whose note began
-//! longest ago; if none is, it takes one from another note, as `voices` says. Before its first note a
-//! channel plays the parameter `note`; `/gate/ID` opens the gates of all, its height is the velocity.
-//! A gate that is opened again while it is open, or in the frame in which it closes, closes for one frame, so
-//! that the module behind the cable strikes anew ([`Shown`]).
+//! A pitch of 0 is C4 (note 60, 261.626 Hz); 1 is an octave. An oscillator with a `freq` of 261.626 Hz plays the pitch
+//! at its input `freq`. A note takes the free channel with the oldest note; if no channel is free, the note takes the
+//! channel of another note by the rule of `voices`. Before its first note a channel plays the parameter `note`.
+//! `/gate/ID` opens the gates of all channels; its height is the velocity. A gate that opens while it is open, or in
+//! the frame in which it closes, first closes for one frame, so that the listening module is struck again ([`Shown`]).
 
 use super::linear;
 use crate::{
@@ -19,22 +18,22 @@ use common::command::Expression;
 pub struct MidiIn;
 
 const VELOCITY: usize = 0;
-/// Whether a note has this channel: [`NEVER`] had one, [`HELD`], or [`ENDED`].
+/// The state of the channel's note: [`NEVER`] any note, [`HELD`], or [`ENDED`].
 const LIFE: usize = 1;
-/// The note's number; when it began, counted in notes; frames until it ends by itself, 0 for never.
+/// The note's number; its start, counted in notes; the frames until it ends by itself, 0 for never.
 const KEY: usize = 2;
 const BEGAN: usize = 3;
 const LEFT: usize = 4;
-/// Its gate.
+/// The gate.
 const SHOWN: usize = 5;
-/// Lines: where it is, where it goes, by how much a frame, in how many frames.
+/// The lines (ramps): value, target, step per frame, remaining frames.
 const PITCH: usize = SHOWN + Shown::CELLS;
 const BEND: usize = PITCH + 4;
 const PRESSURE: usize = BEND + 4;
 const TIMBRE: usize = PRESSURE + 4;
-/// Not 0: nothing of the note has been heard yet.
+/// Not 0 before the first frame of the note.
 const NEW: usize = TIMBRE + 4;
-/// Of the first channel alone: notes so far; of one voice, the keys that are held besides, and which.
+/// In the first channel only: the number of notes so far; for the mono voice, the count and list of other held keys.
 const NOTES: usize = NEW + 1;
 const KEYS: usize = NOTES + 1;
 const KEY_FIRST: usize = KEYS + 1;
@@ -51,7 +50,7 @@ const GLIDE: usize = 2;
 const QUIETEST: f32 = 1.0;
 const MONO: f32 = 2.0;
 
-/// Cells of channels, between blocks and in them.
+/// Access to the cells of channels, between and during blocks.
 trait Cells {
     fn cell(&mut self, channel: usize, cell: usize) -> &mut u32;
 
@@ -63,7 +62,7 @@ trait Cells {
         *self.cell(channel, cell) = value.to_bits();
     }
 
-    /// Lets a line go to a value in so many frames.
+    /// Starts a line to a value within `frames` frames.
     fn go(&mut self, channel: usize, line: usize, to: f32, frames: u32) {
         let from = self.get(channel, line);
         self.set(channel, line + 1, to);
@@ -86,17 +85,17 @@ trait Cells {
         self.get(channel, line)
     }
 
-    /// Whether a line stands.
+    /// Whether a line is at rest.
     fn stands(&mut self, channel: usize, line: usize) -> bool {
         *self.cell(channel, line + 3) == 0
     }
 
-    /// The keys that are held besides the one that sounds, in the one voice.
+    /// The number of other held keys of the mono voice.
     fn keys(&mut self) -> usize {
         (*self.cell(0, KEYS) as usize).min(KEYS_MAX)
     }
 
-    /// Forgets a key.
+    /// Removes a held key.
     fn let_go(&mut self, key: f32) {
         let mut kept = 0;
         for number in 0..self.keys() {
@@ -109,7 +108,7 @@ trait Cells {
         *self.cell(0, KEYS) = kept as u32;
     }
 
-    /// Remembers a key, as the last; the first is forgotten where there are too many.
+    /// Adds a held key as the last; removes the first if there are too many.
     fn hold(&mut self, key: f32) {
         self.let_go(key);
         if self.keys() == KEYS_MAX {
@@ -149,7 +148,7 @@ impl<L: Lanes> Cells for State<'_, L> {
     }
 }
 
-/// A note's pitch as it comes out.
+/// The pitch of a note at the output.
 fn octaves(key: f32) -> f32 {
     (key - 60.0) / 12.0
 }
@@ -238,7 +237,7 @@ fn begin(voices: &mut Voices<'_>, channel: usize, note: Note) {
     }
 }
 
-/// Goes to another pitch.
+/// Glides to another pitch.
 fn slide(voices: &mut Voices<'_>, channel: usize, key: f32) {
     let (ms, rate_hz) = (voices.param(GLIDE), voices.rate_hz);
     let time = if ms > 0.0 { frames(ms, rate_hz) } else { 0 };
@@ -246,7 +245,7 @@ fn slide(voices: &mut Voices<'_>, channel: usize, key: f32) {
     voices.go(channel, PITCH, octaves(key), time);
 }
 
-/// Changes what sounds.
+/// Changes sounding notes.
 fn express(voices: &mut Voices<'_>, expressed: Expressed) {
     let (line, value) = match expressed.what {
         Expression::Bend => (BEND, expressed.value / 12.0),
@@ -270,7 +269,7 @@ fn express(voices: &mut Voices<'_>, expressed: Expressed) {
 impl Module for MidiIn {
     const TYPE: ModuleType = ModuleType {
         name: "midi_in",
-        help: "pitch, gate and velocity of the voices of a keyboard",
+        help: "MIDI notes as pitch, gate, velocity, pressure and timbre, a channel for each voice",
         inputs: &[],
         outputs: &["pitch", "gate", "velocity", "pressure", "timbre"],
         params: &[
@@ -290,14 +289,14 @@ impl Module for MidiIn {
                     "voices",
                     "",
                     [0.0, 0.0, 2.0],
-                    "whose channel a note takes when none is free, or one voice for all",
+                    "channel that a note takes if none is free, or mono for a single voice",
                 )
             },
             linear(
                 "glide",
                 "ms",
                 [0.0, 0.0, 5_000.0],
-                "how long a channel takes to the pitch of its next note",
+                "glide time to the pitch of the next note",
             ),
         ],
         takes_gate: true,
@@ -332,7 +331,7 @@ impl Module for MidiIn {
                 }
             }
             if !moves {
-                // One frame has been counted.
+                // Count down one frame.
                 let left = state.cell(LEFT, channel);
                 *left = left.saturating_sub(frames - 1);
             }
@@ -391,7 +390,7 @@ fn voice<L: Lanes>(
     }
 }
 
-/// A note's time is over: the one voice goes back to a key that is held.
+/// Ends a note whose time is over: the mono voice returns to a held key.
 fn finish<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, channel: usize) {
     let mono = io.value(VOICES) == MONO && io.first_channel == 0 && channel == 0;
     match state.keys() {

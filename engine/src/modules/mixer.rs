@@ -1,4 +1,4 @@
-//! `mixer`: four inputs, each with its level. (Cables into one input are summed anyway.)
+//! `mixer`: sums four inputs, each with its level. (Several cables into one input are always summed.)
 
 use super::linear;
 use crate::{

@@ -1,4 +1,4 @@
-//! The palette: one file a module type, listed here.
+//! The module types: one file for each type, listed here.
 
 mod acid;
 mod adsr;
@@ -128,8 +128,7 @@ palette![
     out::Out,
 ];
 
-/// A type's description with what every type has: for each parameter an input that modulates it, and
-/// the amount.
+/// A type's description, completed by the modulation input and the amount of each parameter.
 fn complete(own: &ModuleType) -> ModuleType {
     let names = own.params.iter().map(|param| param.name);
     let inputs: Vec<&str> = own.inputs.iter().copied().chain(names).collect();
@@ -148,29 +147,29 @@ pub fn all() -> &'static [ModuleType] {
     &TYPES
 }
 
-/// Places in the list, by name: a large patch asks thousands of times.
+/// The indices in the list, by name: a large patch needs thousands of look-ups.
 static PLACES: LazyLock<BTreeMap<&str, usize>> = LazyLock::new(|| {
     let names = TYPES.iter().map(|kind| kind.name);
     names.enumerate().map(|(at, name)| (name, at)).collect()
 });
 
-/// The module type of that name.
+/// The module type with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static ModuleType> {
     TYPES.get(*PLACES.get(name)?)
 }
 
-/// How the engine runs modules of that type.
+/// The functions with which the engine runs modules of a type.
 pub(crate) fn kind(name: &str) -> Option<Kind> {
     KINDS.get(*PLACES.get(name)?).copied()
 }
 
-/// How the engine runs each type.
+/// The functions of all types.
 pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
     KINDS.iter().copied()
 }
 
-/// A parameter that is spread evenly.
+/// A parameter with a linear scale.
 const fn linear(
     name: &'static str,
     unit: &'static str,
@@ -189,7 +188,7 @@ const fn linear(
     }
 }
 
-/// A parameter that is spread by octaves.
+/// A parameter with a logarithmic scale.
 const fn log(
     name: &'static str,
     unit: &'static str,
@@ -202,7 +201,7 @@ const fn log(
     }
 }
 
-/// A parameter of whole numbers that have names; the first is the default.
+/// A stepped parameter with named values; the first is the default.
 const fn choice(name: &'static str, choices: &'static [&'static str], help: &'static str) -> Param {
     let last = choices.len() as f32 - 1.0;
     Param {

@@ -1,5 +1,5 @@
-//! `noise`: white, pink and brown noise, the same on every machine: its randomness is a sequence of
-//! whole numbers, another one for each seed and channel.
+//! `noise`: white, pink and brown noise, identical on every machine: a pseudo-random sequence of integers, different
+//! for each seed and channel.
 //!
 //! # Source
 //! Marsaglia, Xorshift RNGs, 2003 (32 bits: 13, 17, 5); the start scrambled as in Steele, Lea, Flood,
@@ -17,7 +17,7 @@ pub struct Noise;
 
 const WHITE: usize = 0;
 const SEED: usize = 1;
-/// The three poles of pink noise; the first is brown noise's too.
+/// The three poles of pink noise; brown noise uses the first.
 const POLES: usize = 2;
 
 /// The first state of a seed and channel, never 0.
@@ -45,19 +45,19 @@ pub fn white<L: Lanes>(io: &Io<'_, L>, bits: L::Bits) -> L {
 impl Module for Noise {
     const TYPE: ModuleType = ModuleType {
         name: "noise",
-        help: "noise; the same seed gives the same noise",
+        help: "white, pink or brown noise; the same seed gives the same noise",
         inputs: &[],
         outputs: &["out"],
         params: &[
             linear("gain", "", [0.0, 0.5, 1.0], "level"),
             Param {
                 scale: Scale::Stepped,
-                ..linear("seed", "", [0.0, 0.0, 65_535.0], "which noise")
+                ..linear("seed", "", [0.0, 0.0, 65_535.0], "seed of the noise")
             },
             choice(
                 "color",
                 &["white", "pink", "brown"],
-                "how it falls with the frequency",
+                "spectrum: flat, -3 dB or -6 dB per octave",
             ),
         ],
         takes_gate: false,

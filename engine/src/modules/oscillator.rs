@@ -1,10 +1,8 @@
-//! An oscillator: all but the shape of its wave.
+//! The common part of all oscillators: everything except the waveform.
 //!
-//! Its phase is a whole number, so that it never drifts, however long it runs; the frequency is right
-//! to half a step of 2^-32 of the rate. Each type of oscillator is one of these and a wave, a function
-//! of the phase. Its edges and corners are rounded over the frame before and the frame after, so that
-//! it aliases less: each by the step that the phase really makes there, however fast the frequency
-//! moves.
+//! The phase is an integer, so that it never drifts; the frequency is exact to half a step of 2^-32 of the rate. Each
+//! type of oscillator adds a wave, a function of the phase. Edges and corners are rounded over the adjacent frames
+//! to reduce aliasing, each by the actual phase step there, even while the frequency moves.
 
 use super::{
     linear, log,
@@ -28,10 +26,10 @@ pub const INDEX: Param = linear(
     "index",
     "",
     [0.0, 1.0, 20.0],
-    "how far a signal of 1 at the input \"fm\" moves the frequency, in frequencies, through zero",
+    "frequency change by a signal of 1 at the input \"fm\", as a multiple of freq, through zero",
 );
 
-/// The description of an oscillator that has no parameter of its own.
+/// The description of an oscillator without parameters of its own.
 pub const fn described(name: &'static str, help: &'static str) -> ModuleType {
     ModuleType {
         name,
@@ -47,30 +45,30 @@ pub const fn described(name: &'static str, help: &'static str) -> ModuleType {
 
 /// Cells of state.
 pub const CELLS: usize = ANEW + sync::CELLS;
-/// What was at `sync` in the frame before.
+/// The input `sync` in the previous frame.
 const SYNC: usize = 0;
-/// The frequency in the frame before.
+/// The frequency in the previous frame.
 const HZ: usize = 1;
 const PHASE: usize = 2;
-/// What is kept of a turn that begins anew.
+/// The state of a cycle that restarts.
 const ANEW: usize = 3;
 
 /// A frame of an oscillator.
 #[derive(Clone, Copy)]
 pub struct Tick<L: Lanes> {
-    /// The frequency, below 0 where the wave goes backwards.
+    /// The frequency; negative for a wave that runs backwards.
     pub hz: L,
-    /// The one in the frame before.
+    /// The frequency in the previous frame.
     pub last_hz: L,
     /// The level.
     pub gain: L,
-    /// What is at `sync`; nothing if nothing is plugged there.
+    /// The input `sync`; `None` without a cable.
     pub sync: Option<Sync<L>>,
-    /// Its number.
+    /// The number of the frame.
     pub frame: usize,
 }
 
-/// Goes through the frames of a block, given what is heard in one. The parameters 0, 1 and 2 are
+/// Renders the frames of a block by a function that renders one frame. The parameters 0, 1 and 2 are
 /// [`FREQ`], [`GAIN`] and [`INDEX`], the inputs are [`INPUTS`], and the first two cells are used.
 #[inline(always)]
 pub fn walk<L: Lanes>(
@@ -125,7 +123,7 @@ pub fn walk<L: Lanes>(
 /// Renders a wave: its level at a phase, in units of 2^-32 of a turn, given the steps either side of it
 /// and the frame's number.
 ///
-/// Where what is at `sync` rises through 0, the turn begins anew ([`Anew`]).
+/// A rising zero crossing at `sync` restarts the cycle ([`Anew`]).
 #[inline(always)]
 pub fn render<L: Lanes>(
     io: &Io<'_, L>,
@@ -164,23 +162,22 @@ pub fn render<L: Lanes>(
     anew.store(state, ANEW);
 }
 
-/// How far an edge's rounding reaches, in turns: as far as one step goes.
+/// The width of an edge's rounding, in turns: one step on either side.
 #[derive(Clone, Copy)]
 pub struct Steps<L> {
-    /// Behind the edge, in the direction in which the phase grows.
+    /// After the edge, in the direction of a growing phase.
     after: L,
-    /// Ahead of it.
+    /// Before the edge.
     before: L,
-    /// One over each.
+    /// The reciprocals of both.
     each: [L; 2],
-    /// 1, or 0 where no edge is rounded on that side.
+    /// 1, or 0 if no edge is rounded on that side.
     rounds: [L; 2],
 }
 
 impl<L: Lanes> Steps<L> {
-    /// The reach at a frame between two steps: an edge that was passed by the last step is rounded
-    /// over that one, an edge that the next step will pass over the next. The two may differ widely
-    /// and go either way.
+    /// The width at a frame between two steps: an edge that the last step has passed is rounded over that step, an edge
+    /// that the next step will pass over the next one. The two steps may differ in length and direction.
     #[inline(always)]
     pub fn of(io: &Io<'_, L>, last_hz: L, hz: L) -> Self {
         let (most, least) = (io.splat(0.499), io.splat(1e-9));
@@ -203,21 +200,21 @@ impl<L: Lanes> Steps<L> {
         }
     }
 
-    /// Without the rounding of an edge that was passed since the frame before, going that fast.
+    /// Disables the rounding of an edge that was passed since the previous frame, at the frequency `last_hz`.
     #[inline(always)]
     pub fn without_edge_behind(self, io: &Io<'_, L>, which: L::Mask, last_hz: L) -> Self {
         let forwards = io.splat(0.0).le(last_hz);
         self.without(io, which & forwards, which & !forwards)
     }
 
-    /// Without the rounding of an edge that the next step would pass, going that fast.
+    /// Disables the rounding of an edge that the next step would pass, at the frequency `hz`.
     #[inline(always)]
     pub fn without_edge_ahead(self, io: &Io<'_, L>, which: L::Mask, hz: L) -> Self {
         let forwards = io.splat(0.0).le(hz);
         self.without(io, which & !forwards, which & forwards)
     }
 
-    /// Without the rounding of any edge.
+    /// Disables the rounding of all edges.
     #[inline(always)]
     pub fn without_edges(self, io: &Io<'_, L>) -> Self {
         let all = io.splat(0.0).le(io.splat(0.0));
@@ -237,13 +234,13 @@ impl<L: Lanes> Steps<L> {
         }
     }
 
-    /// The longer of both, in turns.
+    /// The larger of both widths, in turns.
     #[inline(always)]
     pub fn widest(self) -> L {
         self.after.max(self.before)
     }
 
-    /// How near the edge is on either side of it: 0 a step away or more, 1 on the edge.
+    /// The proximity to the edge on either side: 0 at a distance of a step or more, 1 on the edge.
     #[inline(always)]
     fn near(self, io: &Io<'_, L>, turn: L) -> [L; 2] {
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
@@ -254,8 +251,8 @@ impl<L: Lanes> Steps<L> {
     }
 }
 
-/// What rounds the edge of a wave that falls by 2 where the turn begins: 0 further than a step away
-/// from it.
+/// The correction that rounds the edge of a wave that falls by 2 at the begin of the cycle; 0 at a distance of more
+/// than a step.
 ///
 /// # Source
 /// Välimäki, Pekonen, Nam: Perceptually informed synthesis of bandlimited classical waveforms using
@@ -266,8 +263,8 @@ pub fn edge<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, steps: Steps<L>) -> L {
     after * after - before * before
 }
 
-/// What rounds the corner of a wave whose slope grows by 8 a turn where the turn begins: the integral
-/// of [`edge`].
+/// The correction that rounds the corner of a wave whose slope grows by 8 per turn at the begin of the cycle: the
+/// integral of [`edge`].
 ///
 /// # Source
 /// Esqueda, Välimäki, Bilbao: Rounding corners with BLAMP, 2016 (two points, "`PolyBLAMP`").

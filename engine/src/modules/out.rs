@@ -1,7 +1,7 @@
-//! `out`: what goes into it is heard.
+//! `out`: the output of the patch.
 //!
-//! What comes in at `in` is heard on all channels, what comes in at the others each on its own; of a
-//! cable of several channels, their sum. Its blocks are the channels of sound; no cable can take them.
+//! The input `in` is heard on all audio channels, each other input on its own channel; the channels of a cable are
+//! summed. The module's blocks are the audio channels; no cable can connect to them.
 
 use super::{choice, linear};
 use crate::{
@@ -17,7 +17,7 @@ const SAFETY: usize = 1;
 impl Module for Out {
     const TYPE: ModuleType = ModuleType {
         name: "out",
-        help: "what goes into it is heard: \"in\" on all channels, the others each on its own",
+        help: "output of the patch: \"in\" goes to all audio channels, each other input to its own",
         inputs: &[
             "in", "left", "right", "ch3", "ch4", "ch5", "ch6", "ch7", "ch8", "ch9", "ch10", "ch11",
             "ch12", "ch13", "ch14", "ch15", "ch16", "ch17", "ch18", "ch19", "ch20", "ch21", "ch22",
@@ -40,7 +40,7 @@ impl Module for Out {
         takes_sample: false,
     };
     const SHAPE: Shape = Shape::Summed;
-    /// Whether the safety stage is on; the engine has the stage itself ([`crate::safety`]).
+    /// The switch of the safety stage; the stage itself is a part of the engine ([`crate::safety`]).
     const CELLS: usize = 1;
 
     fn start(_: usize, params: &[f32], cells: &mut [u32]) {

@@ -1,4 +1,4 @@
-//! `pan`: one sound between two, as loud wherever it is.
+//! `pan`: constant-power panning between two outputs.
 //!
 //! # Source
 //! Curtis Roads, The Computer Music Tutorial, 1996: constant power panning (the two gains are the
@@ -17,7 +17,7 @@ pub struct Pan;
 /// The cosine and the sine of `part` (0 to 1) of a quarter turn.
 #[inline(always)]
 pub fn equal_power<L: Lanes>(io: &Io<'_, L>, part: L) -> [L; 2] {
-    // To 2^-24 of a turn, which a float can say.
+    // Rounded to 2^-24 of a turn, the resolution of a float.
     let angle = (part * io.splat(4_194_304.0)).truncate().up(8);
     let quarter = io.splat_bits(1 << 30);
     [math::sine(io, quarter - angle), math::sine(io, angle)]
@@ -26,14 +26,14 @@ pub fn equal_power<L: Lanes>(io: &Io<'_, L>, part: L) -> [L; 2] {
 impl Module for Pan {
     const TYPE: ModuleType = ModuleType {
         name: "pan",
-        help: "one sound between left and right, as loud wherever it is",
+        help: "panorama between left and right, with constant power",
         inputs: &["in"],
         outputs: &["left", "right"],
         params: &[linear(
             "pan",
             "",
             [-1.0, 0.0, 1.0],
-            "from left (-1) to right (1); -3 dB on both sides in the middle",
+            "from left (-1) to right (1); -3 dB on both sides in the centre",
         )],
         takes_gate: false,
         takes_notes: false,

@@ -1,7 +1,7 @@
-//! `phaser`: notches that wander up and down.
+//! `phaser`: moving notches.
 //!
-//! Six all-pass filters of the first order in a row, mixed with what came in: where they have turned it
-//! by half a turn, the two cancel out. What is fed back is solved in the same frame.
+//! Six first-order all-pass filters in series, mixed with the input: at frequencies with a phase shift of half a turn
+//! the two cancel out. The feedback has no delay; its equation is solved in each frame.
 //!
 //! # Source
 //! Julius O. Smith, Physical Audio Signal Processing, "Phasing with First-Order Allpass Filters",
@@ -24,29 +24,34 @@ const PHASE: usize = STAGES;
 impl Module for Phaser {
     const TYPE: ModuleType = ModuleType {
         name: "phaser",
-        help: "notches that wander up and down",
+        help: "notches that move up and down",
         inputs: &["in"],
         outputs: &["out"],
         params: &[
-            log("rate", "Hz", [0.01, 0.4, 20.0], "how often they wander"),
+            log("rate", "Hz", [0.01, 0.4, 20.0], "frequency of the sweep"),
             log(
                 "center",
                 "Hz",
                 [50.0, 800.0, 8_000.0],
-                "around which frequency",
+                "centre of the sweep",
             ),
             linear(
                 "depth",
                 "octaves",
                 [0.0, 1.5, 4.0],
-                "how far up and as far down",
+                "range of the sweep, up and down",
             ),
-            linear("feedback", "", [-0.95, 0.5, 0.95], "how sharp they are"),
+            linear(
+                "feedback",
+                "",
+                [-0.95, 0.5, 0.95],
+                "feedback: sharpness of the notches",
+            ),
             linear(
                 "mix",
                 "",
                 [0.0, 0.5, 1.0],
-                "from dry (0) to turned only (1)",
+                "from dry (0) to phase-shifted only (1)",
             ),
         ],
         takes_gate: false,
@@ -75,7 +80,7 @@ impl Module for Phaser {
                 let octaves = math::sine(io, phase) * depth.at(frame);
                 phase = phase + by;
                 let go = math::one_pole(io, center.at(frame) * math::exp2(io, octaves));
-                // Of the input of a stage, and of what it remembers, in its output.
+                // The weights of the input and of the state of a stage in its output.
                 let through = go + go - one;
                 let mut keeps = one - go;
                 keeps = keeps + keeps;

@@ -1,8 +1,8 @@
-//! `pingpong`: an echo that goes from one side to the other, in milliseconds or in parts of a beat.
+//! `pingpong`: an echo that alternates between left and right, in milliseconds or in parts of a beat.
 //!
-//! Two lines that feed each other: the left one hears the sound, the right one what comes out of the
-//! left. Filters and glides are those of `delay`. An echo that is longer than the lines is halved until it
-//! fits: that keeps the beat.
+//! Two lines feed each other: the input of the left one is the sound, the input of the right one is the output of the
+//! left. Filters and fades are those of `delay`. A time longer than the lines is halved until it fits, which keeps
+//! the beat.
 //!
 //! # Source
 //! As in [`super::delay`].
@@ -20,13 +20,13 @@ use crate::{
 
 pub struct Pingpong;
 
-/// Samples of a line: 1024 ms at 48 kHz; less at higher rates.
+/// The length of a line in samples: 1024 ms at 48 kHz; less at higher rates.
 const LINE: usize = 49_152;
 
 const DIVISIONS: &[&str] = &[
     "1/1", "1/2.", "1/2", "1/2t", "1/4.", "1/4", "1/4t", "1/8.", "1/8", "1/8t", "1/16", "1/32",
 ];
-/// The same in beats, which are quarters.
+/// The divisions in beats (quarter notes).
 const BEATS: [f32; 12] = [
     4.0,
     3.0,
@@ -47,7 +47,7 @@ const FILTERS: usize = echo::CELLS;
 
 /// The delay in samples, for a time in frames.
 fn fitting(frames: f32) -> usize {
-    // A time that is no number, or none, is a sample.
+    // At least one sample, also for NaN.
     let mut frames = frames.clamp(1.0, 1e9);
     while frames > (LINE - 1) as f32 {
         frames *= 0.5;
@@ -58,7 +58,7 @@ fn fitting(frames: f32) -> usize {
 impl Module for Pingpong {
     const TYPE: ModuleType = ModuleType {
         name: "pingpong",
-        help: "echo that goes from one side to the other, in stereo",
+        help: "ping-pong echo: alternates between left and right",
         inputs: &["in"],
         outputs: &["left", "right"],
         params: &[
@@ -66,25 +66,30 @@ impl Module for Pingpong {
                 "time",
                 "ms",
                 [1.0, 250.0, 1_000.0],
-                "from one echo to the next, unless it follows the beat",
+                "time from one echo to the next without sync",
             ),
             linear(
                 "feedback",
                 "",
                 [0.0, 0.5, 0.95],
-                "how much of an echo is in the next one",
+                "level of an echo relative to the one before",
             ),
             echo::MIX,
             echo::LOW,
             echo::HIGH,
-            choice("sync", &["off", "on"], "whether it follows the beat"),
-            linear("bpm", "", [20.0, 120.0, 300.0], "beats a minute"),
+            choice("sync", &["off", "on"], "on: bpm and division set the time"),
+            linear(
+                "bpm",
+                "",
+                [20.0, 120.0, 300.0],
+                "tempo in quarter notes per minute",
+            ),
             Param {
                 default: EIGHTH,
                 ..choice(
                     "division",
                     DIVISIONS,
-                    "from one echo to the next, of a whole note",
+                    "time from one echo to the next with sync, in whole notes",
                 )
             },
         ],

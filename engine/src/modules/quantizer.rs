@@ -1,7 +1,7 @@
-//! `quantizer`: the nearest pitch of a scale.
+//! `quantizer`: rounds a pitch to the nearest note of a scale.
 //!
-//! Pitches are in octaves, 0 is C. A pitch half-way between two notes becomes the higher. `trigger` is
-//! 1 in each frame in which the note is another one than before.
+//! Pitches are in octaves, 0 is C. A pitch half-way between two notes is rounded up. `trigger` is 1 in each frame in
+//! which the note changes.
 
 use super::choice;
 use crate::{
@@ -63,18 +63,18 @@ const SEMITONES: [&[u8]; 19] = [
 
 const _: () = assert!(SEMITONES.len() == SCALES.len());
 
-/// The note that came out last.
+/// The last output note.
 const NOTE: usize = 0;
 
 impl Module for Quantizer {
     const TYPE: ModuleType = ModuleType {
         name: "quantizer",
-        help: "the nearest pitch of a scale",
+        help: "rounds a pitch to the nearest note of a scale",
         inputs: &["in"],
         outputs: &["out", "trigger"],
         params: &[
-            choice("scale", SCALES, "the notes that there are"),
-            choice("root", ROOTS, "the note that the scale begins with"),
+            choice("scale", SCALES, "scale"),
+            choice("root", ROOTS, "root note of the scale"),
         ],
         takes_gate: false,
         takes_notes: false,
@@ -95,7 +95,7 @@ impl Module for Quantizer {
                 let above = pitch * octave - root;
                 let first = (above / octave).floor() * octave;
                 let above = above - first;
-                // From the last note of the octave below, up to the first of the one above.
+                // From the last note of the octave below to the first note of the octave above.
                 let mut note = io.splat(f32::from(semitones[semitones.len() - 1]) - 12.0);
                 for next in semitones {
                     let next = io.splat(f32::from(*next));

@@ -1,10 +1,9 @@
-//! `reverb`: a room: eight lines of delay that feed each other.
+//! `reverb`: a room: a feedback delay network of eight lines.
 //!
-//! What leaves the lines is mixed by a Hadamard matrix, which keeps its energy, and goes back into
-//! them: all that is lost is what each line's own gain and low-pass take, worked out so that every
-//! frequency dies away in the time that is set, whichever lines it went through. Four all-pass filters
-//! before the lines make the first echoes dense. A change of the size or the predelay glides from the
-//! old room to the new one.
+//! A Hadamard matrix, which preserves the energy, mixes the outputs of the lines and feeds them back. Only the gain and
+//! the low-pass of each line take energy; they are computed so that every frequency decays in the set time on any
+//! path through the lines. Four all-pass filters before the lines increase the density of the first echoes. A change
+//! of the size or the predelay fades from the old room to the new one.
 //!
 //! # Source
 //! Jean-Marc Jot, Antoine Chaigne, Digital delay networks for designing artificial reverberators, 1991;
@@ -21,27 +20,27 @@ use crate::{
 pub struct Reverb;
 
 const LINES: usize = 8;
-/// Samples of a line; at rates above 70 kHz the largest rooms are smaller than they should be.
+/// The length of a line in samples; at rates above 70 kHz it limits the largest rooms.
 const LINE: usize = 8_192;
-/// The lines of a room of size 1: no two have an echo in common for long.
+/// The lines of a room of size 1: the echoes of two lines rarely coincide.
 const LINES_MS: [f32; LINES] = [23.13, 27.71, 31.37, 35.93, 40.39, 45.07, 50.71, 57.29];
-/// Samples of the predelay's line: 341 ms at 48 kHz.
+/// The length of the predelay's line in samples: 341 ms at 48 kHz.
 const PREDELAY: usize = 16_384;
 const DIFFUSERS_MS: [f32; 4] = [4.31, 3.17, 1.97, 1.09];
 const DIFFUSER: usize = 1_024;
 const DIFFUSION: f32 = 0.6;
-/// Below this an echo is nothing to hear (-200 dB), and soon a denormal, which is slow.
+/// Samples below this level (-200 dB) become 0: they are inaudible and would become denormals, which are slow.
 const NOTHING: f32 = 1e-10;
-/// The signs with which the lines are heard on either side.
+/// The signs of the lines in the left and right output.
 const SIDES: [[f32; LINES]; 2] = [
     [1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0],
     [1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0],
 ];
-/// One over the square root of the lines: a sum of them is as loud as one.
+/// The reciprocal square root of the number of lines: their sum is as loud as one line.
 const EACH: f32 = 0.353_553_4;
 
-// Cells: where the next sample goes; size and predelay in samples, and those that are being left, and
-// the frames until then; of each line the gain, how far its low-pass goes, and its state.
+// Cells: the write position; size and predelay in samples, their previous values, and the remaining frames of the fade;
+// for each line the gain, the coefficient of the low-pass, and its state.
 const AT: usize = 0;
 const SIZE: usize = 1;
 const PRE: usize = 3;
@@ -59,10 +58,10 @@ fn lengths(context: Context, size: f32) -> [usize; LINES] {
     LINES_MS.map(|ms| ((ms * size * each_ms + 0.5) as usize).clamp(1, LINE - 1))
 }
 
-/// What a line loses at each pass: its gain, and how far its low-pass goes.
+/// The loss of a line at each pass: its gain, and the coefficient of its low-pass.
 ///
-/// A pass of a line that is so long that it must lose D dB at low frequencies loses twice that at the
-/// frequency of the damping: there a sound dies away in half the time.
+/// If a line must lose D dB at low frequencies in a pass, it loses 2 D dB at the damping frequency, where a sound
+/// decays in half the time.
 fn design(context: Context, length: usize, decay_s: f32, damping_hz: f32) -> (f32, f32) {
     let rate = f64::from(context.rate_hz);
     let loss_db = 60.0 * length as f64 / (rate * f64::from(decay_s).max(0.01));
@@ -70,7 +69,7 @@ fn design(context: Context, length: usize, decay_s: f32, damping_hz: f32) -> (f3
     let turn = f64::from(damping_hz).clamp(1.0, rate * 0.49) / rate;
     let w = libm::tan(std::f64::consts::PI * turn);
     let corner = w / (libm::pow(10.0, loss_db / 10.0) - 1.0).max(1e-12).sqrt();
-    // A pass that loses nearly all would need a low-pass that itself rings for longer than the decay.
+    // A pass that loses nearly all energy would need a low-pass that rings for longer than the decay.
     let corner = corner.max(std::f64::consts::LN_10 * 1.5 / (rate * f64::from(decay_s).max(0.01)));
     (gain as f32, (corner / (1.0 + corner)) as f32)
 }
@@ -91,7 +90,7 @@ fn hadamard(mut x: [f32; LINES]) -> [f32; LINES] {
     x
 }
 
-/// A sample that may stay in a line.
+/// Flushes inaudible values to 0.
 #[inline(always)]
 fn calm(x: f32) -> f32 {
     let size = x.abs();
@@ -105,28 +104,28 @@ fn calm(x: f32) -> f32 {
 impl Module for Reverb {
     const TYPE: ModuleType = ModuleType {
         name: "reverb",
-        help: "a room, in stereo",
+        help: "reverberation of a room, in stereo",
         inputs: &["in"],
         outputs: &["left", "right"],
         params: &[
-            linear("size", "", [0.2, 1.0, 2.0], "of the room"),
+            linear("size", "", [0.2, 1.0, 2.0], "size of the room"),
             log(
                 "decay",
                 "s",
                 [0.1, 2.0, 60.0],
-                "until a sound has died away by 60 dB",
+                "time for a sound to fall by 60 dB",
             ),
             log(
                 "damping",
                 "Hz",
                 [200.0, 6_000.0, 20_000.0],
-                "where a sound dies away in half the time",
+                "frequency at which a sound decays in half the time",
             ),
             linear(
                 "predelay",
                 "ms",
                 [0.0, 10.0, 200.0],
-                "before the room is heard",
+                "time before the first reflection",
             ),
             linear("mix", "", [0.0, 0.3, 1.0], "from dry (0) to room only (1)"),
         ],
@@ -150,7 +149,7 @@ impl Module for Reverb {
             DIFFUSERS_MS.map(|ms| ((ms * each_ms + 0.5) as usize).clamp(1, DIFFUSER - 1));
         let memory = Self::memory(io.context);
         let (lefts, rights) = outs.two();
-        // One channel; more than one only by what the type allows.
+        // The type has one channel; the loop also allows several.
         for channel in 0..io.channels {
             let mut at = *state.cell(AT, channel) as usize;
             let mut sizes = [0, 1].map(|n| state.number(SIZE + n, channel));
@@ -172,7 +171,7 @@ impl Module for Reverb {
             };
             let (mut gain, mut go) = (load(state, GAIN), load(state, GO));
             let mut low = load(state, LOW);
-            // What the lines lose moves evenly over the block to what it should be at its end.
+            // The losses of the lines move linearly over the block to their values at its end.
             let (mut gain_step, mut go_step) = ([0.0; LINES], [0.0; LINES]);
             if io.fresh || begins {
                 let last = io.frames - 1;
@@ -255,7 +254,7 @@ impl Module for Reverb {
                     out[frame * L::N + channel] = dry + (wet * EACH - dry) * mix;
                 }
             }
-            // At 2^32 the counter begins anew, as every line's length divides that.
+            // The counter may wrap at 2^32, since the length of every line divides 2^32.
             *state.cell(AT, channel) = at as u32;
             *state.cell(LEFT, channel) = left;
             *state.cell(BEGUN, channel) = 1;

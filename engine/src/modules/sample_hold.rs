@@ -1,5 +1,5 @@
-//! `sample_hold`: what came in when its gate opened, until it opens again; or, as "track", what comes
-//! in while the gate is open, and then the last of it.
+//! `sample_hold`: samples its input when the gate opens and holds the value; or, in mode `track`, follows the input
+//! while the gate is open and holds the last value.
 
 use super::choice;
 use crate::{
@@ -11,19 +11,19 @@ use crate::{
 pub struct SampleHold;
 
 const HELD: usize = 0;
-/// What the gate was in the frame before.
+/// The gate in the previous frame.
 const GATE: usize = 1;
 
 impl Module for SampleHold {
     const TYPE: ModuleType = ModuleType {
         name: "sample_hold",
-        help: "holds what came in when its gate opened",
+        help: "holds the input at the opening of the gate",
         inputs: &["in", "gate"],
         outputs: &["out"],
         params: &[choice(
             "mode",
             &["sample", "track"],
-            "whether it takes one sample when the gate opens, or follows while it is open",
+            "sample: take the input when the gate opens; track: follow the input while it is open",
         )],
         takes_gate: true,
         takes_notes: false,

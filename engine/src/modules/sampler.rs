@@ -1,12 +1,12 @@
-//! `sampler`: plays a recording, in stereo: once, while its gate is open, in a loop, to and fro; at any
-//! speed, forwards or backwards.
+//! `sampler`: plays a recording in stereo: once, while its gate is open, in a loop, or back and forth; at any speed,
+//! forwards or backwards.
 //!
-//! The position in the recording is an integer with 32 fractional bits, so that the millionth turn of a loop
-//! is as exact as the first. Values between two frames are band-limited ([`crate::bandlimited`]). A loop has
-//! no end: its first frame follows its last. Loops are played from the original frames, since only at that
-//! rate a loop is a whole number of frames; everything else from the frames at the stack's rate, which need
-//! no interpolation at speed 1. When the gate opens again or closes, or the end is reached, the old sound
-//! fades out beside the new one; so nothing clicks but the recording itself.
+//! The position in the recording is an integer with 32 fractional bits, so that the millionth pass of a loop is as
+//! exact as the first. Values between two frames are band-limited ([`crate::bandlimited`]). A loop is seamless: its
+//! first frame follows its last. Loops are played from the original frames, since only at that rate the loop is a
+//! whole number of frames; everything else is played from the frames at the stack's rate, which need no interpolation
+//! at speed 1. When the gate opens again or closes, or the end is reached, the old sound fades out beside the new
+//! one, so that nothing but the recording itself clicks.
 
 use super::{choice, linear, log};
 use crate::{
@@ -25,21 +25,21 @@ const ONCE: u32 = 0;
 const LOOP: u32 = 2;
 const TO_AND_FRO: u32 = 3;
 
-// Cells: of the voice that plays and of the one that fades each its place (two), what it plays from,
-// its flags, and how loud; the gate, and the frames until the other has faded.
+// Cells: for the playing and for the fading voice its position (two), its frames, its flags, and its level; the gate,
+// and the remaining frames of the fade.
 const VOICE: usize = 5;
 const FADING: usize = VOICE;
 const GATE: usize = 2 * VOICE;
 const LEFT: usize = GATE + 1;
 const FADE: usize = GATE + 2;
 
-/// What a voice plays from: nothing, the frames at the stack's rate, those as recorded.
+/// The frames that a voice plays: none, those at the stack's rate, or the recorded ones.
 const NOTHING: u32 = 0;
 const CONVERTED: u32 = 1;
 const RECORDED: u32 = 2;
 
-/// Flags of a voice: it goes backwards; it has been at the loop's end, so that what lies before the
-/// loop's first frame is its last.
+/// The flags of a voice: it runs backwards; it has passed the loop's end, so that the loop's last frame precedes its
+/// first.
 const BACKWARDS: u32 = 1;
 const AROUND: u32 = 2;
 
@@ -60,12 +60,12 @@ struct Part {
     first: i64,
     last: i64,
     way: Option<Way>,
-    /// Frames in which the loop's end and what lies before its beginning cross.
+    /// The frames of the cross-fade between the loop's end and the sound before its begin.
     cross: i64,
 }
 
 impl Part {
-    /// From those parts of a recording, at least a frame, in that mode.
+    /// The part from `start` to `end` of a recording, at least a frame, in this mode.
     #[inline(always)]
     fn of(sound: &Sound, [start, end]: [f32; 2], mode: u32, own: Option<Loop>, cross: f32) -> Self {
         let frames = sound.frames() as i64;
@@ -99,7 +99,7 @@ impl Part {
         part
     }
 
-    /// Frames in which a voice crosses the loop's seam: no more than there are beyond it.
+    /// The frames of a voice's cross-fade at the end of the loop: at most the frames beyond it.
     #[inline(always)]
     fn crossing(&self, sound: &Sound, backwards: bool) -> i64 {
         self.cross.min(match backwards {
@@ -141,7 +141,7 @@ impl Voice {
         self.from != NOTHING
     }
 
-    /// The frames that the interpolation may read; in a cross-faded seam, both sides as recorded.
+    /// The frames that the interpolation may read; during the loop's cross-fade, both sides as recorded.
     #[inline(always)]
     fn bounds(&self, sound: &Sound, part: &Part, crosses: bool) -> Bounds {
         let all = Bounds::all(sound.frames());
@@ -170,7 +170,7 @@ impl Voice {
         bounds
     }
 
-    /// What it plays: positions, the level of each, and the frames that may be read there.
+    /// The positions that the voice plays, the level of each, and the frames that may be read there.
     #[inline(always)]
     fn heard(&self, sound: &Sound, part: &Part, level: f32) -> [(i64, f32, Bounds); 2] {
         let level = if self.plays() {
@@ -180,7 +180,7 @@ impl Voice {
         };
         let cross = part.crossing(sound, self.backwards);
         let bounds = self.bounds(sound, part, cross > 0);
-        // How near it is to the end, where the other side of the seam has taken over.
+        // The distance to the end, where the other side of the cross-fade has taken over.
         let (rest, other) = match self.backwards {
             false => (
                 (part.last << 32).wrapping_sub(self.place),
@@ -254,7 +254,7 @@ impl Voice {
                 }
             }
             Way::ToAndFro => {
-                // Its first and its last frame are there once: a turn is twice the loop, but for two frames.
+                // The first and the last frame occur once: a cycle is twice the loop minus two frames.
                 let turn = (2 * (last - first) - 2 * ONE).max(ONE);
                 let past = match self.backwards {
                     true => self.place < first,
@@ -279,7 +279,7 @@ impl Voice {
     }
 }
 
-/// How a recording is played with some values of the parameters; worked out where they change.
+/// The playback settings for values of the parameters; computed when they change.
 #[derive(Clone, Copy)]
 struct How {
     mode: u32,
@@ -328,7 +328,7 @@ impl How {
 impl Module for Sampler {
     const TYPE: ModuleType = ModuleType {
         name: "sampler",
-        help: "plays a recording from where its gate opens, in stereo",
+        help: "plays a recording when its gate opens, in stereo",
         inputs: &["gate"],
         outputs: &["left", "right"],
         params: &[
@@ -336,48 +336,44 @@ impl Module for Sampler {
                 "pitch",
                 "",
                 [0.0625, 1.0, 16.0],
-                "how fast: 2 is an octave up",
+                "playback speed: 2 is an octave up",
             ),
             linear(
                 "start",
                 "",
                 [0.0, 0.0, 1.0],
-                "where it begins: 1 is the end of the recording",
+                "start of the played part: 1 is the end of the recording",
             ),
-            linear("end", "", [0.0, 1.0, 1.0], "where it ends"),
+            linear("end", "", [0.0, 1.0, 1.0], "end of the played part"),
             choice(
                 "mode",
                 &["once", "gate", "loop", "pingpong"],
-                "to the end; while the gate is open; over and over; to and fro",
+                "once: to the end; gate: while the gate is open; loop: repeat; pingpong: back and forth",
             ),
-            choice(
-                "direction",
-                &["forwards", "backwards"],
-                "which way it begins",
-            ),
+            choice("direction", &["forwards", "backwards"], "initial direction"),
             log(
                 "release",
                 "ms",
                 [1.0, 5.0, 10_000.0],
-                "fade once the gate closes",
+                "fade-out after the gate closes",
             ),
             linear("gain", "", [0.0, 1.0, 2.0], "level"),
             log(
                 "crossfade",
                 "ms",
                 [0.0, 0.0, 1_000.0],
-                "cross-fade of the loop's end with the sound before its beginning",
+                "cross-fade of the loop's end with the sound before its start",
             ),
             log(
                 "freq",
                 "Hz",
                 [0.0, 0.0, 20_000.0],
-                "frequency; that of the root note, and 0, play as recorded",
+                "frequency; 0, or that of the root note, plays as recorded",
             ),
             choice(
                 "loop",
                 &["recording", "part"],
-                "the recording's own loop, if it has one; from start to end",
+                "recording: the recording's own loop, if it has one; part: from start to end",
             ),
         ],
         takes_gate: true,
@@ -498,7 +494,7 @@ impl Module for Sampler {
                 } else if left > 0 {
                     left -= 1;
                     fading.go(step);
-                    // It goes round as long as it is heard; past an end it goes on into what lies there.
+                    // The fading voice still loops; past an end it continues into the adjacent frames.
                     fading.turn(&part);
                 }
             }

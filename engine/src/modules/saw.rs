@@ -1,4 +1,4 @@
-//! `saw`: a rising sawtooth with its edge rounded, so that it aliases less.
+//! `saw`: a rising sawtooth with a rounded edge, which reduces aliasing.
 
 use super::oscillator;
 use crate::{

@@ -1,5 +1,5 @@
-//! A seam: where a choice changes what comes out, the step that this would be is taken back over the
-//! time that a parameter glides, so that no change of a choice clicks.
+//! Removes the discontinuity at a change of a stepped parameter: the step in the output is cancelled, and the
+//! cancellation fades out over the glide time of a parameter, so that the change does not click.
 
 use crate::{
     lanes::Lanes,
@@ -7,10 +7,10 @@ use crate::{
     smooth::glide_frames,
 };
 
-/// Cells that it needs: the choice, the frames that are left, the step, and what came out last.
+/// The cells: the choice, the remaining frames, the step, and the last output.
 pub const CELLS: usize = 4;
 
-/// A seam during a block.
+/// The state during a block.
 pub struct Seam<L> {
     choice: u32,
     left: u32,
@@ -21,7 +21,7 @@ pub struct Seam<L> {
 }
 
 impl<L: Lanes> Seam<L> {
-    /// Begins a block with that choice, which is the same for all channels; `at` is the first cell.
+    /// Begins a block with a choice, the same for all channels; `at` is the first cell.
     #[inline(always)]
     pub fn begin(io: &Io<'_, L>, state: &mut State<'_, L>, at: usize, choice: u32) -> Self {
         let frames = glide_frames(io.context.rate_hz);
@@ -37,7 +37,7 @@ impl<L: Lanes> Seam<L> {
         }
     }
 
-    /// What comes out of the next frame, in which it would be that value.
+    /// The output of the next frame for `value`.
     #[inline(always)]
     pub fn next(&mut self, io: &Io<'_, L>, value: L) -> L {
         let mut heard = value;

@@ -1,6 +1,6 @@
-//! The segments of an envelope: what `adsr` and `ar` share.
+//! The segments of an envelope: the common part of `adsr` and `ar`.
 //!
-//! Each begins at the level where the last one was left, and takes a whole number of frames.
+//! Each segment begins at the current level and lasts a whole number of frames.
 
 use crate::{
     lanes::{LANES_MAX, Lanes},
@@ -8,20 +8,20 @@ use crate::{
     module::{Io, State},
 };
 
-// Cells: the segment, its frames and how many of them are left, the level where it began and now, the
-// height of the gate that opened it; then, for whoever uses them, how far the gate was open before.
+// Cells: the segment, its length and remaining frames, the level at its begin and now, the height of the gate that
+// opened it; then, for the callers, the gate in the previous frame.
 const STAGE: usize = 0;
 const FRAMES: usize = 1;
 const LEFT: usize = 2;
 const FROM: usize = 3;
 const LEVEL: usize = 4;
 const HEIGHT: usize = 5;
-/// How far the gate was open in the frame before.
+/// The gate in the previous frame.
 pub const GATE: usize = 6;
 /// Cells of state.
 pub const CELLS: usize = 7;
 
-/// One channel's envelope, while it is worked out.
+/// The envelope of one channel during a block.
 #[derive(Clone, Copy, Default)]
 pub struct Voice {
     pub stage: u32,
@@ -33,10 +33,10 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// Begins a segment, from where the level is.
+    /// Begins a segment at the current level.
     pub fn enter(&mut self, stage: u32, ms: f32, rate_hz: f32) {
         self.stage = stage;
-        // What is no number would never end.
+        // A segment from NaN would never end.
         self.from = if self.level.is_finite() {
             self.level
         } else {
@@ -48,7 +48,7 @@ impl Voice {
     }
 }
 
-/// The envelopes of all channels, as their cells have them; the first [`Lanes::N`] count.
+/// Loads the envelopes of all channels from the cells; the first [`Lanes::N`] are valid.
 #[inline(always)]
 pub fn load<L: Lanes>(state: &mut State<'_, L>) -> [Voice; LANES_MAX] {
     let mut voices = [Voice::default(); LANES_MAX];
@@ -65,7 +65,7 @@ pub fn load<L: Lanes>(state: &mut State<'_, L>) -> [Voice; LANES_MAX] {
     voices
 }
 
-/// Keeps them in their cells.
+/// Stores the envelopes in the cells.
 #[inline(always)]
 pub fn keep<L: Lanes>(state: &mut State<'_, L>, voices: &[Voice]) {
     for (channel, voice) in voices.iter().enumerate() {
@@ -78,8 +78,8 @@ pub fn keep<L: Lanes>(state: &mut State<'_, L>, voices: &[Voice]) {
     }
 }
 
-/// What is left of a way, by equal ratios instead of equal steps: from 1 to 2^-8, and that taken off, so
-/// that it ends exactly at 0.
+/// An exponential segment: equal ratios instead of equal steps, from 1 to 2^-8, shifted so that the segment ends
+/// exactly at 0.
 #[inline(always)]
 pub fn exponential<L: Lanes>(io: &Io<'_, L>, rest: L) -> L {
     let (zero, one) = (io.splat(0.0), io.splat(1.0));

@@ -1,8 +1,8 @@
-//! `seq`: a sequence of up to 16 steps.
+//! `seq`: a step sequencer of up to 16 steps.
 //!
-//! Each rise at `clock`, or an event of `/gate/ID`, goes one step on; the first plays step 1, and so
-//! does the first after a rise at `reset`, even in the same frame. The gate is open as long as the
-//! clock's, in the steps whose gate is on.
+//! A rising edge at `clock`, or an event of `/gate/ID`, advances by one step. The first edge plays step 1, as does the
+//! first edge after a rising edge at `reset`, even in the same frame. The gate is open as long as the clock's, in the
+//! steps with a gate.
 
 use super::{choice, linear};
 use crate::{
@@ -20,21 +20,26 @@ const LENGTH: usize = STEPS;
 const GATES: usize = STEPS + 1;
 const RANGE: usize = STEPS + 2;
 
-// Cells: the step, from 1; 0 before the first; what was at `clock` and `reset` in the frame before.
+// Cells: the step, from 1, 0 before the first; the inputs `clock` and `reset` in the previous frame.
 const STEP: usize = 0;
 const CLOCK: usize = 1;
 const RESET: usize = 2;
-/// Its own gate.
+/// The gate of the module.
 const SHOWN: usize = 3;
 
 const fn step(name: &'static str) -> Param {
-    linear(name, "", [-5.0, 0.0, 5.0], "value; of a pitch, in octaves")
+    linear(
+        name,
+        "",
+        [-5.0, 0.0, 5.0],
+        "value of the step; octaves for a pitch",
+    )
 }
 
 impl Module for Seq {
     const TYPE: ModuleType = ModuleType {
         name: "seq",
-        help: "sequence of up to 16 steps",
+        help: "step sequencer of up to 16 steps",
         inputs: &["clock", "reset"],
         outputs: &["cv", "gate"],
         params: &[
@@ -56,7 +61,12 @@ impl Module for Seq {
             step("step16"),
             Param {
                 scale: Scale::Stepped,
-                ..linear("length", "steps", [1.0, 8.0, 16.0], "steps that are played")
+                ..linear(
+                    "length",
+                    "steps",
+                    [1.0, 8.0, 16.0],
+                    "number of played steps",
+                )
             },
             Param {
                 scale: Scale::Stepped,
@@ -64,13 +74,13 @@ impl Module for Seq {
                     "gates",
                     "",
                     [0.0, 65_535.0, 65_535.0],
-                    "steps whose gate is on: the sum of 1 for step 1, 2 for step 2, 4, 8, … 32768",
+                    "steps with a gate: the sum of 1 for step 1, 2 for step 2, 4, 8, … 32768",
                 )
             },
             choice(
                 "range",
                 &["octaves", "unit"],
-                "whether values are as they are, or no less than 0 and no more than 1",
+                "octaves: values unchanged; unit: values limited to 0 to 1",
             ),
         ],
         takes_gate: true,

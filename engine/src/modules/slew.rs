@@ -1,8 +1,7 @@
-//! `slew`: follows what comes in, but no faster than so much a millisecond: portamento, or an envelope
-//! out of a gate.
+//! `slew`: a slew limiter: follows its input with a limited slope; for portamento, or to make an envelope of a gate.
 //!
-//! The way of each frame may be less than what a float of that size can tell apart; what is lost of it
-//! is carried over to the next, so that a minute lasts a minute.
+//! The step of a frame may be smaller than the resolution of the float; the rounding error is carried over to the next
+//! frame, so that long times are exact.
 //!
 //! # Source
 //! The carry: William Kahan, Further remarks on reducing truncation errors, 1965.
@@ -22,7 +21,7 @@ const CARRY: usize = 1;
 impl Module for Slew {
     const TYPE: ModuleType = ModuleType {
         name: "slew",
-        help: "follows what comes in, no faster than it may",
+        help: "follows its input with a limited slope",
         inputs: &["in"],
         outputs: &["out"],
         params: &[
@@ -38,7 +37,7 @@ impl Module for Slew {
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
         let (rise, fall) = (io.param(0), io.param(1));
-        // The most that it moves a frame; of no time, far more than there is to move.
+        // The largest step per frame; practically unlimited for a time of 0.
         let most = inlined(
             #[inline(always)]
             |ms: L| io.splat(1000.0 / io.context.rate_hz) / ms.max(io.splat(1e-9)),

@@ -1,9 +1,9 @@
-//! `snare`: a snare drum: two modes of its head, and the rattle of the wires.
+//! `snare`: a snare drum: two modes of the head, and the rattle of the wires.
 //!
 //! # Source
 //! Gordon Reid, Synth Secrets, "Practical snare drum synthesis", Sound on Sound, March 2002: two sines
-//! for the two modes that are heard (180 and 330 Hz on the TR-808) and noise that is highpassed, each
-//! with a fall of its own.
+//! for the two audible modes (180 and 330 Hz on the TR-808) and high-passed noise, each with a decay of
+//! its own.
 
 use super::{drum, linear, log};
 use crate::{
@@ -18,10 +18,10 @@ pub struct Snare;
 const PHASES: usize = drum::CELLS;
 const HEAD: usize = PHASES + 2;
 const WIRES: usize = PHASES + 3;
-/// What the wires' noise has below its corner.
+/// The low-pass state of the wires' noise.
 const LOW: usize = PHASES + 4;
 
-/// The second mode, in frequencies of the first.
+/// The frequency of the second mode, as a multiple of the first.
 const SECOND: f32 = 330.0 / 180.0;
 /// The corner of the wires' noise.
 const WIRES_HZ: f32 = 1_500.0;
@@ -29,7 +29,7 @@ const WIRES_HZ: f32 = 1_500.0;
 impl Module for Snare {
     const TYPE: ModuleType = ModuleType {
         name: "snare",
-        help: "snare drum, struck where its gate opens",
+        help: "snare drum, struck when its gate opens",
         inputs: drum::INPUTS,
         outputs: &["out"],
         params: &[
@@ -38,20 +38,20 @@ impl Module for Snare {
                 "decay",
                 "ms",
                 [10.0, 200.0, 5_000.0],
-                "time in which the head falls by 60 dB",
+                "time for the head to fall by 60 dB",
             ),
             linear(
                 "tone",
                 "",
                 [0.0, 0.4, 1.0],
-                "from the lower (0) to the upper mode of the head",
+                "from the lower (0) to the upper (1) mode of the head",
             ),
             linear("snap", "", [0.0, 0.6, 1.0], "level of the wires' rattle"),
             log(
                 "rattle",
                 "ms",
                 [10.0, 350.0, 5_000.0],
-                "time in which the wires fall by 60 dB",
+                "time for the wires to fall by 60 dB",
             ),
             drum::GAIN,
         ],

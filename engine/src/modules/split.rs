@@ -1,6 +1,6 @@
-//! `split`: the channels of a cable, each by itself.
+//! `split`: separates the channels of a cable.
 //!
-//! Outputs beyond the channels that come in are silent, as are channels beyond the outputs.
+//! Outputs beyond the channels of the input are silent; channels beyond the outputs are dropped.
 
 use crate::{
     catalog::ModuleType,
@@ -28,7 +28,7 @@ impl Module for Split {
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {
-        // The first group writes the outputs that no group has a channel for as well.
+        // The first group also writes the outputs without a channel.
         for output in io.first_channel..outs.count() {
             let channel = output - io.first_channel;
             if channel >= io.channels {

@@ -1,5 +1,5 @@
-//! `spread`: one signal in several channels, each of them a little further: of a pitch, a unison out
-//! of tune. How many, the patch says (`channels`).
+//! `spread`: one signal in several channels, with a constant offset from one channel to the next; a pitch becomes a
+//! detuned unison. The patch sets the number of channels (`channels`).
 
 use super::linear;
 use crate::{
@@ -13,14 +13,14 @@ pub struct Spread;
 impl Module for Spread {
     const TYPE: ModuleType = ModuleType {
         name: "spread",
-        help: "one signal in several channels, each a little further than the one before",
+        help: "one signal in several channels, with a constant offset between channels",
         inputs: &["in"],
         outputs: &["out"],
         params: &[linear(
             "step",
             "",
             [-1.0, 0.01, 1.0],
-            "from one channel to the next; of a pitch, in octaves",
+            "offset from one channel to the next; octaves for a pitch",
         )],
         takes_gate: false,
         takes_notes: false,

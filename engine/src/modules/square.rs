@@ -1,7 +1,7 @@
-//! `square`: a pulse of any width, with both its edges rounded, so that it aliases less.
+//! `square`: a pulse of any width with rounded edges, which reduces aliasing.
 //!
-//! It is 1 from the beginning of the turn for as long as it is wide, then -1: of another width than a
-//! half its mean is not 0, as of every pulse.
+//! The wave is 1 from the begin of the cycle for its width, then -1. As for every pulse, its mean is not 0 for a width
+//! other than one half.
 //!
 //! # Source
 //! The difference of two sawtooths; their edges as in [`super::oscillator::edge`].
@@ -32,7 +32,7 @@ impl Module for Square {
                 "width",
                 "",
                 [0.01, 0.5, 0.99],
-                "how much of a turn is above 0",
+                "width of the pulse, as a fraction of the cycle",
             ),
         ],
         takes_gate: false,

@@ -1,7 +1,7 @@
-//! The state variable filter: the equations of a frame, solved, for every module that has one.
+//! The state variable filter: the solved equations of a frame, for all modules that use the filter.
 //!
-//! Its response is that of the well-known cookbook filters, but it keeps its precision at 10 Hz and
-//! stays calm while it is swept.
+//! The responses are those of the cookbook biquads, but with full precision at 10 Hz and without artefacts during
+//! sweeps.
 //!
 //! # Source
 //! Andrew Simper, Solving the continuous SVF equations using trapezoidal integration and equivalent
@@ -10,8 +10,7 @@
 
 use crate::{lanes::Lanes, math, module::Io};
 
-/// What the response follows from: the frequency, the damping, and what of the input, the band and
-/// the low output is heard.
+/// The coefficients: the frequency, the damping, and the levels of the input, the band output and the low output.
 pub type Coefficients<L> = [L; 5];
 
 /// The coefficients of a kind: low-pass, high-pass, band-pass, notch, peak, low shelf, high shelf.
@@ -40,8 +39,8 @@ pub fn design<L: Lanes>(
     }
 }
 
-/// The equations of one frame, solved: what the integrators take from themselves and from what is
-/// missing, and what is heard of the input and of either integrator before and after the frame.
+/// The solved equations of one frame: the weights of the integrators' states and of the input in the new states, and
+/// the levels of the input and of both integrators in the output.
 #[derive(Clone, Copy)]
 pub struct Solved<L> {
     keep: L,
@@ -64,8 +63,7 @@ impl<L: Lanes> Solved<L> {
         }
     }
 
-    /// One frame: the integrators before it become those after it. Returns twice the band and the low
-    /// output.
+    /// Advances the integrators by one frame. Returns twice the band output and the low output.
     #[inline(always)]
     pub fn next(&self, z: &mut [L; 2], x: L) -> [L; 2] {
         let missing = x - z[1];

@@ -1,4 +1,4 @@
-//! `sum`: all channels of a cable in one.
+//! `sum`: sums all channels of a cable to one.
 
 use super::linear;
 use crate::{

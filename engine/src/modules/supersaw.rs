@@ -1,9 +1,8 @@
-//! `supersaw`: seven sawtooths side by side, one in the middle and three pairs out of tune with it.
+//! `supersaw`: seven sawtooths: one in the centre and three detuned pairs.
 //!
-//! How far apart they are and how loud follows the curves that were measured on the instrument that
-//! the name comes from, but every edge is rounded: that one aliases, and takes out what falls below the
-//! fundamental with a filter that is not needed here. Each voice begins at phases of its own, the same
-//! ones each time. However the mix is, it never leaves the range of one sawtooth.
+//! Detuning and levels follow the curves measured on the original instrument, but every edge is rounded: the original
+//! aliases, and removes the aliases below the fundamental with a filter that is not needed here. Each voice starts
+//! at its own phases, the same each time. The output never exceeds the range of one sawtooth, for any mix.
 //!
 //! # Source
 //! Adam Szabo, How to emulate the super saw, 2010 (Roland JP-8000: offsets, detune curve, mix).
@@ -22,7 +21,7 @@ use crate::{
 pub struct Supersaw;
 
 const SAWS: usize = 7;
-/// The first is the one in the middle.
+/// The frequency offsets; the first is the centre.
 const OFFSETS: [f32; SAWS] = [
     0.0,
     -0.110_023_13,
@@ -32,8 +31,8 @@ const OFFSETS: [f32; SAWS] = [
     0.062_165_38,
     0.107_452_42,
 ];
-/// Szabo's polynomial of the 11th power as a sum of Chebyshev polynomials over 0 to 1: his factors of
-/// 100,000 that cancel out leave nothing of a single-precision number.
+/// Szabo's polynomial of degree 11 as a sum of Chebyshev polynomials over 0 to 1: the original coefficients of up to
+/// 100,000 would cancel out all digits of a single-precision number.
 const CURVE: [f32; 12] = [
     0.214_161_3,
     0.302_091_96,
@@ -50,13 +49,13 @@ const CURVE: [f32; 12] = [
 ];
 
 const PHASES: usize = 2;
-/// What is kept of each saw's turn that begins anew.
+/// The state of each saw's cycle that restarts.
 const ANEW: usize = PHASES + SAWS;
 const DETUNE: usize = 3;
 const MIX: usize = 4;
 const SEED: usize = 5;
 
-/// The frequency of each saw, in frequencies of the one in the middle.
+/// The frequency of each saw, as a multiple of the centre's.
 #[inline(always)]
 fn ratios<L: Lanes>(io: &Io<'_, L>, detune: L) -> [L; SAWS] {
     let one = io.splat(1.0);
@@ -73,7 +72,7 @@ fn ratios<L: Lanes>(io: &Io<'_, L>, detune: L) -> [L; SAWS] {
     all
 }
 
-/// The level of the saw in the middle and of each other, so that all of them at 1 make 1.
+/// The levels of the centre saw and of each other saw; their sum is 1.
 #[inline(always)]
 fn levels<L: Lanes>(io: &Io<'_, L>, mix: L) -> [L; 2] {
     let middle = io.splat(0.997_85) - io.splat(0.553_66) * mix;
@@ -85,7 +84,7 @@ fn levels<L: Lanes>(io: &Io<'_, L>, mix: L) -> [L; 2] {
 impl Module for Supersaw {
     const TYPE: ModuleType = ModuleType {
         name: "supersaw",
-        help: "seven sawtooths, more or less out of tune",
+        help: "seven detuned sawtooths",
         inputs: oscillator::INPUTS,
         outputs: &["out"],
         params: &[
@@ -96,13 +95,13 @@ impl Module for Supersaw {
                 "detune",
                 "",
                 [0.0, 0.4, 1.0],
-                "how far they are apart, at 1 almost two semitones either side",
+                "detuning; at 1 almost two semitones on either side",
             ),
             linear(
                 "mix",
                 "",
                 [0.0, 0.6, 1.0],
-                "how loud the six are beside the one in the middle",
+                "level of the six detuned saws relative to the centre",
             ),
             Param {
                 scale: Scale::Stepped,
@@ -110,7 +109,7 @@ impl Module for Supersaw {
                     "seed",
                     "",
                     [0.0, 0.0, 65_535.0],
-                    "at which phases it begins; changes nothing once it has begun",
+                    "seed of the initial phases; without effect after the start",
                 )
             },
         ],
@@ -139,7 +138,7 @@ impl Module for Supersaw {
             Some(mix) => Some(levels(io, mix)),
             None => None,
         };
-        // What costs a division for each of them is worked out once, if nothing moves.
+        // The divisions for each saw are computed once if nothing moves.
         let mut still_steps = None;
         if let (false, false, Some(hz), Some(ratios)) =
             (io.plugged(0), io.plugged(1), freq.still(), still_ratios)

@@ -1,7 +1,6 @@
-//! `svf`: a second-order filter whose four outputs sound at once.
+//! `svf`: a second-order filter with four simultaneous outputs.
 //!
-//! The same equations as `filter`, with every output of its own kind there; where only one is needed,
-//! `filter` costs less.
+//! The same equations as `filter`, with one output for each kind. For a single output, `filter` costs less.
 //!
 //! # Source
 //! As in [`super::state_variable`].
@@ -18,7 +17,7 @@ use crate::{
 
 pub struct Svf;
 
-/// Cells: the two integrators; the frequency's and the damping's coefficient.
+/// Cells: the two integrators; the coefficients of frequency and damping.
 const Z: usize = 0;
 const DESIGN: usize = 2;
 const LOWPASS: u32 = 0;

@@ -1,7 +1,7 @@
-//! Hard sync: a turn of an oscillator begins anew where a signal rises through 0.
+//! Hard sync: a rising zero crossing of a signal restarts the cycle of an oscillator.
 //!
-//! It rises between two frames; the turn begins there too, but a frame later: so the frame before it is
-//! not over yet, and the jump can be rounded over both, as any other edge is.
+//! The crossing lies between two frames. The cycle restarts at the same position, but a frame later: then the frame
+//! before the restart is still to be rendered, and the jump can be rounded over both frames like any other edge.
 
 use super::oscillator::Steps;
 use crate::{
@@ -14,10 +14,10 @@ use crate::{
 pub const CELLS: usize = 2;
 const AGO: usize = 0;
 const JUMP: usize = 1;
-/// The least time ago, in frames, that is told from none.
+/// The least time since a crossing, in frames, that is distinguished from none.
 const JUST_NOW: f32 = 1e-6;
 
-/// What is at `sync`, in the frame before and now.
+/// The input `sync`, in the previous frame and now.
 #[derive(Clone, Copy)]
 pub struct Sync<L: Lanes> {
     pub before: L,
@@ -25,14 +25,14 @@ pub struct Sync<L: Lanes> {
 }
 
 impl<L: Lanes> Sync<L> {
-    /// Where it has risen through 0 since the frame before.
+    /// The channels with a rising zero crossing since the previous frame.
     #[inline(always)]
     pub fn rises(&self, io: &Io<'_, L>) -> L::Mask {
         let zero = io.splat(0.0);
         self.before.le(zero) & zero.lt(self.now)
     }
 
-    /// How long ago, in frames, from [`JUST_NOW`] to 1; where it has not risen, some number.
+    /// The time since the crossing, in frames, from [`JUST_NOW`] to 1; arbitrary for channels without a crossing.
     #[inline(always)]
     pub fn ago(&self, io: &Io<'_, L>) -> L {
         let straight = self.now / (self.now - self.before);
@@ -40,19 +40,19 @@ impl<L: Lanes> Sync<L> {
     }
 }
 
-/// Where an oscillator is at a frame.
+/// The state of an oscillator at a frame.
 pub struct Here<L: Lanes> {
     pub phase: L::Bits,
     pub steps: Steps<L>,
-    /// What rounds a jump, added to the wave.
+    /// The correction that rounds a jump, added to the wave.
     pub rounds: L,
 }
 
-/// A turn that begins anew between this frame and the next.
+/// A cycle that restarts between this frame and the next.
 pub struct Anew<L: Lanes> {
-    /// How long before the next, in frames; 0 where it does not.
+    /// The time from the restart to the next frame, in frames; 0 without a restart.
     ago: L,
-    /// How far the wave jumps there.
+    /// The height of the jump at the restart.
     jump: L,
 }
 
@@ -71,14 +71,14 @@ impl<L: Lanes> Anew<L> {
         state.set(first + JUMP, self.jump);
     }
 
-    /// It does not begin.
+    /// Clears the restart.
     #[inline(always)]
     pub fn forget(&mut self, io: &Io<'_, L>) {
         self.ago = io.splat(0.0);
     }
 
-    /// Where it has begun since the frame before, the phase is what has passed of it, and the second half of
-    /// the jump's rounding is due.
+    /// For channels that have restarted since the previous frame: sets the phase to the elapsed part of the cycle, and
+    /// adds the second half of the jump's rounding.
     #[inline(always)]
     pub fn begun(&self, io: &Io<'_, L>, here: &mut Here<L>, last_hz: L) {
         let begins = io.splat(0.0).lt(self.ago);
@@ -93,8 +93,8 @@ impl<L: Lanes> Anew<L> {
         here.rounds = L::select(begins, rounds, here.rounds);
     }
 
-    /// Where the signal has risen, it will begin before the next frame, and the first half of the jump's
-    /// rounding is due.
+    /// For channels with a rising edge: schedules the restart before the next frame, and adds the first half of the
+    /// jump's rounding.
     #[inline(always)]
     pub fn begins(
         &mut self,
@@ -111,7 +111,7 @@ impl<L: Lanes> Anew<L> {
         }
         let zero = io.splat(0.0);
         self.ago = L::select(rises, sync.ago(io), zero);
-        // Until then the turn goes on; it begins just behind 0, whichever way it goes.
+        // Until then the cycle continues; it restarts just after 0, in either direction.
         let until = hz * (io.splat(1.0) - self.ago);
         let end = here.phase + math::step(io, until);
         let start = L::Bits::select(until.lt(zero), io.splat_bits(!0 << 8), io.splat_bits(0));
@@ -120,7 +120,7 @@ impl<L: Lanes> Anew<L> {
         self.jump = L::select(rises, height, self.jump);
         let rounds = height * self.ago * self.ago * io.splat(0.5);
         here.rounds = here.rounds + L::select(rises, rounds, zero);
-        // The wave does not come to its own edge any more, unless that is nearer.
+        // The wave no longer reaches its own edge, unless that edge is nearer.
         let behind = math::turns(io, end).lt(math::turns(io, here.phase));
         let forwards = zero.le(hz);
         let passes = (behind & forwards) | (!behind & !forwards);

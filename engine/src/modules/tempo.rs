@@ -1,15 +1,19 @@
-//! Musical time: what the modules that follow a tempo have in common.
+//! Musical time: the common part of the modules that follow a tempo.
 //!
-//! Every length is a whole number of 48ths of a quarter note, so that nothing that is counted in them
-//! is ever rounded.
+//! Every length is a whole number of 48ths of a quarter note, so that counts are never rounded.
 
 use super::{choice, linear};
 use crate::catalog::Param;
 
-/// Quarter notes a minute.
-pub const BPM: Param = linear("bpm", "bpm", [20.0, 120.0, 999.0], "quarter notes a minute");
+/// The tempo in quarter notes per minute.
+pub const BPM: Param = linear(
+    "bpm",
+    "bpm",
+    [20.0, 120.0, 999.0],
+    "quarter notes per minute",
+);
 
-/// Which part of a whole note, 1/4 by default.
+/// A fraction of a whole note, 1/4 by default.
 pub const DIVISION: Param = Param {
     default: 7.0,
     ..choice(
@@ -22,7 +26,7 @@ pub const DIVISION: Param = Param {
     )
 };
 
-/// Parts of a quarter note in which lengths are whole numbers.
+/// The parts of a quarter note: every length is a whole number of parts.
 pub const PARTS: u64 = 48;
 
 /// The length of each division in [`PARTS`] of a quarter note.

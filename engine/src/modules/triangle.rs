@@ -1,7 +1,6 @@
-//! `triangle`: a triangle in step with the sine, with its corners rounded, so that it aliases less.
+//! `triangle`: a triangle in phase with the sine, with rounded corners, which reduces aliasing.
 //!
-//! Rounded where it bends instead of integrated from a square: an integral drifts, and its level hangs
-//! on the frequency.
+//! The wave is not integrated from a square: an integral drifts, and its level depends on the frequency.
 //!
 //! # Source
 //! [`super::oscillator::corner`].
@@ -29,7 +28,7 @@ impl Module for Triangle {
             outs,
             #[inline(always)]
             |phase, steps, _| {
-                // Folded to a quarter turn either side, as the sine is.
+                // Folded to a quarter turn on either side, like the sine.
                 let from_top = phase - quarter;
                 let folded = quarter - from_top.abs();
                 let plain = L::of_signed(folded) * io.splat(4.0 / math::TURN);

@@ -12,10 +12,10 @@ pub struct Vca;
 impl Module for Vca {
     const TYPE: ModuleType = ModuleType {
         name: "vca",
-        help: "amplifier: its level is the parameter plus what comes in at cv",
+        help: "amplifier: its level is the parameter plus the input cv",
         inputs: &["in", "cv"],
         outputs: &["out"],
-        params: &[linear("level", "", [0.0, 0.0, 1.0], "level without cv")],
+        params: &[linear("level", "", [0.0, 0.0, 1.0], "level at a cv of 0")],
         takes_gate: false,
         takes_notes: false,
         takes_sample: false,

@@ -1,9 +1,8 @@
 //! `wavetable`: an oscillator that morphs through six waves, from a sine to sung vowels.
 //!
-//! Each wave is a sum of sines, once for each octave with as many of them as have room there: nothing
-//! is above half the rate, so that nothing aliases. Between two octaves they are faded, so that a sweep
-//! does not click. The tables are the same numbers in every process: they are constants that are worked
-//! out when the first such module is built, and no state.
+//! Each wave is a sum of sines, with one table for each octave that contains the partials below half the rate, so that
+//! nothing aliases. Adjacent octaves are cross-faded, so that a sweep does not click. The tables are constants, equal
+//! in every process and not part of the state; they are computed when the first module of the type is built.
 //!
 //! # Source
 //! Julius O. Smith, Physical Audio Signal Processing, "Wavetable synthesis"; the vowels' formants:
@@ -23,9 +22,9 @@ pub struct Wavetable;
 
 const WAVES: usize = 6;
 const SAW: usize = 2;
-/// Tables of a wave: of 1, 2, 4, … 512 partials, which at 20 Hz reach up to 10 kHz.
+/// The tables of a wave: with 1, 2, 4, … 512 partials, which at 20 Hz reach up to 10 kHz.
 const OCTAVES: usize = 10;
-/// Samples of a table: four a turn of the last partial, so that a cubic between them is near to it.
+/// The length of a table: four samples for each period of the last partial, so that cubic interpolation is accurate.
 const SIZE_LOG2: u32 = 11;
 const SIZE: usize = 1 << SIZE_LOG2;
 
@@ -35,7 +34,7 @@ const POSITION: usize = 3;
 fn partial(wave: usize, number: usize) -> f64 {
     let n = number as f64;
     let odd = number % 2 == 1;
-    // A pitch of 110 Hz, a bandwidth of 100 Hz and the voice's fall of 6 dB an octave.
+    // A pitch of 110 Hz, a bandwidth of 100 Hz and the voice's slope of 6 dB per octave.
     let formants = |formants: [(f64, f64); 3]| {
         let each = formants.map(|(hz, level)| {
             let off = (n - hz / 110.0) / (50.0 / 110.0);
@@ -54,7 +53,7 @@ fn partial(wave: usize, number: usize) -> f64 {
     }
 }
 
-/// Of each wave the table of each octave.
+/// The table of each octave of each wave.
 static TABLES: LazyLock<Vec<f32>> = LazyLock::new(|| {
     let angle = |n: usize| n as f64 / SIZE as f64 * std::f64::consts::TAU;
     let sine: Vec<f64> = (0..SIZE).map(|n| libm::sin(angle(n))).collect();
@@ -103,7 +102,7 @@ impl Module for Wavetable {
                 "position",
                 "",
                 [0.0, 0.0, 1.0],
-                "from the first wave (0) to the last, a fifth from one to the next",
+                "from the first wave (0) to the last (1), a fifth of the range from one to the next",
             ),
         ],
         takes_gate: false,
@@ -113,7 +112,7 @@ impl Module for Wavetable {
     const CELLS: usize = oscillator::CELLS;
 
     fn start(_: usize, _: &[f32], _: &mut [u32]) {
-        // Never for the first time in the render thread.
+        // Compute the tables here, so that the render thread never does.
         LazyLock::force(&TABLES);
     }
 
@@ -128,7 +127,7 @@ impl Module for Wavetable {
             outs,
             #[inline(always)]
             |phase, steps, frame| {
-                // The octave in which there is room for the partials, and how far it is faded in.
+                // The octave whose partials fit below half the rate, and its share in the cross-fade.
                 let room = math::log2(io, io.splat(0.5) / steps.widest());
                 let room = room.max(zero).min(io.splat(OCTAVES as f32 - 0.5));
                 let octave = room.floor();
