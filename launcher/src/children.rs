@@ -1,5 +1,5 @@
-//! Starting processes, and hearing how they ended. Those of a launcher before this one were adopted:
-//! they are not its children, and of their end it learns no more than that.
+//! Starts processes and reports how they ended. Processes of an earlier launcher are adopted: they are not children of
+//! this launcher, so their exit status is unknown.
 
 use std::{
     fs::File,
@@ -23,7 +23,7 @@ use platform::{
 };
 use rustix::process::{Pid, Signal, WaitOptions};
 
-/// Descriptors that are handed down.
+/// The descriptors that the processes inherit.
 pub struct Inheritance {
     /// The OSC socket, for the gateway.
     pub osc: OwnedFd,
@@ -31,15 +31,15 @@ pub struct Inheritance {
     pub control: OwnedFd,
     /// The supervisor's end of the packet socket.
     pub packets: OwnedFd,
-    /// The instance's lock, for the supervisor: while either lives, nobody else takes the instance.
+    /// The instance's lock, for the supervisor: no other launcher takes the instance while either of the two lives.
     pub lock: OwnedFd,
 }
 
-/// What the processes of the instance are told.
+/// The properties of the instance that its processes receive.
 pub struct Instance {
-    /// The process id of the launcher that began it.
+    /// The process id of the instance's first launcher.
     pub first_launcher: u32,
-    /// Its options, as JSON.
+    /// The options, as JSON.
     pub options: String,
 }
 
@@ -60,10 +60,10 @@ pub struct Children {
 }
 
 impl Children {
-    /// Nobody yet.
+    /// Starts without processes.
     ///
     /// # Errors
-    /// When the log cannot be opened or the programs cannot be found.
+    /// If the log cannot be opened or the programs cannot be found.
     pub fn new(
         paths: &Paths,
         instance: Instance,
@@ -86,8 +86,8 @@ impl Children {
         })
     }
 
-    /// Takes over those of the launcher before, and says how many; one that has ended meanwhile is not
-    /// there.
+    /// Adopts the living processes of an earlier launcher and returns their number; a process that has ended meanwhile
+    /// is omitted.
     pub fn adopt(&mut self, living: &[Living]) -> usize {
         let handled = living.iter().filter_map(|Living { child, .. }| {
             let handle = pidfd::open(child.pid).ok()?;
@@ -100,23 +100,23 @@ impl Children {
         self.adopted.len()
     }
 
-    /// Hands down another control socket and another lock from now on.
+    /// Sets the control socket and the lock that later processes inherit.
     pub fn hand_down(&mut self, control: OwnedFd, lock: OwnedFd) {
         self.inheritance.control = control;
         self.inheritance.lock = lock;
     }
 
-    /// The process id of the launcher that began the instance.
+    /// The process id of the instance's first launcher.
     pub const fn first_launcher(&self) -> u32 {
         self.instance.first_launcher
     }
 
-    /// What becomes readable when an adopted one has ended.
+    /// The descriptors that become readable when an adopted process has ended.
     pub fn adopted(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.adopted.iter().map(|a| a.handle.as_fd())
     }
 
-    /// Those that are there.
+    /// All living processes.
     pub fn list(&self) -> Vec<Child> {
         let adopted = self.adopted.iter().map(|a| a.child);
         self.list.iter().copied().chain(adopted).collect()
@@ -125,7 +125,7 @@ impl Children {
     /// Starts a process.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// If the operating system refuses.
     pub fn spawn(
         &mut self,
         service: Service,
@@ -165,7 +165,7 @@ impl Children {
         Ok(child)
     }
 
-    /// Those that have ended since the last call, and how.
+    /// The processes that have ended since the last call, and how each ended.
     pub fn reap(&mut self) -> Vec<(Child, Ending)> {
         let mut ended = Vec::new();
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
@@ -186,12 +186,12 @@ impl Children {
         ended
     }
 
-    /// Ends the process that runs as that service.
+    /// Kills the process of a service.
     pub fn end(&self, service: Service) {
         self.kill(|c| c.service == service);
     }
 
-    /// Ends whoever is left, and waits until they are gone.
+    /// Kills all remaining processes and waits for their end.
     pub fn end_all(&mut self) {
         self.kill(|_| true);
         let limit = Instant::now() + Duration::from_secs(2);
@@ -203,7 +203,7 @@ impl Children {
 
     fn kill(&self, whom: impl Fn(&Child) -> bool) {
         for child in self.list.iter().filter(|c| whom(c)) {
-            // Not reaped yet, so that the number still is its own.
+            // The process is not reaped yet, so its number is not reused.
             if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }

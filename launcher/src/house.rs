@@ -1,4 +1,4 @@
-//! What the launcher holds for the life of an instance, and the loop that it sits in.
+//! The state that the launcher holds for the life of an instance, and its main loop.
 
 use std::{
     fs::{self, File},
@@ -36,82 +36,82 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use crate::children::{Children, Inheritance, Instance};
 
-/// How long the supervisor may take to end the stack in good order.
+/// The time limit for a clean stop by the supervisor.
 const GRACE: Duration = Duration::from_secs(3);
-/// A supervisor that has said nothing for so long hangs; it says several times a second that it does
-/// not.
+/// The silence after which a supervisor counts as hanging; it sends several packets a second.
 const SILENT: Duration = Duration::from_secs(3);
-/// The same for its first word: a machine that is busy starts it late.
+/// The same limit before the first packet: a busy machine starts the supervisor late.
 const FIRST_WORD: Duration = Duration::from_secs(60);
-/// A round that took so long: the launcher was itself away, and has no say in who was silent.
+/// The duration of a round that means that the launcher itself was stopped, so that it cannot judge silence.
 const AWAY: Duration = Duration::from_secs(1);
-/// The longest that it sleeps.
+/// The longest sleep of the main loop.
 const ROUND: Duration = Duration::from_millis(500);
-/// A supervisor that ends sooner than this after its start is started again only after a pause.
+/// A supervisor with a shorter life is restarted only after a pause.
 const HASTY: Duration = Duration::from_millis(200);
-/// Room for datagrams while the gateway is busy or being replaced, some 40,000 where all of it is granted:
-/// 0.2 s of the heaviest flood seen. The system's default holds 256.
+/// The requested size of the socket's queue while the gateway is busy or replaced: some 40,000 datagrams if all of it
+/// is granted, 0.2 s of the heaviest measured flood. The system's default holds 256.
 const OSC_BYTES: usize = 16 << 20;
-/// What an `up` is told that found an instance without launcher and supervisor.
+/// The ready message of an `up` that has taken over an instance without launcher and supervisor.
 const TAKEN_OVER: &str =
-    "the instance was playing without a launcher: it plays on, with the options that it had";
-/// Better than the usual 0, short of the best, -20.
+    "the instance was playing without a launcher; it keeps playing with its former options";
+/// Between the default 0 and the best value -20.
 const NICE: i32 = -10;
-/// Longest packet of the supervisor; a packet holds no more than a command line.
+/// The longest packet of the supervisor; a packet holds at most a command line.
 const PACKET_BYTES: usize = 64 * 1024;
 
-/// Everything that must outlive the other processes.
+/// The state that must outlive the other processes.
 pub struct House {
     paths: Paths,
     lock: File,
     children: Children,
-    /// Our end and the supervisor's end of the packet socket: both are kept, so that nothing is
-    /// lost while a supervisor is being replaced.
+    /// The launcher's end of the packet socket. The supervisor's end is held too, so that no packet is lost while a
+    /// supervisor is replaced.
     packets: OwnedFd,
     sigchld: UnixStream,
     sigstop: UnixStream,
-    /// The instance was there before; whoever waits in `up` is to be told.
+    /// Whether the instance was taken over; the waiting `up` must be told.
     taken_over: bool,
-    /// Sound can be made, or could be before: no refusal of a supervisor ends the instance any more.
+    /// Whether the stack has been ready once: from then on a refusal of a supervisor does not end the instance.
     begun: bool,
-    /// The control socket's name, to know it by.
+    /// The identity of the control socket's name.
     control: Option<(u64, u64)>,
-    /// Why the names cannot be made anew, while that is so.
+    /// Why the names cannot be restored, while they are missing.
     nameless: Option<String>,
     supervisor_at: Option<Instant>,
     supervisor_started: Instant,
-    /// Until when it has to say something.
+    /// The time at which a silent supervisor counts as hanging.
     supervisor_silent_at: Instant,
     ending: Option<Instant>,
 }
 
 impl House {
-    /// Takes the instance's lock, binds its sockets, clears away what dead instances left. Where
-    /// processes of the instance play without a launcher, it takes over: with what their supervisor
-    /// has kept of the launcher before, or, if `understudy up` has started it, with new sockets.
+    /// Takes the instance's lock, binds its sockets, and removes the remains of dead instances. If processes of the
+    /// instance run without a launcher, takes them over: with the descriptors that the supervisor has kept of the
+    /// earlier launcher or, if `understudy up` has started this launcher, with new sockets.
     ///
     /// # Errors
-    /// When the instance runs already, an address is in use or a folder cannot be used.
+    /// If the instance is already running, an address is in use, or a folder cannot be used.
     pub fn open(options: &Options) -> Result<Self> {
         let paths = Paths::of(&options.instance)?;
         paths.make()?;
         let _ = rustix::process::setsid();
-        // Deaths are noticed here first. Not real-time: starting and reaping take long enough for the
-        // kernel to throttle all real-time threads, the sound's too. The children inherit it.
+        // A raised priority, since the launcher is the first to notice a death. Not real-time: starting and reaping
+        // take long enough for the kernel to throttle all real-time threads, including those of the sound. The
+        // children inherit the priority.
         let plain = std::env::var_os(platform::realtime::NO_REALTIME).is_some();
         let _ = !plain && rustix::process::setpriority_process(None, NICE).is_ok();
-        // Before the lock names it, so that whoever is told to end it can.
+        // Before the lock names this process, so that a signal to it is handled.
         let sigchld = signals(&[SIGCHLD])?;
         let sigstop = signals(&[SIGTERM, SIGINT, SIGHUP])?;
         let lock = lock(&paths)?;
         let living = living::of_with_unborn(&paths);
         let inherited_packets = fd::inherited(fd::SUPERVISOR);
-        // Its lock may have been removed with its folder.
+        // The lock of a running launcher may have been removed with its folder.
         if inherited_packets.is_err() && living::nameless_launcher(&paths).is_some() {
             return Err(running(&paths));
         }
         if living.is_empty() && inherited_packets.is_ok() {
-            bail!("the instance ended before its new launcher was there");
+            bail!("the instance has ended before its new launcher was ready");
         }
         let mut instance = match living.first() {
             Some(any) => Instance {
@@ -142,7 +142,7 @@ impl House {
                 end_gateway(&living);
                 let mut options = serde_json::from_str(&instance.options)?;
                 let fresh = fresh(&mut options, &paths, &lock)?;
-                // Every child learns the address that the socket really has.
+                // Every child gets the actual address of the socket.
                 instance.options = serde_json::to_string(&options)?;
                 fresh
             }
@@ -154,7 +154,7 @@ impl House {
         let taken_over = !living.is_empty();
         if taken_over {
             let count = children.adopt(&living);
-            let text = format!("takes over {count} processes of the instance");
+            let text = format!("took over {count} processes of the instance");
             platform::say::line("launcher", &text);
         }
         Ok(Self {
@@ -175,7 +175,7 @@ impl House {
         })
     }
 
-    /// Keeps the house until the instance has ended; `tell` reaches whoever waits in `up`.
+    /// Runs the main loop until the instance has ended; `tell` sends to the waiting `up`.
     pub fn keep(mut self, tell: &mut impl FnMut(Started)) {
         let mut here = Instant::now();
         loop {
@@ -214,7 +214,7 @@ impl House {
                         tell(Started::Ready(text));
                     }
                     ToLauncher::Failed(why) if self.begun && self.ending.is_none() => {
-                        let text = format!("{why}; the instance goes on all the same");
+                        let text = format!("{why}; the instance continues");
                         platform::say::line("launcher", &text);
                     }
                     ToLauncher::Failed(why) => {
@@ -227,8 +227,8 @@ impl House {
             if self.ending.is_some_and(|end| Instant::now() >= end) {
                 return self.close(false);
             }
-            // One look at the clock for both absence and judgement: a launcher that is stopped between two
-            // looks would take its own absence for the supervisor's silence.
+            // One reading of the clock for both the own absence and the supervisor's silence: a launcher that is
+            // stopped between two readings would take its own absence for the silence.
             let now = Instant::now();
             if now - here > AWAY {
                 self.supervisor_silent_at = self.supervisor_silent_at.max(now + SILENT);
@@ -236,22 +236,21 @@ impl House {
             here = now;
             if self.supervisor_at.is_none() && now >= self.supervisor_silent_at {
                 self.supervisor_silent_at = now + SILENT;
-                platform::say::line("launcher", "the supervisor hangs; it is ended");
+                platform::say::line("launcher", "the supervisor hangs and is killed");
                 self.children.end(Service::Supervisor);
             }
         }
     }
 
-    /// Makes the instance's names anew where somebody has removed them: folders, lock, control socket. Who is
-    /// linked needs none of them; whoever comes does. The supervisor gets the new sockets by being started
-    /// again.
+    /// Restores the removed names of the instance: folders, lock, control socket. Linked processes do not need the
+    /// names, new ones do. A restart of the supervisor hands it the new sockets.
     fn keep_names(&mut self) {
         if self.ending.is_some() || self.names_are_there() {
             return;
         }
         match self.make_names() {
             Ok(()) => {
-                let text = "the names in the runtime folder were gone; they are there again";
+                let text = "the lock or the control socket was removed; both are restored";
                 platform::say::line("launcher", text);
                 self.nameless = None;
                 self.children.end(Service::Supervisor);
@@ -260,7 +259,7 @@ impl House {
                 let why = format!("{why:#}");
                 if self.nameless.as_ref() != Some(&why) {
                     let text =
-                        format!("the names in the runtime folder are gone ({why}); it tries again");
+                        format!("the lock or the control socket is missing ({why}); trying again");
                     platform::say::line("launcher", &text);
                 }
                 self.nameless = Some(why);
@@ -268,7 +267,7 @@ impl House {
         }
     }
 
-    /// Whether lock and socket are those that we hold. The folder for links has nothing in it that lasts.
+    /// Whether the lock and the socket are those that this process holds. The folder for links holds no lasting files.
     fn names_are_there(&self) -> bool {
         let there = self.lock_is_there()
             && self.control.is_some()
@@ -284,7 +283,7 @@ impl House {
     fn make_names(&mut self) -> Result<()> {
         self.paths.make()?;
         if !self.lock_is_there() {
-            // Held by somebody else, it is an instance of its own by now.
+            // If another process holds the lock, it is another instance by now.
             let lock = take_lock(&self.paths)?;
             write_lock(&lock, self.children.first_launcher())?;
             self.lock = lock;
@@ -323,9 +322,9 @@ impl House {
                 let hasty = self.supervisor_started.elapsed() < HASTY;
                 let pause = if hasty { HASTY } else { Duration::ZERO };
                 self.supervisor_at = Some(Instant::now() + pause);
-                // Why it could not take over, it has said itself.
+                // The supervisor itself has logged why it could not take over.
                 if ending != Ending::Exit(exit::CANNOT_TAKE_OVER) {
-                    let text = format!("the supervisor has ended ({ending}); it is started again");
+                    let text = format!("the supervisor has ended ({ending}) and is restarted");
                     platform::say::line("launcher", &text);
                 }
             }
@@ -357,7 +356,7 @@ impl House {
 
     fn say(&self, packet: &FromLauncher) {
         let text = serde_json::to_vec(packet).unwrap_or_default();
-        // If the supervisor has not read for long, a report is worth less than going on.
+        // Drop the packet if the supervisor does not read: the launcher must not wait.
         let _ = rustix::net::send(
             &self.packets,
             &text,
@@ -372,8 +371,8 @@ impl House {
         serde_json::from_slice(buffer.get(..length)?).ok()
     }
 
-    /// Ends whoever is left and removes everything that the instance has made outside its logs. The
-    /// command log gets its end first, unless the supervisor has `finished` it.
+    /// Kills the remaining processes and removes all files of the instance except its logs. Completes the command log
+    /// first, unless the supervisor has `finished` it.
     fn close(mut self, finished: bool) {
         self.children.end_all();
         if !finished {
@@ -381,12 +380,12 @@ impl House {
         }
         shm::unlink_all_of(self.children.first_launcher());
         let _ = fs::remove_dir_all(&self.paths.runtime);
-        // Until here, nobody else could take the instance.
+        // Up to here no other launcher could take the instance.
         drop(self.lock);
     }
 }
 
-/// The instance's lock: the one that the supervisor has kept, or taken anew.
+/// The instance's lock: the one that the supervisor has kept, or a new one.
 fn lock(paths: &Paths) -> Result<File> {
     if let Ok(lock) = fd::inherited(fd::LOCK) {
         return Ok(lock.into());
@@ -396,7 +395,7 @@ fn lock(paths: &Paths) -> Result<File> {
 
 fn running(paths: &Paths) -> anyhow::Error {
     anyhow::anyhow!(
-        "instance \"{0}\" is running already; stop it with `understudy down --instance {0}`",
+        "the instance \"{0}\" is already running; stop it with `understudy down --instance {0}`",
         paths.instance
     )
 }
@@ -414,14 +413,14 @@ fn take_lock(paths: &Paths) -> Result<File> {
     }
 }
 
-/// Writes down who launches the instance, and who began it.
+/// Writes the process ids of this launcher and of the instance's first launcher.
 fn write_lock(mut lock: &File, first_launcher: u32) -> Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
     Ok(write!(lock, "{} {first_launcher}", std::process::id())?)
 }
 
-/// What a name stands for: one that was made anew stands for something else.
+/// The identity of the file behind a name; a recreated file has another identity.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
@@ -429,10 +428,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 fn control_socket(paths: &Paths) -> Result<UnixListener> {
     let _ = fs::remove_file(paths.control_socket());
     UnixListener::bind(paths.control_socket())
-        .with_context(|| format!("cannot make {}", paths.control_socket().display()))
+        .with_context(|| format!("cannot create {}", paths.control_socket().display()))
 }
 
-/// Removes the segments that dead instances have left; the logs of those that are ours get their end first.
+/// Removes the shared-memory segments of dead instances; completes the logs of the user's own instances first.
 fn clear_away() {
     for (instance, launcher) in shm::stale() {
         let paths = Paths::of(&instance).ok();
@@ -444,7 +443,7 @@ fn clear_away() {
     }
 }
 
-/// What the supervisor has kept of the launcher before.
+/// The descriptors that the supervisor has kept of the earlier launcher.
 fn inherited(lock: OwnedFd) -> Result<Inheritance> {
     Ok(Inheritance {
         osc: fd::inherited(fd::OSC)?,
@@ -454,17 +453,17 @@ fn inherited(lock: OwnedFd) -> Result<Inheritance> {
     })
 }
 
-/// Sockets made anew; our end of the packet socket besides. The options then name the address that
-/// the system has given, where a free port was asked for.
+/// Creates all sockets; also returns the launcher's end of the packet socket. If a free port was requested, the
+/// options then name the assigned address.
 fn fresh(options: &mut Options, paths: &Paths, lock: &File) -> Result<(OwnedFd, Inheritance)> {
     let osc = UdpSocket::bind(&options.osc).with_context(|| {
-        format!("cannot listen at {}: the address is in use or not of this machine; choose another --osc ADDR:PORT", options.osc)
+        format!("cannot listen at {}: the address is in use or does not belong to this machine; choose another --osc ADDR:PORT", options.osc)
     });
     let osc = osc.map_err(|e| anyhow::anyhow!("{e} ({})", e.root_cause()))?;
     let granted = ask_for_room(&osc);
     platform::say::line(
         "launcher",
-        &format!("the OSC socket may hold {granted} bytes"),
+        &format!("the queue of the OSC socket holds {granted} bytes"),
     );
     if let Ok(at) = osc.local_addr() {
         options.osc = at.to_string();
@@ -483,7 +482,7 @@ fn fresh(options: &mut Options, paths: &Paths, lock: &File) -> Result<(OwnedFd, 
     Ok((packets, inheritance))
 }
 
-/// Ends a gateway that nobody supervises: it holds the address.
+/// Kills an unsupervised gateway, which still holds the address.
 fn end_gateway(living: &[Living]) {
     let gateway = |l: &&Living| l.child.service == Service::OscGateway;
     for pid in living.iter().filter(gateway).map(|l| l.child.pid) {
@@ -494,8 +493,7 @@ fn end_gateway(living: &[Living]) {
     }
 }
 
-/// Asks for room for datagrams that wait, beyond the system's limit where that is allowed; returns
-/// what was granted, in bytes.
+/// Enlarges the socket's queue, beyond the system's limit if permitted; returns the granted size in bytes.
 fn ask_for_room(socket: &UdpSocket) -> usize {
     use rustix::net::sockopt;
     let _ = sockopt::set_socket_recv_buffer_size_force(socket, OSC_BYTES)
@@ -539,7 +537,7 @@ mod tests {
         let paths = paths(folder.path());
         let held = lock(&paths).unwrap();
         let why = lock(&paths).unwrap_err().to_string();
-        assert!(why.contains("\"edges\" is running already"), "{why}");
+        assert!(why.contains("\"edges\" is already running"), "{why}");
         assert!(why.ends_with("`understudy down --instance edges`"), "{why}");
         drop(held);
         assert!(lock(&paths).is_ok());

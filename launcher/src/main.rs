@@ -1,8 +1,8 @@
-//! The launcher: parent of all processes, keeper of the bound sockets; it starts the supervisor
-//! again whenever that ends, and is started again by the supervisor when it ends itself.
+//! The launcher: the parent of all processes and the owner of the bound sockets. It restarts the supervisor whenever
+//! the supervisor ends; the supervisor restarts the launcher.
 //!
-//! It holds what must outlive everyone else and does nothing that can fail: one thread, one poll
-//! loop, no shared memory mapped, no sound, no decision. `understudy up` leaves it running.
+//! The launcher holds all state that must outlive the other processes, and avoids anything that can fail: one thread,
+//! one poll loop, no mapped shared memory, no sound, no decision. `understudy up` leaves it running.
 #![forbid(unsafe_code)]
 
 mod children;
@@ -16,12 +16,12 @@ use platform::{fd, paths};
 fn main() -> ExitCode {
     if std::env::args().len() > 1 {
         println!(
-            "understudy-launcher takes no arguments; it is started by `understudy up`, which hands \
-             the options over in {VARIABLE}"
+            "understudy-launcher takes no arguments; `understudy up` starts it and passes \
+             the options in {VARIABLE}"
         );
         return ExitCode::from(2);
     }
-    // Before anything is opened or made, here and in every child.
+    // Before any descriptor is opened, in this process and in every child.
     fd::close_strangers(&[
         fd::READY,
         fd::CONTROL,
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(why) => {
             tell(Started::Failed(format!(
-                "{VARIABLE} holds no options ({why}); use `understudy up`"
+                "{VARIABLE} holds no valid options ({why}); use `understudy up`"
             )));
             return ExitCode::FAILURE;
         }
