@@ -62,7 +62,7 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     let log = stack.log();
     let reasons = [
         "is replaced:",
-        "is ended",
+        "is killed",
         "has ended: exit",
         "quarantine",
         "signal 11",

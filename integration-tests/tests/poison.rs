@@ -81,7 +81,7 @@ fn a_poison_command(fault: &str) -> Result<()> {
     assert!(
         fails
             .iter()
-            .all(|fail| fail.contains("/mod/filter/q") && fail.contains("left out"))
+            .all(|fail| fail.contains("/mod/filter/q") && fail.contains("quarantined"))
     );
     assert_eq!(value(&stack, 1, "attack")?, Some(11.0));
     assert_eq!(value(&stack, 1, "release")?, Some(13.0));

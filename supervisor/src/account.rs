@@ -1,7 +1,7 @@
-//! What a supervisor has to know of a log to go on with it: read from one segment, in one pass, in memory
-//! that does not depend on its length.
+//! The state that a supervisor needs to continue a log: read from one segment, in one pass, in memory that does not
+//! depend on the segment's length.
 //!
-//! The music that stands at its end, the numbers that go on, what was found out about poison.
+//! The account holds the patch at the end of the segment, the counters, and the findings about commands that kill workers.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +19,7 @@ use engine::patch::{Checked, Draft, Patch};
 
 /// See the file's head.
 pub struct Account {
-    /// What the segment begins with.
+    /// The preamble of the segment.
     pub preamble: Preamble,
     /// The length of all whole records, in bytes.
     pub length: u64,
@@ -33,9 +33,9 @@ pub struct Account {
     pub edited: Option<Edited>,
     pub standing: Standing,
     pub findings: Vec<Found>,
-    /// Commands that are left out, as far as the segment has them.
+    /// The quarantined commands that the segment contains.
     pub left_out: BTreeSet<Seq>,
-    /// A command was taken in that turned out to be left out.
+    /// Whether the account contains a command that a later record quarantines.
     is_wrong: bool,
 }
 
@@ -43,12 +43,12 @@ pub struct Account {
 #[derive(Clone, Copy)]
 pub struct Edited {
     pub seq: Seq,
-    /// The first block that it is in for good.
+    /// The first block that contains the edit for certain.
     pub block: Option<BlockIndex>,
 }
 
 impl Edited {
-    /// Takes note of a decision.
+    /// Records a decision.
     pub fn decided(&mut self, block: BlockIndex, seq: Seq) {
         if self.block.is_none() && seq >= self.seq {
             self.block = Some(block);
@@ -57,16 +57,16 @@ impl Edited {
 }
 
 impl Account {
-    /// Of all that a segment says. `open` opens it at its start; it is read again where a command turns out
-    /// to be left out.
+    /// The account of a whole segment. `open` opens the segment at its start; if a record quarantines an earlier
+    /// command, the segment is read again.
     ///
     /// # Errors
-    /// When it cannot be read, or its beginning is damaged.
+    /// If the segment cannot be read, or its beginning is damaged.
     pub fn of<R: Read>(open: impl Fn() -> io::Result<R>) -> Result<Self> {
         Self::up_to(Seq(u64::MAX), open)
     }
 
-    /// As [`Self::of`], as it stood when the commands up to `last` were in.
+    /// As [`Self::of`], for the state after the commands up to `last`.
     ///
     /// # Errors
     /// As [`Self::of`].
@@ -121,7 +121,7 @@ impl Account {
                 }
                 self.standing.add(command, !self.left_out.contains(&seq));
             }
-            // What was decided before the state is known.
+            // Earlier decisions are contained in the state.
             Record::Decision { block, seq } if block >= self.next_block && seq <= last => {
                 (self.next_block, self.decided) = (block.next(), seq);
                 self.edited.iter_mut().for_each(|e| e.decided(block, seq));
@@ -141,18 +141,18 @@ impl Account {
 /// Why a segment cannot be used.
 pub const DAMAGED: &str = "the beginning of the command log is damaged, or another build wrote it";
 
-/// The music that stands somewhere in a log.
+/// The patch and its values at a place in a log.
 pub struct Standing {
-    /// The patch, with the values last set.
+    /// The patch, with its current values.
     pub patch: Patch,
-    /// The same as the log has it, and its text there.
+    /// The patch in the form of the log, and its text.
     pub playing: Checked,
     pub text: String,
     pub draft: Draft,
-    /// The number of patches so far, and of those taken back.
+    /// The number of patches so far, including withdrawn ones.
     pub generation: u64,
-    /// The values last set that `patch` does not have yet, by module and parameter: most of a log sets the
-    /// same few again and again.
+    /// Values that `patch` does not have yet, by module and parameter: most of a log sets the same few parameters
+    /// repeatedly.
     set: Vec<Vec<Option<f32>>>,
 }
 
@@ -180,7 +180,7 @@ impl Standing {
     fn add(&mut self, command: Command, good: bool) {
         match command {
             Command::Patch(json) | Command::Edited(json) => {
-                // A patch that was taken back counts twice: the gateway has resolved against it.
+                // A withdrawn patch counts twice: the gateway has resolved messages against it.
                 self.generation += if good { 1 } else { 2 };
                 if let Ok(read) = Checked::from_log(&json)
                     && good
@@ -224,7 +224,7 @@ impl Standing {
         }
     }
 
-    /// Brings the values last set into the patch.
+    /// Writes the pending values into the patch.
     fn settle(&mut self) {
         for (module, values) in self.set.drain(..).enumerate() {
             for (param, value) in values.into_iter().enumerate() {
@@ -236,7 +236,7 @@ impl Standing {
     }
 }
 
-/// The entry at that place, made if need be.
+/// The entry at an index; extends the list if necessary.
 fn at_least<T: Default>(list: &mut Vec<T>, place: usize) -> &mut T {
     if list.len() <= place {
         list.resize_with(place + 1, T::default);

@@ -1,9 +1,9 @@
-//! Makes what the log goes on from, of a state that the workers have left in shared memory: the next segment,
-//! or a state file and a new ledger.
+//! Creates the next segment of the log, or a state file and a new ledger, from a checkpoint that the workers have left
+//! in shared memory.
 //!
-//! A thread of its own reads the state and the newest records and writes the new file; what came since then, and
-//! the change itself, is done by whoever writes the log, so that nothing is lost between two files. Whoever
-//! is killed at any instant leaves one file that is complete.
+//! A separate thread reads the checkpoint and the newest records and writes the new file. The writer of the log then
+//! adds the records that came meanwhile and switches to the file, so that no record is lost between two files. A kill
+//! at any instant leaves one complete file.
 
 use std::{
     fs::File,
@@ -25,20 +25,20 @@ use platform::{paths::Paths, shared::Shared};
 
 use crate::{account::Account, ledger, log::now_ms, states};
 
-/// How often a state is looked for: the newest one is written anew just when it is read.
+/// The number of attempts to read a state: a worker may overwrite the newest one while it is read.
 const TRIES: usize = 200;
 const TRY_AGAIN: Duration = Duration::from_millis(5);
-/// Findings that go on with the log: more than are shown.
+/// The limit of findings that a new segment carries on; fewer are shown.
 const FINDINGS: usize = 256;
 
-/// A state that a worker has left, and its block's checksums.
+/// A checkpoint of a worker, and the checksums of its block.
 pub struct State {
     pub mark: Mark,
     pub arena: Vec<u8>,
     pub sums: [Option<u64>; 2],
 }
 
-/// Where the newest records of the log are: in its segment in progress, or in the ledger.
+/// The file with the newest records of the log: the segment in progress, or the ledger.
 #[derive(Clone)]
 pub struct Source {
     pub path: PathBuf,
@@ -46,22 +46,22 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens it at its start.
+    /// Opens the file at its start.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If the file does not exist.
     pub fn open(&self) -> io::Result<File> {
         File::open(&self.path)
     }
 
-    /// Appends what it has between two places of the log.
+    /// Appends the records between two places of the log to `to`.
     ///
     /// # Errors
-    /// When it does not have that, or cannot be read or written.
+    /// If the source lacks these records, or a file cannot be read or written.
     pub fn copy(&self, to: &mut File, start: u64, end: u64) -> io::Result<()> {
         let place = |of_log| self.extent.place(of_log);
         let (Some(from), Some(until)) = (place(start), place(end)) else {
-            return Err(io::Error::other("it begins later"));
+            return Err(io::Error::other("the records begin later"));
         };
         let length = until.saturating_sub(from);
         let mut file = self.open()?;
@@ -69,13 +69,13 @@ impl Source {
         match io::copy(&mut file.take(length), to)? {
             copied if copied == length => Ok(()),
             copied => Err(io::Error::other(format!(
-                "only {copied} of {length} bytes are there"
+                "only {copied} of {length} bytes exist"
             ))),
         }
     }
 }
 
-/// What is made.
+/// The kind of file to create.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// The next segment.
@@ -84,38 +84,38 @@ pub enum What {
     State,
 }
 
-/// What is to be made, of what.
+/// The order to create a file.
 pub struct Order {
     pub what: What,
     pub paths: Paths,
     pub shared: Shared,
-    /// Two workers play, and have to agree on the state.
+    /// Whether two workers play and must agree on the state.
     pub both: bool,
     pub source: Source,
     /// The segment in progress.
     pub last: Extent,
-    /// How long the log is.
+    /// The length of the log.
     pub length: u64,
 }
 
-/// A file that is written but for the newest records.
+/// A file that is complete except for the newest records.
 pub struct Prepared {
     pub what: What,
     pub file: File,
     pub extent: Extent,
-    /// The commands that are in its state.
+    /// The last command that the state contains.
     pub seq: Seq,
-    /// It has the log up to there.
+    /// The place of the log up to which the file holds the records.
     pub copied: u64,
 }
 
-/// The newest state of those that the workers have left, no later than before that block if one is given: where
-/// both play, one that both agree on.
+/// The newest checkpoint of the workers, before block `until` if given. If both workers play, a checkpoint that both
+/// agree on.
 ///
 /// # Errors
-/// When there is none.
+/// If no such checkpoint exists.
 fn state(shared: &Shared, both: bool, until: Option<BlockIndex>) -> Result<State> {
-    // At an end there comes none any more.
+    // At the end of a run no further checkpoint appears.
     let tries = if until.is_some() { 1 } else { TRIES };
     let latest = until.unwrap_or(BlockIndex(u64::MAX));
     for _ in 0..tries {
@@ -129,12 +129,12 @@ fn state(shared: &Shared, both: bool, until: Option<BlockIndex>) -> Result<State
         }
         thread::sleep(TRY_AGAIN);
     }
-    bail!("the workers have left no state that they agree on")
+    bail!("the workers have no checkpoint that they agree on")
 }
 
 fn state_of(shared: &Shared, both: bool, checkpoint: &Checkpoint<'_>) -> Option<State> {
     let before = BlockIndex(checkpoint.mark()?.block.0.checked_sub(1)?);
-    // First, since rings are reused soon.
+    // First, since ring cells are soon reused.
     let sums = [0, 1].map(|slot| {
         let ring = &shared.rings[slot];
         let proof = ring.proof(before).or_else(|| ring.published(before));
@@ -153,7 +153,7 @@ fn state_of(shared: &Shared, both: bool, checkpoint: &Checkpoint<'_>) -> Option<
     (mark.block.0 == before.0 + 1).then_some(State { mark, arena, sums })
 }
 
-/// How a segment or the like begins, of which the account tells up to the state.
+/// The preamble of a segment or state file, by the account up to the state.
 fn beginning(
     account: &Account,
     state: &State,
@@ -186,7 +186,7 @@ fn beginning(
     (segment, patch)
 }
 
-/// What a segment or a state file begins with.
+/// The beginning of a segment or a state file.
 struct Beginning {
     segment: Segment,
     patch: Record,
@@ -194,17 +194,17 @@ struct Beginning {
 }
 
 impl Order {
-    /// Does it, but for what comes meanwhile; `None` where nothing is left to be done.
+    /// Creates the file, without the records that come meanwhile; `None` if no further step is necessary.
     ///
     /// # Errors
-    /// When there is no state to begin with, or the disk refuses.
+    /// If there is no checkpoint, or the disk refuses.
     pub fn prepare(&self) -> Result<Option<Prepared>> {
         let prepared = self.begin(None).and_then(|begun| self.write(begun));
         platform::heap::give_back();
         prepared
     }
 
-    /// Leaves a state from no later than before that block, and no ledger: nobody takes over any more.
+    /// Writes a state file from a checkpoint before block `until`, without a ledger: no supervisor follows.
     ///
     /// # Errors
     /// As [`Self::prepare`].
@@ -220,12 +220,12 @@ impl Order {
         anyhow::ensure!(
             self.source.extent.place(mark.next_offset).is_some()
                 && (self.what == What::State || mark.block > self.last.block),
-            "the newest state is older than what there is"
+            "the newest checkpoint is older than the last file"
         );
         let account = Account::up_to(mark.seq, || self.source.open())?;
         anyhow::ensure!(
             account.seq == mark.seq && account.preamble.extent() == self.source.extent,
-            "{} does not have command {}",
+            "{} lacks the command {}",
             self.source.path.display(),
             mark.seq
         );
@@ -270,7 +270,7 @@ impl Order {
         let copied = self.length.max(segment.from);
         let file = self
             .fill(&path, &bytes, segment.from, copied)
-            // A part of it would only take room.
+            // A partial file is useless.
             .inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         let extent = Extent {
             run: segment.run,
@@ -288,7 +288,7 @@ impl Order {
         }))
     }
 
-    /// Writes the file: these bytes, and what the log has from one place to another.
+    /// Writes the file: `bytes`, then the records between two places of the log.
     fn fill(&self, path: &Path, bytes: &[u8], from: u64, to: u64) -> Result<File> {
         let mut file = File::options()
             .create(true)

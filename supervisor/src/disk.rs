@@ -1,6 +1,6 @@
-//! Has the disk hold what is written into a file: what a process has written outlives it, but not the
-//! machine's power. A thread of its own waits for the disk, so that nobody else does; whoever has
-//! promised something asks how far it has come.
+//! Syncs a file to the disk: written data survives the death of the process, but not a power cut. A separate thread
+//! waits for the disk, so that no other thread does. A thread that must not acknowledge unsynced data queries the
+//! progress.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-/// What is written is on the disk after this at the latest, where nobody asks for it sooner.
+/// The longest time between a write and its sync, unless a caller hurries it.
 const AT_THE_LATEST: Duration = Duration::from_millis(500);
 
-/// The way to the thread.
+/// The handle of the thread.
 pub struct Disk {
     file: Arc<FileOnDisk>,
     hurry: SyncSender<()>,
@@ -26,21 +26,21 @@ pub struct Disk {
 
 struct FileOnDisk {
     file: File,
-    /// Where its name stands, and whether the disk holds that: without it the file would be lost.
+    /// The folder with the file's name, and whether the name is synced: without its name the file would be lost.
     folder: File,
     has_name: AtomicBool,
-    /// So many bytes have been written, and so many of them the disk holds.
+    /// The number of written bytes, and of synced bytes.
     written: AtomicU64,
     held: AtomicU64,
-    /// Why the disk did not take them, the last time.
+    /// The error of the last sync.
     refused: Mutex<Option<String>>,
 }
 
 impl Disk {
-    /// Starts the thread for a file in that folder; `written` bytes stand in it already.
+    /// Starts the thread for a file in a folder; the file already holds `written` bytes.
     ///
     /// # Errors
-    /// When the file cannot be opened a second time.
+    /// If the file cannot be opened a second time.
     pub fn keeping(file: &File, folder: &Path, written: u64) -> io::Result<Self> {
         let file = Arc::new(FileOnDisk {
             file: file.try_clone()?,
@@ -55,11 +55,11 @@ impl Disk {
         thread::Builder::new().spawn(move || {
             let mut last = false;
             while !last {
-                // What was written before the file was closed is kept, too.
+                // Also sync the data that was written before the file was closed.
                 last = hurried.recv_timeout(AT_THE_LATEST) == Err(RecvTimeoutError::Disconnected);
                 let refused = own.keep().err().map(|why| why.to_string());
                 if let Some(why) = &refused {
-                    let text = format!("the disk does not hold the command log: {why}");
+                    let text = format!("the command log cannot be synced to the disk: {why}");
                     platform::say::line("supervisor", &text);
                 }
                 *own.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
@@ -68,25 +68,25 @@ impl Disk {
         Ok(Self { file, hurry })
     }
 
-    /// Says how many bytes have been written.
+    /// Reports the number of written bytes.
     pub fn written(&self, bytes: u64) {
         self.file.written.store(bytes, Ordering::Relaxed);
     }
 
-    /// How many bytes the disk holds.
+    /// The number of synced bytes.
     pub fn held(&self) -> u64 {
         self.file.held.load(Ordering::Relaxed)
     }
 
-    /// Why the disk does not hold what was written, if it refuses.
+    /// The error of the last sync, if it failed.
     pub fn refused(&self) -> Option<String> {
         let refused = self.file.refused.lock();
         refused.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Does not let the thread wait until it is time; never waits itself.
+    /// Requests a sync at once; never waits.
     pub fn hurry(&self) {
-        // Full: it has been asked already.
+        // A full queue means that a request is pending.
         let _ = self.hurry.try_send(());
     }
 }

@@ -1,4 +1,4 @@
-//! The edges: launcher, control socket, links and time, each turned into events for the stack.
+//! The inputs of the supervisor: launcher, control socket, links and time, each converted to events for the stack.
 
 use std::{
     sync::{
@@ -27,25 +27,25 @@ use crate::{
     vigil,
 };
 
-/// Descriptors that are left to answer with, though there are none to take over with.
+/// Descriptors in reserve, so that a supervisor without enough of them for a take-over can still answer.
 const SPARE: usize = 8;
-/// Events that may wait; behind it, peers wait.
+/// The capacity of the event queue; peers wait if it is full.
 const EVENTS: usize = 1_024;
-/// The longest question at the control socket.
+/// The limit of a request at the control socket, in bytes.
 const QUESTION_BYTES: u64 = 256 * 1024;
-/// Connections at the control socket at a time: each peer needs one for a moment, a person a few.
+/// The limit of simultaneous connections at the control socket: each peer needs one briefly, a user a few.
 const VISITORS: usize = 64;
-/// How long a visitor may take to put a question; the program's own put it at once.
+/// The time limit for sending a request; the project's own programs send it at once.
 const QUESTION: Duration = Duration::from_secs(5);
-/// How long a visitor may take to read the answer, and how long a refusal may take to be sent.
+/// The time limit for reading an answer, and for sending a refusal.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How often the shared words are looked at while something is under way; else [`CALM`].
+/// The period of reading the shared words while the stack is busy; otherwise [`CALM`].
 const BUSY: Duration = Duration::from_micros(300);
 
 /// Runs the supervisor until the stack has ended.
 ///
 /// # Errors
-/// When it cannot begin.
+/// If the supervisor cannot start.
 pub async fn run(options: &Options) -> Result<()> {
     let listener = fd::inherited_listener(fd::CONTROL)?;
     listener.set_nonblocking(true)?;
@@ -66,7 +66,7 @@ pub async fn run(options: &Options) -> Result<()> {
         }
         Err(Refusal::NothingBegun(why)) => {
             socket.say(&ToLauncher::Failed(format!("{why:#}")))?;
-            return Err(why.context("the supervisor cannot begin"));
+            return Err(why.context("the supervisor cannot start"));
         }
     };
     let busy = Arc::new(AtomicBool::new(true));
@@ -82,7 +82,7 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The thread that says that time has passed: tokio's timers are too coarse for a switch.
+/// The thread that sends ticks: tokio's timers are too coarse for a switch.
 fn tick(events: &mpsc::Sender<Event>, busy: &AtomicBool) {
     while !events.is_closed() {
         std::thread::sleep(if busy.load(Ordering::Relaxed) {
@@ -90,7 +90,7 @@ fn tick(events: &mpsc::Sender<Event>, busy: &AtomicBool) {
         } else {
             CALM
         });
-        // A tick that finds the queue full is not missed.
+        // With a full queue no tick is needed.
         let _ = events.try_send(Event::Tick);
     }
 }
@@ -107,23 +107,22 @@ async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {
                         drop(place);
                     });
                 }
-                // Not in a task of its own: those who come when it is full cost nothing.
+                // Not in a task of its own: refused connections must cost nothing.
                 Err(_) => refuse(&stream),
             },
             Err(why) => {
-                say::line("supervisor", &format!("the control socket fails: {why}"));
+                say::line("supervisor", &format!("the control socket has failed: {why}"));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-/// Tells a visitor too many why it is sent away; it is read as an answer to its question. What does
-/// not fit into the socket at once is not sent.
+/// Refuses a connection beyond the limit with an answer. Bytes that do not fit into the socket at once are dropped.
 fn refuse(stream: &UnixStream) {
     let why = format!(
-        "{VISITORS} connections to the control socket are open already, which is the limit; try \
-         again once one is closed"
+        "{VISITORS} connections to the control socket are open, which is the limit; try again once \
+         one of them is closed"
     );
     let _ = stream.try_write(&line_of(&Answer::No(why)));
 }
@@ -141,12 +140,12 @@ async fn answer_one(mut stream: UnixStream, events: mpsc::Sender<Event>) {
     let asked = tokio::time::timeout(QUESTION, reader.read_line(&mut line)).await;
     let answer = match asked {
         Err(_) => Answer::No(format!(
-            "no whole question came within {} s, which is the limit",
+            "no complete request arrived within {} s, which is the limit",
             QUESTION.as_secs()
         )),
         Ok(Err(_)) => return,
         Ok(Ok(_)) if line.len() as u64 == QUESTION_BYTES && !line.ends_with('\n') => Answer::No(
-            format!("the question is longer than {QUESTION_BYTES} bytes, which is the limit"),
+            format!("the request is too long (expected at most {QUESTION_BYTES} bytes)"),
         ),
         Ok(Ok(_)) => answer_to(&line, events).await,
     };
@@ -160,14 +159,14 @@ async fn answer_to(line: &str, events: mpsc::Sender<Event>) -> Answer {
             let (answer, answered) = oneshot::channel();
             let _ = events.send(Event::Asked(request, answer)).await;
             answered.await.unwrap_or_else(|_| {
-                Answer::No("the supervisor was replaced meanwhile; ask again".into())
+                Answer::No("the supervisor was replaced meanwhile; send the request again".into())
             })
         }
-        Err(why) => Answer::No(format!("that is no request: {why}")),
+        Err(why) => Answer::No(format!("the request is invalid: {why}")),
     }
 }
 
-/// Offers a link of the kind that the service speaks.
+/// Offers a link of the service's kind.
 fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
     let offered = match service {
         Service::Worker(_) => {
@@ -182,7 +181,7 @@ fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
         Service::Recorder | Service::MidiIn | Service::LinkIn => {
             link::offer(move |who, link, from| hear(&events, who, PeerLink::Service(link), &from))
         }
-        Service::Trial => return Answer::No("a trial talks to nobody".into()),
+        Service::Trial => return Answer::No("a trial has no link".into()),
         Service::Supervisor => return Answer::No("the supervisor has no link to itself".into()),
     };
     match offered {
@@ -191,7 +190,7 @@ fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
     }
 }
 
-/// A peer's thread: turns what it says into events until its link breaks.
+/// The thread of a peer: converts its messages to events until its link breaks.
 fn hear(
     events: &mpsc::Sender<Event>,
     who: Introduction,

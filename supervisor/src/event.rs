@@ -1,4 +1,4 @@
-//! Everything that can happen to a supervisor, as one type.
+//! All events of a supervisor, as one type.
 
 use common::message::{
     Answer, FromLauncher, FromPeer, Introduction, Request, ToAudio, ToGateway, ToService, ToWorker,
@@ -6,29 +6,29 @@ use common::message::{
 use platform::link::LinkSender;
 use tokio::sync::oneshot;
 
-/// Something has happened.
+/// An event.
 pub enum Event {
     /// Time has passed.
     Tick,
-    /// The launcher says something.
+    /// A packet of the launcher.
     Launcher(FromLauncher),
-    /// The launcher is gone.
+    /// The launcher has ended.
     LauncherGone,
-    /// Another one is there.
+    /// Another launcher has started.
     LauncherCame,
-    /// None could be started, for that reason.
+    /// No launcher could be started, for this reason.
     NoLauncher(String),
-    /// A peer has come.
+    /// A peer has linked.
     Linked(Introduction, PeerLink),
-    /// A peer says something.
+    /// A message of a peer.
     Said(Introduction, FromPeer),
-    /// A peer's link is broken.
+    /// The link of a peer has broken.
     Unlinked(Introduction),
-    /// Somebody asks at the control socket.
+    /// A request at the control socket.
     Asked(Request, oneshot::Sender<Answer>),
 }
 
-/// The way to a peer.
+/// The sending end of a peer's link.
 pub enum PeerLink {
     Worker(LinkSender<ToWorker>),
     Audio(LinkSender<ToAudio>),

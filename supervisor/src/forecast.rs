@@ -1,7 +1,8 @@
-//! What the modules of the patch in force cost, and with it what an edit will cost (`engine::cost`).
+//! The measured costs of the modules of the patch in force, and from them the predicted cost of an edit
+//! (`engine::cost`).
 //!
-//! The workers measure, each in its slot of the stage. What was measured is kept by type, since just after an
-//! edit nothing has been measured yet.
+//! Each worker measures in its slot of the stage. The measurements are stored by type, since there are none right after
+//! an edit.
 
 use anyhow::Result;
 use common::stage::{BlockCosts, Shape, Stage};
@@ -15,12 +16,12 @@ use engine::{
 pub struct Forecast {
     costs: Costs,
     config: Config,
-    /// Without a clock nothing is too much.
+    /// Whether the stack runs without a clock; no load is then too high.
     freewheel: bool,
 }
 
 impl Forecast {
-    /// Of music of that shape; nothing has been measured.
+    /// A forecast without measurements.
     pub fn new(shape: Shape) -> Self {
         Self {
             costs: Costs::default(),
@@ -29,17 +30,17 @@ impl Forecast {
         }
     }
 
-    /// Takes in what was measured of the patch that is played.
+    /// Takes the measurements of the patch that is played.
     pub fn learn(&mut self, stage: &Stage<'_>, playing: &Checked) {
         if let Some(costs) = measured(stage, playing, self.config) {
             self.costs.learn(playing, self.config, &costs);
         }
     }
 
-    /// What the sender of an edit is to be told of its load, if anything.
+    /// The note on the load for the sender of an edit, if any.
     ///
     /// # Errors
-    /// When it would be too much, and is not forced.
+    /// If the predicted load is too high and the edit is not forced.
     pub fn weigh(
         &self,
         stage: &Stage<'_>,
@@ -53,7 +54,7 @@ impl Forecast {
         let predict = |patch| self.costs.predict(patch, self.config);
         let next = predict(next);
         if next <= cost::TOLD_PERCENT {
-            return Ok(None); // of which no more than that is believed
+            return Ok(None); // no more of the prediction is trusted
         }
         let before = predict(playing);
         let share = share_of(before, shown(stage));
@@ -61,10 +62,10 @@ impl Forecast {
     }
 }
 
-/// Below this prediction, in percent of a core, what is shown says little about it.
+/// Below this prediction, in percent of a core, the measured load does not confirm or refute it.
 const SUBSTANTIAL: f64 = 50.0;
 
-/// By what share a prediction is believed: not more than the patch in force is seen to cost.
+/// The trusted share of a prediction: no more than the measured cost of the patch in force.
 fn share_of(predicted: f64, shown: f64) -> f64 {
     match predicted > SUBSTANTIAL && shown < predicted {
         true => shown / predicted,
@@ -72,13 +73,13 @@ fn share_of(predicted: f64, shown: f64) -> f64 {
     }
 }
 
-/// The time that the leader takes for a block, in percent of the block.
+/// The leader's time for a block, in percent of the block.
 fn shown(stage: &Stage<'_>) -> f64 {
     let leader = stage.slot(stage.preference().slot);
     leader.mean_ns() as f64 * 100.0 / stage.shape().block_ns().max(1) as f64
 }
 
-/// What the leader has measured of that patch, else what the follower has.
+/// The measurements of the leader for a patch, otherwise those of the follower.
 pub fn measured(stage: &Stage<'_>, playing: &Checked, config: Config) -> Option<BlockCosts> {
     let patch = playing.patch();
     let fingerprint = Engine::fingerprint_of(patch, config);

@@ -1,7 +1,7 @@
-//! What has happened to the workers, for `status`: switches and replacements, with their times.
+//! The history of the workers for `status`: switches and replacements, with their times.
 //!
-//! A time from a fault to its answer is known only where the fault was injected: nobody else knows
-//! when it happened. The newest entries are kept, on the stage, too: there the next supervisor finds them.
+//! The time from a fault to the reaction is known only for injected faults, whose time is known. The newest entries are
+//! also stored on the stage, where the next supervisor reads them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,7 +23,7 @@ struct Switch {
     from: Slot,
     to: Slot,
     cause: String,
-    /// From the injected fault to the changed preference.
+    /// The time from the injected fault to the change of the preference.
     detected_us: Option<u64>,
     standby_ready_ms: Option<f64>,
 }
@@ -32,7 +32,7 @@ struct Replacement {
     slot: Slot,
     cause: String,
     detected_us: Option<u64>,
-    /// From the injected fault, else from the notice; by the machine's monotonic clock.
+    /// The time of the injected fault, otherwise of its detection; by the machine's monotonic clock.
     began_ns: u64,
     /// The switch that the failure made necessary.
     switch: Option<Epoch>,
@@ -44,13 +44,13 @@ struct Replacement {
 pub struct History {
     switches: VecDeque<Switch>,
     replacements: VecDeque<Replacement>,
-    /// Numbers of the first of them.
+    /// The numbers of the first entries.
     first: [u64; 2],
     injected: BTreeMap<Service, Instant>,
 }
 
 impl History {
-    /// What the supervisors before have left.
+    /// Reads the entries of earlier supervisors.
     pub fn recall(stage: &Stage<'_>) -> Self {
         let [switches, replacements] =
             [Noted::Switch, Noted::Replacement].map(|kind| stage.notes(kind));
@@ -69,7 +69,7 @@ impl History {
         }
     }
 
-    /// Leaves it for the next one.
+    /// Stores the entries for the next supervisor.
     pub fn leave(&self, stage: &Stage<'_>) {
         for (number, switch) in (self.first[0]..).zip(&self.switches) {
             stage.set_note(Noted::Switch, number, &switch.to_note());
@@ -79,17 +79,17 @@ impl History {
         }
     }
 
-    /// A fault is being injected.
+    /// Records the injection of a fault.
     pub fn inject(&mut self, service: Service) {
         self.injected.insert(service, Instant::now());
     }
 
-    /// The injected fault of that service, if there is one, has shown: when it was injected.
+    /// The time at which the detected fault of a service was injected, if it was.
     pub fn shown(&mut self, service: Service) -> Option<Instant> {
         self.injected.remove(&service)
     }
 
-    /// The preference has changed, whoever changed it; `since` is when the fault was injected.
+    /// Records a change of the preference; `since` is the time of the injected fault.
     pub fn switched(
         &mut self,
         from: Slot,
@@ -115,7 +115,7 @@ impl History {
         }
     }
 
-    /// A worker has to be replaced.
+    /// Records that a worker must be replaced.
     pub fn failed(&mut self, slot: Slot, cause: &str, since: Option<Instant>) {
         let ago_ns = since.map_or(0, |since| since.elapsed().as_nanos() as u64);
         self.first[1] += keep(
@@ -131,7 +131,7 @@ impl History {
         );
     }
 
-    /// What was to be done about the failure has been: the last switch may belong to it.
+    /// Records the reaction to a failure: the last switch may belong to it.
     pub fn answered(&mut self, slot: Slot) {
         let last = self.switches.back();
         let last = last.filter(|s| s.from == slot && s.standby_ready_ms.is_none());
@@ -142,7 +142,7 @@ impl History {
         }
     }
 
-    /// The replacement has been proven.
+    /// Records that a replacement is ready.
     pub fn ready(&mut self, slot: Slot) {
         let Some(replacement) = open(&mut self.replacements, slot) else {
             return;
@@ -157,7 +157,7 @@ impl History {
         }
     }
 
-    /// Why the worker in that slot was replaced the last time.
+    /// The cause of the last replacement in a slot.
     pub fn last_cause(&self, slot: Slot) -> &str {
         let mut newest_first = self.replacements.iter().rev();
         newest_first
@@ -165,7 +165,7 @@ impl History {
             .map_or("", |r| &r.cause)
     }
 
-    /// The switches, as they are shown.
+    /// The switches for `status`.
     pub fn show_switches(&self) -> Vec<Value> {
         self.switches
             .iter()
@@ -180,7 +180,7 @@ impl History {
             .collect()
     }
 
-    /// The replacements, as they are shown.
+    /// The replacements for `status`.
     pub fn show_replacements(&self) -> Vec<Value> {
         self.replacements
             .iter()
@@ -194,14 +194,14 @@ impl History {
     }
 }
 
-/// The replacement in that slot that is still under way.
+/// The unfinished replacement in a slot.
 fn open(replacements: &mut VecDeque<Replacement>, slot: Slot) -> Option<&mut Replacement> {
     let mut newest_first = replacements.iter_mut().rev();
     let newest = newest_first.find(|replacement| replacement.slot == slot)?;
     newest.ready_ms.is_none().then_some(newest)
 }
 
-/// Adds one; returns how many of the oldest have gone for it.
+/// Adds an entry; returns the number of removed oldest entries.
 fn keep<T>(list: &mut VecDeque<T>, entry: T) -> u64 {
     let full = list.len() >= NOTES_KEPT;
     if full {
@@ -211,7 +211,7 @@ fn keep<T>(list: &mut VecDeque<T>, entry: T) -> u64 {
     full.into()
 }
 
-/// A number that may not be there, as a note has it.
+/// An optional number in the form of a note.
 const fn to_word(value: Option<u64>) -> u64 {
     match value {
         Some(value) => value + 1,
@@ -223,7 +223,7 @@ const fn from_word(word: u64) -> Option<u64> {
     word.checked_sub(1)
 }
 
-/// Milliseconds in hundredths.
+/// Milliseconds as hundredths.
 fn to_hundredths(ms: Option<f64>) -> u64 {
     to_word(ms.map(|ms| (ms * 100.0).round() as u64))
 }

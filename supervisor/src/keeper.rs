@@ -1,9 +1,9 @@
-//! Keeps as much of the logs as was asked for: closed segments of the command log that are older are handed to
-//! the archive's command and deleted, on a thread of its own; a disk that is full gets room at once, without asking
-//! the archive. The text log is bounded, too.
+//! Limits the size of the logs: passes older closed segments of the command log to the archive's command and deletes
+//! them, on a separate thread. On a full disk it deletes the oldest segment at once, without the archive. The text
+//! log is limited too.
 //!
-//! Age is counted in music, not by the clock on the wall: a machine that learns the time long after its start would
-//! find everything old at once.
+//! Age is counted in music, not by the wall clock: on a machine whose clock is set long after its start all segments
+//! would become old at once.
 
 use std::{
     collections::HashMap,
@@ -29,18 +29,18 @@ use platform::{
 
 use crate::log::begins;
 
-/// How often age is looked at, and a failed archive tried again.
+/// The period of checking ages and of trying a failed archive again.
 const LOOK: Duration = Duration::from_secs(60);
-/// How often, while the archive's command runs.
+/// The same period while the archive's command runs.
 const LOOK_SOON: Duration = Duration::from_millis(200);
-/// Seconds that the archive's command may take for a segment.
+/// The time limit of the archive's command for a segment, in seconds.
 const ARCHIVE_SECONDS: &str = "600";
 
-/// The text log is turned over at this length, and so many older ones are kept.
+/// The length at which the text log is rotated, and the number of older files.
 const TEXT_BYTES: u64 = 8 << 20;
 const TEXT_FILES: usize = 3;
 
-/// The way to the thread.
+/// The handle of the thread.
 pub struct Keeper {
     paths: Paths,
     keep: Keep,
@@ -50,7 +50,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread, which looks at once.
+    /// Starts the thread, which checks at once.
     pub fn start(options: &Options, paths: &Paths) -> Self {
         let (look, looks) = mpsc::sync_channel(1);
         let kept = Arc::new(AtomicU64::new(0));
@@ -74,24 +74,24 @@ impl Keeper {
         }
     }
 
-    /// Why the archive's command takes nothing, if it does not.
+    /// The error of the archive's command, if it fails.
     pub fn trouble(&self) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.clone()
     }
 
-    /// A segment was closed.
+    /// Requests a check after a segment was closed.
     pub fn look(&self) {
-        // Full: it will look anyway.
+        // A full queue means that a check is pending.
         let _ = self.look.try_send(());
     }
 
-    /// The length of all closed segments, in bytes, when last looked at.
+    /// The length of all closed segments at the last check, in bytes.
     pub fn kept_bytes(&self) -> u64 {
         self.kept.load(Ordering::Relaxed)
     }
 
-    /// Deletes the oldest segment, for a disk that is full; false where there is none that may go.
+    /// Deletes the oldest segment to free space on a full disk; false if no segment may be deleted.
     pub fn make_room(&self) -> bool {
         let oldest = match self.keep {
             Keep::All => None,
@@ -102,7 +102,7 @@ impl Keeper {
         };
         let gone = fs::remove_file(&oldest.path).is_ok();
         if gone {
-            let text = format!("the disk is full; {} is deleted", oldest.path.display());
+            let text = format!("the disk is full; deleted {}", oldest.path.display());
             say::line("supervisor", &text);
             self.look();
         }
@@ -110,27 +110,27 @@ impl Keeper {
     }
 }
 
-/// What the thread knows.
+/// The state of the thread.
 struct Keeping {
     paths: Paths,
     keep: Keep,
     archive: Option<String>,
     kept: Arc<AtomicU64>,
     trouble: Arc<Mutex<Option<String>>>,
-    /// Where segments begin, as far as they have been looked at.
+    /// The beginnings of the segments that have been read.
     begins: HashMap<PathBuf, Option<Begin>>,
-    /// The archive's command, and what it was given.
+    /// The running archive's command, and its file.
     running: Option<(Child, PathBuf)>,
 }
 
-/// Where a segment begins: its run, and seconds of music since the run's start.
+/// The beginning of a segment: its run, and the seconds of music since the start of the run.
 #[derive(Clone, Copy)]
 struct Begin {
     run: u64,
     seconds: f64,
 }
 
-/// What has come of handing a segment to the archive.
+/// The result of passing a segment to the archive.
 #[derive(PartialEq)]
 enum Archived {
     Taken,
@@ -151,7 +151,7 @@ impl Keeping {
 
     fn look(&mut self) {
         if let Err(why) = turn_over(&self.paths.text_log()) {
-            say::line("supervisor", &format!("the text log grows on: {why}"));
+            say::line("supervisor", &format!("the text log cannot be rotated: {why}"));
         }
         let closed = segments::closed(&self.paths);
         let in_progress = fs::metadata(self.paths.command_log()).map_or(0, |m| m.len());
@@ -171,7 +171,7 @@ impl Keeping {
         self.kept.store(left, Ordering::Relaxed);
     }
 
-    /// For each closed segment, the seconds of music that have been played since its end, at the least.
+    /// For each closed segment, a lower bound of the seconds of music played since its end.
     fn ages(&mut self, closed: &[Closed]) -> Vec<f64> {
         let known = std::mem::take(&mut self.begins);
         let begins_of = |path: &Path| known.get(path).copied().unwrap_or_else(|| begin(path));
@@ -179,7 +179,7 @@ impl Keeping {
             .iter()
             .map(|closed| (closed.path.clone(), begins_of(&closed.path)))
             .collect();
-        // The name of the one in progress is another one's soon.
+        // The segment in progress soon gets another name.
         let in_progress = begin(&self.paths.command_log());
         let begins: Vec<Option<Begin>> = closed
             .iter()
@@ -189,7 +189,7 @@ impl Keeping {
         ages(&begins)
     }
 
-    /// Hands a segment to the archive, which may take its time.
+    /// Passes a segment to the archive, without waiting for it.
     fn hand_over(&mut self, path: &Path) -> Archived {
         let Some(command) = self.archive.clone() else {
             return Archived::Taken;
@@ -206,14 +206,14 @@ impl Keeping {
                 self.running = Some((child, of));
                 Archived::NotYet
             }
-            // It was deleted meanwhile, to make room.
+            // The segment was deleted meanwhile to free space.
             Ok(Some(_)) if of != path => self.hand_over(path),
             Ok(Some(status)) if status.success() => {
                 *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Archived::Taken
             }
             Ok(Some(status)) if status.code() == Some(TIMED_OUT) => {
-                let why = format!("it took longer than {ARCHIVE_SECONDS} s");
+                let why = format!("it ran for more than {ARCHIVE_SECONDS} s");
                 self.refused(&command, path, &why)
             }
             Ok(Some(status)) => self.refused(&command, path, &status.to_string()),
@@ -223,7 +223,7 @@ impl Keeping {
 
     fn refused(&self, command: &str, path: &Path, why: &str) -> Archived {
         let text = format!(
-            "the archive's command `{command}` does not take {} ({why}); it is kept and tried again every {} s",
+            "the archive's command `{command}` has failed for {} ({why}); the file is kept and tried again every {} s",
             path.display(),
             LOOK.as_secs()
         );
@@ -235,11 +235,11 @@ impl Keeping {
     }
 }
 
-/// What `timeout` exits with when the time is up.
+/// The exit code of `timeout` after the time limit.
 const TIMED_OUT: i32 = 124;
 
-/// Starts the archive's command for a segment. It ends, or is ended: one that hangs, as on a network that is away,
-/// would keep all others from the archive.
+/// Starts the archive's command for a segment, with a time limit: a hanging command, as on a lost network, would keep
+/// all later segments from the archive.
 fn archive(command: &str, path: &Path) -> io::Result<Child> {
     Command::new("timeout")
         .args(["-k", "5", ARCHIVE_SECONDS, "/bin/sh", "-c"])
@@ -259,8 +259,8 @@ fn begin(path: &Path) -> Option<Begin> {
     })
 }
 
-/// Of segments in their order, the newest one last, for all but that one: the seconds of music from where each ends
-/// to where the newest begins. How long the end of an older run was, the next run does not tell: it counts as none.
+/// For all segments in order except the last, which is the newest: the seconds of music from the segment's end to the
+/// beginning of the newest. The length of the last segment of an older run is unknown and counts as zero.
 fn ages(begins: &[Option<Begin>]) -> Vec<f64> {
     let length = |pair: &[Option<Begin>]| match pair {
         [Some(one), Some(next)] if one.run == next.run => next.seconds - one.seconds,
@@ -277,22 +277,22 @@ fn ages(begins: &[Option<Begin>]) -> Vec<f64> {
     ages
 }
 
-/// Bounds the text log: a long one is copied to a name of its own and cut, since its writers hold it open;
-/// a line that is written in between is lost.
+/// Rotates the text log: copies a long log to another file and truncates it, since its writers hold it open. A line
+/// that is written in between is lost.
 fn turn_over(log: &Path) -> io::Result<()> {
     if fs::metadata(log).map_or(0, |file| file.len()) <= TEXT_BYTES {
         return Ok(());
     }
     let older = |number: usize| log.with_extension(format!("{number}.log"));
     for number in (1..TEXT_FILES).rev() {
-        // There are fewer at first.
+        // At first fewer files exist.
         let _ = fs::rename(older(number), older(number + 1));
     }
     fs::copy(log, older(1))?;
     File::options().write(true).open(log)?.set_len(0)
 }
 
-/// How many of the closed segments, oldest first, are more than is kept; ages in seconds.
+/// How many of the closed segments, oldest first, exceed the kept size or age; ages in seconds.
 fn too_many(closed: &[Closed], in_progress: u64, keep: Keep, ages: &[f64]) -> usize {
     match keep {
         Keep::All => 0,
@@ -409,7 +409,7 @@ mod tests {
         assert!(files.iter().all(|file| file.exists()));
         assert_eq!(keeping.kept.load(Ordering::Relaxed), 3);
         let trouble = || keeping.trouble.lock().unwrap().clone();
-        assert!(trouble().unwrap().contains("`false` does not take"));
+        assert!(trouble().unwrap().contains("`false` has failed"));
         // One that hangs keeps nobody waiting.
         keeping.archive = Some("sleep 3 #".into());
         keeping.look();

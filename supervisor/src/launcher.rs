@@ -1,4 +1,5 @@
-//! The way to the launcher, and to another one when it dies: what must outlive it is kept here too.
+//! The connection to the launcher, and the start of another launcher after its death: the supervisor also holds the
+//! descriptors that must outlive the launcher.
 
 use std::{
     io,
@@ -20,23 +21,23 @@ use tokio::sync::mpsc;
 
 use crate::event::Event;
 
-/// A launcher that has lived for less is followed by the next only after a pause.
+/// After a launcher with a shorter life the next one starts only after a pause.
 const HASTY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
-/// Longest packet of a launcher; the longest lists a handful of processes.
+/// The longest packet of a launcher; the longest packet lists a handful of processes.
 const PACKET_BYTES: usize = 64 * 1024;
 
-/// Where packets for the launcher go; the one that is there now.
+/// The socket for packets to the current launcher.
 #[derive(Clone)]
 pub struct ToLauncherSocket(Arc<Mutex<Arc<OwnedFd>>>);
 
-/// What is kept for the next launcher.
+/// The descriptors for the next launcher.
 pub struct Keeper {
     socket: ToLauncherSocket,
     control: OwnedFd,
     osc: OwnedFd,
     lock: OwnedFd,
-    /// The launcher, if it was started from here.
+    /// The launcher, if this process has started it.
     child: Option<Child>,
 }
 
@@ -44,7 +45,7 @@ impl ToLauncherSocket {
     /// Sends a packet; never waits.
     ///
     /// # Errors
-    /// When there is no launcher, or it has not read for long.
+    /// If there is no launcher, or the launcher does not read its packets.
     pub fn say(&self, packet: &ToLauncher) -> io::Result<()> {
         let text = serde_json::to_vec(packet)?;
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -62,12 +63,12 @@ impl ToLauncherSocket {
 }
 
 impl Keeper {
-    /// Takes what the launcher has handed down; `control` is a copy of the control socket.
+    /// Takes the inherited descriptors; `control` is a copy of the control socket.
     ///
     /// # Errors
-    /// When something is missing.
+    /// If a descriptor is missing.
     pub fn inherit(control: OwnedFd) -> Result<Self> {
-        let inherited = |variable| fd::inherited(variable).context("the launcher hands down more");
+        let inherited = |variable| fd::inherited(variable).context("a descriptor is missing");
         Ok(Self {
             socket: ToLauncherSocket(Arc::new(Mutex::new(Arc::new(inherited(LAUNCHER)?)))),
             control,
@@ -77,12 +78,12 @@ impl Keeper {
         })
     }
 
-    /// Where packets for the launcher go.
+    /// The socket for packets to the launcher.
     pub fn socket(&self) -> ToLauncherSocket {
         self.socket.clone()
     }
 
-    /// Hears the launcher, and starts another when it is gone, until the supervisor ends.
+    /// Receives packets of the launcher, and starts another launcher after its end, until the supervisor ends.
     pub fn keep(mut self, events: &mpsc::Sender<Event>) {
         while !events.is_closed() {
             let begun = Instant::now();
@@ -101,7 +102,7 @@ impl Keeper {
         }
     }
 
-    /// Turns its packets into events, until it is gone.
+    /// Converts the packets of the launcher to events until the launcher ends.
     fn hear(&self, events: &mpsc::Sender<Event>) {
         let socket = self.socket.get();
         let mut buffer = vec![0; PACKET_BYTES];
@@ -116,13 +117,13 @@ impl Keeper {
                 None if length == 0 => return,
                 None => say::line(
                     "supervisor",
-                    "the launcher said something that is not understood",
+                    "the launcher has sent an invalid packet",
                 ),
             }
         }
     }
 
-    /// Starts a launcher, which finds the processes of the one before.
+    /// Starts a launcher, which adopts the processes of the earlier one.
     fn start(&mut self) -> io::Result<()> {
         let (ours, launchers) = fd::packet_pair()?;
         let mut command = Command::new(std::env::current_exe()?.with_file_name(living::LAUNCHER));

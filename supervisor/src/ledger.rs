@@ -1,9 +1,9 @@
-//! The ledger: what a new supervisor has to know of the command log, in memory, so that it takes over at once,
-//! however long the log is, and even where there is none.
+//! The ledger: the part of the command log that a new supervisor needs, in memory, so that the supervisor takes over at
+//! once for any length of the log, and even without the log.
 //!
-//! It begins like a segment of the log, without the state, and goes on with the same records, each written
-//! here after it was written there. From time to time it is begun anew, so it stays short. Gone with the instance;
-//! what must outlive the machine is in the log.
+//! The ledger begins like a segment of the log, without the state, and continues with the same records; each record is
+//! written to the log first. The ledger is restarted regularly, so it stays short. It ends with the instance; all data
+//! that must survive a restart of the machine is in the log.
 
 use std::{
     fs::{self, File},
@@ -16,12 +16,12 @@ use platform::{say, shared};
 
 use crate::closing::Source;
 
-/// Where it stands; `None` where nobody says which instance's it is.
+/// The path of the ledger; `None` if the instance is unknown.
 fn path(instance: &str) -> Option<PathBuf> {
     shared::file(instance, shared::LEDGER).ok()
 }
 
-/// One that is being written, to take the place of it.
+/// The path of a new ledger that will replace the current one.
 pub fn next_path(instance: &str) -> Option<PathBuf> {
     shared::file(instance, "ledger-new").ok()
 }
@@ -33,17 +33,17 @@ pub struct Ledger {
     bytes: u64,
 }
 
-/// What another supervisor has left.
+/// The ledger of an earlier supervisor.
 pub struct Left {
     /// All whole records.
     pub bytes: Vec<u8>,
-    /// How it begins.
+    /// The extent of its beginning.
     pub extent: Extent,
     file: File,
 }
 
 impl Left {
-    /// Reads what is there; `None` where there is none, or its beginning is damaged.
+    /// Reads the ledger; `None` if there is none, or its beginning is damaged.
     pub fn read(instance: &str) -> Option<Self> {
         let path = path(instance)?;
         let mut bytes = fs::read(&path).ok()?;
@@ -60,14 +60,14 @@ impl Left {
         })
     }
 
-    /// Where the whole log ends, as far as this says.
+    /// The end of the whole log according to the ledger.
     pub const fn end(&self) -> u64 {
         self.extent.of_log(self.bytes.len() as u64)
     }
 }
 
 impl Ledger {
-    /// None: a new supervisor reads the log.
+    /// No ledger: a new supervisor reads the log.
     pub fn none(instance: &str) -> Self {
         Self {
             instance: instance.into(),
@@ -76,14 +76,14 @@ impl Ledger {
         }
     }
 
-    /// Begins with those records: a segment's preamble without its arena.
+    /// Begins a ledger with a segment's preamble without its arena.
     pub fn begin(instance: &str, preamble: &[u8]) -> Self {
         let mut ledger = Self::none(instance);
         let made = next_path(instance).map(|next| {
             let mut file = File::create(&next)?;
             file.write_all(preamble)?;
             let extent = Preamble::read(&mut Reader::new(preamble))?;
-            let extent = extent.ok_or_else(|| io::Error::other("it has no beginning"))?;
+            let extent = extent.ok_or_else(|| io::Error::other("the ledger has no beginning"))?;
             ledger.replace(file, extent.extent())
         });
         if let Some(Err(why)) = made {
@@ -92,7 +92,7 @@ impl Ledger {
         ledger
     }
 
-    /// Goes on with what another supervisor has left, and with what the log has beyond it.
+    /// Continues the ledger of an earlier supervisor, with the records that only the log has.
     pub fn go_on(instance: &str, left: Left, beyond: &[u8]) -> Self {
         let whole = left.bytes.len() as u64;
         let mut ledger = Self::none(instance);
@@ -110,10 +110,10 @@ impl Ledger {
         ledger
     }
 
-    /// A complete file takes the place of it, under its name.
+    /// Replaces the ledger by a complete file.
     ///
     /// # Errors
-    /// When it cannot be put there; then it stays as it is.
+    /// If the file cannot be renamed; the ledger is then unchanged.
     pub fn replace(&mut self, file: File, extent: Extent) -> io::Result<()> {
         let (Some(next), Some(path)) = (next_path(&self.instance), path(&self.instance)) else {
             return Ok(());
@@ -124,12 +124,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// How long it is, in bytes; `None` where there is none.
+    /// The length in bytes; `None` without a ledger.
     pub fn length(&self) -> Option<u64> {
         self.open.as_ref().map(|_| self.bytes)
     }
 
-    /// For whoever reads what it has.
+    /// The ledger as a source of records.
     pub fn source(&self) -> Option<Source> {
         let (_, extent) = self.open.as_ref()?;
         Some(Source {
@@ -138,7 +138,7 @@ impl Ledger {
         })
     }
 
-    /// Adds records that are in the log. Where there is no room, it goes: what is there must be all.
+    /// Adds records that are in the log. Without space the ledger is removed, since an incomplete one is invalid.
     pub fn append(&mut self, bytes: &[u8]) {
         let Some((file, _)) = &mut self.open else {
             return;
@@ -153,7 +153,7 @@ impl Ledger {
         if let Some(path) = path(&self.instance) {
             let _ = fs::remove_file(&path);
             let text = format!(
-                "{} cannot be written ({why}); a new supervisor reads the command log instead",
+                "{} cannot be written ({why}); a new supervisor will read the command log instead",
                 path.display()
             );
             say::line("supervisor", &text);

@@ -1,4 +1,4 @@
-//! The command log's writer: every accepted command before it is broadcast, every decision in time.
+//! Writes the command log: each accepted command before its broadcast, each decision before it is lost from the stage.
 
 use std::{
     fs::{self, File},
@@ -29,19 +29,19 @@ use crate::{
     ledger::{Ledger, Left},
 };
 
-/// More than the head of a log takes.
+/// An upper bound of the length of a log's header, in bytes.
 const HEAD_BYTES: u64 = 4_096;
 
-/// Whether a command log is there that this program can read.
+/// Whether the path is a command log that this program can read.
 pub fn is_one(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
     read.is_ok() && command_log::head(&head).is_ok()
 }
 
-/// Which segment a command log is; one of an older build, which had none, is of run 0.
+/// The extent of a command log; a log of an older build, without segments, has run 0.
 pub fn extent(path: &Path) -> Extent {
-    // Number 0 of that run is what such a build called the previous log.
+    // Number 0 of run 0 is the log that such a build called the previous one.
     let unnumbered = Extent {
         number: 1,
         ..Extent::default()
@@ -53,15 +53,14 @@ fn extent_of(path: &Path) -> Option<Extent> {
     begins(path).map(|(extent, _)| extent)
 }
 
-/// Which segment a command log is, and the shape of its sound.
+/// The extent of a command log, and the shape of its sound.
 pub fn begins(path: &Path) -> Option<(Extent, Shape)> {
     let mut reader = Reader::without_arenas(File::open(path).ok()?);
     let preamble = Preamble::read(&mut reader).ok()??;
     Some((preamble.extent(), preamble.shape))
 }
 
-/// Which segment a command log is, and how long its file is in bytes; `None` where it holds no more than its
-/// head.
+/// The extent of a command log, and the length of its file in bytes; `None` for a file with only a header.
 pub fn head_of(path: &Path) -> Option<(Extent, u64)> {
     let mut reader = Reader::without_arenas(File::open(path).ok()?);
     let two = [reader.next().ok()?, reader.next().ok()?];
@@ -71,7 +70,7 @@ pub fn head_of(path: &Path) -> Option<(Extent, u64)> {
         .then(|| (extent(path), length))
 }
 
-/// The run of a segment, and the place in the whole log where its last whole record ends.
+/// The run of a segment, and the end of its last whole record in the whole log.
 pub fn end(path: &Path) -> Option<(u64, u64)> {
     let mut reader = Reader::without_arenas(File::open(path).ok()?);
     let extent = Preamble::read(&mut reader).ok()??.extent();
@@ -79,8 +78,8 @@ pub fn end(path: &Path) -> Option<(u64, u64)> {
     Some((extent.run, extent.of_log(reader.offset())))
 }
 
-/// Whether a segment goes further than the one after it, as far as their lengths tell: or that one's
-/// beginning is damaged.
+/// Whether a segment may reach further than the one after it, by their lengths or because the later one is damaged at
+/// its beginning.
 pub fn may_go_further(before: &Path, newest: &Path) -> bool {
     let end = |path: &Path| {
         let length = fs::metadata(path).ok()?.len();
@@ -92,7 +91,7 @@ pub fn may_go_further(before: &Path, newest: &Path) -> bool {
     }
 }
 
-/// Whether that is what a disk that is full says.
+/// Whether the error means a full disk.
 fn is_full(why: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(why.kind(), StorageFull | QuotaExceeded | FileTooLarge)
@@ -104,7 +103,7 @@ pub fn now_ms() -> u64 {
     since.unwrap_or_default().as_millis() as u64
 }
 
-/// Tells how many bytes of a torn record at a log's end are dropped, if any are.
+/// Logs the number of dropped bytes of a torn record at the end of a log, if any.
 pub fn tell_torn(bytes: u64) {
     if bytes > 0 {
         say::line(
@@ -114,11 +113,11 @@ pub fn tell_torn(bytes: u64) {
     }
 }
 
-/// Completes an instance's log when all of its processes have ended: appends the last decisions, the played
-/// block and the end. Changes nothing if the log has its end.
+/// Completes the log of an instance after the end of all its processes: appends the last decisions, the played block
+/// and the end. Does nothing for a log with an end.
 ///
 /// # Errors
-/// When the stage or the log is gone, or the log cannot be written.
+/// If the stage or the log is missing, or the log cannot be written.
 pub fn complete(instance: &str) -> Result<()> {
     let stage = platform::shared::stage(instance)?;
     let paths = Paths::of(instance)?;
@@ -136,10 +135,10 @@ pub fn complete(instance: &str) -> Result<()> {
     Ok(())
 }
 
-/// The log of the run in progress: its newest segment, which goes on, and the ledger.
+/// The log of the run in progress: its newest segment and the ledger.
 pub struct CommandLog {
     paths: Paths,
-    /// `None` while there is no segment that can be written to; the next one comes soon.
+    /// The segment in progress; `None` while no segment is writable, until the next one is created.
     open: Option<Open>,
     ledger: Ledger,
     segment: Extent,
@@ -148,37 +147,37 @@ pub struct CommandLog {
     /// The last command's number, and the highest token.
     seq: Seq,
     token: u64,
-    /// The decisions below this block are in the log, but for those that the disk has refused so far; the last of
-    /// them is `decided`.
+    /// The decisions below this block are in the log, except those that the disk has refused so far; the last one is
+    /// `decided`.
     next_block: BlockIndex,
     decided: Seq,
     refused: Vec<Record>,
-    /// Decisions are gone from the stage that the log does not have.
+    /// Whether decisions were lost from the stage before they were logged.
     has_hole: bool,
     edited: Option<Edited>,
-    /// Who makes room on a disk that is full.
+    /// The thread that frees space on a full disk.
     keeper: Option<Keeper>,
     trouble: Option<Trouble>,
-    /// It was moved or removed.
+    /// Whether the file was moved or removed.
     is_astray: bool,
 }
 
-/// A segment that is written.
+/// The segment in progress.
 struct Open {
     file: File,
     disk: Disk,
 }
 
-/// A segment that another supervisor has left, at its end.
+/// A segment of an earlier supervisor, positioned at its end.
 struct Opened {
     file: File,
     segment: Extent,
     account: Account,
-    /// The records that the ledger does not have.
+    /// The records that the ledger lacks.
     beyond: Vec<u8>,
 }
 
-/// Why the log cannot be written, or is not where it belongs, and since when.
+/// Why the log cannot be written or is not at its path, and since when.
 pub struct Trouble {
     pub since: Instant,
     since_ms: u64,
@@ -186,11 +185,11 @@ pub struct Trouble {
 }
 
 impl CommandLog {
-    /// Begins a log: the first patch, and the state that it begins with; an empty one is that of the patch. Its
-    /// counters begin there.
+    /// Creates a log with the first patch and the initial state; an empty state means that of the patch. The counters
+    /// begin at the given numbers.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the log cannot be written.
     pub fn create(
         paths: &Paths,
         shape: Shape,
@@ -252,12 +251,11 @@ impl CommandLog {
         })
     }
 
-    /// Goes on with a log that another supervisor has left; a torn last record is dropped. Where there is none
-    /// that can be used, it is begun anew as soon as can be ([`Self::wants_segment`]). Returns what is known,
-    /// too.
+    /// Continues the log of an earlier supervisor; a torn last record is dropped. Without a usable log, a new segment is
+    /// created as soon as possible ([`Self::wants_segment`]). Also returns the account of the log.
     ///
     /// # Errors
-    /// When neither log nor ledger can be read.
+    /// If neither log nor ledger can be read.
     pub fn adopt(paths: &Paths) -> Result<(Self, Account)> {
         segments::mend(paths);
         let left = Left::read(&paths.instance);
@@ -290,7 +288,7 @@ impl CommandLog {
         Ok((log, account))
     }
 
-    /// The segment in progress, of which the ledger knows all but the last records, at its end.
+    /// Opens the segment in progress at its end; the ledger has all its records except the last ones.
     fn open_segment(paths: &Paths, left: Option<&Left>) -> Result<Opened> {
         let path = &paths.command_log();
         let mut file = File::options().read(true).write(true).open(path)?;
@@ -304,7 +302,7 @@ impl CommandLog {
                 let place = segment.place(left.end()).filter(|place| *place <= found);
                 let same = left.extent.run == segment.run;
                 let place = place.filter(|_| same);
-                let place = place.context("it is another one than was written to")?;
+                let place = place.context("the file is not the segment in progress")?;
                 file.seek(SeekFrom::Start(place))?;
                 file.read_to_end(&mut beyond)?;
                 Account::of(|| Ok(left.bytes.chain(&beyond[..])))?
@@ -354,7 +352,7 @@ impl CommandLog {
         }
     }
 
-    /// How many bytes have come into the segment since its state, and how many blocks have been decided.
+    /// The bytes written and the blocks decided since the state of the segment.
     pub const fn grown(&self) -> (u64, u64) {
         let bytes = self.offset - self.segment.from;
         (
@@ -363,18 +361,18 @@ impl CommandLog {
         )
     }
 
-    /// Whether a segment has to be begun at once: there is none, it was not where it belongs when it was last
-    /// looked after, or it cannot be rendered to its end.
+    /// Whether a new segment is required at once: there is none, the file is not at its path, or the segment cannot be
+    /// rendered to its end.
     pub const fn wants_segment(&self) -> bool {
         self.open.is_none() || self.is_astray || self.has_hole
     }
 
-    /// How long the ledger is, in bytes; `None` where there is none.
+    /// The length of the ledger in bytes; `None` without a ledger.
     pub fn ledger_length(&self) -> Option<u64> {
         self.ledger.length()
     }
 
-    /// For whoever makes the next segment, or a state.
+    /// The order to create the next segment or a state file.
     pub fn order(&self, what: What, shared: &Shared, both: bool) -> Order {
         Order {
             what,
@@ -387,7 +385,7 @@ impl CommandLog {
         }
     }
 
-    /// Where the newest records are to be read, quickest.
+    /// The fastest source of the newest records.
     pub fn source(&self) -> Source {
         let in_progress = || Source {
             path: self.paths.command_log(),
@@ -396,11 +394,10 @@ impl CommandLog {
         self.ledger.source().unwrap_or_else(in_progress)
     }
 
-    /// Goes on with what was prepared; false where it is too early, since decisions are missing that the old
-    /// segment must have.
+    /// Switches to a prepared file; false if the old segment still lacks decisions.
     ///
     /// # Errors
-    /// When the disk refuses; then it goes on as it was.
+    /// If the disk refuses; the log then continues unchanged.
     pub fn change(&mut self, prepared: &mut Prepared) -> io::Result<bool> {
         let extent = prepared.extent;
         let waits = self.open.is_some() && !self.has_hole && prepared.what == What::Segment;
@@ -436,14 +433,14 @@ impl CommandLog {
             _ => segments::put(&self.paths, &next)?,
         }
         if self.next_block < extent.block {
-            // What was decided before is in the state.
+            // The state contains the earlier decisions.
             (self.next_block, self.decided) = (extent.block, prepared.seq);
         }
         (self.open, self.segment) = (Some(Open { file, disk }), *extent);
         (self.is_astray, self.has_hole) = (false, false);
         if let Err(why) = stood {
             let text = format!(
-                "{}: {why}; it goes on in a new one, from block {} on",
+                "{}: {why}; the log continues in a new segment from block {}",
                 self.paths.command_log().display(),
                 extent.block
             );
@@ -455,8 +452,8 @@ impl CommandLog {
         Ok(())
     }
 
-    /// Whether it holds the commands that were decided on before that block. A log that has lost some cannot
-    /// be rendered any further than it says.
+    /// Whether the log holds all commands that were decided before a block. A log that has lost a command cannot be
+    /// rendered beyond it.
     fn holds_all_before(&self, stage: &Stage<'_>, cursor: BlockIndex) -> bool {
         let last = BlockIndex(cursor.0.saturating_sub(1));
         match stage.decision(last, self.decided) {
@@ -465,7 +462,7 @@ impl CommandLog {
         }
     }
 
-    /// Whether so many blocks have been decided since the last edit of the patch came in.
+    /// Whether `blocks` blocks have been decided since the last edit of the patch.
     pub fn is_past_edit(&self, blocks: u64) -> bool {
         self.edited.is_none_or(|edited| {
             let block = edited.block;
@@ -473,17 +470,17 @@ impl CommandLog {
         })
     }
 
-    /// Why the archive takes nothing, if it does not.
+    /// The error of the archive, if it fails.
     pub fn refused_by_archive(&self) -> Option<String> {
         self.keeper.as_ref()?.trouble()
     }
 
-    /// Why the disk does not hold what was written, if it refuses.
+    /// The error of the last sync to the disk, if it failed.
     pub fn refused_by_disk(&self) -> Option<String> {
         self.open.as_ref()?.disk.refused()
     }
 
-    /// Whether the disk holds all up to that length; if not, it will soon.
+    /// Whether the log is synced up to `length`; if not, requests a sync.
     pub fn on_disk(&self, length: u64) -> bool {
         let Some(Open { disk, .. }) = &self.open else {
             return false;
@@ -499,7 +496,7 @@ impl CommandLog {
         self.segment.place(self.offset).unwrap_or_default()
     }
 
-    /// How long the whole log is, in bytes.
+    /// The length of the whole log in bytes.
     pub const fn length(&self) -> u64 {
         self.offset
     }
@@ -509,21 +506,20 @@ impl CommandLog {
         self.seq
     }
 
-    /// The highest token under which a command was handed in: what comes under it or a lower one is
-    /// in the log already.
+    /// The highest token of a submitted command: submissions under this or a lower token are already in the log.
     pub const fn token(&self) -> u64 {
         self.token
     }
 
-    /// Numbers commands, each with its token, and writes them down.
+    /// Numbers commands, each with its token, and writes them to the log.
     ///
     /// # Errors
-    /// When they cannot be written; then they are not accepted.
+    /// If the commands cannot be written; they are then not accepted.
     pub fn accept(&mut self, commands: Vec<(u64, Command)>) -> io::Result<Vec<Numbered>> {
         self.accept_with(commands, |_| None)
     }
 
-    /// As [`Self::accept`], and what was found out, which knows the number of the last one.
+    /// As [`Self::accept`], with findings that depend on the number of the last command.
     ///
     /// # Errors
     /// As [`Self::accept`].
@@ -567,21 +563,21 @@ impl CommandLog {
         Ok(numbered)
     }
 
-    /// Writes other records down.
+    /// Writes other records to the log.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// If the records cannot be written.
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let bytes: Vec<u8> = records.iter().flat_map(command_log::encode).collect();
         self.write(&bytes)
     }
 
-    /// Has it keep as much of itself as was asked for.
+    /// Starts the thread that limits the size of the log.
     pub fn keep(&mut self, options: &Options) {
         self.keeper = Some(Keeper::start(options, &self.paths));
     }
 
-    /// For `status`: whether it can be written, since when not, and how much is kept.
+    /// The state of the log for `status`: whether it is writable, since when not, and the kept size.
     pub fn show(&self) -> Value {
         let kept = self.keeper.as_ref().map_or(0, Keeper::kept_bytes);
         let (state, since, why) = match &self.trouble {
@@ -597,7 +593,7 @@ impl CommandLog {
         })
     }
 
-    /// Why it cannot be written, or is not where it belongs.
+    /// Why the log cannot be written or is not at its path.
     pub const fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
     }
@@ -637,7 +633,7 @@ impl CommandLog {
             return Err(io::Error::other(why.unwrap_or_default()));
         };
         if let Err(why) = file.write_all(bytes) {
-            // What got in half-way must not stand before what comes next.
+            // Remove a partial record before the next one is written.
             let _ = file.set_len(length);
             let _ = file.seek(SeekFrom::Start(length));
             return Err(why);
@@ -647,17 +643,17 @@ impl CommandLog {
         Ok(())
     }
 
-    /// Writes down what the workers have decided since the last call. What the disk refuses is kept until it takes it:
-    /// in the stage, decisions are soon gone.
+    /// Writes the decisions of the workers since the last call to the log. Refused records are held until the disk takes
+    /// them, since the stage soon overwrites decisions.
     ///
     /// # Errors
-    /// When it cannot be written; the next call tries again.
+    /// If the decisions cannot be written; the next call tries again.
     pub fn collect(&mut self, stage: &Stage<'_>, frontier: BlockIndex) -> io::Result<()> {
         let (mut block, mut decided) = (self.next_block, self.decided);
         let mut edited = self.edited;
         while block < frontier {
             match stage.decision(block, decided) {
-                // Not for good yet: it may still be revised.
+                // Not final yet: the decision may be revised.
                 Decision::Open | Decision::Made { sealed: false, .. } => break,
                 Decision::Made { seq, .. } if seq > decided => {
                     self.refused.push(Record::Decision { block, seq });
@@ -665,7 +661,7 @@ impl CommandLog {
                     decided = seq;
                 }
                 Decision::Made { .. } => {}
-                // Another supervisor has written down what there was.
+                // An earlier supervisor has logged the decision.
                 Decision::Gone if block < stage.logged() => {}
                 Decision::Gone => {
                     self.found_hole(block);
@@ -683,7 +679,7 @@ impl CommandLog {
     fn found_hole(&mut self, block: BlockIndex) {
         if !std::mem::replace(&mut self.has_hole, true) {
             let text = format!(
-                "the command log lacks what was decided from block {block} on; it goes on in a new segment"
+                "the command log lacks the decisions from block {block} on; it continues in a new segment"
             );
             say::line("supervisor", &text);
         }
@@ -698,7 +694,7 @@ impl CommandLog {
             .inspect_err(|_| self.refused = refused)
     }
 
-    /// Whether the file that is written still stands under its name.
+    /// Whether the segment in progress is still at its path.
     fn stands(&self) -> io::Result<()> {
         let Some(Open { file, .. }) = &self.open else {
             let why = self.trouble.as_ref().map(|trouble| trouble.why.to_string());
@@ -707,18 +703,18 @@ impl CommandLog {
         let (held, found) = (file.metadata()?, fs::metadata(self.paths.command_log()));
         match found {
             Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
-            _ => Err(io::Error::other("it was moved or removed")),
+            _ => Err(io::Error::other("the file was moved or removed")),
         }
     }
 
-    /// Says how far it was played, and looks whether all is well: what is not in the log cannot be promised.
+    /// Logs the played block, and checks the file.
     pub fn look_after(&mut self, played: BlockIndex) {
         let stands = self.stands();
         self.is_astray = stands.is_err();
         match self.progress(played).and(stands) {
             Err(why) => self.troubled(why),
             Ok(()) if self.trouble.take().is_some() => {
-                say::line("supervisor", "the command log can be written again");
+                say::line("supervisor", "the command log is writable again");
             }
             Ok(()) => {}
         }
@@ -729,10 +725,10 @@ impl CommandLog {
         self.append(&[Record::Progress { block }])
     }
 
-    /// Ends the log of a run that has been played to that block: nothing moves the cursor any more.
+    /// Ends the log of a run at the played block `cursor`, which no longer moves.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the log cannot be written.
     pub fn conclude(&mut self, stage: &Stage<'_>, cursor: BlockIndex) -> io::Result<()> {
         self.collect(stage, cursor)?;
         self.progress(cursor)?;

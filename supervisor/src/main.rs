@@ -1,7 +1,7 @@
-//! The supervisor: numbers the commands, writes them down, broadcasts them to every worker; watches
-//! every process, switches and cleans up. Never on the audio path: it may die at any moment.
+//! The supervisor: numbers commands, logs them, and broadcasts them to all workers; monitors all processes, switches
+//! the leader, and replaces failed processes. It is never on the audio path and may die at any moment.
 //!
-//! One thread decides, event by event (`stack`); the edges wait for many things at once (`edges`).
+//! One thread decides, event by event (`stack`); `edges` waits for all inputs at once.
 #![forbid(unsafe_code)]
 
 mod account;
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         [option, instance] if option == log_end::OPTION => return log::complete(instance),
         _ => {
             println!(
-                "understudy-supervisor is started by the launcher of `understudy up`, without arguments; with `{} INSTANCE` it completes the command log of an instance that has ended",
+                "understudy-supervisor takes no arguments; the launcher of `understudy up` starts it. `{} INSTANCE` completes the command log of an instance that has ended",
                 log_end::OPTION
             );
             return Ok(());

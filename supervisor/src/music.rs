@@ -1,4 +1,4 @@
-//! The patch in force and the commands that change it: accepted, written, then broadcast.
+//! The patch in force and the commands that change it: accepted, logged, then broadcast.
 
 use std::{
     fs,
@@ -37,76 +37,75 @@ use crate::{
 
 /// The patch with its current values, and the log behind it.
 pub struct Music {
-    /// Where commands and decisions are written down.
+    /// The log of commands and decisions.
     pub log: CommandLog,
     instance: String,
     patch: Patch,
-    /// The same as the log has it last, perhaps with what fades out.
+    /// The patch in the form of the log, including modules and cables that fade out.
     playing: Checked,
-    /// The edits that wait for their commit.
+    /// The edits that wait for a commit.
     draft: Draft,
     config: Config,
-    /// What its modules and those of edits cost.
+    /// The measured and predicted costs of modules.
     forecast: Forecast,
-    /// Grows with each patch: events are resolved against one.
+    /// The number of the patch, against which events are resolved.
     pub generation: u64,
-    /// The next segment of the log, or a state, while it is made.
+    /// The next segment of the log or a state file, while it is created.
     making: Option<Making>,
-    /// When a segment was last tried in vain, and when a state was last made.
+    /// The time of the last failed segment, and of the last state file.
     tried: Option<Instant>,
     left_state: Instant,
 }
 
-/// A segment or a state that is being made, or is there and waits.
+/// A segment or a state file that is being created, or is complete and waits.
 enum Making {
     Preparing(What, Receiver<Result<Option<Prepared>>>),
     Prepared(Box<Prepared>),
 }
 
-/// Longer logs are not searched for the names of recordings.
+/// The length up to which logs are searched for the names of recordings.
 const SWEPT_BYTES: u64 = 8 << 20;
-/// How long after one that failed another segment is made.
+/// The delay after a failed segment.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// A state is left so often, and where the ledger has become so long: what a resumed instance renders, and a new
-/// supervisor reads.
+/// The period of state files, and the length of the ledger that also causes one: they limit what a resumed instance
+/// renders and what a new supervisor reads.
 const STATE_EVERY: Duration = Duration::from_secs(10);
 const LEDGER_BYTES: u64 = 512 << 10;
 
 /// An event that was resolved against the patch in force.
 pub struct Timed {
-    /// What it was submitted under.
+    /// The token of the submission.
     pub token: u64,
-    /// What to do.
+    /// The event.
     pub event: Event,
-    /// When; as soon as can be, if no frame is given.
+    /// The frame; without one the event is applied as soon as possible.
     pub at: Option<FrameIndex>,
 }
 
-/// What was found out about poison, and the commands that are left out.
+/// The findings about commands that kill workers, and the quarantined commands.
 pub type Learnt = (Vec<Found>, Vec<Seq>);
 
-/// A token, and that its edit was made, or why not.
+/// A token, and the result of its edit.
 pub type EditOutcome = (u64, Result<(), String>);
 
-/// Commands that were accepted, and what whoever asked for them is to be told of their load.
+/// The accepted commands, and a note on their load for the sender.
 pub type Weighed = (Vec<Numbered>, Option<String>);
 
-/// A command that was looked up.
+/// The description of a command.
 pub struct Looked {
-    /// What it was submitted under; 0 if no gateway did.
+    /// The token of the submission; 0 without a gateway.
     pub token: u64,
-    /// It is a whole patch.
+    /// Whether the command is a whole patch.
     pub is_patch: bool,
-    /// What it does, in a few words.
+    /// A short text about the command.
     pub text: String,
 }
 
 impl Music {
-    /// Begins a run: with the patch that was asked for, or where the last run has ended. Returns the
-    /// bytes of its state, too.
+    /// Begins a run with the requested patch or at the end of the last run. Also returns the size of its state in bytes.
     ///
     /// # Errors
-    /// When the patch or the last run's log cannot be used.
+    /// If the patch or the log of the last run cannot be used.
     pub fn begin(options: &Options, paths: &Paths, shape: Shape) -> Result<(Self, usize)> {
         segments::mend(paths);
         let current = paths.command_log();
@@ -138,15 +137,15 @@ impl Music {
             Some(_) => {
                 platform::say::line(
                     "supervisor",
-                    "the resumed state is of another shape of sound; its patch is kept",
+                    "the resumed state does not fit the sample rate, block size or channels; only its patch is used",
                 );
                 Vec::new()
             }
             None => Vec::new(),
         };
         let state = count_from(options.first.block, &playing, shape, state)?;
-        // Complete before it takes the place of the old one: whoever is killed in between, or loses
-        // its power, resumes from one of them.
+        // The new log is complete before it replaces the old one, so that a kill or a power cut leaves a log to
+        // resume from.
         let next = paths.next_command_log();
         let last = log::is_one(&current).then(|| log::extent(&current));
         let closed = segments::closed(paths);
@@ -158,7 +157,7 @@ impl Music {
             Some(last) => segments::change(paths, &next, last.run, last.number),
             None => segments::put(paths, &next),
         }
-        .with_context(|| format!("cannot put {} in place", current.display()))?;
+        .with_context(|| format!("cannot rename the new log to {}", current.display()))?;
         let music = Self {
             log,
             instance: options.instance.clone(),
@@ -175,11 +174,10 @@ impl Music {
         Ok((music, arena_bytes))
     }
 
-    /// Goes on with the run that another supervisor has begun. Returns what was found out about
-    /// poison, and what is left out, too.
+    /// Continues the run of an earlier supervisor. Also returns its findings and the quarantined commands.
     ///
     /// # Errors
-    /// When its log cannot be used.
+    /// If the log cannot be used.
     pub fn adopt(paths: &Paths, shape: Shape) -> Result<(Self, Learnt)> {
         let (log, account) = CommandLog::adopt(paths)?;
         let Standing {
@@ -208,9 +206,8 @@ impl Music {
         ))
     }
 
-    /// Begins another segment of the log where one has become too long or too old or is lost, and leaves a state
-    /// from time to time. `calm`: nothing is held or tried; `both`: two workers play, and have to agree on
-    /// the state.
+    /// Starts a new segment of the log if the current one is too long, too old or lost, and writes state files
+    /// regularly. `calm`: no command is held or tried; `both`: two workers play and must agree on the state.
     pub fn look_after_log(&mut self, options: &Options, shared: &Shared, calm: bool, both: bool) {
         match self.making.take() {
             None if calm => {
@@ -246,7 +243,7 @@ impl Music {
         if !waits && self.is_over(options, shared) {
             return Some(What::Segment);
         }
-        // Without a ledger the next supervisor reads all of the segment.
+        // Without a ledger the next supervisor reads the whole segment.
         let is_long = self
             .log
             .ledger_length()
@@ -265,22 +262,21 @@ impl Music {
 
     fn cannot_make(&mut self, what: What, why: &anyhow::Error) {
         self.made(what);
-        // Where no state can be left, the next one can, or the log says why not.
+        // A failed state file is retried later; the log names the reason of a lasting failure.
         if what == What::Segment {
-            let text = format!("the command log goes on in the same segment: {why:#}");
+            let text = format!("the command log continues in the same segment: {why:#}");
             platform::say::line("supervisor", &text);
         }
     }
 
-    /// Leaves the state that the music has ended in, or the last one before; what is rendered on from there is
-    /// short.
+    /// Writes the final state of the music, or the last one before, so that little remains to be rendered on resume.
     pub fn leave_state(&mut self, shared: &Shared) {
         let order = self.log.order(What::State, shared, false);
-        // Where it cannot be left, an older one is there.
+        // On failure an older state file exists.
         let _ = order.leave_state(shared.stage.cursor());
     }
 
-    /// Whether the segment in progress is to be closed, or is lost.
+    /// Whether the segment in progress must be closed, or is lost.
     fn is_over(&self, options: &Options, shared: &Shared) -> bool {
         let (bytes, blocks) = self.log.grown();
         let (Bytes(most), Seconds(oldest)) = options.segment;
@@ -289,12 +285,12 @@ impl Music {
         bytes >= most || seconds >= oldest || self.log.wants_segment()
     }
 
-    /// The patch in force, with the values last set, as JSON.
+    /// The patch in force with its current values, as JSON.
     pub fn patch_json(&self) -> String {
         self.patch.to_json()
     }
 
-    /// What the gateway has to know of the patch in force.
+    /// The messages that tell the gateway the patch in force.
     pub fn announcement(&self) -> Vec<ToGateway> {
         let mut json = self.patch_json();
         let mut messages = Vec::new();
@@ -312,7 +308,7 @@ impl Music {
     /// Accepts events that were resolved against the patch in force, each with its token.
     ///
     /// # Errors
-    /// When they cannot be written down; then they are not accepted.
+    /// If the events cannot be logged; they are then not accepted.
     pub fn accept(&mut self, events: &[Timed]) -> Result<Vec<Numbered>> {
         let command = |timed: &Timed| match (timed.at, timed.event) {
             (None, event) => (timed.token, Command::Event(event)),
@@ -325,11 +321,11 @@ impl Music {
         Ok(numbered)
     }
 
-    /// Accepts edits, each with its token, in one go: one patch comes of all that are good. Returns it
-    /// and what became of each.
+    /// Accepts edits, each with its token, together: all valid edits make one patch. Returns the patch and the result of
+    /// each edit.
     ///
     /// # Errors
-    /// When they cannot be written down; then none is accepted.
+    /// If the edits cannot be logged; none is then accepted.
     pub fn edit(&mut self, edits: &[(u64, Edit)]) -> Result<(Vec<Numbered>, Vec<EditOutcome>)> {
         let mut outcomes = Vec::with_capacity(edits.len());
         let mut last: Option<(u64, Checked)> = None;
@@ -352,10 +348,10 @@ impl Music {
         Ok((numbered, outcomes))
     }
 
-    /// Keeps a preset, or sets a module to one.
+    /// Saves a preset, or sets a module to a preset.
     ///
     /// # Errors
-    /// When there is none of those names, or it cannot be written down; then nothing changes.
+    /// If a name does not exist, or the change cannot be logged; nothing changes then.
     pub fn preset(&mut self, token: u64, preset: Preset) -> Result<Vec<Numbered>> {
         match preset {
             Preset::Save { module, name } => {
@@ -391,15 +387,15 @@ impl Music {
     /// The names of the presets, as JSON.
     ///
     /// # Errors
-    /// When there is no such module.
+    /// If the module does not exist.
     pub fn presets(&self, module: Option<&str>) -> Result<String> {
         Ok(serde_json::to_string(&self.patch.preset_names(module)?)?)
     }
 
-    /// What a control of the sequence of that name is.
+    /// The event for a control of the sequence `id`.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// If the sequence does not exist.
     pub fn control(&self, id: &str, control: SequenceControl) -> Result<Event, String> {
         let sequence = self.patch.sequence_index(id);
         sequence
@@ -407,10 +403,10 @@ impl Music {
             .map_err(|why| why.to_string())
     }
 
-    /// Keeps an edit until the commit, or forgets all that wait.
+    /// Holds an edit until the commit, or discards all waiting edits.
     ///
     /// # Errors
-    /// When it is no good after those that wait already, or cannot be written down.
+    /// If the edit is invalid after the waiting ones, or cannot be logged.
     pub fn draft(&mut self, token: u64, drafted: Drafted) -> Result<Vec<Numbered>> {
         let made = match &drafted {
             Drafted::Edit(edit) => Some(self.draft.with(edit, &self.patch, self.generation)?),
@@ -425,10 +421,10 @@ impl Music {
         Ok(numbered)
     }
 
-    /// Takes in all edits that wait.
+    /// Applies all waiting edits.
     ///
     /// # Errors
-    /// When what comes of them is no patch, or too much and not forced; then they still wait.
+    /// If the result is not a valid patch, or its load is too high and not forced; the edits then still wait.
     pub fn commit(&mut self, token: u64, stage: &Stage<'_>, forced: bool) -> Result<Weighed> {
         anyhow::ensure!(!self.draft.is_empty(), Draft::NONE_WAITS);
         let made = self.draft.made(&self.patch).map_err(anyhow::Error::from);
@@ -439,18 +435,18 @@ impl Music {
                 let emptied = [Command::Draft(Drafted::Abort)];
                 Ok((self.take_in_edited(patch, token, &emptied)?, note))
             })
-            .context("nothing is changed (mend it with another edit, or /patch/abort)")?;
+            .context("the patch is unchanged (correct it with another edit, or /patch/abort)")?;
         self.draft.clear();
         Ok(weighed)
     }
 
-    /// What is to be told of the load of a patch that is to take the place of the one in force.
+    /// The note on the load of a patch that will replace the one in force.
     fn weigh(&mut self, next: &Checked, stage: &Stage<'_>, forced: bool) -> Result<Option<String>> {
         self.forecast.learn(stage, &self.playing);
         self.forecast.weigh(stage, next, &self.playing, forced)
     }
 
-    /// What was measured of the patch as it is played; the modules of [`Self::modules`] come first.
+    /// The measured costs of the patch as it is played; the modules of [`Self::modules`] come first.
     pub fn measured(&self, stage: &Stage<'_>) -> Option<BlockCosts> {
         forecast::measured(stage, &self.playing, self.config)
     }
@@ -460,8 +456,8 @@ impl Music {
         &self.patch.modules
     }
 
-    /// A patch, and as it is played with what comes of [`check`], takes the place of the one in force; those
-    /// commands come with it.
+    /// Replaces the patch in force by a patch, with its played form and the results of [`check`], together with the given
+    /// commands.
     fn take_in(
         &mut self,
         patch: Patch,
@@ -480,8 +476,8 @@ impl Music {
         Ok(numbered)
     }
 
-    /// As [`Self::take_in`], of what has become of the patch in force by edits: what goes fades out. What
-    /// would be too large with it goes at once.
+    /// As [`Self::take_in`], for a patch made by edits: removed modules and cables fade out. If they would make the patch
+    /// too large, they are removed at once.
     fn take_in_edited(
         &mut self,
         patch: Checked,
@@ -496,10 +492,10 @@ impl Music {
         self.take_in(patch.into_patch(), playing, Command::Edited, token, with)
     }
 
-    /// Has a module left out from that block on.
+    /// Bypasses a module from a block on.
     ///
     /// # Errors
-    /// When it cannot be written down; then it is not accepted.
+    /// If the command cannot be logged; it is then not accepted.
     pub fn bypass(&mut self, module: u16, block: BlockIndex) -> Result<(Vec<Numbered>, Found)> {
         let name = self.module_name(module);
         let found = |seq| Found::Bypassed {
@@ -512,12 +508,12 @@ impl Music {
         Ok((numbered, found(self.log.seq())))
     }
 
-    /// The name of the module at that place of the patch.
+    /// The name of the module with this number.
     pub fn module_name(&self, module: u16) -> String {
         module_name(&self.patch, module)
     }
 
-    /// The command of that number, which no worker has applied yet: so it is in the newest segment.
+    /// The command with this number, which no worker has applied yet, so that it is in the newest segment.
     pub fn find(&self, seq: Seq) -> Option<Looked> {
         let mut reader = Reader::without_arenas(self.log.source().open().ok()?);
         while let Some((_, record)) = reader.next().ok()? {
@@ -538,10 +534,10 @@ impl Music {
         None
     }
 
-    /// Writes down that the commands `first` to `last` are left out, since the first one does that.
+    /// Logs that the commands `first` to `last` are quarantined; `what` describes the first one.
     ///
     /// # Errors
-    /// When it cannot be written down.
+    /// If the record cannot be written.
     pub fn quarantine(&mut self, first: Seq, last: Seq, what: &str) -> Result<()> {
         let mut records: Vec<_> = (first.0..=last.0)
             .map(|seq| Record::Quarantine { seq: Seq(seq) })
@@ -560,8 +556,8 @@ impl Music {
     /// Accepts another patch.
     ///
     /// # Errors
-    /// When it is not one, is too large, too much and not forced, or cannot be written down; then nothing
-    /// changes.
+    /// If the patch is invalid or too large, its load is too high and not forced, or it cannot be logged; nothing changes
+    /// then.
     pub fn load(&mut self, json: &str, stage: &Stage<'_>, forced: bool) -> Result<Weighed> {
         let playing = Checked::from_json(json)?;
         let (patch, checked) = (playing.patch().clone(), check(&playing, self.config)?);
@@ -571,13 +567,13 @@ impl Music {
     }
 }
 
-/// The name of the module at that place of a patch.
+/// The name of a module of a patch by its number.
 pub fn module_name(patch: &Patch, module: u16) -> String {
     let spec = patch.modules.get(usize::from(module));
     spec.map_or_else(|| module.to_string(), |spec| format!("\"{}\"", spec.id))
 }
 
-/// What a command does, in a few words.
+/// A short text about a command.
 pub fn describe(patch: &Patch, command: &Command) -> String {
     match *command {
         Command::Patch(_) | Command::Edited(_) => "a patch".into(),
@@ -630,19 +626,19 @@ pub fn describe(patch: &Patch, command: &Command) -> String {
     }
 }
 
-/// Checks that a patch can be played; returns it as JSON, and the bytes of its state.
+/// Checks that a patch can be played; returns its JSON and the size of its state in bytes.
 fn check(patch: &Checked, config: Config) -> Result<(String, usize)> {
     let json = patch.patch().to_json();
     anyhow::ensure!(
         json.len() <= PATCH_BYTES_MAX,
-        "the patch has {} bytes as JSON, the limit is {PATCH_BYTES_MAX}",
+        "the patch has {} bytes as JSON (expected at most {PATCH_BYTES_MAX})",
         json.len()
     );
     Ok((json, Engine::arena_bytes_of(patch, config)?))
 }
 
-/// The state that a run begins with whose first block has that number; empty: that of the patch, whose frames
-/// are counted from 0.
+/// The initial state of a run whose first block is `block`; an empty state means that of the patch with frames counted
+/// from 0.
 fn count_from(block: BlockIndex, patch: &Checked, shape: Shape, state: Vec<u8>) -> Result<Vec<u8>> {
     if block == BlockIndex(0) {
         return Ok(state);
@@ -655,8 +651,8 @@ fn count_from(block: BlockIndex, patch: &Checked, shape: Shape, state: Vec<u8>) 
     Ok(engine.arena().to_vec())
 }
 
-/// Removes the recordings that neither the patch nor any segment that is kept names, so that all of them can
-/// be rendered again. Where those are long, nothing is removed: to look takes too long.
+/// Removes the recordings that neither the patch nor any kept segment names, so that all segments can still be rendered.
+/// Removes nothing if the segments are too long to search.
 fn sweep(samples: &Samples, paths: &Paths, json: &str) {
     let mut kept: Vec<PathBuf> = segments::closed(paths)
         .into_iter()
@@ -674,14 +670,14 @@ fn sweep(samples: &Samples, paths: &Paths, json: &str) {
     });
 }
 
-/// Where the newest run has ended of which there is a log, without an arena where only its patch can be taken
-/// over; `None`, with a line for the log, where there is none.
+/// The end of the newest logged run; without an arena if only its patch can be used. `None`, with a log line, without
+/// such a run.
 fn resume(paths: &Paths) -> Result<Option<(Patch, Vec<u8>)>> {
     let say = |text: &str| platform::say::line("supervisor", text);
     let closed = segments::closed(paths).into_iter().rev().map(|c| c.path);
     let mut newest_first: Vec<PathBuf> =
         std::iter::once(paths.command_log()).chain(closed).collect();
-    // After damage or a power cut, the segment before may go further.
+    // After damage or a power cut the previous segment may reach further.
     if let [newest, before, ..] = &newest_first[..]
         && log::may_go_further(before, newest)
         && let (Some((run, end)), Some((same, further))) = (log::end(newest), log::end(before))
@@ -689,7 +685,7 @@ fn resume(paths: &Paths) -> Result<Option<(Patch, Vec<u8>)>> {
         && further > end
     {
         say(&format!(
-            "{} ends before {} does, which is resumed",
+            "{} ends before {}; the latter is resumed",
             newest.display(),
             before.display()
         ));
@@ -718,7 +714,7 @@ fn resume(paths: &Paths) -> Result<Option<(Patch, Vec<u8>)>> {
         let bytes = fs::read(&path)?;
         let replay = match replay_of(&[&bytes], paths) {
             Err(ReplayError::NoPatch) => {
-                say(&format!("{} is damaged where it begins", path.display()));
+                say(&format!("{} is damaged at its beginning", path.display()));
                 continue;
             }
             Err(why @ ReplayError::OtherBuild { .. }) => {
@@ -728,13 +724,13 @@ fn resume(paths: &Paths) -> Result<Option<(Patch, Vec<u8>)>> {
         };
         return rendered(replay, &bytes).map(Some);
     }
-    say("nothing to resume: this instance has not run before");
+    say("there is no run to resume: the instance has not run before");
     Ok(None)
 }
 
-/// The patch that a state goes with, which another build has written: all that can be taken over.
+/// The patch of a state that another build has written; nothing else of the state can be used.
 fn patch_alone(state: &[u8], why: &ReplayError) -> Result<(Patch, Vec<u8>)> {
-    let text = format!("{why}; the patch is taken over by its names, the sound begins anew");
+    let text = format!("{why}; the patch is used, the state of its modules is reset");
     platform::say::line("supervisor", &text);
     let preamble = Preamble::read(&mut Reader::without_arenas(state))?;
     let known = preamble.context(DAMAGED)?.segment;
@@ -747,7 +743,7 @@ fn replay_of(pieces: &[&[u8]], paths: &Paths) -> Result<Replay, ReplayError> {
     Ok(replay.to_last_decision())
 }
 
-/// Where a run ends, of which the last bytes are those.
+/// The end of a run; `last` are its last bytes.
 fn rendered(mut replay: Replay, last: &[u8]) -> Result<(Patch, Vec<u8>)> {
     let mut records = command_log::records(last);
     records.by_ref().for_each(drop);

@@ -1,4 +1,4 @@
-//! The processes that are there: who, since when, and the way to them.
+//! The running processes, their start times and their links.
 
 use std::{collections::BTreeMap, fs, os::fd::OwnedFd, time::Instant};
 
@@ -19,16 +19,16 @@ pub struct Process {
     pub pid: u32,
     pub incarnation: Incarnation,
     pub since: Instant,
-    /// It has said that it can do its work.
+    /// Whether the process has reported that it is ready.
     pub up: bool,
     pub link: Option<PeerLink>,
-    /// Since when its link has been broken.
+    /// The time since when the link has been broken.
     pub unlinked: Option<Instant>,
-    /// When it last showed that it reads its channel.
+    /// The time of the last sign that the process reads its channel.
     pub heard: Instant,
     handle: Option<OwnedFd>,
     cpu: Cpu,
-    /// Nanoseconds spent on blocks and how many those were, for `status`.
+    /// The nanoseconds spent on blocks and the number of blocks, for `status`.
     blocks: (u64, u64),
 }
 
@@ -39,7 +39,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// A process has been started or was found.
+    /// Adds a process that was started or found.
     pub fn add(&mut self, child: Child) {
         let now = Instant::now();
         let process = Process {
@@ -57,21 +57,21 @@ impl Peers {
         self.processes.insert(child.service, process);
     }
 
-    /// The process, if it still is the one with that id.
+    /// The process of a service, if it still has this process id.
     pub fn get(&mut self, service: Service, pid: u32) -> Option<&mut Process> {
         self.processes
             .get_mut(&service)
             .filter(|process| process.pid == pid)
     }
 
-    /// The life of the process that runs as that service.
+    /// The incarnation of the process of a service.
     pub fn incarnation(&self, service: Service) -> Option<Incarnation> {
         self.processes
             .get(&service)
             .map(|process| process.incarnation)
     }
 
-    /// Whether somebody has stopped it (SIGSTOP, a debugger).
+    /// Whether the process is stopped (by SIGSTOP or a debugger).
     pub fn stopped(&self, service: Service) -> bool {
         let Some(process) = self.processes.get(&service) else {
             return false;
@@ -79,7 +79,7 @@ impl Peers {
         platform::process::look(process.pid).is_some_and(|seen| seen.is_stopped())
     }
 
-    /// The way to a worker, while there is one.
+    /// The link to a worker, if it is linked.
     pub fn worker(&self, slot: Slot) -> Option<&LinkSender<ToWorker>> {
         match self.link(Service::Worker(slot))? {
             PeerLink::Worker(link) => Some(link),
@@ -87,7 +87,7 @@ impl Peers {
         }
     }
 
-    /// The way to audio-out, while there is one.
+    /// The link to audio-out, if it is linked.
     pub fn audio(&self) -> Option<&LinkSender<ToAudio>> {
         match self.link(Service::AudioOut)? {
             PeerLink::Audio(link) => Some(link),
@@ -95,7 +95,7 @@ impl Peers {
         }
     }
 
-    /// The way to the gateway, while there is one.
+    /// The link to the gateway, if it is linked.
     pub fn gateway(&self) -> Option<&LinkSender<ToGateway>> {
         match self.link(Service::OscGateway)? {
             PeerLink::Gateway(link) => Some(link),
@@ -107,8 +107,7 @@ impl Peers {
         self.processes.get(&service)?.link.as_ref()
     }
 
-    /// Whether that fault can be done to the service now: it is there, and linked if it is to do the
-    /// harm itself.
+    /// Whether a fault can be injected into the service now: it runs, and is linked if it must execute the fault itself.
     pub fn can_take(&self, service: Service, fault: Fault) -> bool {
         let process = self.processes.get(&service);
         let itself = service == Service::Supervisor;
@@ -118,7 +117,7 @@ impl Peers {
     /// Sends a signal.
     ///
     /// # Errors
-    /// When there is no such process.
+    /// If the process does not exist.
     pub fn signal(&self, service: Service, signal: i32) -> std::io::Result<()> {
         let handle = self
             .processes
@@ -132,10 +131,10 @@ impl Peers {
 }
 
 impl Process {
-    /// Tells it to do itself harm.
+    /// Sends a fault for the process to execute.
     ///
     /// # Errors
-    /// When there is no way to it.
+    /// If the process is not linked.
     pub fn inject(&self, fault: Fault) -> Result<(), LinkError> {
         match self.link.as_ref().ok_or(LinkError::Broken)? {
             PeerLink::Worker(link) => link.send(ToWorker::Inject(fault)),
@@ -145,8 +144,7 @@ impl Process {
         }
     }
 
-    /// Nanoseconds that a worker spent on a block, on average over those since the last call, and at most;
-    /// `None` before its first.
+    /// A worker's mean and greatest time for a block since the last call, in nanoseconds; `None` before the first block.
     pub fn block_ns(&mut self, seat: &SlotWords<'_>) -> Option<(f64, f64)> {
         if seat.incarnation() != self.incarnation {
             return None;
@@ -160,7 +158,7 @@ impl Process {
         (count > 0).then(|| (ns as f64 / count as f64, seat.peak_ns() as f64))
     }
 
-    /// Percent of one processor, since it was last looked at.
+    /// The use of one processor since the last call, in percent.
     pub fn cpu_percent(&mut self) -> f64 {
         self.cpu.percent(self.pid)
     }
@@ -169,23 +167,23 @@ impl Process {
 /// The processor time of a process, for `status`.
 #[derive(Default)]
 pub struct Cpu {
-    /// Its processor time and its age when it was last read, both in seconds: none at its start.
+    /// The processor time and the age of the process at the last reading, in seconds; both 0 at its start.
     before: (f64, f64),
     percent: f64,
 }
 
-/// What was used within less time than this says nothing.
+/// The shortest time over which the use of the processor is meaningful.
 const CPU_WINDOW_S: f64 = 0.2;
 
 impl Cpu {
-    /// Percent of one processor since the last call, or since the start; never more than all processors have.
+    /// The use of one processor since the last call or the start, in percent; limited to all processors.
     pub fn percent(&mut self, pid: u32) -> f64 {
         let (Some(used), Some(age)) = (cpu_seconds(pid), age_s(pid)) else {
             return self.percent;
         };
         let (used_before, age_before) = self.before;
         if age - age_before >= CPU_WINDOW_S {
-            // Threads that have ended take their time with them.
+            // The time of ended threads is no longer counted.
             let share = (used - used_before).max(0.0) / (age - age_before);
             let most = std::thread::available_parallelism().map_or(1, usize::from) as f64;
             self.percent = (share.min(most) * 1000.0).round() / 10.0;
@@ -200,9 +198,9 @@ pub fn age_s(pid: u32) -> Option<f64> {
     Some(platform::process::look(pid)?.age().as_secs_f64())
 }
 
-/// Processor time that a process has used, in seconds.
+/// The processor time of a process, in seconds.
 fn cpu_seconds(pid: u32) -> Option<f64> {
-    // Nanoseconds on the processor, summed over the threads: the ticks of `stat` are too coarse.
+    // Summed in nanoseconds over the threads: the ticks of `stat` are too coarse.
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let total: u64 = tasks
         .flatten()
@@ -214,7 +212,7 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
     Some(total as f64 / 1e9)
 }
 
-/// Resident memory of a process, in KiB.
+/// The resident memory of a process, in KiB.
 pub fn rss_kib(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));

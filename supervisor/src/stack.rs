@@ -1,4 +1,5 @@
-//! The stack as its supervisor sees it: events in, `failover::judge` asked, what it says done at once. One thread; nothing here waits for anybody.
+//! The stack as its supervisor sees it: each event goes to `failover::judge`, whose actions are carried out at once. One
+//! thread; no function here waits for another process.
 
 mod absence;
 mod answers;
@@ -56,28 +57,28 @@ use crate::{
     roster,
 };
 
-/// How often the shared words are looked at, at the least.
+/// The longest period of reading the shared words.
 pub const CALM: Duration = Duration::from_millis(8);
-/// With real-time priority, and without: blocks of 128 frames at 48 kHz, measured.
+/// The initial lead with and without real-time priority, measured with blocks of 128 frames at 48 kHz.
 const LEAD_REALTIME: u32 = 4;
 const LEAD_PLAIN: u32 = 8;
-/// How often the log is told how far the music has been played.
+/// The period of logging the played block.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// How long audio-out and the recorder may take to write out what is left.
+/// The time limit for audio-out and the recorder to write their remaining sound.
 const FINISH: Duration = Duration::from_secs(2);
 
-/// Somebody who waits for a restart to be over.
+/// A client that waits for the end of a restart.
 struct Waiting {
     service: Service,
     old_pid: u32,
     answer: oneshot::Sender<Answer>,
 }
 
-/// Why there is no stack to be had.
+/// Why the stack cannot be started or taken over.
 pub enum Refusal {
-    /// Nobody plays: the instance cannot be begun.
+    /// No process plays: the instance cannot be started.
     NothingBegun(anyhow::Error),
-    /// Processes of the instance play on; what they play from cannot be taken over just now.
+    /// Processes of the instance keep playing, but their shared memory or log cannot be taken over now.
     MusicGoesOn(anyhow::Error),
 }
 
@@ -91,7 +92,7 @@ pub struct Stack {
     shape: Shape,
     music: Music,
     judge: Option<Judge>,
-    /// The failure that is being answered.
+    /// The failure in progress.
     failure: Failure,
     peers: Peers,
     start: Instant,
@@ -105,22 +106,22 @@ pub struct Stack {
     tallies: Tallies,
     history: History,
     own_cpu: Cpu,
-    /// Questions that came before it was known who lives.
+    /// Requests that came before the living processes were known.
     early: Vec<(Request, oneshot::Sender<Answer>)>,
     syncs: Vec<Syncing>,
-    /// Tokens of submissions that have to be handed in again.
+    /// The tokens of submissions that the gateway must submit again.
     stale: BTreeSet<u64>,
-    /// Who waits for the recorder.
+    /// The clients that wait for the recorder.
     asked: Vec<Asked>,
     waiting: Vec<Waiting>,
     care: BTreeMap<Service, Care>,
     cursor: Cursor,
     ahead: Ahead,
     overload: Overload,
-    /// Faults for who is being started.
+    /// The faults for services that are starting.
     faults: Vec<(Service, Fault)>,
     announced: bool,
-    /// It was begun by another supervisor.
+    /// Whether another supervisor has begun the run.
     adopted: bool,
     finishing: Option<Instant>,
     ended: bool,
@@ -128,11 +129,11 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Begins a run, or takes over one that is there. A run is begun only where none was, and nobody plays:
-    /// what living processes have mapped is never made anew.
+    /// Begins a run, or takes over an existing one. A run begins only if there was none and no process plays: shared
+    /// memory that living processes have mapped is never recreated.
     ///
     /// # Errors
-    /// When shared memory or the log cannot be used.
+    /// If shared memory or the log cannot be used.
     pub fn begin(options: &Options, launcher: ToLauncherSocket) -> Result<Self, Refusal> {
         let paths = Paths::of(&options.instance).map_err(|e| Refusal::NothingBegun(e.into()))?;
         let refusal = |why: anyhow::Error| match living::any_plays(&paths) {
@@ -205,12 +206,12 @@ impl Stack {
         })
     }
 
-    /// The stack has ended.
+    /// Whether the stack has ended.
     pub const fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Something is under way that wants watching closely.
+    /// Whether the shared words must be read often.
     pub fn busy(&self) -> bool {
         !self.protected()
             || !self.announced
@@ -225,18 +226,18 @@ impl Stack {
         self.supervision().is_some_and(Supervision::protected)
     }
 
-    /// Who sits where, once the launcher has told who lives.
+    /// The supervision of the slots, once the launcher has listed the living processes.
     fn supervision(&self) -> Option<&Supervision> {
         self.judge.as_ref().map(Judge::supervision)
     }
 
-    /// Takes in one event.
+    /// Handles one event.
     pub fn handle(&mut self, event: Event) {
         self.notice_absence();
         match event {
             Event::Tick => self.tick(),
             Event::Launcher(news) => self.hear_launcher(news),
-            Event::LauncherGone => self.launcher_gone("the launcher is gone".into()),
+            Event::LauncherGone => self.launcher_gone("the launcher has ended".into()),
             Event::LauncherCame => self.launcher_came(),
             Event::NoLauncher(why) => {
                 self.launcher_gone(format!("no launcher can be started ({why})"));
@@ -256,13 +257,13 @@ impl Stack {
 
     // ---- time, and processes ----
 
-    /// Microseconds since its start that it was there: what waits for somebody counts by these.
+    /// The microseconds since the start without absences, by which all waits for other processes count.
     fn now_us(&mut self) -> u64 {
         self.notice_absence();
         self.present_us()
     }
 
-    /// The same at its last look.
+    /// The same at the last check.
     fn present_us(&self) -> u64 {
         self.absence.present(self.start).as_micros() as u64
     }
@@ -300,7 +301,7 @@ impl Stack {
             Service::Worker(slot) => self.worker_gone(slot, incarnation, ending, since),
             Service::Trial => self.trial_gone(incarnation, ending),
             Service::AudioOut if self.finishing.is_some() => self.conclude(),
-            // The end of one whose successor is there, or asked for: told to the supervisor before.
+            // The end of a process with a successor: an earlier supervisor has handled it.
             _ if !known && self.is_coming(service) => {}
             Service::AudioOut
             | Service::OscGateway
@@ -320,9 +321,9 @@ impl Stack {
         since: Option<Instant>,
     ) {
         let seat = self.shared.stage.slot(slot);
-        let mut text = format!("worker:{slot} (life {incarnation}) has ended: {ending}");
+        let mut text = format!("worker:{slot} (incarnation {incarnation}) has ended: {ending}");
         if let Some(epitaph) = seat.epitaph().filter(|_| seat.incarnation() == incarnation) {
-            text = format!("{text}; it left: {}", epitaph.replace('\n', " "));
+            text = format!("{text}; panic message: {}", epitaph.replace('\n', " "));
         }
         say::line("supervisor", &text);
         let cause = ending.to_string();
@@ -358,7 +359,7 @@ impl Stack {
             .map(|slot| stage.slot(slot).frontier())
             .into_iter()
             .max();
-        // Why it cannot be written, the log keeps in mind; the next call tries again.
+        // The log remembers the error; the next call tries again.
         let _ = self.music.log.collect(&stage, frontier.unwrap_or_default());
         let calm = self.judge.as_ref().is_some_and(Judge::tries_nothing) && stage.held().is_none();
         let both = self.protected();
@@ -379,7 +380,7 @@ impl Stack {
         self.look_after_end();
     }
 
-    /// Finishes once audio-out has ended, by itself or by force, so that the log ends where the music did.
+    /// Finishes once audio-out has ended, by itself or by force, so that the log ends at the last played block.
     fn look_after_end(&mut self) {
         let Some(since) = self.finishing else {
             return;
@@ -393,7 +394,7 @@ impl Stack {
 
     fn announce(&mut self) {
         let up = |service| self.peers.processes.get(&service).is_some_and(|p| p.up);
-        // A device plays once it has taken a second of sound.
+        // A device counts as playing once it has taken a second of sound.
         if self.announced
             || !self.shared.stage.playing()
             || self.shared.stage.audio_state() != AudioState::Playing
@@ -412,12 +413,12 @@ impl Stack {
         } = self.shape;
         let lead_ms = f64::from(lead_blocks * block_frames) * 1000.0 / f64::from(rate_hz);
         self.tell_launcher(&ToLauncher::Ready(format!(
-            "instance \"{}\" plays: {rate_hz} Hz, blocks of {block_frames}, lead {lead_blocks} blocks ({lead_ms:.1} ms), OSC at {}, sink {}",
+            "the instance \"{}\" plays: {rate_hz} Hz, blocks of {block_frames} frames, lead {lead_blocks} blocks ({lead_ms:.1} ms), OSC at {}, sink {}",
             self.options.instance, self.options.osc, self.sink
         )));
     }
 
-    /// Whether audio-out's last report says that its device does not play yet.
+    /// Whether audio-out's last report says that the device does not play yet.
     fn sink_waits(&self) -> bool {
         self.sink.is_empty() || self.sink.starts_with("device:") && self.sink.ends_with(')')
     }
@@ -432,7 +433,7 @@ impl Stack {
         };
         process.heard = Instant::now();
         match &link {
-            // What it may have missed before it was linked it finds in the log.
+            // The worker reads the commands from before its link in the log.
             PeerLink::Worker(link) => drop(link.send(ToWorker::Newest(newest))),
             PeerLink::Gateway(link) => patch.into_iter().for_each(|part| drop(link.send(part))),
             PeerLink::Audio(_) | PeerLink::Service(_) => {}
@@ -445,7 +446,7 @@ impl Stack {
         }
     }
 
-    /// It may just have died, which the launcher will report; if it lives on, it is deaf.
+    /// Handles a broken link: either the process has died, which the launcher will report, or it cannot be reached.
     fn unlinked(&mut self, who: &Introduction) {
         if let Some(process) = self.peers.get(who.service, who.pid) {
             process.link = None;
@@ -493,22 +494,21 @@ impl Stack {
         }
     }
 
-    /// Has audio-out write out what is left; if it is not linked, it is told once it is.
+    /// Tells audio-out to write its remaining sound; an unlinked audio-out is told once it links.
     fn finish_audio(&self) {
         if let Some(audio) = self.peers.audio() {
             let _ = audio.send(ToAudio::Finish);
         }
     }
 
-    /// audio-out has ended: nothing more is played. A recording is completed first, if that takes no
-    /// longer than it may.
+    /// Ends the run after the end of audio-out. A recording is completed first, within its time limit.
     fn conclude(&mut self) {
         let complete = self.recording_is_complete();
         if self.ended || (!complete && self.finishing.is_some_and(|at| at.elapsed() <= FINISH)) {
             return;
         }
         let stage = self.shared.stage;
-        // Why not, the log says.
+        // On failure the log has reported the error.
         let _ = self.music.log.conclude(&stage, stage.cursor());
         self.music.leave_state(&self.shared);
         self.tell_launcher(&ToLauncher::Finished);
@@ -531,10 +531,10 @@ fn begin_fresh(options: &Options, paths: &Paths) -> Result<(Shared, Music)> {
     if !realtime {
         say::line(
             "supervisor",
-            "no real-time priority on this machine (allow it with an rtprio limit); the lead is longer",
+            "real-time priority is not permitted on this machine (set an rtprio limit to permit it); the lead is longer",
         );
     }
-    // The log first: whoever finds the stage finds a log that begins.
+    // The log first: a process that finds the stage also finds the log.
     let (music, arena_bytes) = Music::begin(options, paths, shape)?;
     let shared = Shared::create(&options.instance, &shape, arena_bytes, options.first)?;
     Ok((shared, music))

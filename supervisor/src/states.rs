@@ -1,7 +1,7 @@
-//! The state files: where the music stood a few seconds ago, so that `--resume` has little to render.
+//! The state files: the state of the music a few seconds ago, so that `--resume` has little to render.
 //!
-//! Two, written in turn by a thread without a deadline, so that one is whole at every instant. Each is what a
-//! segment of the log would begin with there; what follows it is in the segment in progress.
+//! Two files, written alternately by a thread without a deadline, so that one of them is always complete. A state file
+//! equals the beginning of a segment at its block; the later records are in the segment in progress.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Those that belong to that segment, of which the file has so many bytes, the newest first.
+    /// The state files of a segment with a file of `length` bytes, the newest first.
     pub fn of(paths: &Paths, segment: Extent, length: u64) -> Vec<Self> {
         let read = |path: PathBuf| {
             let mut reader = Reader::without_arenas(File::open(&path).ok()?);
@@ -33,10 +33,10 @@ impl StateFile {
         found
     }
 
-    /// Its bytes, and those of the log that follow it.
+    /// The bytes of the state, and the later bytes of the log.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// If a file cannot be read.
     pub fn read(&self, log: &Path, segment: Extent) -> std::io::Result<[Vec<u8>; 2]> {
         let mut rest = Vec::new();
         let mut log = File::open(log)?;
@@ -47,10 +47,10 @@ impl StateFile {
     }
 }
 
-/// Writes a state in place of the older one.
+/// Writes a state over the older file.
 ///
 /// # Errors
-/// When the disk refuses; then the newer one is as it was.
+/// If the disk refuses; the newer file is then unchanged.
 pub fn write(paths: &Paths, bytes: &[u8]) -> std::io::Result<()> {
     let written = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
     let older = paths.states().into_iter().min_by_key(written);

@@ -1,4 +1,4 @@
-//! What `understudy status --json` shows.
+//! The JSON of `understudy status --json`.
 
 use common::{
     message::Service,
@@ -62,7 +62,7 @@ pub fn services(
     list
 }
 
-/// The state of the MIDI port, as the MIDI input has written it down.
+/// The state of the MIDI port, as recorded by the MIDI input.
 pub fn midi(paths: &Paths) -> Value {
     let held: Value = kept::read(&paths.midi_held()).unwrap_or_default();
     let port = &held["port"];
@@ -88,16 +88,16 @@ pub fn audio(stage: &Stage<'_>, sink: &str, gap_ms: Option<f64>) -> Value {
     })
 }
 
-/// What the safety stage removes: its largest reduction within the last seconds in dB, samples beyond the
-/// ceiling so far, and the DC now.
+/// The work of the safety stage: the largest reduction within the last seconds in dB, the samples beyond the ceiling so
+/// far, and the current DC.
 pub fn removed(seat: &SlotWords<'_>) -> (f64, u64, f64) {
     let (limited, samples, dc) = seat.removed();
     let left = f64::from(1.0 - limited).max(1e-4);
-    // Not -0.
+    // Avoids -0.
     (tenths(-20.0 * left.log10()) + 0.0, samples, thousandths(dc))
 }
 
-/// Rounded to two places.
+/// Rounds to two places.
 pub fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

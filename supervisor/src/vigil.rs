@@ -1,11 +1,11 @@
-//! The vigil: what a supervisor does that cannot take over what it finds, while processes of the instance play
-//! on. Shared memory may be missing, of another build, unreadable, or out of reach since there is no descriptor
-//! left; or the log is gone, and the ledger with it.
+//! The vigil: the behaviour of a supervisor that cannot take over while processes of the instance play. Shared memory
+//! may be missing, of another build, unreadable, or unreachable because no descriptor is left; or the log and the
+//! ledger are missing.
 //!
-//! It ends no process, and makes and removes no segment. It says why in `status`, accepts no commands, and has those
-//! started again that need nothing from it: all but the workers. It ends soon, with a word by which the launcher
-//! knows it: the next one tries again. A process of its own for each try leaves nothing behind from the one before,
-//! and finds a program that was put right meanwhile.
+//! The supervisor kills no process, and creates or removes no segment. It reports the reason in `status`, accepts no
+//! commands, and restarts the services that need nothing from it: all but the workers. Soon it exits with a code that
+//! the launcher knows; the next supervisor tries again. A new process for each attempt starts clean, and uses a program
+//! that was repaired meanwhile.
 
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ use tokio::{
 
 use crate::{event::Event, launcher::ToLauncherSocket, roster};
 
-/// Until the next try.
+/// The time until the next attempt.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How often the launcher is shown that we live.
+/// The period of signs of life to the launcher.
 const ALIVE: Duration = Duration::from_millis(250);
 
-/// Keeps vigil until the next try is due, or the instance is to end. Never returns: what was half taken over
-/// goes with the process.
+/// Keeps vigil until the next attempt is due or the instance must end. Never returns: a partial take-over ends with the
+/// process.
 pub async fn keep(
     options: &Options,
     launcher: &ToLauncherSocket,
@@ -38,7 +38,7 @@ pub async fn keep(
 ) -> ! {
     say::line(
         "supervisor",
-        &format!("it cannot take over ({why}); the music goes on, and it tries again"),
+        &format!("the supervisor cannot take over ({why}); the music continues"),
     );
     let _ = launcher.say(&ToLauncher::List);
     let end = Instant::now() + AGAIN;
@@ -56,7 +56,7 @@ pub async fn keep(
                         let _ = launcher.say(&wanted);
                     }
                 }
-                // A peer finds its link broken.
+                // A peer sees a broken link.
                 _ => {}
             }
         }
@@ -88,7 +88,7 @@ fn reply(options: &Options, request: &Request, why: &str) -> Answer {
         Request::Status => Answer::Ok(json!({
             "instance": options.instance, "state": "unsupervised", "osc": options.osc,
             "complaints": [format!(
-                "the supervisor cannot take over: {why}; what plays plays on, commands are not accepted, and a worker that dies is not started again; it tries again every {} s",
+                "the supervisor cannot take over: {why}; the music continues, commands are not accepted, and a worker that dies is not replaced; the next attempt follows every {} s",
                 AGAIN.as_secs()
             )],
         })),

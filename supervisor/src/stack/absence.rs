@@ -1,5 +1,5 @@
-//! A supervisor that was itself away (stopped, or the whole machine stood still) has no say in who was
-//! silent meanwhile: nobody is judged before all have had time to speak again.
+//! Absences of the supervisor itself (it was stopped, or the whole machine was): silence of other processes meanwhile
+//! does not count. No process is judged before all have had time to respond again.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use platform::say;
 
 use super::Stack;
 
-/// Away for less than this, nobody can have been taken for one who is silent.
+/// A shorter absence cannot make another process appear silent.
 const NOTICEABLE: Duration = Duration::from_millis(200);
-/// Time for all to speak again, after it.
+/// The time for all processes to respond after an absence.
 const HEARS_FIRST: Duration = Duration::from_millis(500);
 
-/// What the supervisor knows of its own absences.
+/// The supervisor's record of its own absences.
 pub struct Absence {
-    /// When it was last seen at work.
+    /// The time of the last check.
     here: Instant,
     away: Duration,
     judges_from: Instant,
@@ -30,18 +30,18 @@ impl Absence {
         }
     }
 
-    /// The time since `start`, up to the last look, without absences and excused time.
+    /// The time from `start` to the last check, without absences and excused time.
     pub fn present(&self, start: Instant) -> Duration {
         self.here.duration_since(start).saturating_sub(self.away)
     }
 
-    /// Does not count this time for anybody: before the first block is played, while a device is still waited
-    /// for, a worker can prove no more blocks than the lead.
+    /// Excludes a time for all processes: before the first block is played, while the stack waits for a device, a worker
+    /// can prove no more blocks than the lead.
     pub fn excuse(&mut self, time: Duration) {
         self.away += time;
     }
 
-    /// It is at work; returns how long it had been away, if that was long.
+    /// Checks for an absence; returns its duration if it was long.
     fn look(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let gone = now - self.here;
@@ -56,7 +56,7 @@ impl Absence {
 }
 
 impl Stack {
-    /// To be called before everything else that is done, and again before anybody is judged.
+    /// Detects an absence. Call this before any other work, and again before judging a process.
     pub(super) fn notice_absence(&mut self) {
         let Some(gone) = self.absence.look() else {
             return;
@@ -64,15 +64,15 @@ impl Stack {
         say::line(
             "supervisor",
             &format!(
-                "it was away itself for {} ms; whoever was silent then is forgiven",
+                "the supervisor was absent for {} ms; silence of other processes meanwhile does not count",
                 gone.as_millis()
             ),
         );
     }
 
-    /// Whether the supervisor was there long enough to judge silence; if not, the time of all peers restarts now.
-    /// Where silence is counted by the wall, call it after the evidence was collected: the supervisor may have been
-    /// away since it began to look.
+    /// Whether the supervisor was present long enough to judge silence; if not, the timers of all peers restart now. If
+    /// silence is measured by the wall clock, call this after reading the evidence: the supervisor may have been absent
+    /// since it began to read.
     pub(super) fn judges(&mut self) -> bool {
         self.notice_absence();
         let now = self.absence.here;

@@ -1,4 +1,4 @@
-//! What is asked at the control socket, and the answers.
+//! The requests at the control socket and their answers.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{Stack, Waiting, recording::Asker, services};
 use crate::{roster, status};
 
-/// A fault waits for a service that is started again within this.
+/// A fault waits for a service whose restart is due within this time.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Stack {
@@ -32,7 +32,7 @@ impl Stack {
             Request::Modules => Answer::Ok(self.show_modules()),
             Request::Record(wish) => return self.record(&wish, Asker::Person(answer)),
             Request::RecordStatus => Answer::Ok(self.show_recording()),
-            Request::Link(_) => Answer::No("links are offered at the edge".into()),
+            Request::Link(_) => Answer::No("links are offered by the control socket".into()),
         };
         let _ = answer.send(answered);
     }
@@ -58,10 +58,10 @@ impl Stack {
         }
     }
 
-    /// Whether the instance has that service.
+    /// Checks that the instance has a service.
     ///
     /// # Errors
-    /// When it was started without it, and how it is started with it.
+    /// If the instance was started without the service; the text names the option.
     fn is_part(&self, service: Service) -> Result<(), String> {
         if service == Service::Supervisor || roster::services(&self.options).any(|s| s == service) {
             return Ok(());
@@ -77,7 +77,7 @@ impl Stack {
     fn restart(&mut self, target: Target, answer: oneshot::Sender<Answer>) {
         let service = self.resolve(target);
         if service == Service::Supervisor {
-            let _ = answer.send(Answer::Ok("the launcher starts it again".into()));
+            let _ = answer.send(Answer::Ok("the launcher restarts the supervisor".into()));
             self.ended = true;
             return;
         }
@@ -86,7 +86,7 @@ impl Stack {
             return;
         }
         let Some(process) = self.peers.processes.get(&service) else {
-            // It is between two tries: the next one is made now.
+            // The service waits for its next start: start it now.
             match service {
                 Service::Worker(slot) => self.judge(Heard::Restart(slot)),
                 _ => self.start_now(service),
@@ -102,7 +102,7 @@ impl Stack {
         match service {
             Service::Worker(slot) => {
                 if !self.protected() {
-                    let why = "no worker is restarted while the other one is not ready; see `understudy status`";
+                    let why = "a worker cannot be restarted while the other worker is not ready; see `understudy status`";
                     let _ = answer.send(Answer::No(why.into()));
                     return;
                 }
@@ -138,7 +138,7 @@ impl Stack {
         for done in waiting.extract_if(.., back) {
             let _ = done
                 .answer
-                .send(Answer::Ok(format!("{} is back", done.service).into()));
+                .send(Answer::Ok(format!("{} is ready again", done.service).into()));
         }
     }
 
@@ -151,14 +151,14 @@ impl Stack {
         let done = match (service, fault) {
             (Service::Supervisor, fault) => return self.inject_here(fault),
             (_, Fault::Nan | Fault::Flip) if !renders => Err(format!(
-                "{service} renders no samples; nan and flip are for workers"
+                "{service} renders no samples (nan and flip are only valid for workers)"
             )),
             _ if !self.peers.can_take(service, fault) => match self.next_try(service) {
                 Some(pause) if pause > SOON => Err(format!(
-                    "{service} does not run just now; next try in {:.1} s",
+                    "{service} is not running; the next start is in {:.1} s",
                     pause.as_secs_f64()
                 )),
-                // It is being started: the fault waits for it.
+                // The service is starting: the fault waits.
                 _ => {
                     self.faults.push((service, fault));
                     Ok(())
@@ -174,7 +174,7 @@ impl Stack {
             }
             (_, fault) => match self.peers.processes.get(&service) {
                 Some(process) => process.inject(fault).map_err(|why| why.to_string()),
-                None => Err(format!("{service} is not running just now")),
+                None => Err(format!("{service} is not running")),
             },
         };
         match done {
@@ -183,7 +183,7 @@ impl Stack {
         }
     }
 
-    /// Does what was to be done to that service as soon as it is there.
+    /// Injects the faults that wait for a service.
     pub(super) fn inject_waiting(&mut self, service: Service) {
         let peers = &self.peers;
         let due: Vec<Fault> = self
@@ -212,7 +212,7 @@ impl Stack {
                 std::hint::spin_loop();
             },
             _ => Answer::No(
-                "the supervisor renders nothing and has no control channel of its own".into(),
+                "the supervisor renders no samples and has no control channel of its own".into(),
             ),
         }
     }
@@ -242,7 +242,7 @@ impl Stack {
         let services = status::services(&mut self.peers, supervision, &stage, &mut self.own_cpu);
         let complaints = self.complaints();
         let inbox = self.inbox.counters();
-        // The first command is the patch to start with.
+        // The first command is the initial patch.
         let before = self.options.first.number + 1;
         let accepted = self.music.log.seq().0.saturating_sub(before);
         let rejected = inbox.rejected + self.tallies.refused;

@@ -1,4 +1,4 @@
-//! Commands: numbered and written down, then broadcast to every worker; outcomes to the gateway.
+//! Commands: numbered and logged, then broadcast to every worker; outcomes go to the gateway.
 
 use common::{
     edit::Edit,
@@ -14,19 +14,19 @@ use crate::{
     music::{Timed, Weighed},
 };
 
-/// Stale submissions that are kept in mind: as many as a gateway has without an outcome. Those that mean nothing
-/// in the new patch do not come again.
+/// The limit of remembered stale submissions: as many as a gateway has without an outcome. Submissions that are invalid
+/// in the new patch do not return.
 const STALE_MAX: usize = 16_384;
 
-/// A sync that waits: for every ready worker to have applied the commands up to `seq`, and for the disk
-/// to hold the log up to `length`, so that what is acknowledged outlives the machine's power too.
+/// A waiting sync: it is answered once every ready worker has applied the commands up to `seq` and the log is synced
+/// to the disk up to `length`, so that acknowledged commands survive a power cut.
 pub struct Syncing {
     token: u64,
     seq: Seq,
     length: u64,
 }
 
-/// Submissions on their way: what can be taken in together waits in one of the two lists.
+/// The submissions in progress; those that can be accepted together wait in one of the two lists.
 #[derive(Default)]
 struct Batch {
     events: Vec<Timed>,
@@ -34,7 +34,7 @@ struct Batch {
     outcomes: Vec<(u64, Outcome)>,
 }
 
-/// Whether it comes into the log, under its token.
+/// Whether the submission is logged under its token.
 const fn is_command(submission: &Submission) -> bool {
     use Submission::{Commit, Control, Draft, Edit, Event, Preset};
     matches!(
@@ -51,14 +51,13 @@ impl Stack {
             let known = token <= self.music.log.token() && !self.stale.remove(&token);
             let is_command = is_command(&submission);
             match submission {
-                // Handed in again by a gateway that did not live to hear the outcome, or that heard
-                // of a supervisor's end before it heard the outcome.
+                // Submitted again, since the gateway or the supervisor ended before the outcome arrived.
                 _ if is_command && known => {
                     let accepted = Outcome::Accepted(self.music.log.seq());
                     batch.outcomes.push((token, accepted));
                 }
-                // What follows a stale one waits with it: the log would have a higher token, and the stale one
-                // be taken for known when it comes again.
+                // Submissions after a stale one wait with it: otherwise the log would have a higher token, and the
+                // stale one would appear as known when it returns.
                 _ if is_command && overtaken => self.put_back(&mut batch, token),
                 Submission::Event {
                     generation,
@@ -136,8 +135,8 @@ impl Stack {
         }
     }
 
-    /// It has to be handed in again. Others may be on their way already, under higher tokens: so it is kept in
-    /// mind that the log does not have this one.
+    /// Marks a submission as stale, so that the gateway submits it again. Later submissions may be in progress under higher
+    /// tokens, so the token is remembered as missing from the log.
     fn put_back(&mut self, batch: &mut Batch, token: u64) {
         self.stale.insert(token);
         if self.stale.len() > STALE_MAX {
@@ -201,7 +200,7 @@ impl Stack {
         }
     }
 
-    /// Sends what became of one submission on its way.
+    /// Sends the outcome of a submission in progress.
     fn taken(&mut self, batch: &mut Batch, token: u64, taken: anyhow::Result<Weighed>) {
         let outcome = match taken {
             Ok((numbered, note)) => {
@@ -217,7 +216,7 @@ impl Stack {
         batch.outcomes.push((token, outcome));
     }
 
-    /// Sends commands to every worker, and the patch among them, if there is one, to the gateway.
+    /// Sends commands to every worker, and a patch among them to the gateway.
     pub(super) fn broadcast_patch(&mut self, numbered: &[Numbered]) {
         self.broadcast(numbered);
         if numbered.iter().any(|n| n.command.patch().is_some()) {
@@ -225,9 +224,8 @@ impl Stack {
         }
     }
 
-    /// Tokens are the gateway's own: one that has been replaced meanwhile must not be answered. One
-    /// that does not take its answers loses its link: it links anew and hands in again what it has
-    /// heard nothing of.
+    /// Sends outcomes to the gateway with process id `pid` only, since tokens belong to one gateway. A gateway that does
+    /// not read its answers loses its link; it links again and submits everything without an outcome again.
     pub(super) fn tell_gateway(&mut self, pid: u32, outcomes: Vec<(u64, Outcome)>) {
         let Some(process) = self.peers.get(Service::OscGateway, pid) else {
             return;
@@ -241,7 +239,7 @@ impl Stack {
         }
     }
 
-    /// Tells the gateway which patch is in force.
+    /// Sends the patch in force to the gateway.
     pub(super) fn announce_patch(&self) {
         if let Some(gateway) = self.peers.gateway() {
             for part in self.music.announcement() {
@@ -250,14 +248,14 @@ impl Stack {
         }
     }
 
-    /// Sends commands to every worker, whatever its state.
+    /// Sends commands to every worker, in any state.
     pub(super) fn broadcast(&mut self, numbered: &[Numbered]) {
         for slot in Slot::ALL {
             let Some(link) = self.peers.worker(slot) else {
                 continue;
             };
             let sent = numbered.chunks(COMMANDS_PER_MESSAGE).try_for_each(|chunk| {
-                // What is too long for a message is read from the log.
+                // The worker reads long commands from the log.
                 let long = |n: &Numbered| {
                     (n.command.patch()).is_some_and(|json| json.len() > TEXT_BYTES_PER_MESSAGE)
                 };
@@ -266,7 +264,7 @@ impl Stack {
                     _ => ToWorker::Commands(chunk.to_vec()),
                 })
             });
-            // What does not reach it is in the log; a deaf worker is found by its silence.
+            // The worker reads lost messages in the log; a worker that does not read is detected by its silence.
             let _ = sent;
         }
     }

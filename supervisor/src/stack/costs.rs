@@ -1,4 +1,4 @@
-//! What the modules cost, for `status`: the dearest first.
+//! The costs of the modules for `status`, the most expensive first.
 
 use common::stage::BlockCosts;
 use serde_json::{Value, json};
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::Stack;
 use crate::status::hundredths;
 
-/// Modules that are named while the music is too much.
+/// The number of modules listed during an overload.
 const NAMED: usize = 5;
 
 impl Stack {
-    /// Each module of the patch in force with its share of one core, the rest of a block, and both together;
-    /// the shares are null where nothing has been measured yet.
+    /// Each module of the patch in force with its load on one core, the rest of a block, and the sum; the loads are null
+    /// before the first measurement.
     pub(super) fn show_modules(&self) -> Value {
         let costs = self.music.measured(&self.shared.stage);
         json!({
@@ -22,7 +22,7 @@ impl Stack {
         })
     }
 
-    /// The dearest modules, so many at the most.
+    /// The most expensive modules, at most `most`.
     fn modules(&self, costs: Option<&BlockCosts>, most: usize) -> Vec<Value> {
         let ns = |module: usize| costs?.module_ns.get(module).copied();
         let specs = self.music.modules().iter().enumerate();
@@ -39,7 +39,7 @@ impl Stack {
         hundredths(100.0 * ns as f64 / self.shape.block_ns().max(1) as f64)
     }
 
-    /// The dearest modules, while the music is too much.
+    /// The most expensive modules during an overload.
     pub(super) fn dearest(&self) -> Value {
         if !self.overload.lasts() {
             return Value::Null;

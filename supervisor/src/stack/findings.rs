@@ -1,28 +1,28 @@
-//! What has been found out about poison, for `status`: the commands left out, the modules bypassed.
+//! The findings for `status`: quarantined commands and bypassed modules.
 //!
-//! Both stand in the command log, so that a supervisor that takes over an instance knows them too.
+//! Both are in the command log, so that the next supervisor knows them too.
 
 use common::{command_log::Found, units::Seq};
 use serde_json::{Value, json};
 
-/// Left-out commands and bypassed modules that are shown.
+/// The limit of shown quarantined commands and bypassed modules.
 const SHOWN: usize = 64;
 
 /// See the file's head.
 #[derive(Default)]
 pub struct Findings {
-    /// The module whose output was muted when last looked at.
+    /// The module whose output was muted at the last check.
     pub muted: Option<u16>,
     /// The supervisor's own commands, which bypass modules.
     pub own: Vec<Seq>,
-    /// All commands that the log says to be left out, in order.
+    /// All quarantined commands of the log, in order.
     pub left_out: Vec<Seq>,
     quarantined: Vec<Value>,
     bypassed: Vec<Value>,
 }
 
 impl Findings {
-    /// What the supervisors before have found out, as they listed it in the log.
+    /// The findings of earlier supervisors, from the log.
     pub fn recall(found: &[Found], left_out: Vec<Seq>) -> Self {
         let mut findings = Self {
             left_out,
@@ -32,7 +32,7 @@ impl Findings {
         findings
     }
 
-    /// Something was found out, and stands in the log.
+    /// Adds a finding that has been logged.
     pub fn add(&mut self, found: &Found) {
         match found {
             Found::LeftOut { seq, what } => {
@@ -47,7 +47,7 @@ impl Findings {
         }
     }
 
-    /// For `status`.
+    /// The findings for `status`.
     pub fn show(&self) -> (Value, Value) {
         (json!(self.quarantined), json!(self.bypassed))
     }

@@ -1,5 +1,5 @@
-//! What the launcher says, and what is done when there is another one: what each side knows of the
-//! processes is brought together again.
+//! The packets of the launcher, and the reconciliation with another launcher, whose list of processes may differ from
+//! the supervisor's.
 
 use common::{
     message::{Child, Ending, FromLauncher, SIGKILL, Service, ToLauncher},
@@ -14,28 +14,28 @@ use platform::{living, say};
 use super::{Stack, services::Care};
 use crate::roster;
 
-/// A launcher that has left so many questions unanswered hangs; one is put every 250 ms. Counted,
-/// not timed: a supervisor that was frozen itself has put none. Soon, since meanwhile nobody is
-/// started again; to end one that was merely slow costs no more than starting another.
+/// The number of unanswered requests after which a launcher counts as hanging; one is sent every 250 ms. A count, not a
+/// time: a supervisor that was stopped has sent none. A low number, since meanwhile no process is restarted; killing a
+/// slow launcher costs no more than starting another.
 const UNANSWERED: u32 = 4;
 
-/// A process that is to be started.
+/// A process to be started.
 pub struct Wanted {
     pub service: Service,
     pub incarnation: Incarnation,
     pub args: Vec<String>,
 }
 
-/// What is known of the launcher.
+/// The state of the launcher.
 #[derive(Default)]
 pub struct Parent {
-    /// Questions whether it is there, since its last answer.
+    /// The unanswered requests since the last answer.
     silent: u32,
-    /// What it has been asked for and has not started yet.
+    /// The processes that were requested and are not started yet.
     asked: Vec<Wanted>,
-    /// What the launcher before it had been asked for; until it is known what has become of that.
+    /// The requests to the earlier launcher with an unknown result.
     unanswered: Vec<Wanted>,
-    /// Why there is none.
+    /// Why there is no launcher.
     missing: Option<String>,
 }
 
@@ -44,28 +44,28 @@ impl Stack {
         if let Err(why) = self.launcher.say(what)
             && !matches!(what, ToLauncher::Alive)
         {
-            say::line("supervisor", &format!("the launcher does not hear: {why}"));
+            say::line("supervisor", &format!("the launcher cannot be reached: {why}"));
         }
     }
 
-    /// Shows the launcher that we live, and asks it whether it does.
+    /// Sends a sign of life to the launcher and requests one.
     pub(super) fn ask_launcher(&mut self) {
         self.tell_launcher(&ToLauncher::Alive);
         self.parent.silent += 1;
         if self.parent.silent > UNANSWERED {
             self.parent.silent = 0;
-            say::line("supervisor", "the launcher hangs; it is ended");
+            say::line("supervisor", "the launcher hangs and is killed");
             living::end_launcher(&self.paths);
         }
     }
 
-    /// There is no launcher: nobody can be started.
+    /// Records the loss of the launcher: no process can be started.
     pub(super) fn launcher_gone(&mut self, why: String) {
-        say::line("supervisor", &format!("{why}; another one is started"));
+        say::line("supervisor", &format!("{why}; another launcher is started"));
         self.parent.missing = Some(why);
     }
 
-    /// There is another launcher, which knows nothing of what was asked of the one before.
+    /// Handles a new launcher, which does not know the requests to the earlier one.
     pub(super) fn launcher_came(&mut self) {
         let mut unanswered = std::mem::take(&mut self.parent.unanswered);
         unanswered.append(&mut self.parent.asked);
@@ -74,11 +74,11 @@ impl Stack {
         self.tell_launcher(&ToLauncher::List);
     }
 
-    /// What a person has to know of the launcher.
+    /// The complaint about a missing launcher.
     pub(super) fn launcher_complaint(&self) -> Option<String> {
         let why = self.parent.missing.as_ref()?;
         Some(format!(
-            "{why}: the music goes on, but whoever dies now is started again only once there is another launcher"
+            "{why}: the music continues, but no process can be restarted before another launcher runs"
         ))
     }
 
@@ -119,7 +119,7 @@ impl Stack {
         {
             self.add_process(*child);
             if child.service == Service::Trial {
-                // Another supervisor's: what it was to find out is found out anew.
+                // A trial of an earlier supervisor; it is repeated.
                 let _ = self.peers.signal(Service::Trial, SIGKILL);
                 found.trial = Some(child.incarnation);
             } else if let Service::Worker(slot) = child.service {
@@ -132,7 +132,7 @@ impl Stack {
         self.judge = Some(Judge::adopt(now_us, &self.shared.stage, found));
         self.judge(Heard::Switch(Fact::Tick, Cause::Start));
         for service in roster::without_workers(&self.options) {
-            // Of one that has died under the supervisor before, that may be known already.
+            // An earlier supervisor may have handled the death of this process.
             if !self.is_coming(service) {
                 self.spawn(service, Incarnation::default());
             }
@@ -147,7 +147,7 @@ impl Stack {
         self.shared.stage.count_start(child.service, child.pid);
     }
 
-    /// Whether such a process is there, asked for, or about to be.
+    /// Whether a process of the service runs, is requested, or will be.
     pub(super) fn is_coming(&self, service: Service) -> bool {
         let Parent {
             asked, unanswered, ..
@@ -157,7 +157,7 @@ impl Stack {
             || self.care.get(&service).is_some_and(Care::is_due)
     }
 
-    /// Has a process started.
+    /// Requests the start of a process.
     pub(super) fn ask_for(&mut self, wanted: Wanted) {
         self.tell_launcher(&ToLauncher::Spawn {
             service: wanted.service,
@@ -167,7 +167,7 @@ impl Stack {
         self.parent.asked.push(wanted);
     }
 
-    /// A process is there.
+    /// Handles the start of a process.
     fn spawned(&mut self, child: Child) {
         if self.parent.answered(child.service, child.incarnation) {
             self.add_process(child);
@@ -176,7 +176,7 @@ impl Stack {
         }
     }
 
-    /// A worker may have been given up before it was there.
+    /// Kills a worker that was condemned before it started.
     fn end_if_condemned(&self, child: Child) {
         let Service::Worker(slot) = child.service else {
             return;
@@ -188,7 +188,7 @@ impl Stack {
         }
     }
 
-    /// Brings what is known together with what another launcher has found.
+    /// Reconciles the known processes with those that another launcher has found.
     fn compare(&mut self, found: &[Child]) {
         let is_found = |pid: u32| found.iter().any(|child| child.pid == pid);
         let processes = self.peers.processes.iter();
@@ -220,7 +220,7 @@ impl Stack {
 }
 
 impl Parent {
-    /// Whether such a process was asked for; it is no longer.
+    /// Whether the process was requested; removes the request.
     fn answered(&mut self, service: Service, incarnation: Incarnation) -> bool {
         let asked = [&mut self.asked, &mut self.unanswered];
         asked.into_iter().any(|list| {

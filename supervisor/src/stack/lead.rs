@@ -1,4 +1,4 @@
-//! How far ahead the workers render (`failover::lead`), and how close to the deadline they came.
+//! The lead of the workers (`failover::lead`), and their smallest margins to the deadline.
 
 use std::collections::VecDeque;
 
@@ -13,14 +13,14 @@ use platform::say;
 
 use super::Stack;
 
-/// Seconds over which the smallest margin is shown.
+/// The seconds for which the smallest margin is shown.
 const SHOWN_SECONDS: usize = 60;
 
-/// What the supervisor knows of it.
+/// The state of the lead.
 pub struct Ahead {
-    /// Without it, the lead stays what it is.
+    /// The rule; `None` for a fixed lead.
     rule: Option<Lead>,
-    /// The smallest margin in each of the last seconds, in microseconds; the oldest first.
+    /// The smallest margin in each of the last seconds, in microseconds, oldest first.
     closest: VecDeque<(u32, u32)>,
 }
 
@@ -35,7 +35,7 @@ impl Ahead {
         }
     }
 
-    /// Whether the lead grows and shrinks by itself.
+    /// Whether the lead is automatic.
     pub const fn is_auto(&self) -> bool {
         self.rule.is_some()
     }
@@ -61,14 +61,14 @@ impl Ahead {
     }
 }
 
-/// So many blocks last that many milliseconds, or as many as can be.
+/// The number of blocks that last `max_ms` milliseconds, within the limit of the lead.
 fn longest(max_ms: u32, shape: &Shape) -> u32 {
     let blocks = u64::from(max_ms) * 1_000_000 / shape.block_ns().max(1);
     blocks.clamp(1, LEAD_BLOCKS_MAX) as u32
 }
 
 impl Stack {
-    /// Sets the lead to what the last blocks ask for.
+    /// Adapts the lead to the margins of the last blocks.
     pub(super) fn look_ahead(&mut self) {
         let (stage, now_us) = (self.shared.stage, self.present_us());
         self.ahead.look(&stage);
@@ -86,12 +86,12 @@ impl Stack {
         stage.set_lead(wanted);
         self.shared.wake_workers();
         let why = match wanted > lead {
-            true => "a block came late or nearly late",
-            false => "none has come late for ten minutes",
+            true => "a block was late or nearly late",
+            false => "no block was late for ten minutes",
         };
         say::line(
             "supervisor",
-            &format!("the lead is {wanted} blocks now, {lead} before: {why}"),
+            &format!("the lead changes from {lead} to {wanted} blocks: {why}"),
         );
     }
 }

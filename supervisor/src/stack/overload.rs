@@ -1,4 +1,4 @@
-//! Music that needs more than the machine gives (`failover::load`): said, and held against nobody.
+//! An overload of the machine by the patch (`failover::load`): it is reported, and no process is ended for it.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use failover::load::overloaded;
 
 use super::Stack;
 
-/// So long, and it is an overload; below it the machine was just busy.
+/// The duration after which a high load counts as an overload.
 const LASTS: Duration = Duration::from_millis(200);
-/// What came late so soon after it came late because of it.
+/// The time after an overload within which late blocks are attributed to it.
 const ECHO: Duration = Duration::from_millis(300);
 
-/// What the supervisor knows of it.
+/// The state of the overload.
 #[derive(Default)]
 pub struct Overload {
     since: Option<Instant>,
@@ -19,19 +19,19 @@ pub struct Overload {
 }
 
 impl Overload {
-    /// Whether the music is too much for the machine.
+    /// Whether the machine is overloaded.
     pub fn lasts(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() >= LASTS)
     }
 
-    /// Whether it is, or was just now.
+    /// Whether the machine is overloaded or was so recently.
     pub fn is_near(&self) -> bool {
         self.last.is_some_and(|last| last.elapsed() < ECHO)
     }
 }
 
 impl Stack {
-    /// The judge waits for whoever is late for the same reason as the other.
+    /// Updates the overload; the judge then waits for a worker that is late for the same reason as the other.
     pub(super) fn look_at_load(&mut self) {
         if !overloaded(&self.shared.stage) {
             self.overload.since = None;

@@ -1,6 +1,5 @@
-//! Recording: what is asked for is written on the tape, from which the recorder takes it; who has asked is
-//! told once the recorder has done it. All that is known of recordings stands on the tape, so another
-//! supervisor knows it, too.
+//! Recording: a request is written to the tape, from which the recorder reads it; the client gets its answer once the
+//! recorder has acted. All state of recordings is on the tape, so that the next supervisor knows it too.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,19 +12,19 @@ use tokio::sync::oneshot;
 
 use super::Stack;
 
-/// Who has asked hears that it will be done if the recorder has not done it in so long: it may be between
-/// two tries to start, while the tape runs on.
+/// The time after which a client gets an answer before the recorder has acted: the recorder may wait for its next start,
+/// while the tape continues.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Somebody who has asked for a recording, or for its end.
+/// A client that has requested a recording or its end.
 pub enum Asker {
-    /// By OSC, under that token.
+    /// By OSC, under this token.
     Gateway(u64),
     /// At the control socket.
     Person(oneshot::Sender<Answer>),
 }
 
-/// One who waits for the recorder.
+/// A client that waits for the recorder.
 pub struct Asked {
     asker: Asker,
     take: u64,
@@ -34,14 +33,14 @@ pub struct Asked {
 }
 
 impl Stack {
-    /// Begins a recording, or ends one.
+    /// Starts or ends a recording.
     pub(super) fn record(&mut self, wish: &Wish, asker: Asker) {
         let token = match asker {
             Asker::Gateway(token) => Some(token),
             Asker::Person(_) => None,
         };
         if token.is_some_and(|token| token <= self.tape.token()) {
-            // Handed in again by a gateway that has not heard the outcome.
+            // Submitted again by a gateway that has not received the outcome.
             return self.answer_asker(asker, Ok(()));
         }
         let starts = matches!(wish, Wish::Start(_));
@@ -64,7 +63,7 @@ impl Stack {
         if self.tape.recording() {
             let name = self.tape.order().unwrap_or_default().name;
             return Err(format!(
-                "{name} is being recorded; /record/stop, or `understudy record stop`, ends that"
+                "{name} is being recorded; /record/stop or `understudy record stop` ends the recording"
             ));
         }
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -73,7 +72,7 @@ impl Stack {
             .map_err(|why| why.to_string())?;
         let path = self.paths.recordings().join(&name);
         if path.symlink_metadata().is_ok() {
-            return Err(format!("{} exists; choose another name", path.display()));
+            return Err(format!("{} exists already (expected another name)", path.display()));
         }
         self.tape.begin(&name, token);
         Ok(self.tape.order().unwrap_or_default().take)
@@ -82,7 +81,7 @@ impl Stack {
     fn end_recording(&self, token: Option<u64>) -> Result<u64, String> {
         let order = self.tape.order().unwrap_or_default();
         if !self.tape.recording() {
-            return Err("nothing is being recorded; /record/start [NAME] begins".into());
+            return Err("nothing is being recorded; /record/start [NAME] starts a recording".into());
         }
         if order.to.is_none() {
             self.tape.end(token);
@@ -90,7 +89,7 @@ impl Stack {
         Ok(order.take)
     }
 
-    /// Tells those whose wish the recorder has fulfilled, or could not.
+    /// Answers the clients whose requests the recorder has fulfilled or refused.
     pub(super) fn answer_recordings(&mut self) {
         let tape = self.tape;
         let over = |asked: &mut Asked| {
@@ -132,7 +131,7 @@ impl Stack {
         }
     }
 
-    /// Whether the recording that is under way is complete, now that nothing is played any more.
+    /// Whether the current recording is complete after the end of the music.
     pub(super) fn recording_is_complete(&self) -> bool {
         let open = self.tape.recording() && self.tape.order().is_some_and(|o| o.to.is_none());
         if open {
@@ -141,7 +140,7 @@ impl Stack {
         !self.tape.recording()
     }
 
-    /// What is recorded, or was last.
+    /// The state of the current or last recording.
     pub(super) fn show_recording(&self) -> Value {
         let folder = self.paths.recordings();
         let Some(order) = self.tape.order() else {
@@ -161,7 +160,7 @@ impl Stack {
         })
     }
 
-    /// What is wrong with the recording that is under way.
+    /// The complaint about the current recording.
     pub(super) fn recording_complaint(&self) -> Option<String> {
         let begun = |take| self.tape.begun() == take;
         let order = self.tape.order().filter(|_| self.tape.recording())?;

@@ -1,5 +1,5 @@
-//! audio-out, the gateway, recorder and MIDI input, and whether everybody listens: started again with growing pauses,
-//! ended when they hang.
+//! Monitors audio-out, the gateway, the recorder and the MIDI input: restarts them with growing pauses, and kills
+//! processes that do not read their control channel.
 
 use std::time::{Duration, Instant};
 
@@ -14,29 +14,29 @@ use platform::say;
 use super::{Stack, verdicts};
 use crate::{event::PeerLink, log::Trouble, roster};
 
-/// A peer that takes nothing for so long is a failed peer.
+/// The time after which a peer that reads no messages has failed.
 const TAKES_NOTHING: Duration = Duration::from_millis(250);
-/// How often a peer has to show that it reads its channel, and how long it may be silent.
+/// The period of pings, by which a peer shows that it reads its channel, and the limit of its silence.
 pub const PING: Duration = Duration::from_millis(250);
 const SILENT: Duration = Duration::from_millis(1_500);
-/// A process that has not come to talk for so long does not come; opening a device takes seconds.
+/// The time limit for the first link of a process; opening a device takes seconds.
 const COMES: Duration = Duration::from_secs(15);
-/// One that has been there before links again within milliseconds, when a new supervisor has come.
+/// The time limit for a running process to link to a new supervisor, which takes milliseconds.
 const RELINKS: Duration = Duration::from_secs(2);
-/// A play cursor that does not move for so long, though there is something to play, is stuck.
+/// The time after which a play cursor that does not move despite available blocks is stuck.
 const STUCK: Duration = Duration::from_millis(1_000);
 
-/// How long the play cursor may stand still, at the least, before nothing is heard: two bursts of a device.
+/// The least time for which the play cursor may stand still before the state is `silent`: two bursts of a device.
 const STILL: Duration = Duration::from_millis(250);
-/// How long a service may take to say that it can work, before somebody is told.
+/// The time after which a service that is not ready causes a complaint.
 const STARTS: Duration = Duration::from_secs(2);
 
-/// How long the play cursor has stood still.
+/// The time since the play cursor last moved.
 pub fn still_for(stage: &Stage<'_>) -> Duration {
     Duration::from_nanos(platform::realtime::monotonic_ns().saturating_sub(stage.moved_at()))
 }
 
-/// How long it may.
+/// The time for which the play cursor may stand still.
 pub fn still_max(stage: &Stage<'_>) -> Duration {
     let shape = stage.shape();
     let block = f64::from(shape.block_frames) / f64::from(shape.rate_hz);
@@ -45,33 +45,33 @@ pub fn still_max(stage: &Stage<'_>) -> Duration {
     ))
 }
 
-/// How a service fares that is no worker.
+/// The state of a service other than a worker.
 #[derive(Default)]
 pub struct Care {
     record: Record,
-    /// When it is started again.
+    /// The time of the next start.
     respawn: Option<Instant>,
-    /// Why it had to be started again the last time.
+    /// The cause of the last restart.
     cause: String,
-    /// The cause is about the life that is ending.
+    /// Whether the cause belongs to the current process.
     explained: bool,
 }
 
 impl Care {
-    /// Whether it is to be started again.
+    /// Whether a restart is due.
     pub const fn is_due(&self) -> bool {
         self.respawn.is_some()
     }
 }
 
-/// What is known of the play cursor.
+/// The state of the play cursor.
 pub struct Cursor {
     block: BlockIndex,
     moved: Instant,
-    /// Since when audio-out has been away, and how long the last gap was.
+    /// The time since when audio-out has been away, and the length of the last gap.
     away: Option<Instant>,
     gap_ms: Option<f64>,
-    /// Gaps that the device made so far, and how long the last one is.
+    /// The number of gaps caused by the device, and the length of the last one.
     device_gaps: (u64, Option<Duration>),
 }
 
@@ -86,12 +86,12 @@ impl Cursor {
         }
     }
 
-    /// How long the last gap was, in milliseconds: audio-out was away, or the device took nothing.
+    /// The length of the last gap in milliseconds, caused by an absence of audio-out or by the device.
     pub const fn gap_ms(&self) -> Option<f64> {
         self.gap_ms
     }
 
-    /// Whatever it did not do is not held against it.
+    /// Resets the hang timer after an absence of the supervisor.
     pub fn forgive(&mut self) {
         self.moved = Instant::now();
     }
@@ -115,20 +115,20 @@ impl Cursor {
 }
 
 impl Stack {
-    /// A process that is no worker has ended.
+    /// Handles the end of a process other than a worker.
     pub(super) fn service_gone(&mut self, service: Service, ending: Ending) {
         let now_us = self.now_us();
         let own_making = verdicts::death(ending) != failover::blame::Death::Outside;
         let care = self.care.entry(service).or_default();
         let pause_us = care.record.failed(now_us, own_making);
         care.respawn = Some(Instant::now() + Duration::from_micros(pause_us));
-        // What it, or its watch, has said of this life tells more than how it ended.
+        // A reported cause is more specific than the exit status.
         if !std::mem::take(&mut care.explained) || !own_making {
             care.cause = ending.to_string();
         }
         say::line(
             "supervisor",
-            &format!("{service} has ended ({ending}); it is started again"),
+            &format!("{service} has ended ({ending}) and is restarted"),
         );
         if service == Service::AudioOut {
             self.cursor.away.get_or_insert_with(Instant::now);
@@ -136,7 +136,7 @@ impl Stack {
         self.start_services();
     }
 
-    /// A service says that it can do its work, or why not.
+    /// Handles the report of a service that it is ready.
     pub(super) fn service_up(&mut self, service: Service) {
         let now_us = self.now_us();
         let care = self.care.entry(service).or_default();
@@ -152,7 +152,7 @@ impl Stack {
         (care.cause, care.explained) = (why.into(), true);
     }
 
-    /// Starts it at once, whatever pause was to come.
+    /// Starts a service at once, without its pause.
     pub(super) fn start_now(&mut self, service: Service) {
         self.care.entry(service).or_default().respawn = Some(Instant::now());
         self.start_services();
@@ -176,7 +176,7 @@ impl Stack {
         }
     }
 
-    /// The time until that service is started again, if it waits for that.
+    /// The time until the next start of a service, if it waits for one.
     pub(super) fn next_try(&self, service: Service) -> Option<Duration> {
         if let Service::Worker(slot) = service {
             return match self.supervision()?.seat(slot) {
@@ -190,11 +190,11 @@ impl Stack {
         Some(at.saturating_duration_since(Instant::now()))
     }
 
-    /// What is wrong with a service that does not stay up.
+    /// The complaint about a service that does not keep running.
     fn service_complaint(&self, service: Service) -> Option<String> {
         if let Some(pause) = self.next_try(service) {
             return Some(format!(
-                "{service} keeps failing ({}); next try in {:.1} s; `understudy restart {service}` tries at once",
+                "{service} fails repeatedly ({}); next start in {:.1} s; `understudy restart {service}` starts it at once",
                 self.why_failing(service),
                 pause.as_secs_f64()
             ));
@@ -209,22 +209,22 @@ impl Stack {
         let well = care.is_none_or(|care| care.record.is_well(self.present_us()));
         match process {
             _ if failures > 0 && !(up && well) => Some(format!(
-                "{service} does not stay up ({failures} times in a row; the last time: {})",
+                "{service} does not keep running ({failures} times in a row; the last cause: {})",
                 self.why_failing(service)
             )),
             Some(process) if !up && process.since.elapsed() > STARTS => Some(format!(
-                "{service} has not said for {:.0} s that it can work",
+                "{service} is not ready after {:.0} s",
                 process.since.elapsed().as_secs_f64()
             )),
             _ => None,
         }
     }
 
-    /// Why it was started again the last time.
+    /// The cause of the last restart of a service.
     fn why_failing(&self, service: Service) -> String {
         match service {
             Service::Worker(slot) => format!(
-                "{} times in a row; the last time: {}",
+                "{} times in a row; the last cause: {}",
                 self.supervision().map_or(0, |s| s.failures(slot)),
                 self.history.last_cause(slot)
             ),
@@ -236,7 +236,7 @@ impl Stack {
         }
     }
 
-    /// What is not as it should be, and what to do about it, a line each.
+    /// All complaints with their remedies, one line each.
     pub(super) fn complaints(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for service in roster::services(&self.options) {
@@ -253,20 +253,20 @@ impl Stack {
         }
         if let Some(Trouble { since, why, .. }) = self.music.log.trouble() {
             lines.push(format!(
-                "the command log cannot be written ({why}), for {:.0} s: commands are refused and what is played cannot be rendered again; mend {}",
+                "the command log cannot be written ({why}; for {:.0} s so far): commands are refused, and the music cannot be rendered again; restore {}",
                 since.elapsed().as_secs_f64(),
                 self.paths.command_log().display()
             ));
         }
         if let Some(why) = self.music.log.refused_by_disk() {
             lines.push(format!(
-                "the disk does not hold the end of the command log ({why}): a power cut would lose it, and nothing is synced until it does"
+                "the end of the command log is not on the disk ({why}): a power cut would lose it, and /sync is not answered until it is"
             ));
         }
         lines.extend(self.music.log.refused_by_archive());
         if !self.paths.control_socket().exists() {
             lines.push(format!(
-                "{} is gone: the launcher makes it anew as soon as it can",
+                "{} is missing: the launcher restores it as soon as possible",
                 self.paths.runtime.display()
             ));
         }
@@ -277,14 +277,14 @@ impl Stack {
         }
         if let Some(module) = self.muted() {
             lines.push(format!(
-                "the output is muted: module {module} puts out what is no sound"
+                "the output is muted: the module {module} outputs invalid samples (NaN, infinite or above +36 dB)"
             ));
         }
         lines
     }
 
-    /// Ends whoever does not listen, unless there was no time to listen to them; `pinging`
-    /// asks everybody to show that they do.
+    /// Kills processes that do not read their control channel, unless the supervisor itself was absent; `pinging` sends a
+    /// ping to all peers.
     pub(super) fn look_after_peers(&mut self, pinging: bool) {
         let mut deaf = Vec::new();
         for (service, process) in &self.peers.processes {
@@ -305,7 +305,7 @@ impl Stack {
                 deaf.push((*service, process.incarnation));
             }
         }
-        // Without names nobody can link: who has no link is not to blame for it.
+        // Without the control socket no process can link, so an unlinked process has not failed.
         if !deaf.is_empty() && !self.paths.control_socket().exists() {
             deaf.retain(|(service, _)| {
                 self.peers
@@ -323,7 +323,7 @@ impl Stack {
                 | Service::Recorder
                 | Service::MidiIn
                 | Service::LinkIn => {
-                    self.end_service(service, "it does not read its control channel");
+                    self.end_service(service, "its control channel is not read");
                 }
                 Service::Supervisor | Service::Trial => {}
             }
@@ -331,7 +331,7 @@ impl Stack {
         self.look_at_cursor();
     }
 
-    /// An audio-out that plays nothing though there is something to play hangs.
+    /// Kills an audio-out that plays nothing although blocks are available.
     fn look_at_cursor(&mut self) {
         let stage = self.shared.stage;
         self.cursor.look(&stage);
@@ -342,7 +342,7 @@ impl Stack {
             .get(&Service::AudioOut)
             .is_some_and(|p| p.up)
             && stage.audio_state() == AudioState::Playing;
-        // Without a clock, it may wait for the recorder.
+        // Without a clock audio-out may wait for the recorder.
         let waits = stage.shape().freewheel && !self.tape.has_room();
         if !plays || waits || !stage.playing() || !Slot::ALL.iter().any(there) {
             self.cursor.moved = Instant::now();
@@ -350,7 +350,7 @@ impl Stack {
             self.cursor.moved = Instant::now();
             self.end_service(
                 Service::AudioOut,
-                "it plays nothing though there is something",
+                "its play cursor does not move although blocks are available",
             );
         }
     }
@@ -359,13 +359,13 @@ impl Stack {
         if self.finishing.is_some() {
             return;
         }
-        say::line("supervisor", &format!("{service} is ended: {cause}"));
+        say::line("supervisor", &format!("{service} is killed: {cause}"));
         self.explain(service, cause);
         if service == Service::AudioOut {
             self.cursor.away.get_or_insert_with(Instant::now);
         }
         if let Some(process) = self.peers.processes.get_mut(&service) {
-            // Once is enough.
+            // Kill the process only once.
             (process.heard, process.since, process.unlinked) =
                 (Instant::now(), Instant::now(), None);
         }
@@ -374,9 +374,9 @@ impl Stack {
 }
 
 impl PeerLink {
-    /// Asks for a `Pong`; how long the other end has taken nothing.
+    /// Requests a `Pong`; returns the time for which the peer has read nothing.
     fn ping(&self) -> Duration {
-        // A broken link shows by itself, as `unlinked`.
+        // A broken link is reported as `unlinked`.
         match self {
             Self::Worker(link) => drop(link.send(ToWorker::Ping)),
             Self::Audio(link) => drop(link.send(ToAudio::Ping)),

@@ -1,5 +1,4 @@
-//! What the judge says, carried out: processes started and ended, commands written down and sent, and
-//! everything said.
+//! Carries out the actions of the judge: starts and kills processes, logs and sends commands, writes log lines.
 
 use std::time::Instant;
 
@@ -19,14 +18,14 @@ use platform::say;
 
 use super::Stack;
 
-/// Why a worker is being replaced, and when the fault was injected, if it was.
+/// The cause of a replacement, and the time of the injected fault, if any.
 #[derive(Default)]
 pub struct Failure {
     pub cause: String,
     pub since: Option<Instant>,
 }
 
-/// How a process ended, as blame sees it.
+/// The end of a process in the terms of `blame`.
 pub fn death(ending: Ending) -> Death {
     match ending {
         Ending::Signal(SIGKILL | SIGTERM | SIGSTOP | SIGCONT) => Death::Outside,
@@ -37,7 +36,7 @@ pub fn death(ending: Ending) -> Death {
 }
 
 impl Stack {
-    /// Tells the judge what has happened, and does what it says.
+    /// Passes an event to the judge and carries out the resulting actions.
     pub(super) fn judge(&mut self, event: Heard) {
         let now_us = self.now_us();
         let Some(judge) = self.judge.as_mut() else {
@@ -60,7 +59,7 @@ impl Stack {
         match action {
             Action::Then(event) => self.judge(event),
             Action::Kill(slot, incarnation) => {
-                let text = format!("worker:{slot} (life {incarnation}) is ended");
+                let text = format!("worker:{slot} (incarnation {incarnation}) is killed");
                 say::line("supervisor", &text);
                 let _ = self.peers.signal(Service::Worker(slot), SIGKILL);
             }
@@ -83,14 +82,14 @@ impl Stack {
             Action::Held(block, after, last) => {
                 let first = after.next();
                 let text = format!(
-                    "it died in block {block} with the new commands {first} to {last}; they are held and tried"
+                    "the worker died in block {block} with the new commands {first} to {last}, which are held for a trial"
                 );
                 say::line("supervisor", &text);
             }
         }
     }
 
-    /// The preference has changed, whoever changed it.
+    /// Handles a change of the preference, by the supervisor or audio-out.
     fn switched(&mut self, from: Slot, now: Preference, cause: Cause) {
         self.shared.wake_workers();
         let Preference { epoch, slot } = now;
@@ -99,7 +98,7 @@ impl Stack {
             cause if cause.is_failure() => (cause.to_string(), self.failure.since),
             cause => (cause.to_string(), None),
         };
-        let text = format!("epoch {epoch}: slot {slot} is preferred ({cause})");
+        let text = format!("epoch {epoch}: worker:{slot} is preferred ({cause})");
         say::line("supervisor", &text);
         let block = self.shared.stage.cursor();
         self.history.switched(from, now, block, &cause, since);
@@ -107,10 +106,10 @@ impl Stack {
         self.history.leave(&self.shared.stage);
     }
 
-    /// A worker has failed and is replaced. Of one that has ended that was said before.
+    /// Handles the failure of a worker. The end of a process has been logged before.
     fn failed(&mut self, slot: Slot, incarnation: Incarnation, cause: Cause) {
         if cause != Cause::Death {
-            let text = format!("worker:{slot} (life {incarnation}) is replaced: {cause}");
+            let text = format!("worker:{slot} (incarnation {incarnation}) is replaced: {cause}");
             say::line("supervisor", &text);
             self.failure = Failure {
                 cause: cause.to_string(),
@@ -139,17 +138,17 @@ impl Stack {
         self.findings.add(&found);
     }
 
-    /// Leaves a command out; if it was a patch, all that was meant for it too.
+    /// Quarantines a command; for a patch, also the commands that were resolved against it.
     fn quarantine(&mut self, seq: Seq) {
         let Some(found) = self.music.find(seq) else {
-            // A log that cannot be read is no reason to let it kill.
+            // Quarantine the command even if the log cannot be read.
             return self.judge(Heard::LeftOut(seq, seq));
         };
         let last = match found.is_patch {
             true => self.music.log.seq(),
             false => seq,
         };
-        // The log first: what was left out on the stage only, a replay would have in.
+        // The log first: a replay would apply a command that is quarantined only on the stage.
         let what = found.text;
         if let Err(why) = self.music.quarantine(seq, last, &what) {
             let text = format!("the command log cannot be written: {why}");
@@ -157,13 +156,13 @@ impl Stack {
         }
         self.judge(Heard::LeftOut(seq, last));
         let text =
-            format!("command {seq} ({what}) kills the worker that applies it; it is left out");
+            format!("command {seq} ({what}) kills the worker that applies it: quarantined");
         say::line("supervisor", &text);
         if found.is_patch {
             self.announce_patch();
         }
         if let Some(gateway) = self.peers.gateway() {
-            let why = format!("left out: {what} killed the worker that applied it");
+            let why = format!("quarantined: {what} killed the worker that applied it");
             let _ = gateway.send(ToGateway::Quarantined(found.token, why));
         }
         self.findings.add(&Found::LeftOut { seq, what });
@@ -182,7 +181,7 @@ impl Stack {
             }
             Case::Differing { block, .. } => format!("referee:{block}"),
         };
-        let text = format!("trial (life {life}) is started: {task}");
+        let text = format!("trial (incarnation {life}) is started: {task}");
         say::line("supervisor", &text);
         self.spawn_trial(life, task);
     }
@@ -193,14 +192,14 @@ impl Stack {
         let (own, crumb) = (seat.incarnation() == incarnation, seat.crumb());
         let end = match ending {
             Ending::Exit(0) => End::Passed(seat.verdict().filter(|_| own).map(|(_, sum)| sum)),
-            // By its main function: it could not be done.
+            // The trial itself has failed.
             Ending::Exit(1) => End::Outside,
             ending if death(ending) == Death::OwnMaking && own && crumb.phase != Phase::Idle => {
                 End::Died(crumb.command, crumb.module)
             }
             _ => End::Outside,
         };
-        let text = format!("trial (life {incarnation}) has ended: {ending}, {end:?}");
+        let text = format!("trial (incarnation {incarnation}) has ended: {ending}, {end:?}");
         say::line("supervisor", &text);
         self.judge(Heard::TrialEnded(incarnation, end));
     }
@@ -214,7 +213,7 @@ impl Stack {
             self.findings.muted = muted;
             let text = match muted {
                 Some(module) => format!(
-                    "the output is muted: module {} puts out what is no sound",
+                    "the output is muted: the module {} outputs invalid samples (NaN, infinite or above +36 dB)",
                     self.music.module_name(module)
                 ),
                 None => "the output is no longer muted".into(),
@@ -223,7 +222,7 @@ impl Stack {
         }
     }
 
-    /// The module whose output is muted now.
+    /// The module whose output is currently muted.
     pub(super) fn muted(&self) -> Option<String> {
         Some(self.music.module_name(self.findings.muted?))
     }
