@@ -1,4 +1,4 @@
-//! The thread that talks: opens the sink, says where the sound goes, ends it in good order.
+//! The control thread: opens the sink, reports it to the supervisor, and stops it cleanly.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ use crate::{faults, sinks};
 
 type Link = (LinkSender<FromPeer>, LinkReceiver<ToAudio>);
 
-/// How often the sink is looked after.
+/// The period of the sink's maintenance.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long it stays away when it is told to drop its link: longer than anybody waits for it.
+/// The time without a link after the fault `drop-control`: longer than any process waits.
 const GONE: Duration = Duration::from_secs(3600);
 
-/// Serves until told to finish.
+/// Serves until the supervisor sends `Finish`.
 ///
 /// # Errors
-/// When the sink cannot be opened.
+/// If the sink cannot be opened.
 pub fn serve(paths: &Paths, shared: &Shared, tape: Tape<'static>, wish: &str) -> Result<()> {
     let mut sink = match sinks::open(shared, tape, wish) {
         Ok(sink) => sink,

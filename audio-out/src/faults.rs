@@ -1,4 +1,4 @@
-//! Faults on request: what the control thread is told to do to the thread that plays.
+//! Injected faults: the control thread receives them, the playback thread executes them.
 
 use std::{
     sync::{
@@ -11,11 +11,11 @@ use std::{
 use common::message::{Fault, SIGKILL};
 use platform::harm;
 
-/// The variable that names a place, as `POINT#N`: each life is killed there when it passes for the nth time. For
-/// tests; points are `taken`, `taped`, `written`, `noted`.
+/// The variable that names a place, as `POINT#N`: each process is killed when it passes the point for the nth time. For
+/// tests; the points are `taken`, `taped`, `written`, `noted`.
 const VARIABLE: &str = "UNDERSTUDY_AUDIO_FAILPOINT";
 
-/// A place on the way of a block to tape and file.
+/// A point on the path of a block to the tape and the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     Taken,
@@ -31,11 +31,11 @@ const POINTS: [(&str, Point); 4] = [
     ("noted", Point::Noted),
 ];
 
-/// Where this life ends, and how many times it still passes there.
+/// The point at which this process is killed, and the remaining number of passes.
 static PLACE: OnceLock<Point> = OnceLock::new();
 static LEFT: AtomicU64 = AtomicU64::new(0);
 
-/// Reads where this life is to end; call it before anything is played.
+/// Reads the point from the environment; call this before any block is played.
 pub fn arm() {
     let text = std::env::var(VARIABLE).unwrap_or_default();
     let Some((name, count)) = text.split_once('#') else {
@@ -48,7 +48,7 @@ pub fn arm() {
     }
 }
 
-/// Ends the process where it was to end.
+/// Kills the process at its point.
 ///
 /// # Real-time
 /// Yes.
@@ -58,11 +58,11 @@ pub fn pass(point: Point) {
     }
 }
 
-/// The first deadly one; there is no second.
+/// The first fatal fault; later ones are ignored.
 static DEADLY: OnceLock<Fault> = OnceLock::new();
 static SLOW_US: AtomicU32 = AtomicU32::new(0);
 
-/// Takes in a fault. What goes wrong in samples (NaN, a flipped bit) is a worker's.
+/// Accepts a fault. Faults in samples (NaN, a flipped bit) are only valid for a worker.
 pub fn request(fault: Fault) {
     match fault {
         Fault::Segv | Fault::Abort | Fault::Panic | Fault::Hang | Fault::Exit(_) => {
@@ -74,10 +74,10 @@ pub fn request(fault: Fault) {
     }
 }
 
-/// Acts out what was requested, before a block is taken.
+/// Executes the requested fault, before a block is taken.
 ///
 /// # Real-time
-/// Yes, as long as nothing was requested.
+/// Yes, without a requested fault.
 pub fn act() {
     if let Some(fault) = DEADLY.get() {
         harm::inflict(*fault);

@@ -1,8 +1,8 @@
-//! audio-out: owns the sound card, or what stands for it; merges the two rings.
+//! audio-out: owns the sink and merges the two rings.
 //!
-//! It takes block after block from the preferred ring, else from the other: it needs nobody to
-//! tell it that a worker is gone. Its control thread talks; the sink's thread plays, and leaves what it
-//! has played on the tape.
+//! audio-out takes each block from the preferred ring, otherwise from the other ring, so it does not depend on a report
+//! of a worker's death. The control thread communicates; the sink's thread plays, and writes the played blocks to the
+//! tape.
 #![forbid(unsafe_code)]
 
 mod control;
@@ -23,16 +23,16 @@ use platform::{
 #[global_allocator]
 static ALLOCATOR: platform::realtime::AllocDisabler = platform::realtime::AllocDisabler;
 
-/// The audio output of an Understudy instance; started by its launcher.
+/// The audio output of an Understudy instance. The launcher starts this program.
 #[derive(Parser)]
 struct Arguments {
-    /// List the devices as JSON, for `understudy devices`; play nothing.
+    /// List the devices as JSON, for `understudy devices`, and exit.
     #[arg(long, exclusive = true)]
     devices: bool,
-    /// The instance.
+    /// Serve this instance.
     #[arg(long, default_value = "default")]
     instance: String,
-    /// auto, device, device:NAME, wav:PATH or null.
+    /// Play to this sink: auto, device, device:NAME, wav:PATH or null.
     #[arg(long, default_value = "auto")]
     sink: String,
 }

@@ -1,11 +1,11 @@
-//! What was played by an audio-out before this one and did not get onto the tape any more: it still lies in the
-//! rings.
+//! Completes the tape after the death of an audio-out: blocks that it played but did not write to the tape are still in
+//! the rings.
 
 use common::{tape::Tape, units::Slot};
 use failover::merge::read_sane;
 use platform::{say, shared::Shared};
 
-/// Brings the tape up to the play cursor. What no ring holds any more is silence.
+/// Extends the tape to the play cursor. Blocks that are no longer in any ring become silence.
 pub fn complete(tape: &Tape<'_>, shared: &Shared) {
     let mut samples = vec![0.0; shared.stage.shape().block_samples()];
     let (mut block, mut lost) = (tape.next_block(), 0);
@@ -19,7 +19,7 @@ pub fn complete(tape: &Tape<'_>, shared: &Shared) {
         tape.append(&samples, block);
     }
     if lost > 0 {
-        let text = format!("{lost} blocks were played but are in no ring any more: silence");
+        let text = format!("{lost} played blocks are no longer in any ring: silence on the tape");
         say::line("audio-out", &text);
     }
 }

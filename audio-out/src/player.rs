@@ -1,4 +1,4 @@
-//! What a sink's thread calls: frames of any number, cut from blocks.
+//! The player: supplies a sink's thread with any number of frames from blocks.
 //!
 //! REAL-TIME: no allocation, lock, log or file; the one system call is the futex that wakes the
 //! workers when the play cursor has moved; the clock is read without one.
@@ -16,7 +16,7 @@ use platform::{futex, realtime, shared::Shared};
 
 use crate::faults::{self, Point};
 
-/// Without a clock: how long it sleeps where the recorder is behind.
+/// The sleep without a clock while the recorder is behind.
 const RECORDER: Duration = Duration::from_millis(1);
 
 /// Plays the instance's sound.
@@ -25,13 +25,13 @@ pub struct Player {
     tape: Tape<'static>,
     merger: Merger,
     block: Vec<f32>,
-    /// Samples of `block` that are out already.
+    /// The number of samples of `block` that are played.
     used: usize,
     anchoring: Anchoring,
 }
 
 impl Player {
-    /// A player that goes on at the play cursor, to the sample.
+    /// A player that continues at the play cursor, without a gap.
     pub fn new(shared: &Shared, tape: Tape<'static>) -> Self {
         Self::with(
             shared,
@@ -40,8 +40,8 @@ impl Player {
         )
     }
 
-    /// The same for a device, where the end of what was played before has been lost: it fades in,
-    /// unless nothing has been played yet.
+    /// A player for a device, where the last played frames have been lost: it fades in, unless nothing has been played
+    /// yet.
     pub fn for_device(shared: &Shared, tape: Tape<'static>) -> Self {
         let (stage, cursor) = (&shared.stage, shared.stage.cursor());
         match stage.playing() {
@@ -63,7 +63,7 @@ impl Player {
         }
     }
 
-    /// Fills `out`, whole frames of all channels: something has to be played now.
+    /// Fills `whole` with whole frames of all channels, which are due now.
     pub fn fill(&mut self, whole: &mut [f32]) {
         faults::act();
         realtime::section(|| {
@@ -96,12 +96,11 @@ impl Player {
         });
     }
 
-    /// Plays the next block to the tape, for sinks that need no more; false if it is not there and need not
-    /// be yet.
+    /// Plays the next block to the tape only; false if the block is missing and not due yet.
     pub fn take(&mut self, due: bool) -> bool {
         faults::act();
         let taken = realtime::section(|| {
-            // Nobody hears it wait for the recorder where there is no clock.
+            // Without a clock a wait for the recorder is inaudible.
             if !self.begun() || !(due || self.tape.has_room()) {
                 return Taken::Missing;
             }
@@ -120,13 +119,13 @@ impl Player {
         taken != Taken::Missing
     }
 
-    /// Says when a block is taken, before the play cursor moves: who reads both in between takes the next
-    /// deadline for later, never for earlier, than it is.
+    /// Publishes the time of taking a block before the play cursor moves: a reader in between computes the next deadline
+    /// as later, never as earlier, than it is.
     fn say_when(&self) {
         self.shared.stage.set_taken_at(realtime::monotonic_ns());
     }
 
-    /// Tells everybody of the block that is played now; `cursor` is the play cursor before it.
+    /// Publishes the block that is played now; `cursor` is the play cursor before it.
     fn played(&mut self, cursor: BlockIndex) {
         faults::pass(Point::Taken);
         self.tape.append(&self.block, self.merger.block());
@@ -138,7 +137,7 @@ impl Player {
         self.shared.wake_workers();
     }
 
-    /// Says when frames come in: the first that cannot be rendered now, where a clock plays.
+    /// Publishes the mapping from time tags to frames, if a clock plays.
     fn tell_time(&mut self) {
         let stage = &self.shared.stage;
         let shape = stage.shape();
@@ -146,7 +145,7 @@ impl Player {
             return;
         }
         let coming_in = FrameIndex(stage.horizon().0 * u64::from(shape.block_frames));
-        // First: an anchor means something only with it.
+        // First, since an anchor is only valid with the offset.
         let ahead = realtime::wall_ahead_of(stage);
         if is_set(stage.wall(), ahead) {
             stage.set_wall(ahead);
@@ -178,7 +177,7 @@ impl Player {
         stage.slot(stage.preference().slot).frontier() >= stage.horizon()
     }
 
-    /// Sleeps until a worker has published something, or for a while (sinks without a clock).
+    /// Sleeps until a worker publishes a block, or until the timeout (sinks without a clock).
     pub fn wait(&self, timeout: Duration) {
         if !self.tape.has_room() {
             return std::thread::sleep(RECORDER);

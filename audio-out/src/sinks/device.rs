@@ -1,9 +1,9 @@
-//! Plays on a sound device, and follows it.
+//! Plays on a sound device, and follows changes of the device.
 //!
-//! Only a dead device is reopened; one that is not ready yet or has an xrun is not. A device is dead if it
-//! asks for no sound for 5 s, or if it says that it is gone and asks for none for 200 ms. As long as it asks,
-//! it lives, whatever errors it reports. Streams are opened and closed by threads of their own, since a
-//! stopped sound server may block either for ever. The music goes on at the block where it stopped.
+//! Only a dead device is reopened, not a device that is not ready yet or has an xrun. A device is dead if it requests no
+//! sound for 5 s, or if it reports its loss and requests none for 200 ms. While a device requests sound, it is alive,
+//! regardless of the errors that it reports. Separate threads open and close streams, since a stopped sound server may
+//! block both forever. The music continues at the block where it stopped.
 
 use std::{
     sync::{
@@ -26,17 +26,17 @@ use super::{
     watch::Watch,
 };
 
-/// The first pause between two tries to open the device; it grows up to [`PAUSE_MAX`].
+/// The first pause between two attempts to open the device; the pause grows up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How long the first try may take.
+/// The time limit of the first attempt.
 const OPENS: Duration = Duration::from_secs(8);
-/// A device that says it is gone may only have been moved. If it asks for no sound for so long, it is dead.
+/// A device that reports its loss may only have been moved. After this time without a request for sound it is dead.
 const GONE: Duration = Duration::from_millis(200);
-/// After so long without a request for sound the sink no longer counts as playing.
+/// The time without a request for sound after which the sink no longer counts as playing.
 const ASLEEP: Duration = Duration::from_millis(600);
-/// After so long without a request for sound the device is dead, whatever it says. Longer than 2 s, since a
-/// sound server that has just been started was seen to pause for 2 s between its first two buffers.
+/// The time without a request for sound after which the device is dead. Longer than 2 s, since a newly started sound
+/// server was seen to pause for 2 s between its first two buffers.
 const DEAD: Duration = Duration::from_secs(5);
 
 /// A sound device.
@@ -46,27 +46,27 @@ pub struct Device {
     wish: Wish,
     signs: Arc<Signs>,
     open: Option<Open>,
-    /// A thread that opens it.
+    /// The result of a thread that opens the device.
     opening: Option<Receiver<Result<Open>>>,
     watch: Option<Watch>,
     name: String,
-    /// Why it could not be opened again the last time.
+    /// The error of the last attempt to reopen the device.
     trouble: String,
     retry_at: Instant,
     pause: Duration,
-    /// The highest count of requests seen so far, and when it last grew.
+    /// The highest count of requests so far, and the time of its last change.
     seen: (u64, Instant),
-    /// It has taken a second of sound.
+    /// Whether the device has taken a second of sound.
     plays: bool,
-    /// When the stream before ended, until the next one plays.
+    /// The end of the previous stream, until the next one plays.
     silent_since: Option<Instant>,
 }
 
 impl Device {
-    /// Opens the device of that name, or the default one, and starts to play.
+    /// Opens the device with this name, or the default one, and starts to play.
     ///
     /// # Errors
-    /// When there is none, or it does not take what the instance plays.
+    /// If there is no such device, or the device does not support the rate or channels of the instance.
     pub fn open(shared: &Shared, tape: Tape<'static>, wish: Option<&str>) -> Result<Self> {
         let mut device = Self {
             shared: *shared,
@@ -96,13 +96,13 @@ impl Device {
                 ));
             }
             Some(Err(RecvTimeoutError::Disconnected)) | None => {
-                return Err(anyhow!("the device cannot be opened: no thread"));
+                return Err(anyhow!("the device cannot be opened: a thread could not be started"));
             }
         }
         Ok(device)
     }
 
-    /// Starts a thread that opens it, once no callback of the old stream is at work.
+    /// Starts a thread that opens the device, once no callback of the old stream is running.
     fn begin_to_open(&mut self) {
         let Some(stream) = self.signs.next_stream() else {
             return;
@@ -112,7 +112,7 @@ impl Device {
         let (signs, silent_since) = (Arc::clone(&self.signs), self.silent_since);
         let started = thread::Builder::new().name("open".into()).spawn(move || {
             let opened = stream::open(&shared, tape, &wish, &signs, stream, silent_since);
-            // If this took too long, the receiver is gone: the stream is dropped here.
+            // After a timeout the receiver is dropped, and the stream is dropped here.
             let _ = tell.send(opened);
         });
         self.opening = started.is_ok().then_some(told);
@@ -129,26 +129,26 @@ impl Device {
         self.plays = false;
     }
 
-    /// What is wrong with the stream, if it is dead.
+    /// Why the stream is dead, if it is.
     fn dead(&mut self) -> Option<String> {
         let asked = self.signs.asked();
         if asked != self.seen.0 {
             self.seen = (asked, Instant::now());
             return None;
         }
-        // A callback that hangs is this program's own fault; the supervisor sees that in the play cursor.
+        // A hanging callback is a fault of this program; the supervisor detects it by the play cursor.
         if self.signs.busy() {
             return None;
         }
         let quiet = self.seen.1.elapsed();
         match self.signs.gone() {
             true if quiet > GONE => Some("is gone".into()),
-            _ if quiet > DEAD => Some(format!("has asked for nothing for {} s", DEAD.as_secs())),
+            _ if quiet > DEAD => Some(format!("has not requested sound for {} s", DEAD.as_secs())),
             _ => None,
         }
     }
 
-    /// Drops the stream, in a thread since that may take long; from then on it is to be reopened.
+    /// Drops the stream in a thread, since that may take long; the device is then reopened.
     fn let_go(&mut self, pause: Duration) {
         self.signs.shut_out();
         self.silent_since.get_or_insert(self.seen.1);
@@ -160,7 +160,7 @@ impl Device {
         (self.pause, self.retry_at) = (PAUSE, Instant::now() + pause);
     }
 
-    /// Opens it again when it is time to; returns a line for the log.
+    /// Reopens the device when it is due; returns a line for the log.
     fn open_again(&mut self) -> Option<String> {
         let Some(opening) = &self.opening else {
             if Instant::now() >= self.retry_at {
@@ -196,19 +196,19 @@ impl Device {
         }
     }
 
-    /// The device as `status` shows it, with what it waits for.
+    /// The state of the device for `status`, if it does not play.
     fn state(&self) -> Option<String> {
         if self.open.is_none() {
             let why = match self.trouble.as_str() {
                 "" => String::new(),
                 why => format!(": {why}"),
             };
-            return Some(format!("gone; waiting for it{why}"));
+            return Some(format!("gone; waiting for its return{why}"));
         }
         if self.asleep() {
-            return Some("it asks for nothing; waiting for it".into());
+            return Some("the device requests no sound; waiting for it".into());
         }
-        (!self.plays).then(|| "open; waiting until it has taken a second of sound".into())
+        (!self.plays).then(|| "open; waiting until the device has taken a second of sound".into())
     }
 
     fn asleep(&self) -> bool {
@@ -245,7 +245,7 @@ impl Sink for Device {
             self.let_go(PAUSE);
             let why = errors.map(|errors| format!(" ({errors})"));
             return Some(format!(
-                "the device {} {what}{}; it is opened again when it is back",
+                "the device {} {what}{}; it will be reopened when it returns",
                 self.name,
                 why.unwrap_or_default()
             ));
@@ -256,10 +256,10 @@ impl Sink for Device {
         let news = self.watch.as_ref().and_then(Watch::news)?;
         if news.returned {
             self.let_go(Duration::ZERO);
-            return Some(format!("the device {} is back; it is played on", self.name));
+            return Some(format!("the device {} has returned; playback moves to it", self.name));
         }
         self.name = stream::through(&news.name, open.host);
-        Some(format!("the sound goes to {} now", self.name))
+        Some(format!("playback has moved to {}", self.name))
     }
 
     fn finish(self: Box<Self>) {
@@ -270,7 +270,7 @@ impl Sink for Device {
             drop(open);
             let _ = tell.send(());
         });
-        // A sound server that has stopped is not waited for.
+        // Do not wait for a stopped sound server.
         let _ = told.recv_timeout(Duration::from_millis(500));
     }
 }

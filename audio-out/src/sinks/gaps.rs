@@ -1,4 +1,4 @@
-//! Finds the gaps that a device causes: time that passes without the device taking sound for it.
+//! Detects the gaps that a device causes: time for which the device took no sound.
 //!
 //! Apart from its buffer, a device takes as many frames as time passes. The lag of the frames behind the
 //! clock varies with how late the callback is woken, but its minimum over a window is constant. If the minimum
@@ -12,7 +12,7 @@ const WINDOW: Duration = Duration::from_millis(200);
 /// A rise below this is jitter or drift.
 const JITTER: Duration = Duration::from_millis(5);
 
-/// Windows in which a gap may still grow: a server that goes on after a stall catches up in several steps.
+/// The windows in which a gap may still grow: a server catches up in several steps after a stall.
 const GROWS: u32 = 2;
 
 /// A gap.
@@ -20,35 +20,35 @@ const GROWS: u32 = 2;
 pub struct Gap {
     /// The number of gaps: more than one only if the device reported several xruns.
     pub count: u64,
-    /// How long nothing was played, as far as can be measured.
+    /// The time without playback, as far as it can be measured.
     pub length: Duration,
-    /// It is no new gap: the last one has grown to this length.
+    /// Whether the last gap has grown to this length, instead of a new gap.
     pub grown: bool,
 }
 
 /// Watches the frames that one stream takes.
 pub struct Gaps {
     rate_hz: u32,
-    /// Frames that are taken before anything counts: a stream takes its time to start.
+    /// The frames before gaps count, since a stream needs time to start.
     grace_frames: u64,
     taken: u64,
-    /// When the first frames were taken.
+    /// The time at which the first frames were taken.
     begun: Option<Duration>,
-    /// The least lag before, the least in this window, and when this window ends. In nanoseconds.
+    /// The least lag before, the least lag in this window, and the end of this window, in nanoseconds.
     floor: Option<i64>,
     least: i64,
     ends: Duration,
-    /// Xruns that the device had reported up to the last window.
+    /// The xruns reported up to the last window.
     xruns: u64,
-    /// The window before was higher already.
+    /// Whether the lag had already risen in the previous window.
     risen: bool,
-    /// The last gap, and how many windows have passed since.
+    /// The last gap, and the number of windows since.
     last: Duration,
     since: u32,
 }
 
 impl Gaps {
-    /// For a new stream. `grace_frames` are taken before gaps count; `xruns` were reported before it.
+    /// The state for a new stream. `grace_frames` are the frames before gaps count; `xruns` were reported before.
     pub const fn new(rate_hz: u32, grace_frames: u64, xruns: u64) -> Self {
         Self {
             rate_hz,
@@ -65,7 +65,7 @@ impl Gaps {
         }
     }
 
-    /// Notes that the device takes `frames` at `now`, with `xruns` reported so far. Returns a gap that has ended.
+    /// Records that the device takes `frames` at `now`, with `xruns` reported so far. Returns a gap that has ended.
     ///
     /// # Real-time
     /// Yes.
@@ -87,7 +87,7 @@ impl Gaps {
         gap
     }
 
-    /// A window is over.
+    /// Evaluates a window at its end.
     fn judge(&mut self, xruns: u64) -> Option<Gap> {
         self.since = self.since.saturating_add(1);
         if self.least == i64::MAX {
@@ -98,8 +98,8 @@ impl Gaps {
         let reported = xruns.saturating_sub(self.xruns);
         let found = rise > JITTER.as_nanos() as i64 || reported > 0;
         if found && !self.risen {
-            // A busy machine may have been late for a whole window while the buffer played on; and only now
-            // does the length of an xrun show.
+            // Wait for another window: a busy machine may have been late for a whole window while the buffer kept
+            // playing, and the length of an xrun shows only in the next window.
             self.risen = true;
             return None;
         }

@@ -1,8 +1,8 @@
-//! The sound systems, their devices, and which of them `--sink` means.
+//! The sound systems, their devices, and the devices that `--sink` names.
 //!
-//! PipeWire, PulseAudio, JACK, ALSA, in this order, each through its own cpal host, as far as this program
-//! was built with it. PipeWire and JACK are asked only if their server's socket exists: cpal remembers for
-//! ever that PipeWire was absent, and libjack writes complaints to standard error.
+//! PipeWire, PulseAudio, JACK and ALSA, in this order, each through its own cpal host, if this program was built with
+//! it. PipeWire and JACK are queried only if their server's socket exists: cpal remembers forever that PipeWire was
+//! absent, and libjack writes errors to standard error.
 
 use std::{
     collections::BTreeSet,
@@ -19,31 +19,31 @@ use cpal::{
 };
 use serde_json::{Value, json};
 
-/// Between two tries to reach a sound server.
+/// The pause between two attempts to reach a sound server.
 const AGAIN: Duration = Duration::from_millis(150);
-/// How long a sound server may take to answer.
+/// The time limit for an answer of a sound server.
 const ANSWERS: Duration = Duration::from_secs(4);
 
-/// A device that was looked for and found.
+/// A device that was found.
 pub struct Found {
-    /// Its sound system.
+    /// The sound system.
     pub host: HostId,
     /// The device.
     pub device: Device,
-    /// As it is shown.
+    /// The displayed name.
     pub name: String,
 }
 
-/// What `--sink` asks for: any device, a sound system's default device, or a device by name.
+/// The device that `--sink` requests: any device, a sound system's default device, or a device by name.
 #[derive(Clone)]
 pub struct Wish {
     text: Option<String>,
-    /// The sound system that has played before; the others are no longer tried.
+    /// The sound system that has played before; no other is tried any more.
     kept: Option<HostId>,
 }
 
 impl Wish {
-    /// The device of that name, or the default one.
+    /// A wish for the device with this name, or for the default one.
     pub fn new(text: Option<&str>) -> Self {
         Self {
             text: text.map(Into::into),
@@ -51,18 +51,18 @@ impl Wish {
         }
     }
 
-    /// From now on with this sound system only.
+    /// Restricts the wish to this sound system.
     pub fn keep(&mut self, host: HostId) {
         self.kept = Some(host);
     }
 
-    /// The name that was asked for, if it is one device's and not a sound system's.
+    /// The requested name, if it is that of a device and not of a sound system.
     pub fn name(&self) -> Option<&str> {
         self.text.as_deref().filter(|text| system(text).is_none())
     }
 
-    /// All devices that it may mean, best first: one of each available sound system. A sound system that does
-    /// not answer is asked again for a while if a device was asked for by name: it may have it.
+    /// All devices that match the wish, best first: one of each available sound system. For a device by name, a sound
+    /// system that does not answer is queried again for a while, since it may have the device.
     pub fn find(&self) -> Result<Vec<Found>> {
         let begun = Instant::now();
         loop {
@@ -103,7 +103,7 @@ impl Wish {
                 }),
                 Ok(None) => look
                     .troubles
-                    .push(format!("{}: it is not there", id.name())),
+                    .push(format!("{}: the device is missing", id.name())),
                 Err(why) => {
                     look.unanswered = true;
                     look.troubles.push(format!("{}: {why}", id.name()));
@@ -123,34 +123,34 @@ impl Wish {
                 )
             }
             Some(name) => anyhow!("no device \"{name}\" ({troubles})"),
-            None => anyhow!("there is no device ({troubles})"),
+            None => anyhow!("no device found ({troubles})"),
         }
     }
 }
 
-/// What a look at the sound systems has found.
+/// The result of a query of the sound systems.
 #[derive(Default)]
 struct Look {
     found: Vec<Found>,
-    /// The names of devices that were not meant.
+    /// The names of devices that do not match.
     others: BTreeSet<String>,
-    /// What is wrong with each sound system, and whether one of them did not answer.
+    /// The problem of each sound system, and whether one of them did not answer.
     troubles: Vec<String>,
     unanswered: bool,
 }
 
-/// The sound system of that name, where this program was built with it.
+/// The sound system with this name, if this program was built with it.
 fn system(name: &str) -> Option<HostId> {
     let mut all = cpal::ALL_HOSTS.iter().copied();
     all.find(|id| id.name().eq_ignore_ascii_case(name))
 }
 
-/// The sound system of a device that is named with it, `pulseaudio:usb`.
+/// The sound system in the name of a device, as in `pulseaudio:usb`.
 fn system_of(name: &str) -> Option<HostId> {
     system(name.split_once(':')?.0)
 }
 
-/// The sound systems that are there.
+/// The available sound systems.
 fn hosts() -> impl Iterator<Item = HostId> {
     cpal::ALL_HOSTS
         .iter()
@@ -158,7 +158,7 @@ fn hosts() -> impl Iterator<Item = HostId> {
         .filter(|id| shows_itself(*id))
 }
 
-/// Asks it; a server that has just been started may hang up at first.
+/// Connects to a sound system; a newly started server may refuse at first.
 fn ask(id: HostId) -> Result<Host, cpal::Error> {
     let again = |_| {
         thread::sleep(AGAIN);
@@ -167,7 +167,7 @@ fn ask(id: HostId) -> Result<Host, cpal::Error> {
     cpal::host_from_id(id).or_else(again).or_else(again)
 }
 
-/// Whether it is worth asking.
+/// Whether the sound system appears to run.
 fn shows_itself(host: HostId) -> bool {
     match host.name() {
         "PipeWire" => pipewire_socket(),
@@ -176,7 +176,7 @@ fn shows_itself(host: HostId) -> bool {
     }
 }
 
-/// Where cpal looks for PipeWire's socket.
+/// Whether PipeWire's socket exists where cpal looks for it.
 fn pipewire_socket() -> bool {
     let folder = |name| std::env::var_os(name).map(PathBuf::from);
     let runtime = folder("XDG_RUNTIME_DIR");
@@ -190,7 +190,7 @@ fn pipewire_socket() -> bool {
         .any(|folder| folder.join("pipewire-0").exists())
 }
 
-/// Where a JACK server listens: `/dev/shm/jack_NAME_USER_0`, or without the user.
+/// Whether a JACK server's socket exists: `/dev/shm/jack_NAME_USER_0`, or without the user.
 fn jack_socket() -> bool {
     let server = std::env::var("JACK_DEFAULT_SERVER").unwrap_or_else(|_| "default".into());
     let start = format!("jack_{server}_");
@@ -203,7 +203,7 @@ fn jack_socket() -> bool {
         .any(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
 }
 
-/// The host's device of that name or identifier; the others' names are noted.
+/// The host's device with this name or identifier; collects the names of the others.
 fn named(
     host: &Host,
     wish: &str,
@@ -218,7 +218,7 @@ fn named(
     Ok(None)
 }
 
-/// Whether the wish is the device's name, or its identifier with or without the sound system's.
+/// Whether the wish is the device's name, or its identifier with or without that of the sound system.
 pub fn is_meant(device: &Device, wish: &str) -> bool {
     let identified = device.id().is_ok_and(|id| {
         let id = id.to_string();
@@ -227,7 +227,7 @@ pub fn is_meant(device: &Device, wish: &str) -> bool {
     identified || shown(device) == wish
 }
 
-/// A device as it is shown.
+/// The displayed name of a device.
 pub fn shown(device: &Device) -> String {
     device.to_string()
 }

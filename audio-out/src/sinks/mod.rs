@@ -1,6 +1,6 @@
-//! Where the sound goes: a device, a WAV file, or nowhere in time.
+//! The sinks: a device, a WAV file, or null.
 //!
-//! Each sink runs the player on a thread of its own and is looked after by the control thread.
+//! Each sink runs the player on a thread of its own; the control thread maintains the sink.
 
 mod device;
 mod gaps;
@@ -19,29 +19,29 @@ use platform::shared::Shared;
 
 use crate::player::Player;
 
-/// A place where the sound goes.
+/// A destination of the sound.
 pub trait Sink {
-    /// As it is shown in `status`.
+    /// The text of the sink in `status`.
     fn describe(&self) -> String;
 
-    /// Whether what is played arrives; else it waits for a device, or for room.
+    /// Whether the sound arrives; otherwise the sink waits for a device or for space on the disk.
     fn plays(&self) -> bool {
         true
     }
 
-    /// Called now and then by the control thread; returns a line for the log.
+    /// Maintains the sink; the control thread calls this regularly. Returns a line for the log.
     fn look_after(&mut self) -> Option<String> {
         None
     }
 
-    /// Stops playing and writes out what is left.
+    /// Stops playback and writes the remaining sound.
     fn finish(self: Box<Self>);
 }
 
-/// Opens the sink that is wished for: `auto`, `device`, `device:NAME`, `wav:PATH` or `null`.
+/// Opens the requested sink: `auto`, `device`, `device:NAME`, `wav:PATH` or `null`.
 ///
 /// # Errors
-/// When it cannot be opened; one line that says what to do.
+/// If the sink cannot be opened; the error is one line that says what to do.
 pub fn open(shared: &Shared, tape: Tape<'static>, wish: &str) -> Result<Box<dyn Sink>> {
     if let Some(path) = wish.strip_prefix("wav:") {
         return Ok(Box::new(wav::Wav::open(shared, tape, path)?));
@@ -60,7 +60,9 @@ pub fn open(shared: &Shared, tape: Tape<'static>, wish: &str) -> Result<Box<dyn 
         },
         _ => match wish.strip_prefix("device:") {
             Some(name) => Ok(Box::new(device::Device::open(shared, tape, Some(name))?)),
-            None => bail!("no sink \"{wish}\"; there are auto, device[:NAME], wav:PATH, null"),
+            None => bail!(
+                "no sink \"{wish}\" (expected auto, device, device:NAME, wav:PATH or null)"
+            ),
         },
     }
 }

@@ -1,8 +1,8 @@
-//! What a device's callbacks tell the control thread: that they are called, and what went wrong.
+//! The reports of a device's callbacks to the control thread: requests for sound, and errors.
 //!
-//! Only the newest stream plays. Before another one is opened, the old stream's callbacks are shut out, even
-//! if a stopped sound server calls one of them again later. Errors are queued with their texts and
-//! logged once a second at most, each text with its count.
+//! Only the newest stream plays. Before another stream is opened, the callbacks of the old one are disabled, even if a
+//! stopped sound server calls one of them again later. Errors are queued with their texts and logged at most once a
+//! second, each text with its count.
 
 use std::{
     collections::BTreeMap,
@@ -16,31 +16,31 @@ use std::{
 use cpal::{Error, ErrorKind};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-/// How many texts wait for the control thread at most; further ones are only counted.
+/// The limit of queued errors; further ones are only counted.
 const ERRORS: usize = 64;
-/// How often errors are written down at most.
+/// The least time between two log lines of errors.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Written by the callbacks of whichever stream is the newest.
+/// The shared state, written by the callbacks of the newest stream.
 #[derive(Default)]
 pub struct Signs {
-    /// The newest stream. Written by the control thread.
+    /// The number of the newest stream. Written by the control thread.
     stream: AtomicU64,
-    /// Callbacks at work. A count, since an old stream's callback may come while the newest one plays.
+    /// The number of running callbacks: a callback of an old stream may run beside that of the newest one.
     busy: AtomicU32,
-    /// How often the newest stream has asked for sound, and for how many frames.
+    /// The number of requests of the newest stream, and of requested frames.
     asked: AtomicU64,
     frames: AtomicU64,
-    /// Times that devices said they ran dry.
+    /// The number of reported xruns.
     xruns: AtomicU64,
-    /// The newest stream says that its device is gone, or the connection to it.
+    /// Whether the newest stream has reported the loss of its device or of the connection.
     gone: AtomicBool,
-    /// Errors that found no room in the queue.
+    /// The number of errors that did not fit into the queue.
     more: AtomicU64,
 }
 
 impl Signs {
-    /// Lets nobody but a new stream play; its number, or `None` while a callback is still at work.
+    /// Disables all streams except a new one; returns its number, or `None` while a callback is still running.
     pub fn next_stream(&self) -> Option<u64> {
         let stream = self.shut_out();
         if self.busy() {
@@ -52,17 +52,17 @@ impl Signs {
         Some(stream)
     }
 
-    /// No stream plays from now on.
+    /// Disables all streams.
     pub fn shut_out(&self) -> u64 {
         self.stream.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// Runs a callback of that stream if it is still the newest; else returns false.
+    /// Runs a callback of a stream if it is still the newest; otherwise returns false.
     ///
     /// # Real-time
-    /// Yes, as far as `play` is.
+    /// Yes, if `play` is.
     pub fn play(&self, stream: u64, frames: u64, play: impl FnOnce()) -> bool {
-        // Store, then load; `next_stream` does it the other way round, so that at least one sees the other.
+        // Store, then load; `next_stream` uses the opposite order, so that at least one sees the other.
         self.busy.fetch_add(1, Ordering::SeqCst);
         let newest = self.stream.load(Ordering::SeqCst) == stream;
         if newest {
@@ -74,27 +74,27 @@ impl Signs {
         newest
     }
 
-    /// Whether a callback is at work.
+    /// Whether a callback is running.
     pub fn busy(&self) -> bool {
         self.busy.load(Ordering::SeqCst) > 0
     }
 
-    /// How often the newest stream has asked for sound.
+    /// The number of requests of the newest stream.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Frames that it has taken.
+    /// The number of frames taken by the newest stream.
     pub fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Times that a device said it ran dry.
+    /// The number of reported xruns of all streams.
     pub fn xruns(&self) -> u64 {
         self.xruns.load(Ordering::Relaxed)
     }
 
-    /// Whether the newest stream says that its device is gone.
+    /// Whether the newest stream has reported the loss of its device.
     pub fn gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
@@ -108,10 +108,10 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// Takes an error in. Errors of a device that is not ready, and xruns, do not mark it as gone.
+    /// Queues an error. Errors of a device that is not ready, and xruns, do not mark the device as gone.
     ///
     /// # Real-time
-    /// Yes, except for errors that find no room, which are dropped (and freed) here.
+    /// Yes, except for errors that do not fit into the queue, which are dropped (and freed) here.
     pub fn tell(&mut self, error: Error) {
         let gone = matches!(
             error.kind(),
@@ -120,7 +120,7 @@ impl Teller {
                 | ErrorKind::StreamInvalidated
         );
         match error.kind() {
-            // The thread asks for its priority itself.
+            // The thread requests its priority itself.
             ErrorKind::RealtimeDenied => return,
             ErrorKind::Xrun => {
                 self.signs.xruns.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +137,7 @@ impl Teller {
     }
 }
 
-/// The other end of the queue, which writes the log lines.
+/// The receiving end of the queue, which makes the log lines.
 pub struct Errors {
     signs: Arc<Signs>,
     queue: Consumer<Error>,
@@ -146,7 +146,7 @@ pub struct Errors {
     next: Instant,
 }
 
-/// A queue of errors for that stream.
+/// Creates the queue of errors of a stream.
 pub fn errors(signs: &Arc<Signs>, stream: u64) -> (Teller, Errors) {
     let (producer, consumer) = RingBuffer::new(ERRORS);
     let teller = Teller {
@@ -165,7 +165,7 @@ pub fn errors(signs: &Arc<Signs>, stream: u64) -> (Teller, Errors) {
 }
 
 impl Errors {
-    /// The line to log now: each text with its count; once a second at most, unless `at_once`.
+    /// The line to log now: each text with its count; at most once a second, unless `at_once`.
     pub fn line(&mut self, at_once: bool) -> Option<String> {
         while let Ok(error) = self.queue.pop() {
             *self.counts.entry(error.to_string()).or_default() += 1;
@@ -180,10 +180,10 @@ impl Errors {
             .collect();
         match self.signs.more.swap(0, Ordering::Relaxed) {
             0 => {}
-            more => parts.push(format!("and {more} more errors")),
+            more => parts.push(format!("{more} further errors")),
         }
         if xruns != self.xruns {
-            parts.push(format!("it ran dry ({} times)", xruns - self.xruns));
+            parts.push(format!("xruns ({} times)", xruns - self.xruns));
             self.xruns = xruns;
         }
         if parts.is_empty() {
@@ -227,7 +227,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.contains("1836 more") && line.contains("ran dry (1 times)"),
+            line.contains("1836 more") && line.contains("xruns (1 times)"),
             "{line}"
         );
         teller.tell(Error::with_message(ErrorKind::DeviceNotAvailable, "gone"));

@@ -26,25 +26,25 @@ use super::{
     signs::{self, Errors, Signs},
 };
 
-/// A device that plays.
+/// An open stream of a device.
 pub struct Open {
-    /// Dropped, it stops.
+    /// The stream; dropping it stops playback.
     _stream: Stream,
-    /// Its sound system.
+    /// The sound system.
     pub host: HostId,
-    /// Its name.
+    /// The name of the device.
     pub device: String,
-    /// Its name, with the sound system's.
+    /// The name of the device, with that of the sound system.
     pub name: String,
-    /// What goes wrong in it.
+    /// The errors of the stream.
     pub errors: Errors,
 }
 
-/// Opens the first of the wished-for devices that takes the stack's rate and channels. `silent_since` is when
-/// the stream before it ended, if there was one.
+/// Opens the first matching device that supports the stack's rate and channels. `silent_since` is the end of the
+/// previous stream, if any.
 ///
 /// # Errors
-/// When none can be opened; the text has each device's reason.
+/// If no device can be opened; the text has the reason for each device.
 pub fn open(
     shared: &Shared,
     tape: Tape<'static>,
@@ -71,7 +71,7 @@ pub fn open(
     Err(anyhow!("{}", troubles.join("; ")))
 }
 
-/// A device as it is shown.
+/// The displayed name of a device.
 pub fn through(device: &str, host: HostId) -> String {
     format!("{device}, through {}", host.name())
 }
@@ -107,7 +107,7 @@ fn start(
             period: (period * shape.channels) as usize,
             start: Instant::now(),
             silent_since,
-            // JACK's thread has the priority that its server gives it.
+            // JACK's server sets the priority of its thread.
             asks_priority: found.host.name() != "JACK",
             prepared: false,
         };
@@ -122,9 +122,9 @@ fn start(
             let takes = usual.map(|usual| usual.sample_rate());
             let advice = takes
                 .filter(|rate| *rate != shape.rate_hz)
-                .map(|rate| format!(" (it takes {rate} Hz: start the stack with --rate {rate})"));
+                .map(|rate| format!(" (expected {rate} Hz: start the stack with --rate {rate})"));
             format!(
-                "{} does not play {} channels at {} Hz{}",
+                "{} does not support {} channels at {} Hz{}",
                 found.name,
                 shape.channels,
                 shape.rate_hz,
@@ -133,11 +133,11 @@ fn start(
         })?;
     stream
         .play()
-        .with_context(|| format!("{} does not start", found.name))?;
+        .with_context(|| format!("{} cannot be started", found.name))?;
     Ok((stream, errors))
 }
 
-/// The first stream may take its time to start; when one stream follows another, every gap counts.
+/// The frames before gaps count: the first stream needs time to start; after a previous stream every gap counts.
 fn grace(shape: &Shape, silent_since: Option<Instant>) -> u64 {
     match silent_since {
         Some(_) => 0,
@@ -145,8 +145,8 @@ fn grace(shape: &Shape, silent_since: Option<Instant>) -> u64 {
     }
 }
 
-/// Frames that the device takes at once (a period): some 10 ms, in whole blocks. With a shorter period a
-/// machine that wakes this thread 6 ms late causes an xrun. A sound server buffers two periods.
+/// The period of the device: some 10 ms, in whole blocks. With a shorter period, waking this thread 6 ms late would
+/// cause an xrun. A sound server buffers two periods.
 fn period_frames(shape: &Shape, host: HostId) -> u32 {
     let blocks = shape.rate_hz / 100 / shape.block_frames;
     let blocks = match host.name() {
@@ -163,7 +163,7 @@ struct Voice {
     gaps: Gaps,
     stage: Stage<'static>,
     channels: usize,
-    /// Samples of a period.
+    /// The number of samples in a period.
     period: usize,
     start: Instant,
     silent_since: Option<Instant>,
@@ -175,7 +175,7 @@ impl Voice {
     fn play(&mut self, number: u64, out: &mut [f32]) {
         let first = !self.prepared;
         if first {
-            // Once, in the thread that the sound system made.
+            // Once, in the thread of the sound system.
             let _ = self.asks_priority && realtime::ask_priority(8);
             realtime::flush_denormals();
             self.prepared = true;
@@ -183,8 +183,8 @@ impl Voice {
         let signs = Arc::clone(&self.signs);
         let frames = (out.len() / self.channels) as u64;
         let newest = signs.play(number, frames, || {
-            // A sound server first fills its whole buffer. All but a period of it is silence; else the
-            // workers would have to stay that far ahead for ever.
+            // A sound server first fills its whole buffer. Fill all of it except a period with silence; otherwise the
+            // workers would have to stay that far ahead forever.
             let early = match first {
                 true => out.len().saturating_sub(self.period),
                 false => 0,
@@ -215,7 +215,7 @@ impl Voice {
     }
 }
 
-/// Clamps samples to full scale; returns how many were beyond it.
+/// Clamps samples to full scale; returns the number of clamped samples.
 fn clamp(samples: &mut [f32]) -> u64 {
     let mut clipped = 0;
     for sample in samples {

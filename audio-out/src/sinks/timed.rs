@@ -1,6 +1,6 @@
-//! The thread that plays where no device does: by the machine's clock, or without one.
+//! The playback thread of sinks without a device: by the machine's clock, or without a clock.
 //!
-//! `null` is this thread alone; `wav` writes what it leaves on the tape.
+//! `null` is this thread alone; `wav` writes the blocks that the thread leaves on the tape.
 
 use std::{
     io,
@@ -17,11 +17,11 @@ use platform::{realtime, shared::Shared};
 
 use super::{Player, Sink};
 
-/// Without a clock: pause between blocks while only one worker is ready, so that the replacement
-/// gets a processor and a chance to catch up.
+/// The pause between blocks without a clock while only one worker is ready, so that the replacement gets a processor
+/// and can catch up.
 const UNPROTECTED_PAUSE: Duration = Duration::from_micros(400);
 
-/// How long a clock that begins anew waits for the workers.
+/// How long a restarted clock waits for the workers.
 const LEAD_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A thread that takes block after block.
@@ -31,10 +31,10 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// Starts it; without a clock, it plays on once `has_room` says that there is room for more.
+    /// Starts the thread; without a clock, it plays only while `has_room` returns true.
     ///
     /// # Errors
-    /// When the machine gives no thread.
+    /// If a thread cannot be started.
     pub fn start(
         shared: &Shared,
         tape: Tape<'static>,
@@ -43,7 +43,7 @@ impl Timed {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, shared) = (Arc::clone(&stop), *shared);
         let thread = thread::Builder::new().name("play".into()).spawn(move || {
-            // Without a clock nothing is urgent, and it must not starve the rest.
+            // Without a clock playback is not urgent and must not starve other threads.
             let _ = !shared.stage.shape().freewheel && realtime::ask_priority(8);
             realtime::flush_denormals();
             let mut player = Player::new(&shared, tape);
@@ -60,7 +60,7 @@ impl Timed {
         })
     }
 
-    /// Stops it after the block that it is in.
+    /// Stops the thread after the current block.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -93,8 +93,8 @@ fn keep_time(shared: &Shared, player: &mut Player, stopped: impl Fn() -> bool) {
     let block_time = Duration::from_nanos(shared.stage.shape().block_ns());
     let mut due = Instant::now();
     while !stopped() {
-        // A clock that is late by more than the lead was stopped, perhaps with the whole machine. It restarts
-        // with a full lead, as at the start of an instance, since the workers may wake later than it does.
+        // A delay of more than the lead means that the process, or the whole machine, was stopped. Playback restarts
+        // with a full lead, as at the start of an instance, since the workers may wake later.
         let late_max = block_time * shared.stage.lead().saturating_sub(1).max(1);
         let now = Instant::now();
         if now < due {
@@ -110,17 +110,17 @@ fn keep_time(shared: &Shared, player: &mut Player, stopped: impl Fn() -> bool) {
     }
 }
 
-/// Plays in time, to nobody.
+/// The sink `null`: plays in real time and discards the sound.
 pub struct Null {
     timed: Timed,
     description: String,
 }
 
 impl Null {
-    /// Starts to play.
+    /// Starts playback.
     ///
     /// # Errors
-    /// When the machine gives no thread.
+    /// If a thread cannot be started.
     pub fn open(shared: &Shared, tape: Tape<'static>, description: String) -> io::Result<Self> {
         Ok(Self {
             timed: Timed::start(shared, tape, || true)?,

@@ -1,10 +1,10 @@
-//! Watches which device PulseAudio plays on: the default device may change, a named one may come back.
+//! Watches the device on which PulseAudio plays: the default device may change, a named device may return.
 //!
-//! The server moves a stream by itself, when the default device changes or its device is unplugged, and
-//! tells its clients so, but cpal does not pass that on. PipeWire does the same for its default device, ends
-//! a stream whose named device goes, and says so through the stream's errors; a JACK server has one device;
-//! ALSA's device is the one that was opened. So a thread asks only PulseAudio, once a second, through one
-//! connection that it keeps: cpal's host leaks a thread for each connection.
+//! The server moves a stream when the default device changes or the stream's device is unplugged, and tells its clients,
+//! but cpal does not report this. PipeWire does the same for its default device, ends a stream whose named device
+//! disappears, and reports that as an error of the stream; a JACK server has one device; ALSA's device is the one that
+//! was opened. So a thread queries only PulseAudio, once a second, through one permanent connection: cpal's host leaks a
+//! thread for each connection.
 
 use std::{
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -18,23 +18,22 @@ use super::hosts::{is_meant, shown};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What has changed.
+/// A change of the device.
 pub struct News {
-    /// The device that the sound goes to now.
+    /// The device that plays now.
     pub name: String,
-    /// The named device has come back: the stream should be opened on it.
+    /// Whether the named device has returned, so that a stream should be opened on it.
     pub returned: bool,
 }
 
-/// A thread that watches; it ends when this is dropped.
+/// The handle of the watching thread; dropping it ends the thread.
 pub struct Watch {
     told: Receiver<News>,
     _stop: Sender<()>,
 }
 
 impl Watch {
-    /// Watches a sound system where that is needed; `wish` is the device that was asked for, `name` the one
-    /// that plays.
+    /// Watches a sound system if necessary; `wish` is the requested device, `name` the one that plays.
     pub fn over(host: HostId, wish: Option<&str>, name: &str) -> Option<Self> {
         if host.name() != "PulseAudio" {
             return None;
@@ -47,7 +46,7 @@ impl Watch {
         thread.is_ok().then_some(Self { told, _stop: stop })
     }
 
-    /// What has changed since the last time, if anything has.
+    /// The change since the last call, if any.
     pub fn news(&self) -> Option<News> {
         self.told.try_iter().last()
     }

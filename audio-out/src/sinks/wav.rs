@@ -1,8 +1,8 @@
-//! Plays into a WAV file of 32-bit floats: what was played, to the bit, whoever is killed.
+//! Plays to a WAV file of 32-bit floats, bit-exact across all kills.
 //!
-//! The thread that plays never touches the file: a writer thread copies what it leaves on the tape, from which
-//! the recorder copies, too, so that both files agree. It says on the stage how far the file has come; an
-//! audio-out that is started anew goes on there.
+//! The playback thread never touches the file: a writer thread copies the blocks on the tape, which the recorder copies
+//! too, so that both files agree. The writer publishes its progress on the stage, where a restarted audio-out
+//! continues.
 
 use std::{
     io,
@@ -26,13 +26,13 @@ use platform::{say, shared::Shared, wav_file::WavFile};
 use super::{Sink, timed::Timed};
 use crate::faults::{self, Point};
 
-/// Blocks that are written at once.
+/// The number of blocks per write.
 const AT_ONCE: usize = 64;
-/// Without a clock nobody hears it wait: blocks on the tape that may wait for the disk, far fewer than it holds.
+/// The limit of unwritten blocks without a clock, far below the size of the tape: a wait is then inaudible.
 const BEHIND_FREEWHEEL: u64 = RING_CELLS / 4;
-/// How often the header is brought up to date.
+/// The period of updates of the header.
 const HEADER: Duration = Duration::from_millis(200);
-/// How often it is tried again when the disk is full.
+/// The period of attempts on a full disk.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// A WAV file.
@@ -41,16 +41,16 @@ pub struct Wav {
     ended: Arc<AtomicBool>,
     writer: JoinHandle<()>,
     path: String,
-    /// Why nothing can be written, while that is so.
+    /// The current write error, if any.
     trouble: Arc<Mutex<Option<String>>>,
     told: Option<String>,
 }
 
 impl Wav {
-    /// Opens the file, continuing one that this instance has begun, and starts to play.
+    /// Opens the file, or continues the file of this instance, and starts playback.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn open(shared: &Shared, tape: Tape<'static>, path: &str) -> Result<Self> {
         let (file, place) = begin(shared, &tape, Path::new(path))
             .with_context(|| format!("cannot write {path}; choose another --sink wav:PATH"))?;
@@ -83,8 +83,8 @@ impl Wav {
     }
 }
 
-/// Opens the file and finds the place on the tape from which on it goes on, after what an audio-out of this
-/// instance has written before.
+/// Opens the file and finds its next place on the tape, after the blocks that an earlier audio-out of this instance has
+/// written.
 fn begin(shared: &Shared, tape: &Tape<'_>, path: &Path) -> io::Result<(WavFile, u64)> {
     let stage = &shared.stage;
     let shape = stage.shape();
@@ -96,7 +96,7 @@ fn begin(shared: &Shared, tape: &Tape<'_>, path: &Path) -> io::Result<(WavFile, 
         Some(Ok(resumed)) => resumed,
         Some(Err(why)) => {
             let text = format!(
-                "{} cannot be continued ({why}); it begins anew",
+                "{} cannot be continued ({why}); the file is started anew",
                 path.display()
             );
             say::line("audio-out", &text);
@@ -140,8 +140,8 @@ impl Writer {
         }
     }
 
-    /// Takes what has been played since from the tape, a part of it; false when there is nothing. What the
-    /// disk had no room for until the tape ran over it is silence.
+    /// Reads a part of the new blocks from the tape; false if there is none. Blocks that the tape has overwritten while
+    /// the disk was full become silence.
     fn gather(&mut self, block: &mut [f32], into: &mut Vec<f32>) -> bool {
         into.clear();
         for _ in 0..AT_ONCE {
@@ -155,7 +155,7 @@ impl Writer {
         !into.is_empty()
     }
 
-    /// Writes, however long it takes.
+    /// Writes samples; retries until the write succeeds, except at the end of playback.
     fn write(&mut self, samples: &[f32]) {
         while let Err(why) = self.file.append(samples) {
             self.set_trouble(Some(why.to_string()));
@@ -197,8 +197,8 @@ impl Sink for Wav {
         }
         self.told.clone_from(&now);
         Some(match now {
-            Some(why) => format!("{} cannot be written: {why}; make room", self.path),
-            None => format!("{} can be written again", self.path),
+            Some(why) => format!("{} cannot be written: {why}; free space on the disk", self.path),
+            None => format!("{} is writable again", self.path),
         })
     }
 
