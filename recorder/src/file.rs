@@ -1,5 +1,5 @@
-//! A recording's file, of either format: samples are put in, whole frames come out, and whoever comes after
-//! a kill goes on behind the last byte that is known to be right.
+//! The file of a recording, in either format: takes samples, writes whole frames, and continues after a kill behind the
+//! last byte that is known to be valid.
 
 use std::{io, path::Path};
 
@@ -8,19 +8,19 @@ use platform::wav_file::WavFile;
 
 use crate::flac_file::FlacFile;
 
-/// A file that is being recorded into.
+/// A file of a running recording.
 pub enum File {
-    /// Floats.
+    /// 32-bit floats.
     Wav(WavFile),
     /// 24 bits.
     Flac(Box<FlacFile>),
 }
 
 impl File {
-    /// A new file; what was there before is gone.
+    /// Creates a new file; replaces an existing one.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn create(path: &Path, format: Format, shape: &Shape) -> io::Result<Self> {
         Ok(match format {
             Format::Wav => Self::Wav(WavFile::create(path, shape)?),
@@ -28,10 +28,10 @@ impl File {
         })
     }
 
-    /// Goes on with a file; what stands behind that progress is cut off.
+    /// Continues a file at its progress; truncates everything behind.
     ///
     /// # Errors
-    /// When it cannot be written, or is shorter, or of another shape.
+    /// If the file cannot be written, is shorter, or has another shape.
     pub fn resume(
         path: &Path,
         format: Format,
@@ -47,11 +47,11 @@ impl File {
         })
     }
 
-    /// Writes whole frames; returns how many samples it took, all but what does not fill a unit of the
-    /// format. With `last`, it takes them all.
+    /// Writes whole frames; returns the number of written samples, without those that do not fill a unit of the format.
+    /// With `last`, writes all samples.
     ///
     /// # Errors
-    /// When the disk is full or fails; then the file ends with what was written before.
+    /// If the disk is full or fails; the file then ends as before.
     pub fn append(&mut self, samples: &[f32], last: bool) -> io::Result<usize> {
         match self {
             Self::Wav(wav) => wav.append(samples).map(|()| samples.len()),
@@ -59,7 +59,7 @@ impl File {
         }
     }
 
-    /// Samples that [`Self::append`] takes at once, at the least.
+    /// The least number of samples that [`Self::append`] writes at once.
     pub fn unit(&self) -> usize {
         match self {
             Self::Wav(_) => 1,
@@ -67,7 +67,7 @@ impl File {
         }
     }
 
-    /// Bytes and frames that are right.
+    /// The valid bytes and frames.
     pub fn written(&self) -> (u64, u64) {
         match self {
             Self::Wav(wav) => (wav.bytes(), wav.frames()),
@@ -75,14 +75,14 @@ impl File {
         }
     }
 
-    /// Brings the head up to date; `last` says that nothing follows.
+    /// Updates the header; `last` means that no samples follow.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the disk fails.
     pub fn update_head(&self, last: bool) -> io::Result<()> {
         match self {
             Self::Wav(wav) => wav.update_sizes(),
-            // Until the end, a length that is not known is right.
+            // Until the end, an unknown length is valid.
             Self::Flac(flac) if last => flac.update_total(),
             Self::Flac(_) => Ok(()),
         }

@@ -1,7 +1,7 @@
-//! A FLAC file of 24 bits that is valid at every moment: a head that says that the length is not known,
-//! and whole frames, appended one by one. At the end the head is told the length.
+//! A 24-bit FLAC file that is valid at every moment: a header with an unknown length, and whole frames, appended one by
+//! one. At the end the length is written to the header.
 //!
-//! The head is written here, since `flacenc` writes whole streams; it encodes the frames.
+//! The header is written here, since `flacenc` only writes whole streams; `flacenc` encodes the frames.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,18 +19,18 @@ use flacenc::{
     source::{Fill, FrameBuf},
 };
 
-/// Frames of sound in a frame of the format; the last one may hold fewer.
+/// The audio frames in a FLAC frame; the last FLAC frame may hold fewer.
 const UNIT_FRAMES: usize = 4096;
 const BITS: u8 = 24;
-/// The encoder refuses faster rates, though the format knows them. A rate that frames have no name for has
-/// them refer to the head.
+/// The encoder refuses higher rates, although the format supports them. Frames refer to the header for a rate without
+/// a code.
 const ENCODER_RATE_HZ_MAX: u32 = 96_000;
 const UNNAMED_RATE_HZ: usize = 65_537;
 /// The largest sample.
 const FULL: i32 = (1 << (BITS - 1)) - 1;
-/// "fLaC", the head of a block and the stream's description.
+/// "fLaC", the header of a block and the stream info.
 const HEADER_BYTES: u64 = 42;
-/// Where the last bits of the rate, the channels, the bits of a sample and the length stand, 64 bits.
+/// The offset of the 64 bits with the last bits of the rate, the channels, the bits of a sample and the length.
 const LENGTH_AT: u64 = 18;
 
 /// A FLAC file that is being written.
@@ -47,10 +47,10 @@ pub struct FlacFile {
 }
 
 impl FlacFile {
-    /// A new file, readable by its owner only; what was there before is gone.
+    /// Creates a new file, readable by its owner only; replaces an existing one.
     ///
     /// # Errors
-    /// When it cannot be written, or FLAC cannot hold that shape.
+    /// If the file cannot be written, or FLAC does not support the shape.
     pub fn create(path: &Path, shape: &Shape) -> io::Result<Self> {
         let file = OpenOptions::new()
             .write(true)
@@ -63,24 +63,23 @@ impl FlacFile {
         Ok(created)
     }
 
-    /// Goes on with a file of the same shape after that many bytes and frames; what stands behind them is
-    /// cut off.
+    /// Continues a file of the same shape after the given bytes and frames; truncates everything behind.
     ///
     /// # Errors
-    /// When it cannot be written, or is shorter, or of another shape.
+    /// If the file cannot be written, is shorter, or has another shape.
     pub fn resume(path: &Path, shape: &Shape, bytes: u64, frames: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut resumed = Self::over(file, shape)?;
         let mut found = [0; HEADER_BYTES as usize];
         resumed.file.read_exact(&mut found)?;
-        // The length may have been written by one that was killed before it could say so.
+        // A recorder that was killed may have written the length without recording it.
         let length = LENGTH_AT as usize + 3..LENGTH_AT as usize + 8;
         found[length.clone()].copy_from_slice(&resumed.head[length]);
         if found != resumed.head {
-            return Err(io::Error::other("it is no file of this instance's shape"));
+            return Err(io::Error::other("the file has another sample rate or number of channels"));
         }
         if resumed.file.metadata()?.len() < bytes {
-            return Err(io::Error::other("it is shorter than what was written"));
+            return Err(io::Error::other("the file is shorter than its progress"));
         }
         resumed.file.set_len(bytes)?;
         resumed.file.seek(SeekFrom::Start(bytes))?;
@@ -108,20 +107,20 @@ impl FlacFile {
         })
     }
 
-    /// Samples of a whole unit.
+    /// The number of samples in a whole unit.
     pub const fn unit(&self) -> usize {
         UNIT_FRAMES * self.channels
     }
 
-    /// Bytes and frames that are right.
+    /// The valid bytes and frames.
     pub const fn written(&self) -> (u64, u64) {
         (self.bytes, self.frames)
     }
 
-    /// Appends as many whole units as there are, and with `last` the rest; returns how many samples it took.
+    /// Appends all whole units, and with `last` the rest; returns the number of written samples.
     ///
     /// # Errors
-    /// When the disk is full or fails; then the file ends with what was written before.
+    /// If the disk is full or fails; the file then ends as before.
     pub fn append(&mut self, samples: &[f32], last: bool) -> io::Result<usize> {
         let mut sink = ByteSink::new();
         let (mut taken, mut frames) = (0, self.frames);
@@ -153,10 +152,10 @@ impl FlacFile {
         frame.write(sink).map_err(refused)
     }
 
-    /// Tells the head how long the file is.
+    /// Writes the length to the header.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the disk fails.
     pub fn update_total(&self) -> io::Result<()> {
         let total = told_length(self.frames);
         let at = LENGTH_AT as usize;
@@ -166,8 +165,7 @@ impl FlacFile {
     }
 }
 
-/// How the head tells that many frames: it has 36 bits for them, and 0 means that it is not known. At 48 kHz that
-/// is so after 16 days.
+/// The length in the header: 36 bits, where 0 means unknown. At 48 kHz the length is unknown after 16 days.
 ///
 /// # Source
 /// RFC 9639, section 8.2.
@@ -179,21 +177,21 @@ fn refused(why: impl std::fmt::Display) -> io::Error {
     io::Error::other(why.to_string())
 }
 
-/// The sample as 24 bits; what is louder than full scale is cut.
+/// The sample as 24 bits, clipped to full scale.
 pub fn quantized(sample: f32) -> i32 {
-    // In f64, where the product is exact; NaN turns into 0.
+    // In f64 the product is exact; NaN becomes 0.
     let scaled = f64::from(sample) * f64::from(FULL + 1);
     (scaled.round() as i32).clamp(-FULL - 1, FULL)
 }
 
-/// The head of a file whose length and checksum are not known.
+/// The header of a file with an unknown length and checksum.
 ///
 /// # Source
 /// RFC 9639, section 8.2.
 fn head(shape: &Shape) -> [u8; HEADER_BYTES as usize] {
     let mut bytes = [0; HEADER_BYTES as usize];
     bytes[..4].copy_from_slice(b"fLaC");
-    // The only block, and 34 bytes of it.
+    // The only metadata block, with 34 bytes.
     bytes[4..8].copy_from_slice(&[0x80, 0, 0, 34]);
     let unit = (UNIT_FRAMES as u16).to_be_bytes();
     bytes[8..10].copy_from_slice(&unit);

@@ -1,8 +1,8 @@
-//! The recorder: writes what audio-out has really played into a file.
+//! The recorder: writes the sound that audio-out has played to a file.
 //!
-//! It reads the tape and nothing else of the music; nobody waits for it. What it is to record and how far
-//! it has come stand on the tape, so it may be killed at any time, and the next one goes on with the very
-//! next frame. Its control thread talks; the thread that records does all the rest.
+//! The recorder reads only the tape; no process waits for it. Its orders and its progress are on the tape, so it may be
+//! killed at any time, and the next recorder continues with the next frame. The control thread communicates; the
+//! recording thread does everything else.
 #![forbid(unsafe_code)]
 
 mod file;
@@ -16,10 +16,10 @@ use clap::Parser;
 use common::message::Service;
 use platform::{confine, paths::Paths, say, service, shared};
 
-/// The recorder of an Understudy instance; started by its launcher.
+/// The recorder of an Understudy instance. The launcher starts this program.
 #[derive(Parser)]
 struct Arguments {
-    /// The instance.
+    /// Serve this instance.
     #[arg(long)]
     instance: String,
 }
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     let shape = shared::stage(&arguments.instance)?.shape();
     let tape = shared::tape(&arguments.instance, &shape)?;
     let folder = paths.recordings();
-    // If it cannot be made, a recording says why it cannot begin.
+    // If the folder cannot be created, the start of a recording reports the error.
     let _ = DirBuilder::new()
         .recursive(true)
         .mode(0o700)

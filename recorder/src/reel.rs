@@ -1,8 +1,8 @@
-//! The thread that records: from the tape into the file that was asked for, one recording after another.
+//! The recording thread: copies the tape to the requested file, one recording after another.
 //!
-//! A file comes first, its progress on the tape second: a recorder that is started anew cuts off what may
-//! be half written and reads the same from the tape again. What the tape does not hold any more is silence,
-//! counted. A file that cannot be written is tried again; the music never waits for it.
+//! The file is written first, its progress on the tape second: a restarted recorder truncates a partial write and reads
+//! the same part of the tape again. Overwritten parts of the tape become silence and are counted. A failed write is
+//! retried; the music never waits for the file.
 
 use std::{
     fmt, io,
@@ -20,19 +20,19 @@ use platform::{say, service::Signs};
 
 use crate::file::File;
 
-/// How often it is looked whether something is to be recorded.
+/// The period of checking for a new order.
 const IDLE: Duration = Duration::from_millis(20);
-/// How often the tape is looked at while something is; without a clock much happens in this time.
+/// The period of reading the tape during a recording; without a clock the tape fills quickly.
 const LOOK: Duration = Duration::from_millis(10);
 const LOOK_FREEWHEEL: Duration = Duration::from_millis(1);
-/// How often the head of the file is brought up to date.
+/// The period of updates of the file's header.
 const HEAD: Duration = Duration::from_millis(200);
-/// How often it is tried again to write.
+/// The period of attempts after a failed write.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Samples that are written at once, at the most, beyond a unit of the format.
+/// The limit of samples per write beyond a unit of the format.
 const BATCH: usize = 1 << 16;
 
-/// Where recordings come from and go to.
+/// The tape and the folder of recordings.
 pub struct Reel {
     tape: Tape<'static>,
     shape: Shape,
@@ -40,7 +40,7 @@ pub struct Reel {
 }
 
 impl Reel {
-    /// Over that tape, into files of that folder.
+    /// Records from a tape to files in a folder.
     pub const fn new(tape: Tape<'static>, shape: Shape, folder: PathBuf) -> Self {
         Self {
             tape,
@@ -49,7 +49,7 @@ impl Reel {
         }
     }
 
-    /// Records whatever is asked for, for ever.
+    /// Executes the orders on the tape, forever.
     pub fn run(&self, signs: &Signs) {
         loop {
             signs.act();
@@ -60,7 +60,7 @@ impl Reel {
         }
     }
 
-    /// Makes a recording, or goes on with it, to its end.
+    /// Starts or continues a recording, and completes it.
     fn record(&self, order: Order, signs: &Signs) {
         let Some(mut take) = Take::open(self, &order) else {
             return;
@@ -83,17 +83,17 @@ impl Reel {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// There is more to be done at once.
+    /// More samples are available at once.
     More,
-    /// All that was played is done with.
+    /// All played samples are written.
     Waits,
-    /// Nothing could be written.
+    /// The write has failed.
     Failed,
     /// The recording has ended.
     Over,
 }
 
-/// A recording under way.
+/// A running recording.
 struct Take {
     tape: Tape<'static>,
     shape: Shape,
@@ -101,11 +101,11 @@ struct Take {
     from: u64,
     path: PathBuf,
     file: File,
-    /// The next place on the tape, and samples of it that are in the file already.
+    /// The next place on the tape, and the number of its samples that are already in the file.
     next: u64,
     skip: usize,
     block: Vec<f32>,
-    /// What has been read and not written.
+    /// The samples that are read but not written.
     pending: Vec<f32>,
     missing: u64,
     head_at: Instant,
@@ -113,7 +113,7 @@ struct Take {
 }
 
 impl Take {
-    /// Begins the recording or goes on with it; if that cannot be, it says why and has ended.
+    /// Starts or continues a recording. On failure reports the error and ends the recording.
     fn open(reel: &Reel, order: &Order) -> Option<Self> {
         let tape = reel.tape;
         let path = reel.folder.join(&order.name);
@@ -141,8 +141,8 @@ impl Take {
         tape.set_begun(order.take);
         let frames = take.file.written().1;
         let text = match resumes {
-            true => format!("goes on with {} after {frames} frames", path.display()),
-            false => format!("records into {}", path.display()),
+            true => format!("continues {} after {frames} frames", path.display()),
+            false => format!("records to {}", path.display()),
         };
         say::line("recorder", &text);
         Some(take)
@@ -193,7 +193,7 @@ impl Take {
                 if to.is_none() {
                     return Turn::Failed;
                 }
-                // Nobody waits for room any more.
+                // The order has ended, so do not wait for free space.
                 return self.end();
             }
         }
@@ -204,7 +204,7 @@ impl Take {
         }
     }
 
-    /// Reads on from the tape, as far as that place and as there is room for what has been read.
+    /// Reads from the tape up to `end`, as far as the buffer has room.
     fn read(&mut self, end: u64) {
         while self.next < end && self.pending.len() < BATCH.max(self.file.unit()) {
             match self.tape.read(self.next, &mut self.block) {
@@ -244,18 +244,18 @@ impl Take {
         });
     }
 
-    /// Says once that it cannot be written, and that it can again.
+    /// Reports a failed write once, and the recovery once.
     fn failed(&mut self, why: Option<io::Error>) {
         match why {
             Some(why) if !self.failing => {
                 let path = self.path.display();
                 tell(
                     &self.tape,
-                    &format!("{path} cannot be written: {why}; make room"),
+                    &format!("{path} cannot be written: {why}; free space on the disk"),
                 );
             }
             None if self.failing => {
-                let text = format!("{} can be written again", self.path.display());
+                let text = format!("{} is writable again", self.path.display());
                 say::line("recorder", &text);
                 self.tape.set_trouble("");
             }
@@ -280,14 +280,14 @@ impl Take {
 impl fmt::Display for Take {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.failing, self.missing) {
-            (true, _) => f.write_str("its end is missing"),
+            (true, _) => f.write_str("the end is missing"),
             (false, 0) => f.write_str("nothing is missing"),
-            (false, missing) => write!(f, "{missing} frames are missing, silence instead"),
+            (false, missing) => write!(f, "{missing} frames are missing and replaced by silence"),
         }
     }
 }
 
-/// What is wrong, for the status and for the log.
+/// Reports an error in the status and in the log.
 fn tell(tape: &Tape<'_>, text: &str) {
     tape.set_trouble(text);
     say::line("recorder", text);
