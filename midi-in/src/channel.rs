@@ -1,39 +1,38 @@
 //! The held state of one MIDI channel: keys, pedal, bend, pressure, and the selected parameter.
 //!
-//! Plain values that are written down after each message (`held`), so that the next MIDI input goes on
-//! with them. Each key that sounds has a pitch of its own, by which the engine tells its note from others
-//! (`keys`).
+//! Plain values, which are saved after each message (`held`), so that a restarted MIDI input continues with them. Each
+//! sounding key has a unique pitch, by which the engine identifies its note (`keys`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::parameters::Selected;
 
-/// A key that sounds.
+/// A sounding key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Key {
-    /// 0 to 127.
+    /// The key, 0 to 127.
     pub number: u8,
-    /// The note number by which the engine knows it.
+    /// The note number by which the engine identifies the note.
     pub pitch: f32,
-    /// It is up, and the pedal holds it.
+    /// Whether the key is released and the pedal holds its note.
     #[serde(default, skip_serializing_if = "is_default")]
     pub held: bool,
 }
 
-/// What a channel holds. What is as at the start is not written down.
+/// The held state of a channel. Initial values are not saved.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Channel {
-    /// In the order in which they were struck.
+    /// The sounding keys, in the order of their strikes.
     #[serde(skip_serializing_if = "is_default")]
     pub keys: Vec<Key>,
-    /// The sustain pedal is down.
+    /// Whether the sustain pedal is down.
     #[serde(skip_serializing_if = "is_default")]
     pub pedal: bool,
-    /// -1 to 1.
+    /// The pitch bend, -1 to 1.
     #[serde(skip_serializing_if = "is_default")]
     pub bend: f32,
-    /// Semitones that a bend reaches, if it was said.
+    /// The bend range in semitones, if it was set.
     #[serde(skip_serializing_if = "is_default")]
     pub range: Option<f32>,
     /// Fine and coarse tuning, in semitones.
@@ -41,10 +40,10 @@ pub struct Channel {
     pub fine: f32,
     #[serde(skip_serializing_if = "is_default")]
     pub coarse: f32,
-    /// 0 to 1.
+    /// The channel pressure, 0 to 1.
     #[serde(skip_serializing_if = "is_default")]
     pub pressure: f32,
-    /// Controller 74 of a member of a zone, 0 to 1.
+    /// Controller 74 of a member channel of a zone, 0 to 1.
     #[serde(skip_serializing_if = "is_default")]
     pub timbre: f32,
     /// The parameter that data entry sets.
@@ -53,17 +52,17 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// The place of a key that sounds.
+    /// The index of a sounding key.
     pub fn find(&self, number: u8) -> Option<usize> {
         self.keys.iter().position(|key| key.number == number)
     }
 
-    /// How far its notes are from their keys, in semitones, with a bend range of so many.
+    /// The pitch offset of the channel's notes in semitones, for a bend range.
     pub fn shift(&self, range: f32) -> f32 {
         self.bend * range + self.fine + self.coarse
     }
 
-    /// Takes the keys that are up out of those that sound.
+    /// Removes and returns the released keys that the pedal holds.
     pub fn take_held(&mut self) -> Vec<Key> {
         let (held, down) = std::mem::take(&mut self.keys)
             .into_iter()
@@ -79,7 +78,7 @@ impl Channel {
     }
 }
 
-/// Whether a value is as at the start.
+/// Whether a value has its initial value.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -88,15 +87,15 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// up to note 127.
 const APART: f32 = 1.0 / 65_536.0;
 
-/// The pitch for a struck key: its number, or the nearest pitch above that no sounding note has.
+/// The pitch for a struck key: its number, or the nearest unused pitch above.
 ///
-/// The engine ends and bends a note by its pitch; on two channels the same key is two notes.
+/// The engine ends and bends a note by its pitch; the same key on two channels makes two notes.
 pub fn pitch_of(number: u8, channels: &[Channel]) -> f32 {
     let taken = |pitch: f32| {
         let keys = channels.iter().flat_map(|channel| &channel.keys);
         keys.into_iter().any(|key| key.pitch == pitch)
     };
-    // At most sixteen channels sound the same key.
+    // The same key sounds on at most sixteen channels.
     (0..16_u8)
         .map(|place| f32::from(number) + f32::from(place) * APART)
         .find(|pitch| !taken(*pitch))

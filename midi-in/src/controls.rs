@@ -1,4 +1,4 @@
-//! What the controllers turn: as the instance's file says, which others write, too.
+//! The bindings of controllers to parameters, in a file of the instance that other programs write too.
 
 use std::{
     path::PathBuf,
@@ -8,10 +8,10 @@ use std::{
 use common::midi::Bindings;
 use platform::{kept, say};
 
-/// How often it is looked whether the file has changed.
+/// The period of checking for changes of the file.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The bindings, as they were when the file was last looked at.
+/// The bindings at the last check of the file.
 pub struct Controls {
     path: PathBuf,
     bindings: Bindings,
@@ -20,7 +20,7 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// Of that file, which need not be there.
+    /// Reads the bindings from a file, which may be missing.
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -30,18 +30,18 @@ impl Controls {
         }
     }
 
-    /// Modules and parameters that a controller turns, now that it has moved.
+    /// The modules and parameters of a controller that was moved; learns a waiting binding.
     pub fn moved(&mut self, channel: u8, controller: u8) -> Vec<(String, String)> {
         self.look();
         if self.bindings.learnt(channel, controller)
             && let Err(why) = kept::write(&self.path, &self.bindings)
         {
-            say::line("midi-in", &format!("what was learnt is not kept: {why}"));
+            say::line("midi-in", &format!("the learnt binding cannot be saved: {why}"));
         }
         self.of(channel, controller)
     }
 
-    /// Modules and parameters that a controller turns, without learning: the controller was not moved.
+    /// The modules and parameters of a controller that was not moved; learns nothing.
     pub fn bound(&mut self, channel: u8, controller: u8) -> Vec<(String, String)> {
         self.look();
         self.of(channel, controller)

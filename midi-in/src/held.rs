@@ -1,8 +1,8 @@
-//! The held state of the MIDI input, in a file of the instance, with which a successor goes on.
+//! The held state of the MIDI input, in a file of the instance, with which a restarted MIDI input continues.
 //!
-//! The file is written before anything is sent, together with the messages to be sent, and again when they
-//! have been sent. So a process that is killed between the two leaves messages for its successor to send:
-//! ends of notes, bends, controllers. Strikes are not repeated, since a note may have begun.
+//! The file is written before messages are sent, together with these messages, and again after they are sent. After a
+//! kill between the two, the successor sends the messages: ends of notes, bends, controllers. Strikes are not
+//! repeated, since their notes may have begun.
 
 use std::path::{Path, PathBuf};
 
@@ -18,43 +18,43 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Held {
-    /// The port, as `status` shows it.
+    /// The port, for `status`.
     pub port: Port,
-    /// Keys, pedals, bends and all that was set up.
+    /// The keys, pedals, bends and settings.
     pub translator: Translator,
-    /// Bytes of a message that is not whole yet.
+    /// The bytes of an incomplete message.
     #[serde(skip_serializing_if = "is_default")]
     pub tail: Vec<u8>,
-    /// What is being sent, and the NTP timestamps at which it came.
+    /// The messages that are being sent, with the NTP timestamps of their arrival.
     #[serde(skip_serializing_if = "is_default")]
     pub unsent: Vec<(Said, u64)>,
 }
 
-/// How the port is.
+/// The state of the port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Port {
-    /// What was asked for, or the name of what was found.
+    /// The requested name, or the name of the port that was found.
     pub name: String,
-    /// It is there.
+    /// Whether the port is open.
     pub open: bool,
-    /// How often it has come back.
+    /// How often the port has returned.
     pub reopened: u64,
-    /// It has been there, and went.
+    /// Whether the port was open and has disappeared.
     pub gone: bool,
 }
 
 impl Held {
-    /// The state that the predecessor has left.
+    /// Reads the state of the predecessor.
     pub fn read(path: &Path) -> Self {
         kept::read(path).unwrap_or_else(|why| {
-            say::line("midi-in", &format!("what was held is not known: {why}"));
+            say::line("midi-in", &format!("the held state cannot be read: {why}"));
             Self::default()
         })
     }
 
-    /// Messages that the predecessor may not have sent before it was killed: to be sent now. Where one of them
-    /// began the song, the next tick does.
+    /// The messages that the predecessor may not have sent before its death, to be sent now. If one of them began the
+    /// song, the next tick begins it instead.
     pub fn take_unsent(&mut self) -> Vec<(Said, u64)> {
         let began = |(said, _): &(Said, u64)| matches!(said, Said::Play(..));
         if self.unsent.iter().any(began) {
@@ -66,16 +66,16 @@ impl Held {
     }
 }
 
-/// The file; it is written only when something has changed.
+/// The file; it is written only after a change.
 pub struct File {
     path: PathBuf,
     written: Held,
-    /// It has been said that it cannot be written.
+    /// Whether a write error has been logged.
     told: bool,
 }
 
 impl File {
-    /// The file at that path, and its content.
+    /// Opens the file; also returns its content.
     pub fn open(path: PathBuf) -> (Self, Held) {
         let held = Held::read(&path);
         let file = Self {
@@ -86,7 +86,7 @@ impl File {
         (file, held)
     }
 
-    /// Writes it down.
+    /// Saves the state.
     pub fn write(&mut self, held: &Held) {
         if *held == self.written {
             return;
@@ -97,7 +97,7 @@ impl File {
                 self.told = false;
             }
             Err(why) if !self.told => {
-                say::line("midi-in", &format!("what is held is not kept: {why}"));
+                say::line("midi-in", &format!("the held state cannot be saved: {why}"));
                 self.told = true;
             }
             Err(_) => {}

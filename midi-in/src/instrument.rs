@@ -1,7 +1,7 @@
-//! Takes in what comes from a port: writes the held state down, then sends to the gateway.
+//! Handles the bytes of a port: saves the held state, then sends messages to the gateway.
 //!
-//! The port's thread does this at once, so that nothing waits in a queue that a kill would empty. The thread
-//! that the supervisor watches does everything that no byte triggers.
+//! The port's thread does this at once, so that no byte waits in a queue that a kill would empty. The thread that the
+//! supervisor monitors does everything that no byte triggers.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -20,7 +20,7 @@ use crate::{
     translate::Said,
 };
 
-/// How long a port that the predecessor had may take to open before its keys are released.
+/// The time for a port of the predecessor to open before its keys are released.
 const OPENING: Duration = Duration::from_secs(1);
 
 /// The instrument at the port.
@@ -31,23 +31,23 @@ pub struct Instrument {
     controls: Controls,
     gateway: Gateway,
     started: Instant,
-    /// The port has been there, for this process or its predecessor, and its loss has not been reported.
+    /// Whether the port was open, in this process or its predecessor, and its loss is not reported yet.
     was_open: bool,
-    /// What was said of a port that is missing.
+    /// The last report about a missing port.
     told: Option<String>,
 }
 
-/// The instrument, shared by both threads; the condition variable wakes the second one.
+/// The instrument, shared by both threads; the condition variable wakes the second thread.
 #[derive(Clone)]
 pub struct Shared(Arc<(Mutex<Instrument>, Condvar)>);
 
 impl Shared {
-    /// For both.
+    /// An instrument to share.
     pub fn new(instrument: Instrument) -> Self {
         Self(Arc::new((Mutex::new(instrument), Condvar::new())))
     }
 
-    /// Does what no byte triggers, then waits for so long, or until something changes.
+    /// Does everything that no byte triggers, then waits until the timeout or a change.
     pub fn look(&self, wait: Duration) {
         let (instrument, changed) = &*self.0;
         let mut instrument = instrument.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +70,7 @@ impl Ear for Shared {
 }
 
 impl Instrument {
-    /// Goes on where the one before was killed.
+    /// Continues with the state of the predecessor.
     pub fn new(
         wanted: &str,
         (file, mut held): (File, Held),
@@ -81,7 +81,7 @@ impl Instrument {
         if held.port.name.is_empty() {
             held.port.name = wanted.to_owned();
         }
-        // A port forgets what nobody heard, a pipe keeps it.
+        // A port loses unread bytes, a pipe holds them.
         held.translator.transport.lossy = !wanted.starts_with("file:");
         let mut instrument = Self {
             was_open: std::mem::take(&mut held.port.open),
@@ -97,15 +97,15 @@ impl Instrument {
         instrument
     }
 
-    /// Does what no byte triggers: reports refusals, finds a missing tick or a port that does not come back.
-    /// Returns when to look next, if that is known.
+    /// Does everything that no byte triggers: reports refusals, detects a missing tick or a port that does not return.
+    /// Returns the time of the next check, if known.
     fn look(&mut self) -> Option<Duration> {
         for refusal in self.gateway.refusals() {
             say::line("midi-in", &refusal);
         }
         let waits = !self.held.port.open && self.told.is_none();
         if waits && self.started.elapsed() >= OPENING {
-            self.missing("nobody writes into it");
+            self.missing("no program writes to the pipe");
         }
         let now = realtime::monotonic_ntp();
         let mut said = Vec::new();
@@ -126,7 +126,7 @@ impl Instrument {
         self.was_open = true;
         port.reopened += u64::from(again);
         self.told = None;
-        let how = if again { "listens again" } else { "listens" };
+        let how = if again { "listening again" } else { "listening" };
         say::line("midi-in", &format!("{how} to \"{name}\""));
         self.file.write(&self.held);
     }
@@ -141,7 +141,7 @@ impl Instrument {
         self.send(said);
     }
 
-    /// The port is gone or not there yet: releases its keys.
+    /// Handles a missing port: releases its keys.
     fn missing(&mut self, why: &str) {
         let first = self.told.replace(why.to_owned()).is_none();
         let port = &mut self.held.port;
@@ -159,17 +159,17 @@ impl Instrument {
         if first {
             let released = match keys {
                 0 => String::new(),
-                1 => ", 1 key is released".into(),
-                keys => format!(", {keys} keys are released"),
+                1 => ", 1 key released".into(),
+                keys => format!(", {keys} keys released"),
             };
             say::line(
                 "midi-in",
-                &format!("no MIDI from \"{name}\": {why}{released}; it is waited for"),
+                &format!("no MIDI from \"{name}\": {why}{released}; waiting for the port"),
             );
         }
     }
 
-    /// Writes down the held state and the messages; sends them; writes down that they are sent.
+    /// Saves the held state and the messages; sends the messages; saves that they are sent.
     fn send(&mut self, said: Vec<(Said, u64)>) {
         self.held.unsent = said;
         self.file.write(&self.held);

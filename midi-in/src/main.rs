@@ -1,7 +1,7 @@
 //! MIDI in: a port's notes, bends, controllers and clock, sent to the gateway as OSC.
 //!
-//! A process of its own, so that a driver's faults reach no sound. The held state stands in a file of the instance
-//! (`held`): when the process is killed, its successor goes on with that state and the next byte.
+//! A process of its own, so that faults of a driver do not affect the sound. The held state is in a file of the instance
+//! (`held`): after a kill, the successor continues with that state and the next byte.
 #![forbid(unsafe_code)]
 
 mod channel;
@@ -28,26 +28,26 @@ use instrument::{Instrument, Shared};
 use osc::Gateway;
 use platform::{paths::Paths, service};
 
-/// Understudy's MIDI input; started by its launcher with `--midi PORT`.
+/// Understudy's MIDI input. The launcher starts this program with `--midi PORT`.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The instance.
+    /// Serve this instance.
     #[arg(long)]
     instance: String,
-    /// A part of a port's name, `auto` for the first, `virtual` for one that others connect to, or
-    /// `file:PATH` for a pipe
+    /// Receive MIDI from this port: part of a port's name, `auto` for the first, `virtual` for a port that other
+    /// programs connect to, or `file:PATH` for a pipe
     #[arg(long)]
     port: String,
-    /// The module that notes go to.
+    /// Send notes to this module.
     #[arg(long, default_value = "keys")]
     to: String,
-    /// Where the gateway listens.
+    /// Send OSC to the gateway at this address.
     #[arg(long)]
     osc: String,
 }
 
-/// How often the supervisor sees that this process gets on.
+/// The period of signs of life to the supervisor.
 const LOOK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {

@@ -1,6 +1,6 @@
-//! What MIDI has said, as OSC for the gateway, a little ahead: with the time at which it came and a constant
-//! more, so that it is heard as evenly as it was played, wherever a block begins. In this process times are
-//! those of the monotonic clock, which nobody sets; only what is sent has the time on the wall.
+//! Sends MIDI as OSC to the gateway, timed slightly ahead: with the time of arrival plus a constant, so that the timing
+//! is preserved regardless of block boundaries. Inside this process all times are of the monotonic clock, which is never
+//! set; sent messages have wall-clock time.
 
 use std::{cell::Cell, io};
 
@@ -12,22 +12,22 @@ use platform::{
 
 use crate::{clock, translate::Said, transport::AHEAD};
 
-/// From the arrival of a byte to the frame at which it comes in: longer than its way to the workers takes.
+/// The time from the arrival of a byte to the frame of its effect: longer than its path to the workers takes.
 const AHEAD_NS: u64 = 3_000_000;
 
-/// The gateway, as one who plays sees it.
+/// The connection to the gateway.
 pub struct Gateway {
     player: Player,
     keys: String,
-    /// How far the clock on the wall is ahead of the monotonic one.
+    /// The offset of the wall clock from the monotonic clock.
     wall: Cell<u64>,
 }
 
 impl Gateway {
-    /// At that address; `keys` is the module that notes go to.
+    /// A connection to an address; `keys` is the module for notes.
     ///
     /// # Errors
-    /// When it is none, or the machine gives no socket.
+    /// If the address is invalid, or a socket cannot be created.
     pub fn new(osc: &str, keys: &str) -> io::Result<Self> {
         Ok(Self {
             player: Player::new(osc)?,
@@ -36,12 +36,11 @@ impl Gateway {
         })
     }
 
-    /// Sends what was said at that time of the monotonic clock, in NTP's units; controllers turn something or
-    /// nothing ([`Self::turn`]).
+    /// Sends a message for a time of the monotonic clock, in NTP units; controllers are sent by [`Self::turn`].
     pub fn send(&self, said: Said, ntp: u64) {
         if let Some((address, arguments)) = message(said, &self.keys) {
             match said {
-                // What the clock does has times of its own.
+                // Messages of the clock contain their own times.
                 Said::Play(.., at) | Said::Clock(.., at) | Said::Stop(at) => {
                     let at = clock::after(at, AHEAD);
                     self.player.play(address, arguments, self.on_the_wall(at));
@@ -51,7 +50,7 @@ impl Gateway {
         }
     }
 
-    /// Turns a parameter to where a controller stands, 0 to 127.
+    /// Sets a parameter to the position of a controller, 0 to 127.
     pub fn turn(&self, module: &str, param: &str, value: u8, ntp: u64) {
         let position = Argument::Float(f32::from(value) / 127.0);
         self.post(format!("/knob/{module}/{param}"), vec![position], ntp);
@@ -63,7 +62,7 @@ impl Gateway {
         self.player.play(address, arguments, at);
     }
 
-    /// The NTP timestamp of that time. The distance of two is kept until the clock is set.
+    /// The wall-clock timestamp of a time. Distances of two times are preserved until the clock is set.
     fn on_the_wall(&self, monotonic: u64) -> u64 {
         let found = realtime::wall_ahead();
         if is_set(self.wall.get(), found) {
@@ -72,14 +71,14 @@ impl Gateway {
         monotonic.wrapping_add(self.wall.get())
     }
 
-    /// What the gateway has refused since it was last asked.
+    /// The refusals of the gateway since the last call.
     pub fn refusals(&self) -> Vec<String> {
         self.player.refusals()
     }
 }
 
 fn place(ticks: u32, bpm: f32) -> Vec<Argument> {
-    // After 1.4 years at 120 it is no 32-bit number with a sign any more.
+    // After 1.4 years at 120 BPM the number exceeds a signed 32-bit integer.
     let ticks = i32::try_from(ticks).map_or_else(|_| Argument::Long(ticks.into()), Argument::Int);
     vec![ticks, Argument::Float(bpm)]
 }

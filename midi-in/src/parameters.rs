@@ -1,4 +1,4 @@
-//! Registered parameters: which one data entry sets, and what it is set to.
+//! Registered parameters: the selection for data entry, and the values.
 //!
 //! # Source
 //! MIDI 1.0 Detailed Specification, "Registered and Non-Registered Parameter Numbers"; RP-018, "Response to
@@ -15,33 +15,33 @@ pub const OTHER: u8 = 99;
 pub const PARAM_FINE: u8 = 100;
 pub const PARAM: u8 = 101;
 
-/// What data entry sets.
+/// The parameter that data entry sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selected {
     /// Nothing: the data entry controllers are controllers like any other.
     #[default]
     None,
-    /// A registered parameter, by its two numbers; 127 where one was not said.
+    /// A registered parameter, by its two numbers; 127 for an unset number.
     Registered(u8, u8),
-    /// A non-registered one: none is known here.
+    /// A non-registered parameter; none is supported.
     Other(u8, u8),
 }
 
-/// Registered parameters that are known here.
+/// The supported registered parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// How far a bend reaches.
+    /// The bend range.
     BendRange,
     /// Fine tuning.
     Fine,
     /// Coarse tuning.
     Coarse,
-    /// How many member channels an MPE zone has.
+    /// The number of member channels of an MPE zone.
     Zone,
 }
 
 impl Selected {
-    /// Takes in a selecting controller; false if the controller is another one.
+    /// Handles a selecting controller; false for any other controller.
     pub fn hear(&mut self, controller: u8, value: u8) -> bool {
         let (registered, other) = match *self {
             Self::None => ((127, 127), (127, 127)),
@@ -62,7 +62,7 @@ impl Selected {
         true
     }
 
-    /// The parameter, if it is known here.
+    /// The parameter, if it is supported.
     pub const fn known(self) -> Option<Known> {
         match self {
             Self::Registered(0, 0) => Some(Known::BendRange),
@@ -74,7 +74,7 @@ impl Selected {
     }
 }
 
-/// The bend range in semitones after data entry: whole ones, hundredths, one hundredth more or less.
+/// The bend range in semitones after data entry: semitones, cents, or a step of one cent.
 pub fn range(now: f32, controller: u8, value: u8) -> f32 {
     let cents = (now * 100.0).round();
     let (whole, part) = ((cents / 100.0).trunc(), cents % 100.0);

@@ -1,11 +1,11 @@
-//! Bytes to messages; the bytes of an unfinished message can be written down.
+//! Parses bytes to messages; the bytes of an incomplete message can be saved.
 //!
-//! A pipe delivers bytes as they come: its reader may be killed in the middle of a message, and with running
-//! status its successor would lack the status byte. `midly` parses; the tail is kept beside it.
+//! A pipe delivers single bytes: its reader may be killed in the middle of a message, and with running status the
+//! successor would lack the status byte. `midly` parses the bytes; the tail is stored beside it.
 
 use midly::{live::LiveEvent, stream::MidiStream};
 
-/// The parser, and the bytes since the last whole message that the next one depends on.
+/// The parser, and the bytes since the last complete message on which the next one depends.
 #[derive(Default)]
 pub struct Parser {
     stream: MidiStream,
@@ -13,37 +13,37 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// One that goes on after those bytes.
+    /// A parser that continues after the given bytes.
     pub fn after(tail: &[u8]) -> Self {
         let mut parser = Self::default();
         parser.feed(tail, |_| {});
         parser
     }
 
-    /// Hands on every message that is whole now.
+    /// Passes on all complete messages.
     pub fn feed(&mut self, bytes: &[u8], mut hear: impl FnMut(LiveEvent<'_>)) {
         for byte in bytes {
             self.stream.feed(std::slice::from_ref(byte), &mut hear);
             if self.follow(*byte) {
-                // `midly` would hold it until the next status byte, and real-time messages would overtake it.
+                // `midly` would hold the message until the next status byte, and real-time messages would overtake it.
                 self.stream.flush(&mut hear);
             }
         }
     }
 
-    /// The bytes that the rest of a message depends on.
+    /// The bytes on which the rest of a message depends.
     pub fn tail(&self) -> &[u8] {
         &self.tail
     }
 
-    /// Whether a message that is common to all channels is whole.
+    /// Whether a system common message is complete.
     fn follow(&mut self, byte: u8) -> bool {
         match byte {
-            // Real time comes in between.
+            // Real-time messages may interrupt other messages.
             0xF8.. => return false,
             0x80.. => {
                 self.tail.clear();
-                // What a system exclusive message holds is nothing to us.
+                // The content of a system exclusive message is ignored.
                 if !matches!(byte, 0xF0 | 0xF4..=0xF7) {
                     self.tail.push(byte);
                 }
@@ -60,7 +60,7 @@ impl Parser {
         if self.tail.len() < whole {
             return false;
         }
-        // The status of a channel's message goes on to hold.
+        // The status of a channel message remains as running status.
         let common = status >= 0xF0;
         self.tail.truncate(usize::from(!common));
         common

@@ -1,6 +1,6 @@
-//! Where MIDI comes from: a port of the machine, one that others connect to, or a pipe that stands for one.
+//! The source of MIDI: a port of the machine, a virtual port that other programs connect to, or a pipe.
 //!
-//! A missing port is waited for. Its coming, going and coming back are each reported once.
+//! The thread waits for a missing port. Opening, loss and return of the port are each reported once.
 
 use std::{fs::File, io::Read, thread, time::Duration};
 
@@ -8,30 +8,30 @@ use anyhow::{Context, Result, bail};
 use midir::{Ignore, MidiInput, MidiInputConnection, os::unix::VirtualInput};
 use platform::realtime;
 
-/// What a port does.
+/// An event of a port.
 pub enum Heard<'a> {
-    /// It is there, by that name.
+    /// The port has opened, with its name.
     Opened(&'a str),
-    /// When bytes came, as an NTP timestamp, and the bytes.
+    /// The arrival of bytes as an NTP timestamp, and the bytes.
     Bytes(u64, &'a [u8]),
-    /// It is not there, any more or yet, and why.
+    /// The port is missing, and why.
     Missing(&'a str),
 }
 
-/// Who is told.
+/// The receiver of port events.
 pub trait Ear: Clone + Send + 'static {
-    /// Takes it in at once.
+    /// Handles an event at once.
     fn hear(&self, heard: Heard<'_>);
 }
 
-/// Our name among ports.
+/// The name of this program's ports.
 const NAME: &str = "understudy";
-/// How often a port that is missing is looked for.
+/// The period of searching for a missing port.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often an open port is checked: after its loss, keys are released no later than this.
+/// The period of checking an open port: the longest delay between its loss and the release of its keys.
 const WATCH: Duration = Duration::from_millis(50);
 
-/// Hands on what comes in, for ever; a port that is not there, or goes, is waited for.
+/// Passes on the events of a port, forever; waits for a missing port.
 pub fn listen(port: &str, ear: &impl Ear) {
     loop {
         let outcome = match port.split_once(':') {
@@ -39,7 +39,7 @@ pub fn listen(port: &str, ear: &impl Ear) {
             _ => real(port, ear),
         };
         match outcome {
-            Ok(()) => ear.hear(Heard::Missing("it is gone")),
+            Ok(()) => ear.hear(Heard::Missing("the port is gone")),
             Err(why) => ear.hear(Heard::Missing(&format!("{why:#}"))),
         }
         thread::sleep(LOOK);
@@ -47,13 +47,13 @@ pub fn listen(port: &str, ear: &impl Ear) {
 }
 
 fn input() -> Result<MidiInput> {
-    let mut input = MidiInput::new(NAME).context("this machine has no ALSA sequencer")?;
-    // The clock is heard; what is neither a note nor time is not.
+    let mut input = MidiInput::new(NAME).context("the machine has no ALSA sequencer")?;
+    // Receive the clock, but ignore system exclusive and active sensing messages.
     input.ignore(Ignore::SysexAndActiveSense);
     Ok(input)
 }
 
-/// Hands on what comes from a port until it is gone.
+/// Passes on the events of a port until its loss.
 fn real(wanted: &str, ear: &impl Ear) -> Result<()> {
     let input = input()?;
     let to = ear.clone();
@@ -71,13 +71,13 @@ fn real(wanted: &str, ear: &impl Ear) -> Result<()> {
     let name = |port| input.port_name(port).unwrap_or_default();
     let ports = input.ports();
     let fits = |name: &str| match wanted {
-        // Nobody means the machine's own loop.
+        // Never select the machine's loopback port.
         "auto" => !name.contains("Midi Through"),
         part => name.to_lowercase().contains(&part.to_lowercase()),
     };
     let Some(port) = ports.iter().find(|port| fits(&name(port))) else {
         let names: Vec<String> = ports.iter().map(name).collect();
-        bail!("there are {names:?}");
+        bail!("no such port (expected one of {names:?})");
     };
     let (id, name) = (port.id(), name(port));
     let open = input.connect(port, NAME, hand_on, ());
@@ -90,11 +90,11 @@ fn real(wanted: &str, ear: &impl Ear) -> Result<()> {
     Ok(())
 }
 
-/// Hands on what is written into a pipe until nobody has it open.
+/// Passes on the bytes of a pipe until no program has it open.
 fn pipe(path: &str, ear: &impl Ear) -> Result<()> {
     let mut file = File::open(path).with_context(|| format!("cannot open {path}"))?;
     ear.hear(Heard::Opened(path));
-    // Bytes that are read but not taken in die with this process; unread ones wait in the pipe.
+    // Bytes that are read but not handled are lost with this process; unread ones wait in the pipe.
     let mut bytes = [0; 16];
     loop {
         let length = file.read(&mut bytes)?;

@@ -1,7 +1,7 @@
-//! From MIDI to what the gateway understands: notes, expressions, controllers, tempo.
+//! Translates MIDI to messages for the gateway: notes, expressions, controllers, tempo.
 //!
-//! Pure: what is said follows from the message and the held state (`channel`, `zones`, `transport`). The state
-//! can be written down after any message; another process reads it and goes on with the next message.
+//! Pure: the output follows from the message and the held state (`channel`, `zones`, `transport`). The state can be
+//! saved after any message; another process can read it and continue with the next message.
 //!
 //! # Source
 //! MIDI 1.0 Detailed Specification, 1996; RP-015, "Response to Reset All Controllers", 1999; MIDI Polyphonic
@@ -20,34 +20,34 @@ use crate::{
     zones::Zones,
 };
 
-/// What MIDI has said.
+/// A message for the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Said {
-    /// A note, by its pitch, and how hard its key was struck, 0 to 127; 0 ends it.
+    /// A note, by its pitch, with the velocity, 0 to 127; 0 ends the note.
     Note(f32, u8),
-    /// Bend in semitones, of the note of that pitch or of all.
+    /// Bend in semitones, of the note with this pitch or of all notes.
     Bend(f32, Option<f32>),
-    /// Pressure, 0 to 1, of the note or of all.
+    /// Pressure, 0 to 1, of the note or of all notes.
     Pressure(f32, Option<f32>),
-    /// Controller 74 of a channel with a note of its own, 0 to 1.
+    /// Controller 74 of an MPE member channel, 0 to 1.
     Timbre(f32, Option<f32>),
     /// Channel, 1 to 16, controller and value, 0 to 127.
     Control(u8, u8, u8),
-    /// As [`Self::Control`], but from a reset, not from a hand: it is not to be learnt.
+    /// As [`Self::Control`], but by a reset instead of a movement: the controller is not learnt.
     Reset(u8, u8, u8),
-    /// Silences everything at once.
+    /// Silences all sound at once.
     Silence,
-    /// Beats a minute of the clock.
+    /// The tempo of the clock in BPM.
     Tempo(f32),
-    /// The song plays from that tick on, that fast (0: nobody knows), at that time, an NTP timestamp.
+    /// The song starts at a tick, with a tempo (0 if unknown), at a time, an NTP timestamp.
     Play(u32, f32, u64),
-    /// The song plays, and that tick is at that time; 0 beats a minute: it waits there.
+    /// The song plays, with a tick at a time and a tempo in BPM; 0 means that the song waits at the tick.
     Clock(u32, f32, u64),
-    /// The song stops at that time.
+    /// The song stops at a time.
     Stop(u64),
 }
 
-/// Default bend range in semitones: of a channel, of a member of a zone.
+/// The default bend range in semitones: of a channel, and of a member channel of a zone.
 const BEND: f32 = 2.0;
 const BEND_OF_MEMBER: f32 = 48.0;
 mod controller {
@@ -61,7 +61,7 @@ mod controller {
     pub const NOTES_OFF: u8 = 123;
 }
 
-/// What is remembered of one port.
+/// The held state of one port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Translator {
@@ -74,7 +74,7 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// What an event that came at that time, an NTP timestamp, says.
+    /// Translates an event that arrived at `now`, an NTP timestamp.
     pub fn hear(&mut self, event: LiveEvent<'_>, now: u64, mut say: impl FnMut(Said)) {
         match event {
             LiveEvent::Midi { channel, message } => {
@@ -98,7 +98,7 @@ impl Translator {
         }
     }
 
-    /// Ends every note; hands and feet are off the instrument.
+    /// Ends all notes, and releases all keys and pedals.
     pub fn release(&mut self, say: &mut impl FnMut(Said)) {
         for channel in &mut self.channels {
             let keys = std::mem::take(&mut channel.keys);
@@ -107,7 +107,7 @@ impl Translator {
         }
     }
 
-    /// How many keys sound.
+    /// The number of sounding keys.
     pub fn sounding(&self) -> usize {
         self.channels.iter().map(|channel| channel.keys.len()).sum()
     }
@@ -145,7 +145,7 @@ impl Translator {
     fn strike(&mut self, number: u8, key: u8, velocity: u8, say: &mut impl FnMut(Said)) {
         let channel = self.channel_mut(number);
         let pitch = match channel.find(key) {
-            // Again: the same note.
+            // A repeated strike is the same note.
             Some(place) => channel.keys.remove(place).pitch,
             None => pitch_of(key, &self.channels),
         };
@@ -155,7 +155,7 @@ impl Translator {
             held: false,
         });
         say(Said::Note(pitch, velocity));
-        // The channel's bend, pressure and timbre apply to the new note, which begins without them.
+        // Send the channel's bend, pressure and timbre for the new note, which begins without them.
         let own = [
             (
                 self.bend(number),
@@ -181,7 +181,7 @@ impl Translator {
         match channel.find(key) {
             Some(place) if pedal => channel.keys[place].held = true,
             Some(place) => say(Said::Note(channel.keys.remove(place).pitch, 0)),
-            // An unknown key: end its note if there is one, but not that of another channel.
+            // An unknown key: end its note, but not a note of another channel.
             None if is_free => say(Said::Note(key.into(), 0)),
             None => {}
         }
@@ -223,7 +223,7 @@ impl Translator {
         }
     }
 
-    /// Data entry, where something is selected; else a controller like any other.
+    /// Handles data entry if a parameter is selected; otherwise an ordinary controller.
     fn enter(&mut self, number: u8, controller: u8, value: u8, say: &mut impl FnMut(Said)) {
         use parameters::{DATA, DATA_FINE, DECREMENT, INCREMENT};
         let selected = self.channel(number).selected;
@@ -235,7 +235,7 @@ impl Translator {
         match selected.known() {
             Some(Known::BendRange) => {
                 let range = parameters::range(self.range(number), controller, value);
-                // All members of a zone have one range.
+                // All member channels of a zone share one range.
                 for number in self.zones.siblings(number) {
                     self.channel_mut(number).range = Some(range);
                     self.say_of(number, Said::Bend, Self::bend, say);
@@ -256,7 +256,7 @@ impl Translator {
         }
     }
 
-    /// A zone is made or goes: its notes end, and its bends reach as far as the specification says.
+    /// Creates or removes a zone: ends its notes, and sets the bend ranges of the specification.
     fn set_zone(&mut self, number: u8, members: u8, say: &mut impl FnMut(Said)) {
         let before = self.zones;
         if !self.zones.set(number, members) {
@@ -275,7 +275,7 @@ impl Translator {
         }
     }
 
-    /// Reset All Controllers.
+    /// Handles Reset All Controllers.
     fn reset(&mut self, number: u8, say: &mut impl FnMut(Said)) {
         for number in self.zones.reach(number) {
             let channel = self.channel_mut(number);
@@ -290,7 +290,7 @@ impl Translator {
         }
     }
 
-    /// Ends the notes that no pedal holds any more, on all channels that a pedal of that one reaches.
+    /// Ends the notes that no pedal holds any more, on all channels that the channel's pedal affects.
     fn end_held(&mut self, number: u8, say: &mut impl FnMut(Said)) {
         for number in self.zones.reach(number) {
             if !self.pedal(number) {
@@ -300,8 +300,8 @@ impl Translator {
         }
     }
 
-    /// Sends an expression for all notes that a channel's messages reach: one by one; or for all at once if no
-    /// other channel plays, so that it also reaches notes that fade out.
+    /// Sends an expression for all notes that a channel's messages affect: one by one, or for all at once if no other
+    /// channel plays, so that it also affects notes that fade out.
     fn say_of(
         &self,
         number: u8,
@@ -323,7 +323,7 @@ impl Translator {
         }
     }
 
-    /// The bend of a channel's notes in semitones, with that of the channel which leads its zone.
+    /// The bend of a channel's notes in semitones, including that of the zone's master channel.
     fn bend(&self, number: u8) -> f32 {
         let own = |number| self.channel(number).shift(self.range(number));
         own(number) + self.zones.master_of(number).map_or(0.0, own)
@@ -339,7 +339,7 @@ impl Translator {
         own(number) || self.zones.master_of(number).is_some_and(own)
     }
 
-    /// Semitones that a channel's bend reaches.
+    /// The bend range of a channel in semitones.
     fn range(&self, number: u8) -> f32 {
         let usual = match self.zones.master_of(number) {
             Some(_) => BEND_OF_MEMBER,

@@ -1,8 +1,8 @@
-//! A MIDI clock's transport: which tick of the song has come, whether the song plays, and what of that is sent.
+//! The transport of a MIDI clock: the position in the song, whether the song plays, and the messages to send.
 //!
-//! Start and continue take effect with the first tick after them. A tick has a number, so that followers have
-//! the clock's phase, not only its tempo. While the clock plays, the last message predicts the next ticks;
-//! another message is sent only if they are elsewhere, and once a beat. A missing tick stops the song's time.
+//! Start and continue take effect with the first tick after them. Ticks are numbered, so that followers have the clock's
+//! phase, not only its tempo. While the clock plays, the last message predicts the next ticks; another message is sent
+//! only if the ticks differ from the prediction, and once a beat. A missing tick stops the time of the song.
 //!
 //! # Source
 //! MIDI 1.0 Detailed Specification, 1996: "System Real Time Messages", "Song Position Pointer".
@@ -14,7 +14,7 @@ use crate::{
     translate::Said,
 };
 
-/// Ticks of a beat, of the sixteenth that a song position counts.
+/// The ticks of a beat, and of a sixteenth, the unit of a song position.
 const BEAT: u32 = 24;
 const SIXTEENTH: u32 = 6;
 /// Seconds by which a tick may differ from its prediction without a message: half a frame.
@@ -26,7 +26,7 @@ const MISSING: f64 = 0.002_5;
 const BEFORE: f64 = 0.000_3;
 /// Seconds from a tick to the frame of its step: long enough to notice that a tick is missing and to send that.
 pub const AHEAD: f64 = 0.006;
-/// Beats a minute by which a tempo must differ to be told while the song stands still.
+/// The difference in BPM above which a new tempo is sent while the song is stopped.
 const TEMPO_STEP: f32 = 0.05;
 
 /// The transport.
@@ -34,53 +34,53 @@ const TEMPO_STEP: f32 = 0.05;
 #[serde(default)]
 pub struct Transport {
     clock: Clock,
-    /// The number of the tick that comes next.
+    /// The number of the next tick.
     next: u32,
     running: bool,
-    /// It runs from the next tick on.
+    /// Whether the song starts with the next tick.
     begins: bool,
-    /// That a tick is missing has been said.
+    /// Whether a missing tick has been reported.
     stands: bool,
-    /// What was said last: which tick, when, how fast.
+    /// The last message: tick, time and tempo.
     said: Option<(u32, u64, f32)>,
     tempo: f32,
-    /// Ticks since the tempo was told.
+    /// The ticks since the tempo was sent.
     since_tempo: u32,
-    /// The song began, but nobody may have been told.
+    /// Whether the song has started without a certain message.
     #[serde(skip)]
     untold: bool,
-    /// A tick has come to this process.
+    /// Whether this process has received a tick.
     #[serde(skip)]
     heard: bool,
-    /// What came while nobody listened is lost, as it is at a port and not in a pipe.
+    /// Whether unread bytes are lost, as at a port, in contrast to a pipe.
     #[serde(skip)]
     pub lossy: bool,
 }
 
 impl Transport {
-    /// From the beginning.
+    /// Starts the song from the beginning.
     pub const fn start(&mut self) {
         self.next = 0;
         self.begins = true;
     }
 
-    /// From where it stopped.
+    /// Continues the song at its position.
     pub const fn go_on(&mut self) {
         self.begins = !self.running;
     }
 
-    /// The next tick is that of a sixteenth.
+    /// Sets the position to a sixteenth.
     pub const fn locate(&mut self, sixteenths: u16) {
         self.next = sixteenths as u32 * SIXTEENTH;
         self.begins |= self.running;
     }
 
-    /// The message that began the song may not have been sent: the next tick begins it, where it is by then.
+    /// Restarts the song with the next tick, at its position then: the message of the start may not have been sent.
     pub const fn begin_again(&mut self) {
         self.untold = self.running;
     }
 
-    /// It stands still: what would fall on the next tick is not played.
+    /// Stops the song: events on the next tick are not played.
     pub fn stop(&mut self, now: u64, say: &mut impl FnMut(Said)) {
         let at = match self.clock.next() {
             Some(next) if self.running => {
@@ -98,7 +98,7 @@ impl Transport {
         say(Said::Stop(at));
     }
 
-    /// A tick has come at that time.
+    /// Handles a tick that arrived at `now`.
     pub fn tick(&mut self, now: u64, say: &mut impl FnMut(Said)) {
         let lost = match self.heard || !self.lossy {
             true => 0,
@@ -116,7 +116,7 @@ impl Transport {
         } else if self.running && self.untold {
             self.say(Said::Play(self.next, bpm, tick.at), say);
         } else if self.running {
-            // After a kill, the last message stands until the clock's place is known again.
+            // After a kill, the last message remains valid until the position of the clock is known again.
             let unsure = tick.late || (resumed && lost == 0 && self.said.is_some());
             if self.stands || (!unsure && self.is_elsewhere(tick.at)) {
                 self.say(Said::Clock(self.next, bpm, tick.at), say);
@@ -129,14 +129,14 @@ impl Transport {
         }
     }
 
-    /// When to check whether a tick is missing.
+    /// The time of the next check for a missing tick.
     pub fn due(&self) -> Option<u64> {
         let watches = self.running && !self.begins && !self.stands && self.heard;
         let next = self.clock.next().filter(|_| watches)?;
         Some(clock::after(next, MISSING))
     }
 
-    /// Checks whether a tick is missing.
+    /// Checks for a missing tick.
     pub fn look(&mut self, now: u64, say: &mut impl FnMut(Said)) {
         let is_missing = self
             .due()
@@ -160,7 +160,7 @@ impl Transport {
         say(what);
     }
 
-    /// Whether the next tick, at that time, differs from its prediction, or is a beat or more after the last message.
+    /// Whether the next tick, at the given time, differs from its prediction, or is a beat or more after the last message.
     fn is_elsewhere(&self, at: u64) -> bool {
         let Some((ticks, then, bpm)) = self.said else {
             return true;

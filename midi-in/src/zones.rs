@@ -1,22 +1,22 @@
-//! Zones of MIDI Polyphonic Expression: which channels have a note each, and which one leads them.
+//! The zones of MIDI Polyphonic Expression: their member channels and master channels.
 //!
 //! # Source
 //! MIDI Polyphonic Expression, version 1.1, 2022, sections 2.1 and 2.2.
 
 use serde::{Deserialize, Serialize};
 
-/// Both zones: how many member channels each has.
+/// The number of member channels of both zones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zones {
-    /// Members of the lower zone: channels 2 and on, led by channel 1.
+    /// The members of the lower zone: channels 2 and up; the master is channel 1.
     lower: u8,
-    /// Members of the upper zone: channels 15 and down, led by channel 16.
+    /// The members of the upper zone: channels 15 and down; the master is channel 16.
     upper: u8,
 }
 
 impl Zones {
-    /// Gives the zone that this channel (0 to 15) leads so many members; the other zone gives way. Returns
-    /// whether the channel leads a zone.
+    /// Sets the number of members of the zone with this master (0 to 15); shrinks the other zone if necessary. Returns
+    /// whether the channel is a master.
     pub fn set(&mut self, master: u8, members: u8) -> bool {
         let members = members.min(15);
         let (own, other) = match master {
@@ -31,7 +31,7 @@ impl Zones {
         true
     }
 
-    /// The channel that leads a member, both 0 to 15; none where the channel is no member.
+    /// The master of a member channel, both 0 to 15; `None` for other channels.
     pub const fn master_of(self, channel: u8) -> Option<u8> {
         if channel >= 1 && channel <= self.lower {
             Some(0)
@@ -42,7 +42,7 @@ impl Zones {
         }
     }
 
-    /// The channels that a message on this one applies to: its whole zone if it leads one, else only itself.
+    /// The channels that a message affects: the whole zone of a master, otherwise only the channel itself.
     pub fn reach(self, channel: u8) -> std::ops::RangeInclusive<u8> {
         match channel {
             0 => 0..=self.lower,
@@ -51,7 +51,7 @@ impl Zones {
         }
     }
 
-    /// The channels that share a member's settings: all members of its zone; else only itself.
+    /// The channels that share a channel's settings: all members of its zone, otherwise only the channel itself.
     pub fn siblings(self, channel: u8) -> std::ops::RangeInclusive<u8> {
         match self.master_of(channel) {
             Some(0) => 1..=self.lower,
