@@ -1,8 +1,8 @@
-//! Another member of an Ableton Link session, to try `--link` with: it is told `tempo BPM`, `start` and `stop` on
-//! its standard input, and says `beat PHASE NTP` of each beat, `peers COUNT` of each who comes or goes.
+//! Another member of an Ableton Link session, to try `--link`: reads the commands `tempo BPM`, `start` and `stop` from
+//! standard input, and prints `beat PHASE NTP` for each beat and `peers COUNT` when a member joins or leaves.
 //!
-//! `cargo run --release -p understudy-link-in --features link --example peer`. Whoever is in the local network's
-//! session hears it.
+//! `cargo run --release -p understudy-link-in --features link --example peer`. The program affects the session of the
+//! whole local network.
 
 use std::{
     io::{self, BufRead},
@@ -63,10 +63,10 @@ fn act(state: &mut SessionState, now: i64, words: Vec<&str>) {
     match words[..] {
         ["tempo", bpm] => match bpm.parse() {
             Ok(bpm) => state.set_tempo(bpm, now),
-            Err(_) => println!("\"{bpm}\" is no tempo"),
+            Err(_) => println!("\"{bpm}\" is not a tempo (expected a number in BPM)"),
         },
         ["start"] => state.set_is_playing(true, now),
         ["stop"] => state.set_is_playing(false, now),
-        _ => println!("there are tempo BPM, start, stop; got {words:?}"),
+        _ => println!("got {words:?} (expected tempo BPM, start or stop)"),
     }
 }

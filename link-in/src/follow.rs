@@ -1,74 +1,72 @@
-//! How a session is followed: from where it is, poll by poll, to the tempi, starts and stops that are due.
+//! Follows a session: computes tempo changes, starts and stops from the polled position of the session.
 //!
-//! Pure, and in frames of the stack. What the stack was told is known exactly, since a sequence is computed
-//! from the frame and the tempo with which it began; so it is known where the stack will be. Before each beat
-//! it is looked where the next downbeat would be heard, and where the session has it: if the two differ, the
-//! tempo from that beat on is the one with which they meet. That is all there is to follow a new tempo, the
-//! drift of two clocks, and what a predecessor that was killed has missed. A session that has jumped is not
-//! run after: all begin anew with its next downbeat.
+//! Pure, in frames of the stack. The position of the stack is known exactly, since a sequence is computed from the frame
+//! and the tempo of its start. Before each beat the follower compares the next downbeat of the stack with that of the
+//! session; if they differ, it sets the tempo from that beat on with which both meet. The same rule covers a new tempo,
+//! the drift of two clocks, and changes missed by a killed predecessor. After a jump of the session all sequences
+//! restart with its next downbeat.
 
 use serde::{Deserialize, Serialize};
 
-/// Beats from one downbeat to the next.
+/// The beats from one downbeat to the next.
 pub const QUANTUM: f64 = 4.0;
-/// Seconds from what is said to the first frame at which it surely comes in.
+/// The seconds from a message to the first frame at which its effect is certain.
 const AHEAD: f64 = 0.02;
-/// Seconds in which a beat is looked at before that: some polls, so that one may be late.
+/// The seconds before that in which a beat is examined: several polls, so that one may be late.
 const WINDOW: f64 = 0.04;
-/// Seconds by which a tempo is said before its beat, so that it is in force when the step begins there,
-/// whatever rounds which way; shorter than a step.
+/// The seconds by which a tempo precedes its beat, so that it is in force when the step begins, regardless of rounding;
+/// shorter than a step.
 const BEFORE: f64 = 0.003;
-/// Seconds by which a downbeat may be beside the session's. What time tags are measured with is no better.
+/// The tolerated distance of a downbeat from the session's, in seconds: the precision of time tags.
 const NEAR: f64 = 0.000_5;
-/// Beats beside the session from which on it has jumped: more than a beat that is played in the old tempo while
-/// the session halves or doubles its own.
+/// The distance from the session in beats that counts as a jump: more than a beat that is played at the old tempo while
+/// the session halves or doubles its tempo.
 const JUMP: f64 = 1.1;
-/// How much of the beats that are left may be missing to meet a session at the next downbeat; else it is met
-/// at the one after that, so that no tempo is more than a third beside the session's.
+/// The greatest correction, as a fraction of the remaining beats, to meet the session at the next downbeat; otherwise
+/// at the one after it, so that no tempo differs from the session's by more than a third.
 const STRETCH: f64 = 0.25;
-/// Seconds for which there have been peers before the session counts: who has just joined does not know all
-/// of it.
+/// The seconds with peers before the session counts: a new member does not know its full state.
 const SETTLED: f64 = 1.0;
-/// Tempi that a session can have.
+/// The range of a session's tempo.
 const BPM: (f64, f64) = (20.0, 999.0);
 
-/// Where a session is at one moment.
+/// The state of a session at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
-    /// Others in it.
+    /// The number of other members.
     pub peers: u64,
     /// The frame that is heard now, with its fraction.
     pub frame: f64,
     /// The first frame that is not rendered yet.
     pub open: f64,
-    /// The beat that is heard now; those that [`QUANTUM`] divides are downbeats.
+    /// The beat that is heard now; multiples of [`QUANTUM`] are downbeats.
     pub beat: f64,
-    /// Beats a minute.
+    /// The tempo in BPM.
     pub bpm: f64,
-    /// Whether it plays.
+    /// Whether the session plays.
     pub playing: bool,
-    /// The frame since which, or from which on, it does or does not.
+    /// The frame of the last or next change of `playing`.
     pub since: f64,
 }
 
-/// What is due.
+/// A message to the stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Said {
-    /// Beats a minute, from the next step on.
+    /// The tempo in BPM, from the next step on.
     Tempo(f64),
-    /// From the beginning.
+    /// Start all sequences from the beginning.
     Start,
-    /// Until it starts.
+    /// Stop all sequences.
     Stop,
 }
 
-/// What the stack was told: what a successor has to know.
+/// The messages sent to the stack so far, as a successor needs them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Told {
-    /// Beats a minute; 0 for nothing yet.
+    /// The tempo in BPM; 0 before the first message.
     pub bpm: f64,
-    /// While it plays: a frame, and the whole beat that is there, from which on that tempo is in force.
+    /// During playback: the frame and the whole beat from which on the tempo is in force.
     from: Option<(f64, f64)>,
 }
 
@@ -76,24 +74,24 @@ pub struct Told {
 pub struct Follower {
     rate_hz: f64,
     told: Told,
-    /// The frame since which there have been peers.
+    /// The frame since which the session has peers.
     met: Option<f64>,
 }
 
 impl Told {
-    /// Whether it was told to start, and not to stop since.
+    /// Whether the last message was a start and not a stop.
     pub const fn plays(&self) -> bool {
         self.from.is_some()
     }
 }
 
 impl Session {
-    /// The beat at a frame, as long as the tempo stays.
+    /// The beat at a frame, at a constant tempo.
     fn beat_at(&self, frame: f64, rate_hz: f64) -> f64 {
         self.beat + (frame - self.frame) / beats(1.0, self.bpm, rate_hz)
     }
 
-    /// The first frame from that one on, and its beat, that has a multiple of so many beats.
+    /// The first frame from `frame` on whose beat is a multiple of `every`, and its beat.
     fn next(&self, frame: f64, every: f64, rate_hz: f64) -> (f64, f64) {
         let beat = (self.beat_at(frame, rate_hz) / every).ceil() * every;
         (
@@ -104,7 +102,7 @@ impl Session {
 }
 
 impl Follower {
-    /// Goes on with what was told before.
+    /// Continues after earlier messages.
     pub const fn new(rate_hz: u32, told: Told) -> Self {
         Self {
             rate_hz: rate_hz as f64,
@@ -113,16 +111,16 @@ impl Follower {
         }
     }
 
-    /// What the stack was told so far.
+    /// The messages sent to the stack so far.
     pub const fn told(&self) -> Told {
         self.told
     }
 
-    /// Says what is due, and the frame at which it comes in; called a hundred times a second.
+    /// Sends the due messages with their frames; called a hundred times a second.
     pub fn follow(&mut self, session: &Session, mut say: impl FnMut(Said, f64)) {
         let Session { peers, frame, .. } = *session;
         if peers == 0 || !(BPM.0..=BPM.1).contains(&session.bpm) {
-            // Nobody to follow: all stays as it is.
+            // Without peers nothing changes.
             self.met = None;
             return;
         }
@@ -135,7 +133,7 @@ impl Follower {
             (true, None) => self.start(session, soon, late, &mut say),
             (true, Some(from)) => self.keep_up(session, from, soon, late, &mut say),
             (false, Some((from, _))) if session.since < late => {
-                // Not before a start that is on its way.
+                // Not before a start in progress.
                 say(Said::Stop, soon.max(session.since).max(from + 1.0).ceil());
                 self.told.from = None;
             }
@@ -155,7 +153,7 @@ impl Follower {
         self.told.from = Some((frame.round(), beat));
     }
 
-    /// Takes over a tempo, a beat at a time, while nothing plays that Link has started.
+    /// Adopts the tempo, once a beat, while no sequence plays that Link has started.
     fn wait(&mut self, session: &Session, soon: f64, late: f64, say: &mut impl FnMut(Said, f64)) {
         let (frame, _) = session.next(soon, 1.0, self.rate_hz);
         if frame < late {
@@ -179,7 +177,7 @@ impl Follower {
         if frame >= late {
             return;
         }
-        // By how much the session is ahead, whichever bar it counts.
+        // The lead of the session, regardless of the number of its bar.
         let ahead = session.beat_at(frame, self.rate_hz) - beat;
         let ahead = ahead - (ahead / QUANTUM).round() * QUANTUM;
         if ahead.abs() > JUMP {
@@ -203,7 +201,7 @@ impl Follower {
         self.told.from = Some((frame, beat));
     }
 
-    /// The tempo from that frame on, if it is another; in thousandths, as a sequence keeps it.
+    /// Sends a changed tempo from a frame on, in thousandths of a BPM as in a sequence.
     fn tell(&mut self, bpm: f64, frame: f64, say: &mut impl FnMut(Said, f64)) {
         let bpm = (bpm * 1_000.0).round() / 1_000.0;
         if bpm != self.told.bpm {
@@ -213,7 +211,7 @@ impl Follower {
     }
 }
 
-/// The frames of so many beats.
+/// The number of frames of `count` beats.
 fn beats(count: f64, bpm: f64, rate_hz: f64) -> f64 {
     count * 60.0 * rate_hz / bpm
 }

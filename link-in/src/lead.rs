@@ -1,4 +1,4 @@
-//! The process: listens to the session, says what is due, keeps what it has said for its successor.
+//! The process: polls the session, sends the due messages, and saves them for its successor.
 
 use std::{path::Path, thread, time::Duration};
 
@@ -19,26 +19,26 @@ use crate::{
     session::Member,
 };
 
-/// Understudy's Ableton Link input; started by its launcher with `--link`. Built with the Link library, this
+/// Understudy's Ableton Link input. The launcher starts this program with `--link`. Built with the Link library, this
 /// program is under the GNU General Public License, version 2 or later.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The instance.
+    /// Serve this instance.
     #[arg(long)]
     instance: String,
-    /// Where the gateway listens.
+    /// Send OSC to the gateway at this address.
     #[arg(long)]
     osc: String,
 }
 
-/// How often the session is looked at.
+/// The polling period of the session.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Follows until it is ended.
+/// Follows the session until the process ends.
 ///
 /// # Errors
-/// When the instance is not there, or the machine gives no socket or thread.
+/// If the instance does not run, or a socket or thread cannot be created.
 pub fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let paths = Paths::of(&arguments.instance)?;
@@ -74,15 +74,15 @@ fn lead(mut member: Member, mut follower: Follower, player: &Player, file: &Path
                 }
                 say::line("link-in", &format!("{said:?} at frame {frame}"));
             });
-            // Said first: to start twice is better than not at all.
+            // Send first, then save: a repeated start is better than a lost one.
             if follower.told() != before
                 && let Err(why) = kept::write(file, &follower.told())
             {
-                say::line("link-in", &format!("what was said is not kept: {why}"));
+                say::line("link-in", &format!("the sent messages cannot be saved: {why}"));
             }
             if session.peers != peers {
                 peers = session.peers;
-                say::line("link-in", &format!("{peers} others in the session"));
+                say::line("link-in", &format!("the session has {peers} other members"));
             }
         }
         for refusal in player.refusals() {

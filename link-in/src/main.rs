@@ -1,8 +1,8 @@
 //! Link in: an Ableton Link session's tempo, start and stop, sent to the gateway as OSC.
 //!
-//! A process of its own, so that whatever a network or the Link library does reaches no sound. When it is
-//! killed, the music goes on in the tempo that it has, and the next one joins the session again. Link's licence
-//! is not ours, so it is built in only where it is asked for: the feature `link`.
+//! A process of its own, so that faults of the network or the Link library do not affect the sound. After a kill the
+//! music continues at its tempo, and the next process joins the session again. Link has another licence than this
+//! project, so it is built in only on request: by the feature `link`.
 #![forbid(unsafe_code)]
 
 #[cfg(any(feature = "link", test))]
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
 #[cfg(not(feature = "link"))]
 fn main() -> std::process::ExitCode {
     eprintln!(
-        "understudy-link-in was built without Ableton Link; ./launch.sh --link builds it in, or: cargo build --release --features understudy-link-in/link"
+        "understudy-link-in was built without Ableton Link; build it with ./launch.sh --link, or cargo build --release --features understudy-link-in/link"
     );
     std::process::ExitCode::from(2)
 }

@@ -1,4 +1,4 @@
-//! The session as the Link library knows it, in frames of the stack: the only place that names the library.
+//! The session of the Link library, in frames of the stack; the only file that uses the library.
 
 use common::{limits::safety_delay_frames, stage::Stage, time_tag::Timing, units::FrameIndex};
 use platform::realtime::{ntp_now, timing};
@@ -6,12 +6,12 @@ use rusty_link::{AblLink, SessionState};
 
 use crate::follow::{QUANTUM, Session, Told};
 
-/// Where nobody says otherwise.
+/// The tempo without any other source.
 const BPM: f64 = 120.0;
-/// How often two clocks are read until nothing came between: the best of so many is taken.
+/// The number of paired readings of two clocks, of which the closest pair is used.
 const READINGS: usize = 4;
 
-/// A member of the session that listens.
+/// A listening member of the session.
 pub struct Member {
     link: AblLink,
     state: SessionState,
@@ -20,8 +20,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// Looks for a session; until it is found, where a predecessor was holds. Whether a session plays is told to
-    /// its members when it changes only, so that a new one has to know it.
+    /// Joins a session; until one is found, the state of the predecessor holds. Members learn only changes between playing
+    /// and stopped, so a new member must know the state.
     pub fn join(told: Told, stage: Stage<'static>) -> Self {
         let link = AblLink::new(if told.bpm > 0.0 { told.bpm } else { BPM });
         let mut state = SessionState::new();
@@ -40,7 +40,7 @@ impl Member {
         }
     }
 
-    /// Where the session is now; nowhere as long as the stack has no clock.
+    /// The current state of the session; `None` while the stack has no clock.
     pub fn listen(&mut self) -> Option<Session> {
         self.timing = timing(&self.stage);
         let timing = self.timing?;
@@ -49,9 +49,9 @@ impl Member {
         let shape = self.stage.shape();
         let rate_hz = f64::from(shape.rate_hz);
         let open = timing.position(ntp);
-        // A block is handed to the device while as many are rendered ahead, and it is the next one.
+        // The first unrendered block: lead and burst, plus the block that the device is about to take.
         let ahead = u64::from(self.stage.lead()) + self.stage.burst() + 1;
-        // What begins at a frame is heard so much later.
+        // The delay from a frame to its sound.
         let delay = u64::from(safety_delay_frames(shape.rate_hz));
         let frame = open - (ahead * u64::from(shape.block_frames) + delay) as f64;
         let since_us = self.state.time_for_is_playing() - micros;
@@ -66,13 +66,13 @@ impl Member {
         })
     }
 
-    /// The time tag of a frame, by the clock that was listened with.
+    /// The time tag of a frame, by the clock of [`Self::listen`].
     pub fn tag(&self, frame: f64) -> u64 {
         let frame = FrameIndex(frame.max(0.0) as u64);
         self.timing.map_or(0, |timing| timing.tag(frame))
     }
 
-    /// The same moment by the wall and by Link: the pair that was read closest together.
+    /// The same moment by the wall clock and by Link: the closest pair of readings.
     fn now(&self) -> (u64, i64) {
         let reading = || {
             let (before, micros, after) = (ntp_now(), self.link.clock_micros(), ntp_now());
