@@ -115,7 +115,10 @@ impl Osc {
                     }
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    return Err(Failure::no(format!("no process listens at {}", self.address)));
+                    return Err(Failure::no(format!(
+                        "no process listens at {}",
+                        self.address
+                    )));
                 }
                 // The loop checks the time above.
                 Err(_) => {}

@@ -122,7 +122,8 @@ const TEXT_BYTES_MAX: usize = 256 << 20;
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let no = |why: String| Failure::no(format!("cannot read {}: {why}", path.display()));
     let bytes = read_bytes(path, TEXT_BYTES_MAX).map_err(no)?;
-    let text = String::from_utf8(bytes).map_err(|_| no("it is not text (expected UTF-8)".into()))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| no("it is not text (expected UTF-8)".into()))?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),
         None => text,
@@ -177,7 +178,10 @@ pub(crate) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Strin
         .map_err(no)?;
     match bytes.len() <= bytes_max {
         true => Ok(bytes),
-        false => Err(format!("the file is too large (expected at most {} MiB)", bytes_max >> 20)),
+        false => Err(format!(
+            "the file is too large (expected at most {} MiB)",
+            bytes_max >> 20
+        )),
     }
 }
 

@@ -127,7 +127,9 @@ fn sound(bytes: Vec<u8>, mended: &mut Vec<String>) -> Result<(u32, usize, Vec<f3
     }
     let frames = all.len() / channels.max(1);
     if let Some(said) = said.filter(|said| *said > frames as u64) {
-        mended.push(format!("the file has {frames} frames (the header says {said})"));
+        mended.push(format!(
+            "the file has {frames} frames (the header says {said})"
+        ));
     }
     if all.is_empty() {
         return Err("the file has no sound".to_owned());

@@ -49,7 +49,10 @@ impl Lists {
             let entries = part(section, key)?.as_array().context("no list")?.iter();
             let entry = |entry: &toml::Value| {
                 let name = entry.get("crate").and_then(toml::Value::as_str)?;
-                Some((name.to_owned(), entry.get(list).map(texts).unwrap_or_default()))
+                Some((
+                    name.to_owned(),
+                    entry.get(list).map(texts).unwrap_or_default(),
+                ))
             };
             let entries: Option<_> = entries.map(entry).collect();
             entries.with_context(|| format!("an entry of {key} in [{section}] names no crate"))
@@ -57,7 +60,10 @@ impl Lists {
         let targets = texts(part("graph", "targets")?);
         let ours = |target: &String| target.split('-').next() == Some(env::consts::ARCH);
         Ok(Self {
-            target: targets.into_iter().find(ours).context("no target of this machine")?,
+            target: targets
+                .into_iter()
+                .find(ours)
+                .context("no target of this machine")?,
             allowed: texts(part("licenses", "allow")?),
             exceptions: by_crate("licenses", "exceptions", "allow")?,
             bans: by_crate("bans", "deny", "wrappers")?,
@@ -68,13 +74,16 @@ impl Lists {
     fn permits(&self, package: &Package) -> Result<bool> {
         let more = self.exceptions.get(&package.name).into_iter().flatten();
         let lists: Vec<&String> = self.allowed.iter().chain(more).collect();
-        satisfied(&package.license, &|name| lists.iter().any(|allowed| **allowed == name))
+        satisfied(&package.license, &|name| {
+            lists.iter().any(|allowed| **allowed == name)
+        })
     }
 }
 
 fn texts(list: &toml::Value) -> Vec<String> {
     let list = list.as_array().into_iter().flatten();
-    list.filter_map(|text| Some(text.as_str()?.to_owned())).collect()
+    list.filter_map(|text| Some(text.as_str()?.to_owned()))
+        .collect()
 }
 
 fn root() -> PathBuf {
@@ -155,11 +164,18 @@ fn packages(target: &str, features: &[&str]) -> Result<Option<Vec<Package>>> {
         return Ok(None);
     }
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let nodes = metadata["resolve"]["nodes"].as_array().context("no graph")?;
-    let built: BTreeSet<&str> = nodes.iter().filter_map(|node| node["id"].as_str()).collect();
+    let nodes = metadata["resolve"]["nodes"]
+        .as_array()
+        .context("no graph")?;
+    let built: BTreeSet<&str> = nodes
+        .iter()
+        .filter_map(|node| node["id"].as_str())
+        .collect();
     let all = metadata["packages"].as_array().context("no packages")?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let built = all.iter().filter(|package| built.contains(&*text(&package["id"])));
+    let built = all
+        .iter()
+        .filter(|package| built.contains(&*text(&package["id"])));
     let built = built.map(|package| Package {
         name: text(&package["name"]),
         version: text(&package["version"]),
@@ -219,7 +235,9 @@ fn every_licence_is_allowed_and_every_allowed_licence_is_there() -> Result<()> {
         }
         return Ok(());
     }
-    bail!("cargo metadata has failed with any features (expected the crates of this build to be there)")
+    bail!(
+        "cargo metadata has failed with any features (expected the crates of this build to be there)"
+    )
 }
 
 #[test]
@@ -235,7 +253,12 @@ fn under_the_gpl(packages: &[Package]) -> Vec<String> {
     };
     let bound = packages.iter().filter(|package| !free(package));
     bound
-        .map(|package| format!("{} is in every build (expected: behind a feature)", package.name))
+        .map(|package| {
+            format!(
+                "{} is in every build (expected: behind a feature)",
+                package.name
+            )
+        })
         .collect()
 }
 
@@ -262,7 +285,10 @@ fn locked(lock: &str) -> Result<Vec<Locked>> {
             dependencies: dependencies.iter().filter_map(name).collect(),
         })
     };
-    packages.map(package).collect::<Option<_>>().context("a package without a name")
+    packages
+        .map(package)
+        .collect::<Option<_>>()
+        .context("a package without a name")
 }
 
 fn wrong_sources(lists: &Lists, packages: &[Locked]) -> Vec<String> {
@@ -287,13 +313,19 @@ fn banned(lists: &Lists, packages: &[Locked]) -> Vec<String> {
     let mut complaints = Vec::new();
     for (name, wrappers) in &lists.bans {
         if wrappers.is_empty() && packages.iter().any(|package| package.name == *name) {
-            complaints.push(format!("{name} is in the lock file (expected: banned by deny.toml)"));
+            complaints.push(format!(
+                "{name} is in the lock file (expected: banned by deny.toml)"
+            ));
             continue;
         }
-        let users = packages.iter().filter(|package| package.dependencies.contains(name));
+        let users = packages
+            .iter()
+            .filter(|package| package.dependencies.contains(name));
         for user in users.filter(|user| !wrappers.contains(&user.name)) {
             let user = &user.name;
-            complaints.push(format!("{user} depends on {name} (expected only {wrappers:?})"));
+            complaints.push(format!(
+                "{user} depends on {name} (expected only {wrappers:?})"
+            ));
         }
     }
     complaints
@@ -317,7 +349,8 @@ fn every_exception_is_for_a_crate_that_is_there() -> Result<()> {
     let names: BTreeSet<&String> = packages.iter().map(|package| &package.name).collect();
     let named = lists.exceptions.keys().chain(lists.bans.values().flatten());
     let gone = named.filter(|name| !names.contains(name));
-    let complaints = gone.map(|name| format!("deny.toml names {name}, which is not in the lock file"));
+    let complaints =
+        gone.map(|name| format!("deny.toml names {name}, which is not in the lock file"));
     assert_none(&complaints.collect::<Vec<_>>());
     Ok(())
 }
@@ -414,7 +447,10 @@ name = "copy"
     };
     starts(
         wrong_sources(&lists, &packages),
-        &["bad comes from git+https://good/index", "copy comes from a folder"],
+        &[
+            "bad comes from git+https://good/index",
+            "copy comes from a folder",
+        ],
     );
     starts(
         banned(&lists, &packages),

@@ -201,7 +201,11 @@ fn a_sequence_is_made_and_steered_over_osc() -> Result<()> {
             "no module \"sinus\"; did you mean \"sine\"?",
         ),
         ("/seq/assign", vec!["a", "note", "sine"], ""),
-        ("/seq/start", vec!["c"], "no sequence \"c\" (expected one of a)"),
+        (
+            "/seq/start",
+            vec!["c"],
+            "no sequence \"c\" (expected one of a)",
+        ),
         ("/seq/config", vec!["a", "140", "8", "16"], ""),
         (
             "/seq/swing",

@@ -78,7 +78,10 @@ fn lead(mut member: Member, mut follower: Follower, player: &Player, file: &Path
             if follower.told() != before
                 && let Err(why) = kept::write(file, &follower.told())
             {
-                say::line("link-in", &format!("the sent messages cannot be saved: {why}"));
+                say::line(
+                    "link-in",
+                    &format!("the sent messages cannot be saved: {why}"),
+                );
             }
             if session.peers != peers {
                 peers = session.peers;

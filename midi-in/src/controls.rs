@@ -36,7 +36,10 @@ impl Controls {
         if self.bindings.learnt(channel, controller)
             && let Err(why) = kept::write(&self.path, &self.bindings)
         {
-            say::line("midi-in", &format!("the learnt binding cannot be saved: {why}"));
+            say::line(
+                "midi-in",
+                &format!("the learnt binding cannot be saved: {why}"),
+            );
         }
         self.of(channel, controller)
     }

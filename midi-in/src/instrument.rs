@@ -126,7 +126,11 @@ impl Instrument {
         self.was_open = true;
         port.reopened += u64::from(again);
         self.told = None;
-        let how = if again { "listening again" } else { "listening" };
+        let how = if again {
+            "listening again"
+        } else {
+            "listening"
+        };
         say::line("midi-in", &format!("{how} to \"{name}\""));
         self.file.write(&self.held);
     }

@@ -318,9 +318,7 @@ impl Namespace {
                 push_event(event, budget, actions)?;
             }
             ["mod", ..] => {
-                return Err(
-                    "wrong address (expected /mod/ID/PARAM VALUE [MS])".into(),
-                );
+                return Err("wrong address (expected /mod/ID/PARAM VALUE [MS])".into());
             }
             ["knob", id, param] => {
                 let event = self.knob(id, param, message, budget)?;

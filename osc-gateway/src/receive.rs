@@ -201,8 +201,7 @@ impl Server {
                 match Namespace::of_patch(generation, rate_hz, &json) {
                     Ok(namespace) => self.gateway.patch(namespace),
                     Err(why) => {
-                        let line =
-                            format!("the gateway cannot read patch {generation}: {why}");
+                        let line = format!("the gateway cannot read patch {generation}: {why}");
                         self.log(line);
                         self.gateway
                             .patch(Namespace::new(generation, rate_hz, Vec::new()));
@@ -223,7 +222,9 @@ impl Server {
                     std::hint::spin_loop();
                 },
                 Fault::Slow(micros) => self.slow = Duration::from_micros(micros.into()),
-                other => self.log(format!("the fault {other:?} is not supported by the gateway")),
+                other => self.log(format!(
+                    "the fault {other:?} is not supported by the gateway"
+                )),
             },
         }
         Ok(())

@@ -445,9 +445,6 @@ fn presets_stay_names_and_what_is_wrong_with_them_is_said() {
         ("/preset/load", vec![1.into(), 2.into()]),
     ] {
         let why = fail(address, args);
-        assert!(
-            why.contains("expected /preset/save MODULE NAME"),
-            "{why}"
-        );
+        assert!(why.contains("expected /preset/save MODULE NAME"), "{why}");
     }
 }

@@ -76,7 +76,9 @@ impl FlacFile {
         let length = LENGTH_AT as usize + 3..LENGTH_AT as usize + 8;
         found[length.clone()].copy_from_slice(&resumed.head[length]);
         if found != resumed.head {
-            return Err(io::Error::other("the file has another sample rate or number of channels"));
+            return Err(io::Error::other(
+                "the file has another sample rate or number of channels",
+            ));
         }
         if resumed.file.metadata()?.len() < bytes {
             return Err(io::Error::other("the file is shorter than its progress"));

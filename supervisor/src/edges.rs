@@ -111,7 +111,10 @@ async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {
                 Err(_) => refuse(&stream),
             },
             Err(why) => {
-                say::line("supervisor", &format!("the control socket has failed: {why}"));
+                say::line(
+                    "supervisor",
+                    &format!("the control socket has failed: {why}"),
+                );
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

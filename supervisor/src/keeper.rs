@@ -151,7 +151,10 @@ impl Keeping {
 
     fn look(&mut self) {
         if let Err(why) = turn_over(&self.paths.text_log()) {
-            say::line("supervisor", &format!("the text log cannot be rotated: {why}"));
+            say::line(
+                "supervisor",
+                &format!("the text log cannot be rotated: {why}"),
+            );
         }
         let closed = segments::closed(&self.paths);
         let in_progress = fs::metadata(self.paths.command_log()).map_or(0, |m| m.len());

@@ -115,10 +115,7 @@ impl Keeper {
             match packet {
                 Some(packet) => drop(events.blocking_send(Event::Launcher(packet))),
                 None if length == 0 => return,
-                None => say::line(
-                    "supervisor",
-                    "the launcher has sent an invalid packet",
-                ),
+                None => say::line("supervisor", "the launcher has sent an invalid packet"),
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod account;
 mod closing;
+mod describe;
 mod disk;
 mod edges;
 mod event;
@@ -17,6 +18,7 @@ mod ledger;
 mod log;
 mod music;
 mod peers;
+mod resume;
 mod roster;
 mod stack;
 mod states;

@@ -1,21 +1,17 @@
 //! The patch in force and the commands that change it: accepted, logged, then broadcast.
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::mpsc::{self, Receiver, TryRecvError},
-    thread,
-    time::{Duration, Instant},
-};
+mod upkeep;
+
+use std::{fs, time::Instant};
 
 use anyhow::{Context, Result};
 use common::{
     command::{Command, Event, SequenceControl},
-    command_log::{self, Found, Preamble, Reader, Record},
+    command_log::Found,
     edit::{Drafted, Edit},
     limits::{PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
     message::{Numbered, ToGateway},
-    options::{Bytes, Options, Seconds},
+    options::Options,
     preset::{Kept, Preset},
     stage::{BlockCosts, Shape, Stage},
     units::{BlockIndex, FrameIndex, Seq},
@@ -23,16 +19,17 @@ use common::{
 use engine::{
     Config, Engine,
     patch::{Checked, Draft, ModuleSpec, Patch},
-    replay::{Replay, ReplayError},
 };
 use platform::{paths::Paths, samples::Samples, segments, shared::Shared};
 
+use upkeep::Making;
+
 use crate::{
-    account::{Account, DAMAGED, Standing},
-    closing::{Prepared, What},
+    account::{Account, Standing},
+    describe::{describe, module_name},
     forecast::{self, Forecast},
     log::{self, CommandLog},
-    states::StateFile,
+    resume::resume,
 };
 
 /// The patch with its current values, and the log behind it.
@@ -57,21 +54,8 @@ pub struct Music {
     left_state: Instant,
 }
 
-/// A segment or a state file that is being created, or is complete and waits.
-enum Making {
-    Preparing(What, Receiver<Result<Option<Prepared>>>),
-    Prepared(Box<Prepared>),
-}
-
 /// The length up to which logs are searched for the names of recordings.
 const SWEPT_BYTES: u64 = 8 << 20;
-/// The delay after a failed segment.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// The period of state files, and the length of the ledger that also causes one: they limit what a resumed instance
-/// renders and what a new supervisor reads.
-const STATE_EVERY: Duration = Duration::from_secs(10);
-const LEDGER_BYTES: u64 = 512 << 10;
-
 /// An event that was resolved against the patch in force.
 pub struct Timed {
     /// The token of the submission.
@@ -204,85 +188,6 @@ impl Music {
             music,
             (account.findings, account.left_out.into_iter().collect()),
         ))
-    }
-
-    /// Starts a new segment of the log if the current one is too long, too old or lost, and writes state files
-    /// regularly. `calm`: no command is held or tried; `both`: two workers play and must agree on the state.
-    pub fn look_after_log(&mut self, options: &Options, shared: &Shared, calm: bool, both: bool) {
-        match self.making.take() {
-            None if calm => {
-                if let Some(what) = self.what_is_due(options, shared) {
-                    let (told, prepared) = mpsc::channel();
-                    let order = self.log.order(what, shared, both);
-                    thread::spawn(move || drop(told.send(order.prepare())));
-                    self.making = Some(Making::Preparing(what, prepared));
-                }
-            }
-            None => {}
-            Some(Making::Preparing(what, prepared)) => match prepared.try_recv() {
-                Ok(Ok(Some(prepared))) => self.making = Some(Making::Prepared(Box::new(prepared))),
-                Ok(Ok(None)) => self.made(what),
-                Ok(Err(why)) => self.cannot_make(what, &why),
-                Err(TryRecvError::Empty) => self.making = Some(Making::Preparing(what, prepared)),
-                Err(TryRecvError::Disconnected) => self.made(what),
-            },
-            Some(Making::Prepared(prepared)) if !calm => self.made(prepared.what),
-            Some(Making::Prepared(mut prepared)) => match self.log.change(&mut prepared) {
-                Ok(true) => {
-                    self.made(prepared.what);
-                    self.tried = None;
-                }
-                Ok(false) => self.making = Some(Making::Prepared(prepared)),
-                Err(why) => self.cannot_make(prepared.what, &why.into()),
-            },
-        }
-    }
-
-    fn what_is_due(&self, options: &Options, shared: &Shared) -> Option<What> {
-        let waits = self.tried.is_some_and(|tried| tried.elapsed() < TRY_AGAIN);
-        if !waits && self.is_over(options, shared) {
-            return Some(What::Segment);
-        }
-        // Without a ledger the next supervisor reads the whole segment.
-        let is_long = self
-            .log
-            .ledger_length()
-            .is_none_or(|bytes| bytes > LEDGER_BYTES);
-        let elapsed = self.left_state.elapsed();
-        let due = elapsed >= STATE_EVERY || is_long && elapsed >= STATE_EVERY / 10;
-        due.then_some(What::State)
-    }
-
-    fn made(&mut self, what: What) {
-        match what {
-            What::Segment => self.tried = Some(Instant::now()),
-            What::State => self.left_state = Instant::now(),
-        }
-    }
-
-    fn cannot_make(&mut self, what: What, why: &anyhow::Error) {
-        self.made(what);
-        // A failed state file is retried later; the log names the reason of a lasting failure.
-        if what == What::Segment {
-            let text = format!("the command log continues in the same segment: {why:#}");
-            platform::say::line("supervisor", &text);
-        }
-    }
-
-    /// Writes the final state of the music, or the last one before, so that little remains to be rendered on resume.
-    pub fn leave_state(&mut self, shared: &Shared) {
-        let order = self.log.order(What::State, shared, false);
-        // On failure an older state file exists.
-        let _ = order.leave_state(shared.stage.cursor());
-    }
-
-    /// Whether the segment in progress must be closed, or is lost.
-    fn is_over(&self, options: &Options, shared: &Shared) -> bool {
-        let (bytes, blocks) = self.log.grown();
-        let (Bytes(most), Seconds(oldest)) = options.segment;
-        let shape = shared.stage.shape();
-        let seconds = blocks * u64::from(shape.block_frames) / u64::from(shape.rate_hz);
-        bytes >= most || seconds >= oldest || self.log.wants_segment()
     }
 
     /// The patch in force with its current values, as JSON.
@@ -567,65 +472,6 @@ impl Music {
     }
 }
 
-/// The name of a module of a patch by its number.
-pub fn module_name(patch: &Patch, module: u16) -> String {
-    let spec = patch.modules.get(usize::from(module));
-    spec.map_or_else(|| module.to_string(), |spec| format!("\"{}\"", spec.id))
-}
-
-/// A short text about a command.
-pub fn describe(patch: &Patch, command: &Command) -> String {
-    match *command {
-        Command::Patch(_) | Command::Edited(_) => "a patch".into(),
-        Command::Event(Event::Param {
-            module,
-            param,
-            value,
-        }) => {
-            let name = module_name(patch, module);
-            let spec = patch.modules.get(usize::from(module));
-            let kind = spec.and_then(|spec| engine::catalog::find(&spec.kind));
-            let known = kind.and_then(|kind| kind.params.get(usize::from(param)));
-            let param = known.map_or_else(|| param.to_string(), |p| p.name.to_owned());
-            format!("{param} of {name} to {value}")
-        }
-        Command::Event(Event::Ramp {
-            module,
-            param,
-            value,
-            ms,
-        }) => {
-            let set = Event::Param {
-                module,
-                param,
-                value,
-            };
-            format!("{} in {ms} ms", describe(patch, &Command::Event(set)))
-        }
-        Command::Event(Event::Note {
-            module,
-            pitch,
-            velocity,
-            ..
-        }) => {
-            let name = module_name(patch, module);
-            format!("note {pitch} of {name} at {velocity}")
-        }
-        Command::Event(Event::Gate { module, level }) => {
-            format!("gate of {} to {level}", module_name(patch, module))
-        }
-        Command::Event(Event::Sequence { sequence, control }) => {
-            let spec = patch.sequences.get(usize::from(sequence));
-            let name = spec.map_or_else(|| sequence.to_string(), |spec| format!("\"{}\"", spec.id));
-            format!("{control:?} of the sequence {name}")
-        }
-        Command::Event(event) => format!("{event:?}"),
-        Command::At { event, .. } => describe(patch, &Command::Event(event)),
-        Command::Draft(_) => "an edit of the patch".into(),
-        Command::Keep(ref kept) => format!("preset \"{}\" of \"{}\"", kept.name, kept.module),
-    }
-}
-
 /// Checks that a patch can be played; returns its JSON and the size of its state in bytes.
 fn check(patch: &Checked, config: Config) -> Result<(String, usize)> {
     let json = patch.patch().to_json();
@@ -668,97 +514,4 @@ fn sweep(samples: &Samples, paths: &Paths, json: &str) {
         let is_named = |text: &Vec<u8>| text.windows(id.len()).any(|w| w == id.as_bytes());
         json.contains(id) || texts.iter().any(is_named)
     });
-}
-
-/// The end of the newest logged run; without an arena if only its patch can be used. `None`, with a log line, without
-/// such a run.
-fn resume(paths: &Paths) -> Result<Option<(Patch, Vec<u8>)>> {
-    let say = |text: &str| platform::say::line("supervisor", text);
-    let closed = segments::closed(paths).into_iter().rev().map(|c| c.path);
-    let mut newest_first: Vec<PathBuf> =
-        std::iter::once(paths.command_log()).chain(closed).collect();
-    // After damage or a power cut the previous segment may reach further.
-    if let [newest, before, ..] = &newest_first[..]
-        && log::may_go_further(before, newest)
-        && let (Some((run, end)), Some((same, further))) = (log::end(newest), log::end(before))
-        && run == same
-        && further > end
-    {
-        say(&format!(
-            "{} ends before {}; the latter is resumed",
-            newest.display(),
-            before.display()
-        ));
-        newest_first.swap(0, 1);
-    }
-    for path in newest_first {
-        let Some((head, length)) = log::head_of(&path) else {
-            say(&format!("{} holds no run to resume", path.display()));
-            continue;
-        };
-        platform::realtime::flush_denormals();
-        for state in StateFile::of(paths, head, length) {
-            let Ok([state, rest]) = state.read(&path, head) else {
-                continue;
-            };
-            match replay_of(&[&state, &rest], paths) {
-                Ok(replay) if !replay.is_past_its_end() => {
-                    return rendered(replay, &rest).map(Some);
-                }
-                Err(why @ ReplayError::OtherBuild { .. }) => {
-                    return patch_alone(&state, &why).map(Some);
-                }
-                _ => {}
-            }
-        }
-        let bytes = fs::read(&path)?;
-        let replay = match replay_of(&[&bytes], paths) {
-            Err(ReplayError::NoPatch) => {
-                say(&format!("{} is damaged at its beginning", path.display()));
-                continue;
-            }
-            Err(why @ ReplayError::OtherBuild { .. }) => {
-                return patch_alone(&bytes, &why).map(Some);
-            }
-            read => read.context("the last run cannot be resumed; start without --resume")?,
-        };
-        return rendered(replay, &bytes).map(Some);
-    }
-    say("there is no run to resume: the instance has not run before");
-    Ok(None)
-}
-
-/// The patch of a state that another build has written; nothing else of the state can be used.
-fn patch_alone(state: &[u8], why: &ReplayError) -> Result<(Patch, Vec<u8>)> {
-    let text = format!("{why}; the patch is used, the state of its modules is reset");
-    platform::say::line("supervisor", &text);
-    let preamble = Preamble::read(&mut Reader::without_arenas(state))?;
-    let known = preamble.context(DAMAGED)?.segment;
-    Ok((Patch::from_json(&known.patch)?, Vec::new()))
-}
-
-fn replay_of(pieces: &[&[u8]], paths: &Paths) -> Result<Replay, ReplayError> {
-    let samples = Samples::within(paths.samples());
-    let replay = Replay::of_pieces(pieces, Box::new(move |id| samples.find(id)))?;
-    Ok(replay.to_last_decision())
-}
-
-/// The end of a run; `last` are its last bytes.
-fn rendered(mut replay: Replay, last: &[u8]) -> Result<(Patch, Vec<u8>)> {
-    let mut records = command_log::records(last);
-    records.by_ref().for_each(drop);
-    log::tell_torn(last.len() as u64 - records.offset());
-    let mut block = vec![0.0; replay.shape().block_samples()];
-    while replay.next(&mut block)? {}
-    if !replay.has_end() {
-        platform::say::line(
-            "supervisor",
-            &format!(
-                "the last run was cut off; it is resumed at its last decision, block {}",
-                replay.block()
-            ),
-        );
-    }
-    replay.apply_rest()?;
-    Ok(replay.into_state())
 }

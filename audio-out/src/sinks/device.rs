@@ -96,7 +96,9 @@ impl Device {
                 ));
             }
             Some(Err(RecvTimeoutError::Disconnected)) | None => {
-                return Err(anyhow!("the device cannot be opened: a thread could not be started"));
+                return Err(anyhow!(
+                    "the device cannot be opened: a thread could not be started"
+                ));
             }
         }
         Ok(device)
@@ -256,7 +258,10 @@ impl Sink for Device {
         let news = self.watch.as_ref().and_then(Watch::news)?;
         if news.returned {
             self.let_go(Duration::ZERO);
-            return Some(format!("the device {} has returned; playback moves to it", self.name));
+            return Some(format!(
+                "the device {} has returned; playback moves to it",
+                self.name
+            ));
         }
         self.name = stream::through(&news.name, open.host);
         Some(format!("playback has moved to {}", self.name))

@@ -60,9 +60,9 @@ pub fn open(shared: &Shared, tape: Tape<'static>, wish: &str) -> Result<Box<dyn 
         },
         _ => match wish.strip_prefix("device:") {
             Some(name) => Ok(Box::new(device::Device::open(shared, tape, Some(name))?)),
-            None => bail!(
-                "no sink \"{wish}\" (expected auto, device, device:NAME, wav:PATH or null)"
-            ),
+            None => {
+                bail!("no sink \"{wish}\" (expected auto, device, device:NAME, wav:PATH or null)")
+            }
         },
     }
 }

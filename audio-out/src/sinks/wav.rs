@@ -197,7 +197,10 @@ impl Sink for Wav {
         }
         self.told.clone_from(&now);
         Some(match now {
-            Some(why) => format!("{} cannot be written: {why}; free space on the disk", self.path),
+            Some(why) => format!(
+                "{} cannot be written: {why}; free space on the disk",
+                self.path
+            ),
             None => format!("{} is writable again", self.path),
         })
     }

@@ -84,9 +84,9 @@ impl<'a> Chunks<'a> {
         let wide = !big_endian && &bytes[..4] != b"RIFF";
         if !wide && chunks.end.abs_diff(bytes.len()) > 1 {
             let is = bytes.len() - 8;
-            chunks
-                .mended
-                .push(format!("the file has {is} bytes after its header (the header says {said})"));
+            chunks.mended.push(format!(
+                "the file has {is} bytes after its header (the header says {said})"
+            ));
         }
         chunks
     }
@@ -197,8 +197,7 @@ fn wave(bytes: &[u8]) -> Result<File, String> {
         }
     }
     found.mended = chunks.mended;
-    let mut format =
-        format.ok_or("the \"fmt \" chunk is missing, so the format is unknown")?;
+    let mut format = format.ok_or("the \"fmt \" chunk is missing, so the format is unknown")?;
     let sound = sound.ok_or("the \"data\" chunk is missing, so there is no sound")?;
     found.mended.append(&mut format.mended);
     let (sound, in_sound) = format.whole(sound);

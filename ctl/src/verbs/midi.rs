@@ -121,8 +121,7 @@ mod tests {
             param: "cutoff".into(),
         });
         all.learn = Some(("filter".into(), "q".into()));
-        let text =
-            "channel 1, controller 74: filter.cutoff\nwaiting for a controller to be moved: filter.q\n";
+        let text = "channel 1, controller 74: filter.cutoff\nwaiting for a controller to be moved: filter.q\n";
         assert_eq!(lines(&all), text);
     }
 }

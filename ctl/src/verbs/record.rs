@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn a_line_says_what_is_recorded_and_what_is_wrong() {
         let none = line(&json!({ "recording": false, "folder": "/f" }));
-        assert!(none.contains("no recording") && none.ends_with("/f"), "{none}");
+        assert!(
+            none.contains("no recording") && none.ends_with("/f"),
+            "{none}"
+        );
         let mut status = json!({
             "recording": true, "file": "/f/a.wav", "seconds": 1.25, "missing_frames": 0, "trouble": null,
         });
@@ -79,7 +82,8 @@ mod tests {
         status["recording"] = false.into();
         status["missing_frames"] = 3.into();
         status["trouble"] = "no room".into();
-        let text = "recorded /f/a.wav: 1.2 s; 3 frames are missing and replaced by silence; no room";
+        let text =
+            "recorded /f/a.wav: 1.2 s; 3 frames are missing and replaced by silence; no room";
         assert_eq!(line(&status), text);
     }
 }

@@ -405,8 +405,14 @@ mod tests {
             ("0 /patch/commit", "no edit waits"),
             ("0 /patch/connect sine nobody", "no module \"nobody\""),
             ("0 /preset/load sine none", "no preset"),
-            ("0 /seq/start a", "no sequence \"a\"; the patch has none yet"),
-            ("0 /seq/add a sine X", "does not accept a gate (expected one of adsr"),
+            (
+                "0 /seq/start a",
+                "no sequence \"a\"; the patch has none yet",
+            ),
+            (
+                "0 /seq/add a sine X",
+                "does not accept a gate (expected one of adsr",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(what), "{text}: {error}");

@@ -1,5 +1,7 @@
 //! What the engine promises as a whole; what a module promises is tested beside the module.
 
+mod arena;
+mod bounds;
 mod channels;
 mod edits;
 mod events;
@@ -7,6 +9,7 @@ mod gates;
 mod loops;
 mod safety;
 mod sequences;
+mod swap;
 
 use std::cell::RefCell;
 
@@ -239,131 +242,6 @@ fn stopping_fades_out_and_starting_goes_on() {
 }
 
 #[test]
-fn from_a_snapshot_on_everything_is_equal_to_the_bit() {
-    GUARDED.set(true);
-    for seed in 0..60 {
-        let mut dice = Dice(seed);
-        let patch = if seed % 2 == 0 {
-            all()
-        } else {
-            Patch::default_patch()
-        };
-        let mut first = engine(&patch);
-        let snapshot_at = dice.roll(100);
-        for _ in 0..snapshot_at {
-            if dice.roll(3) == 0 {
-                first.apply(&dice.event(&patch));
-            }
-            heard(&mut first, 1);
-        }
-        let mut second = engine(&patch);
-        // What a replica did before must not matter: not even what lies in its buffers.
-        second.apply(&dice.event(&patch));
-        heard(&mut second, 3);
-        second.restore(first.arena()).unwrap();
-        for block in 0..60 {
-            if dice.roll(3) == 0 {
-                let event = dice.event(&patch);
-                first.apply(&event);
-                second.apply(&event);
-            }
-            let (one, two) = (heard(&mut first, 1), heard(&mut second, 1));
-            assert_eq!(
-                bits(&one),
-                bits(&two),
-                "seed {seed}, block {block} after {snapshot_at}"
-            );
-            assert_eq!(first.arena(), second.arena(), "seed {seed}, block {block}");
-        }
-    }
-}
-
-#[test]
-fn whatever_a_block_changes_is_lively_or_said_to_be_written() {
-    GUARDED.set(true);
-    let palette = include_str!("../../../patches/palette.json");
-    let patch = Patch::from_json(palette).unwrap();
-    let piece = common::checkpoint::PIECE_WORDS;
-    for (block_frames, blocks) in [(16, 1_500), (64, 400), (2_048, 20)] {
-        let mut dice = Dice(u64::from(block_frames));
-        let config = Config {
-            block_frames,
-            ..CONFIG
-        };
-        let mut engine = Engine::new(&patch, config).unwrap();
-        let mut out = vec![0.0; config.block_samples()];
-        let (mut changed, mut said) = (0, 0);
-        for block in 0..blocks {
-            if dice.roll(3) == 0 {
-                engine.apply(&dice.event(&patch));
-            }
-            let before = engine.words().to_vec();
-            engine.written().fill(0);
-            engine.render(&mut out, &mut |_| {});
-            let written = engine.written().to_vec();
-            let pieces = engine.words().chunks(piece).zip(before.chunks(piece));
-            for (number, (now, before)) in pieces.enumerate() {
-                let is_in = |bits: &[u64]| bits[number / 64] & 1 << (number % 64) != 0;
-                let calm = !is_in(engine.lively());
-                changed += usize::from(calm && now != before);
-                said += usize::from(is_in(&written));
-                let known = is_in(&written) || !calm || now == before;
-                assert!(known, "piece {number}, block {block} of {block_frames}");
-            }
-        }
-        // Not all and everything, either.
-        let pieces = engine.words().len() / piece;
-        assert!(changed > 0, "no line was written");
-        assert!(
-            said < blocks * pieces * block_frames as usize / 2_048,
-            "{said} of {pieces} in {blocks} blocks of {block_frames}"
-        );
-    }
-}
-
-#[test]
-fn an_arena_of_something_else_is_refused() {
-    let mut engine = engine(&all());
-    let expected = engine.arena_len_bytes();
-    assert_eq!(
-        engine.restore(&[0; 8]),
-        Err(RestoreError::Length { found: 8, expected })
-    );
-    let mut other = all();
-    other.modules.swap(0, 1);
-    let other = Engine::new(&other, CONFIG).unwrap();
-    assert_eq!(engine.restore(other.arena()), Err(RestoreError::Layout));
-    let other = Engine::new(
-        &all(),
-        Config {
-            block_frames: 128,
-            ..CONFIG
-        },
-    )
-    .unwrap();
-    assert_eq!(engine.restore(other.arena()), Err(RestoreError::Layout));
-}
-
-#[test]
-fn no_bits_in_an_arena_make_it_panic() {
-    GUARDED.set(true);
-    let mut dice = Dice(1);
-    for (patch, times) in [(all(), 200), (everything(&mut dice), 20)] {
-        let mut engine = engine(&patch);
-        for _ in 0..times {
-            let mut arena = engine.arena().to_vec();
-            for byte in &mut arena[8..] {
-                *byte = dice.roll(256) as u8;
-            }
-            engine.restore(&arena).unwrap();
-            heard(&mut engine, 2);
-            engine.apply(&dice.event(&patch));
-            heard(&mut engine, 2);
-        }
-    }
-}
-
-#[test]
 fn senseless_events_change_nothing() {
     let mut engine = tone();
     let before = engine.arena().to_vec();
@@ -457,61 +335,6 @@ fn no_jump_of_any_parameter_clicks() {
 }
 
 #[test]
-fn the_same_patch_again_goes_on_to_the_bit() {
-    let (mut old, mut new) = (tone(), engine(&Patch::default_patch()));
-    new.adopt(&old);
-    assert_eq!(bits(&heard(&mut new, 100)), bits(&heard(&mut old, 100)));
-}
-
-#[test]
-fn another_patch_takes_over_without_a_step() {
-    let silent = r#"{"version":1,"modules":[{"id":"out","type":"out"}]}"#;
-    let drone = r#"{"version":1,"modules":[{"id":"o","type":"out"},{"id":"sine","type":"sine"}],
-        "cables":[{"from":"sine","to":"o"}]}"#;
-    let mut changed = Patch::default_patch();
-    changed.set_param_named("sine", "gain", 0.1);
-    changed.set_param_named("filter", "cutoff", 100.0);
-    changed.modules.reverse();
-    let json = changed.to_json();
-    for text in [silent, drone, &json] {
-        for wait in 0..20 {
-            let mut old = tone();
-            let mut out = heard(&mut old, 1 + wait);
-            let mut new = engine(&Patch::from_json(text).unwrap());
-            new.adopt(&old);
-            out.extend(heard(&mut new, 50));
-            assert!(step_max(&out) < 0.045, "{text}: {}", step_max(&out));
-        }
-    }
-}
-
-#[test]
-fn a_patch_swap_keeps_state_and_takes_the_new_values() {
-    let mut old = tone();
-    old.apply(&Event::Param {
-        module: 0,
-        param: 0,
-        value: 880.0,
-    });
-    heard(&mut old, 20);
-    let mut new = engine(&Patch::default_patch());
-    new.adopt(&old);
-    // The gate is still open, and the tone is back at the patch's 440 Hz.
-    let out = &heard(&mut new, 770)[20 * 64..];
-    let rising = out.windows(2).filter(|w| w[0] < 0.0 && w[1] >= 0.0).count();
-    assert!((439..=441).contains(&rising), "{rising}");
-    // Also the state of being stopped is kept.
-    old.apply(&Event::Run(false));
-    heard(&mut old, 20);
-    new.adopt(&old);
-    assert!(heard(&mut new, 20).iter().all(|sample| *sample == 0.0));
-    // A module of the same id but another type starts anew.
-    let mut patch = Patch::default_patch();
-    patch.modules[0].kind = "saw".into();
-    engine(&patch).adopt(&old);
-}
-
-#[test]
 fn an_engine_can_be_handed_to_the_render_thread() {
     const fn sent<T: Send>() {}
     sent::<Engine>();
@@ -524,60 +347,6 @@ fn a_trace_names_each_module_in_the_order_of_work() {
     let mut seen = Vec::new();
     engine(&patch).render(&mut [0.0; 128], &mut |module| seen.push(module));
     assert_eq!(seen, [3, 2, 1, 0]);
-}
-
-#[test]
-fn a_patch_with_more_state_than_a_checkpoint_holds_is_refused() {
-    let echoes = |count: usize| {
-        let spec = |n: usize| crate::patch::ModuleSpec {
-            id: format!("m{n}"),
-            kind: if n == 0 { "out".into() } else { "delay".into() },
-            params: std::collections::BTreeMap::new(),
-            sample: None,
-            channels: 1,
-        };
-        let patch = Patch {
-            presets: std::collections::BTreeMap::new(),
-            version: 1,
-            modules: (0..=count).map(spec).collect(),
-            cables: vec![],
-            sequences: vec![],
-            patterns: Default::default(),
-            samples: Default::default(),
-        };
-        Engine::new(&patch, CONFIG).map(|engine| engine.arena_len_bytes() as u64)
-    };
-    assert!(echoes(200).unwrap() <= ARENA_BYTES_MAX);
-    let known = Engine::arena_bytes_of(&all().checked().unwrap(), CONFIG).unwrap();
-    assert_eq!(known, engine(&all()).arena_len_bytes());
-    let error = echoes(999).err().unwrap().to_string();
-    assert!(error.contains("(expected at most"), "{error}");
-}
-
-#[test]
-fn a_configuration_out_of_bounds_is_refused() {
-    let error = |config| Engine::new(&all(), config).err().unwrap().to_string();
-    assert_eq!(
-        error(Config {
-            rate_hz: 1,
-            ..CONFIG
-        }),
-        "rate 1 is out of range (expected 8000 to 192000)"
-    );
-    assert_eq!(
-        error(Config {
-            block_frames: 4096,
-            ..CONFIG
-        }),
-        "block 4096 is out of range (expected 16 to 2048)"
-    );
-    assert_eq!(
-        error(Config {
-            channels: 0,
-            ..CONFIG
-        }),
-        "channels 0 is out of range (expected 1 to 32)"
-    );
 }
 
 /// A patch of those lines of modules and cables, and an `out` called `o`.

@@ -441,7 +441,9 @@ mod tests {
         ] {
             assert_eq!(
                 message(&format!(r#",{{"id":"{id}","type":"sine"}}"#), ""),
-                format!("modules[1]: the id \"{id}\" is invalid (expected 1 to 32 characters of a-z A-Z 0-9 _ -)")
+                format!(
+                    "modules[1]: the id \"{id}\" is invalid (expected 1 to 32 characters of a-z A-Z 0-9 _ -)"
+                )
             );
         }
         assert_eq!(

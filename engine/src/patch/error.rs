@@ -27,10 +27,7 @@ pub enum PatchError {
         hint: String,
     },
     /// The format has another version.
-    #[error(
-        "version: {found} is not supported (expected {})",
-        super::VERSION
-    )]
+    #[error("version: {found} is not supported (expected {})", super::VERSION)]
     Version { found: u32 },
     /// A count exceeds its limit.
     #[error("{what}: {count} is too many (expected at most {max})")]
@@ -113,9 +110,7 @@ pub enum PatchError {
     #[error("{at}: the cable duplicates {by} (expected each cable once)")]
     DuplicateCable { at: String, by: String },
     /// A cable to remove does not exist.
-    #[error(
-        "no cable goes from \"{from}\" to \"{to}\"; `understudy patch show` shows all cables"
-    )]
+    #[error("no cable goes from \"{from}\" to \"{to}\"; `understudy patch show` shows all cables")]
     NoCable { from: String, to: String },
     /// A cycle has no delayed cable.
     #[error("cables: {path} is a cycle; remove one of its cables")]
@@ -154,7 +149,10 @@ pub(super) fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone)
     match best {
         Some((score, best)) if score > 0.75 => format!("; did you mean \"{best}\"?"),
         Some(_) if known.clone().count() <= 12 => {
-            format!(" (expected one of {})", known.collect::<Vec<_>>().join(", "))
+            format!(
+                " (expected one of {})",
+                known.collect::<Vec<_>>().join(", ")
+            )
         }
         _ => String::new(),
     }

@@ -42,9 +42,7 @@ fn wrong(text: &str, at: &str, error: &serde_json::Error) -> PatchError {
     let what = match said.strip_prefix("unknown field ") {
         Some(rest) => unknown(rest),
         // Serde names the Rust type, which means nothing to a user.
-        None if said.contains(", expected struct ") => {
-            "is not a JSON object (expected {…})".into()
-        }
+        None if said.contains(", expected struct ") => "is not a JSON object (expected {…})".into(),
         None => said.replace('`', "\""),
     };
     let at = if at == "." { "patch" } else { at };

@@ -1,3 +1,5 @@
+//! Each arrow of the life of a seat, and the ones that must not be.
+
 use super::*;
 
 const FIRST: Incarnation = Incarnation(1);

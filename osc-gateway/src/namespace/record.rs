@@ -17,7 +17,10 @@ pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
         ("start", []) => Wish::Start(None),
         ("start", [Value::Text(name)]) => Wish::Start(Some(name.clone())),
         ("start", other) => {
-            return Err(format!("got {} (expected a name or no argument)", listed(other)));
+            return Err(format!(
+                "got {} (expected a name or no argument)",
+                listed(other)
+            ));
         }
         ("stop", []) => Wish::Stop,
         ("status", []) => return Ok(Action::RecordStatus),

@@ -136,9 +136,9 @@ impl Stack {
             process.is_some_and(|p| p.up || (matches!(w.service, Service::Worker(_)) && protected))
         };
         for done in waiting.extract_if(.., back) {
-            let _ = done
-                .answer
-                .send(Answer::Ok(format!("{} is ready again", done.service).into()));
+            let _ = done.answer.send(Answer::Ok(
+                format!("{} is ready again", done.service).into(),
+            ));
         }
     }
 

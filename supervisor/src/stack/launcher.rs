@@ -44,7 +44,10 @@ impl Stack {
         if let Err(why) = self.launcher.say(what)
             && !matches!(what, ToLauncher::Alive)
         {
-            say::line("supervisor", &format!("the launcher cannot be reached: {why}"));
+            say::line(
+                "supervisor",
+                &format!("the launcher cannot be reached: {why}"),
+            );
         }
     }
 

@@ -72,7 +72,10 @@ impl Stack {
             .map_err(|why| why.to_string())?;
         let path = self.paths.recordings().join(&name);
         if path.symlink_metadata().is_ok() {
-            return Err(format!("{} exists already (expected another name)", path.display()));
+            return Err(format!(
+                "{} exists already (expected another name)",
+                path.display()
+            ));
         }
         self.tape.begin(&name, token);
         Ok(self.tape.order().unwrap_or_default().take)
@@ -81,7 +84,9 @@ impl Stack {
     fn end_recording(&self, token: Option<u64>) -> Result<u64, String> {
         let order = self.tape.order().unwrap_or_default();
         if !self.tape.recording() {
-            return Err("nothing is being recorded; /record/start [NAME] starts a recording".into());
+            return Err(
+                "nothing is being recorded; /record/start [NAME] starts a recording".into(),
+            );
         }
         if order.to.is_none() {
             self.tape.end(token);

@@ -155,8 +155,7 @@ impl Stack {
             say::line("supervisor", &text);
         }
         self.judge(Heard::LeftOut(seq, last));
-        let text =
-            format!("command {seq} ({what}) kills the worker that applies it: quarantined");
+        let text = format!("command {seq} ({what}) kills the worker that applies it: quarantined");
         say::line("supervisor", &text);
         if found.is_patch {
             self.announce_patch();

@@ -1,10 +1,5 @@
-//! The switch, all of it: every order of the steps of two workers, audio-out and supervisor, with up
-//! to two crashes, a freeze of any length, and a command that kills whoever applies it.
-//!
-//! stateright goes through all states of a small world (two blocks, a lead of two). The rules are
-//! the production ones, the inquest among them, over the very words that processes share; what the model adds is who takes
-//! the next step. A worker's step is what lies between two words that others can see.
-#![cfg(not(loom))]
+//! The small world of the model: two workers, audio-out and the supervisor, over the words that processes share, and each
+//! step that one of them can take.
 
 use std::{cell::RefCell, sync::atomic::Ordering};
 
@@ -19,13 +14,12 @@ use failover::{
     inquest::{self, Verdict},
     switch::{Action, Event, Seat, Supervision},
 };
-use stateright::{Checker, Model, Property};
 
-const BLOCKS: u64 = 2;
+pub const BLOCKS: u64 = 2;
 /// In before everything.
 const FIRST: Seq = Seq(1);
 /// A harmless command and a deadly one, received together.
-const GOOD: Seq = Seq(2);
+pub const GOOD: Seq = Seq(2);
 const POISON: Seq = Seq(3);
 /// Later than all pauses, sooner than all limits.
 const LATER_US: u64 = 500_000;
@@ -33,10 +27,10 @@ const LATER_US: u64 = 500_000;
 const LIVE: usize = DECISION + BLOCKS as usize + 1;
 
 /// What a block sounds like: the commands that went into it and into each one before.
-type Sound = Vec<u8>;
+pub type Sound = Vec<u8>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum At {
+pub enum At {
     Decide,
     Apply(Seq),
     Seal(Seq),
@@ -45,48 +39,48 @@ enum At {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Worker {
-    life: Incarnation,
-    at: At,
-    block: BlockIndex,
-    applied: Seq,
-    sound: Sound,
-    frozen: bool,
+pub struct Worker {
+    pub life: Incarnation,
+    pub at: At,
+    pub block: BlockIndex,
+    pub applied: Seq,
+    pub sound: Sound,
+    pub frozen: bool,
     /// How it ended, if it has and the supervisor does not know yet.
-    dead: Option<u8>,
-    gone: bool,
+    pub dead: Option<u8>,
+    pub gone: bool,
 }
 
 /// What must never come to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Wrongs {
-    two_sounds: bool,
-    out_of_order: bool,
-    early_clean_up: bool,
+pub struct Wrongs {
+    pub two_sounds: bool,
+    pub out_of_order: bool,
+    pub early_clean_up: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct World {
-    words: Vec<(u16, u64)>,
-    workers: [Worker; 2],
-    rings: [[Option<Sound>; BLOCKS as usize]; 2],
+pub struct World {
+    pub words: Vec<(u16, u64)>,
+    pub workers: [Worker; 2],
+    pub rings: [[Option<Sound>; BLOCKS as usize]; 2],
     /// What anybody ever published.
-    published: [Option<Sound>; BLOCKS as usize],
-    played: u8,
-    supervision: Supervision,
-    received: Seq,
+    pub published: [Option<Sound>; BLOCKS as usize],
+    pub played: u8,
+    pub supervision: Supervision,
+    pub received: Seq,
     /// The suspects of a trial under way: those above the first, up to the second.
-    trial: Option<(Seq, Seq)>,
+    pub trial: Option<(Seq, Seq)>,
     /// The last switch away from each slot.
-    left_at: [Epoch; 2],
-    crashes: u8,
-    frozen_once: bool,
-    killed_by_poison: u8,
-    wrongs: Wrongs,
+    pub left_at: [Epoch; 2],
+    pub crashes: u8,
+    pub frozen_once: bool,
+    pub killed_by_poison: u8,
+    pub wrongs: Wrongs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Move {
+pub enum Move {
     Work(Slot),
     Crash(Slot),
     Freeze(Slot),
@@ -102,7 +96,7 @@ enum Move {
     OpenUnexplained,
 }
 
-const MOVES: [Move; 19] = [
+pub const MOVES: [Move; 19] = [
     Move::Work(Slot::Zero),
     Move::Work(Slot::One),
     Move::Crash(Slot::Zero),
@@ -167,7 +161,7 @@ impl Worker {
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let lives = [Incarnation(1), Incarnation(2)];
         let words = heap(STAGE_WORDS);
         let shape = Shape {
@@ -385,7 +379,7 @@ impl World {
         );
     }
 
-    fn after(&self, action: Move) -> Option<Self> {
+    pub fn after(&self, action: Move) -> Option<Self> {
         let mut next = self.clone();
         let allowed = match action {
             Move::Work(slot) => next.workers[slot.index()].runs() && next.work(slot),
@@ -482,145 +476,4 @@ impl World {
         }
         level
     }
-}
-
-/// A world, and how much happens in it.
-#[derive(Clone, Copy)]
-struct Switch {
-    crashes: u8,
-    freeze: bool,
-    commands: bool,
-}
-
-impl Model for Switch {
-    type State = World;
-    type Action = Move;
-
-    fn init_states(&self) -> Vec<World> {
-        vec![World::new()]
-    }
-
-    fn actions(&self, state: &World, actions: &mut Vec<Move>) {
-        if u64::from(state.played) == BLOCKS {
-            return;
-        }
-        let may = |action: &Move| match action {
-            Move::Crash(_) => state.crashes < self.crashes,
-            Move::Freeze(_) => self.freeze,
-            Move::Receive => self.commands,
-            _ => true,
-        };
-        let moves = MOVES.into_iter().filter(may);
-        actions.extend(moves.filter(|a| state.after(*a).is_some()));
-        if actions.is_empty() && state.after(Move::Wait).is_some() {
-            actions.push(Move::Wait);
-        }
-    }
-
-    fn next_state(&self, state: &World, action: Move) -> Option<World> {
-        state.after(action)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("one block, one sound", |_, w: &World| !w.wrongs.two_sounds),
-            Property::always("each block is played once, in order", |_, w: &World| {
-                !w.wrongs.out_of_order
-            }),
-            Property::always("no clean-up before the acknowledgement", |_, w: &World| {
-                !w.wrongs.early_clean_up
-            }),
-            // A leader frozen right after it has decided the poison, before its first crumb, is no
-            // suspect; whoever is preferred then comes to the poison first, and so does the frozen
-            // one when it thaws.
-            Property::always(
-                "poison kills one worker, not both",
-                |world: &Self, w: &World| w.killed_by_poison <= 1 + u8::from(world.freeze),
-            ),
-            Property::always("no command is lost or applied twice", |_, w: &World| {
-                w.published.iter().flatten().all(|sound| {
-                    let times = sound.iter().filter(|mask| *mask & 1 << GOOD.0 != 0).count();
-                    times <= 1
-                }) && w.workers.iter().all(|worker| {
-                    worker.applied < GOOD || worker.sound.iter().any(|m| m & 1 << GOOD.0 != 0)
-                })
-            }),
-            Property::eventually("all is played", |_, w: &World| {
-                u64::from(w.played) == BLOCKS
-            }),
-        ]
-    }
-}
-
-fn explore(what: &str, world: Switch) {
-    let checker = world.checker().threads(2).spawn_bfs().join();
-    println!(
-        "FIGURE model of the switch, {what}: {} states, {} of them different, {} steps deep",
-        checker.state_count(),
-        checker.unique_state_count(),
-        checker.max_depth()
-    );
-    checker.assert_properties();
-}
-
-#[test]
-fn a_crash_and_poison_break_nothing() {
-    explore(
-        "one crash, poison",
-        Switch {
-            crashes: 1,
-            freeze: false,
-            commands: true,
-        },
-    );
-}
-
-#[test]
-fn two_crashes_break_nothing() {
-    explore(
-        "two crashes",
-        Switch {
-            crashes: 2,
-            freeze: false,
-            commands: false,
-        },
-    );
-}
-
-#[test]
-fn a_freeze_and_poison_break_nothing() {
-    explore(
-        "a freeze, poison",
-        Switch {
-            crashes: 0,
-            freeze: true,
-            commands: true,
-        },
-    );
-}
-
-#[test]
-#[cfg_attr(debug_assertions, ignore = "takes a minute without --release")]
-fn two_crashes_and_a_freeze_break_nothing() {
-    explore(
-        "two crashes, a freeze",
-        Switch {
-            crashes: 2,
-            freeze: true,
-            commands: false,
-        },
-    );
-}
-
-#[test]
-#[cfg_attr(debug_assertions, ignore = "takes a minute without --release")]
-fn two_crashes_and_poison_break_nothing() {
-    explore(
-        "two crashes, poison",
-        Switch {
-            crashes: 2,
-            freeze: false,
-            commands: true,
-        },
-    );
 }
