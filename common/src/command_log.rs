@@ -133,11 +133,11 @@ pub enum LogError {
     #[error("the command log cannot be read: {0}")]
     Io(#[from] std::io::Error),
     /// No head.
-    #[error("this is not a command log: it does not begin with a head record")]
+    #[error("the file is not a command log (expected a head record at its start)")]
     NoHead,
     /// Written by another version of this program.
     #[error(
-        "the command log has format version {0}, understudy {own} reads {OLDEST} to {VERSION}; use {which} one",
+        "the command log has format version {0} (understudy {own} expects {OLDEST} to {VERSION}); use {which} one",
         own = env!("CARGO_PKG_VERSION"),
         which = if *.0 > VERSION { "a newer" } else { "an older" }
     )]
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(
             refused(1),
             format!(
-                "the command log has format version 1, understudy {} reads 2 to 6; use an older one",
+                "the command log has format version 1 (understudy {} expects 2 to 6); use an older one",
                 env!("CARGO_PKG_VERSION")
             )
         );

@@ -40,7 +40,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// Shorter than it must be.
-    #[error("the segment has {found} words, {needed} are needed; remove it and start again")]
+    #[error("the segment has {found} words (expected {needed}); remove it and start again")]
     Short {
         /// Words there.
         found: usize,
@@ -48,18 +48,18 @@ pub enum LayoutError {
         needed: usize,
     },
     /// No magic: never finished, or something else.
-    #[error("the segment was never finished or is not Understudy's")]
+    #[error("the segment is incomplete or does not belong to Understudy")]
     Unfinished,
     /// Made by another build.
     #[error(
-        "the segment was made by build {found:016x}, this program is of build {BUILD:016x}; stop the instance and start it with one build"
+        "the segment was made by build {found:016x} (expected {BUILD:016x}); stop the instance and start it with one build"
     )]
     OtherBuild {
         /// The build found.
         found: u64,
     },
     /// A segment of another kind.
-    #[error("the segment is of kind {found}, expected {expected}")]
+    #[error("the segment has kind {found} (expected {expected})")]
     OtherKind {
         /// The kind found.
         found: u64,

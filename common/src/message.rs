@@ -448,7 +448,7 @@ impl std::fmt::Display for Ending {
         match self {
             Self::Exit(code) => write!(f, "exit {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
-            Self::Unseen => f.write_str("unseen, its launcher having gone before it"),
+            Self::Unseen => f.write_str("unseen, since its launcher had ended before"),
         }
     }
 }

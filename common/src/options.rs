@@ -108,7 +108,7 @@ impl std::str::FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let read = in_units(text, &BYTES).map(Self);
-        read.ok_or_else(|| format!("\"{text}\" is no size (expected one such as 64MiB or 1GB)"))
+        read.ok_or_else(|| format!("\"{text}\" is not a size (expected one such as 64MiB or 1GB)"))
     }
 }
 
@@ -118,7 +118,7 @@ impl std::str::FromStr for Seconds {
     fn from_str(text: &str) -> Result<Self, String> {
         let read = in_units(text, &SECONDS).map(Self);
         read.ok_or_else(|| {
-            format!("\"{text}\" is no time (expected one such as 90s, 30min, 12h, 7d or 2w)")
+            format!("\"{text}\" is not a time (expected one such as 90s, 30min, 12h, 7d or 2w)")
         })
     }
 }
@@ -132,7 +132,7 @@ impl std::str::FromStr for Keep {
         match text {
             "all" => Ok(Self::All),
             _ => size().or_else(|_: String| age()).map_err(|_| {
-                format!("\"{text}\" is nothing to keep (expected a size such as 1GiB, a time such as 7d, or all)")
+                format!("\"{text}\" is not a limit (expected a size such as 1GiB, a time such as 7d, or all)")
             }),
         }
     }

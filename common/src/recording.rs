@@ -33,14 +33,14 @@ pub const FLAC_CHANNELS_MAX: u32 = 8;
 pub enum NameError {
     /// It is a path, hidden, empty or cannot be typed.
     #[error(
-        "\"{0}\" is no recording's name; use 1 to 120 bytes without / and control characters that do not begin with a dot"
+        "\"{0}\" is not a recording's name (expected 1 to 120 bytes without / and control characters, not starting with a dot)"
     )]
     Name(String),
     /// It ends in another way.
-    #[error("a recording ends with .wav or .flac, not .{0}; leave the ending out for .wav")]
+    #[error("the ending .{0} is unknown (expected a name that ends with .wav or .flac)")]
     Ending(String),
     /// More channels than the format holds.
-    #[error("a .flac holds {FLAC_CHANNELS_MAX} channels, the instance has {0}; use .wav")]
+    #[error("{0} channels are too many for .flac (expected {FLAC_CHANNELS_MAX}; use .wav)")]
     Channels(u32),
 }
 

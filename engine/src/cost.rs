@@ -169,7 +169,7 @@ pub fn judge(predicted: f64, before: f64, forced: bool) -> Result<Option<String>
     let is_heavier = predicted > before + 0.01;
     if predicted > MOST_PERCENT && is_heavier && !forced {
         return Err(format!(
-            "{} of one core, so the sound would break (expected at most {MOST_PERCENT:.0} %; take it all the same with --force, by OSC with /patch/commit force)",
+            "{} of one core, so the sound would break (expected at most {MOST_PERCENT:.0} %; --force or /patch/commit force overrides this limit)",
             said(predicted)
         ));
     }

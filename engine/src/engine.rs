@@ -107,7 +107,7 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// It has another length.
-    #[error("the arena has {found} bytes, this patch's has {expected}: it is of another patch")]
+    #[error("the arena has {found} bytes (expected {expected}): it belongs to another patch")]
     Length {
         /// Bytes given.
         found: usize,
@@ -115,7 +115,7 @@ pub enum RestoreError {
         expected: usize,
     },
     /// It is the state of other modules, or at another rate, block or number of channels.
-    #[error("the arena is of another patch or another rate, block size or number of channels")]
+    #[error("the arena belongs to another patch, rate, block size or number of channels")]
     Layout,
 }
 

@@ -27,7 +27,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// A patch in it is not one.
-    #[error("the log holds a patch that this program does not play: {0}")]
+    #[error("the log contains a patch that this program cannot play: {0}")]
     Patch(#[from] PatchError),
     /// The state that it begins with does not fit.
     #[error("the log begins with a state that does not fit its patch: {0}")]
@@ -41,10 +41,10 @@ pub enum ReplayError {
         writer: Box<Catalogue>,
     },
     /// A command that was decided on is not in it.
-    #[error("the log is damaged: command {0}, which block {1} needs, is not in it")]
+    #[error("the log is damaged: it lacks the command {0}, which block {1} needs")]
     Missing(Seq, BlockIndex),
     /// It holds no patch.
-    #[error("the log holds no patch to begin with")]
+    #[error("the log contains no patch")]
     NoPatch,
 }
 
@@ -364,7 +364,7 @@ impl Replay {
             let number = self.part.renumbered(kind, *param);
             *param = number.ok_or_else(|| ReplayError::OtherBuild {
                 what: format!(
-                    "the log sets parameter {param} of a \"{}\", which this program does not have",
+                    "the log sets parameter {param} of a \"{}\", which this program lacks",
                     kind.name
                 ),
                 writer: self.part.other.clone().unwrap_or_default(),

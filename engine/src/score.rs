@@ -1,34 +1,34 @@
-//! A score: OSC messages in time, a line each; what `understudy render` plays.
+//! A score: timed OSC messages, one line each; `understudy render` plays a score.
 //!
-//! `SECONDS ADDRESS ARG…`, `#` for comments, arguments with spaces in double quotes. What the
-//! addresses mean is for others to find out.
+//! `SECONDS ADDRESS ARG…`, `#` for comments, arguments with spaces in double quotes. The addresses are not resolved
+//! here.
 
 /// One line of a score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// Its number in the text, from 1: for messages.
+    /// The number of the line in the text, from 1, for error texts.
     pub number: usize,
-    /// When, in seconds from the start; finite, not negative.
+    /// The time in seconds from the start; finite, not negative.
     pub seconds: f64,
     /// An OSC address.
     pub address: String,
-    /// The arguments as they were written, without quotes.
+    /// The arguments as written, without quotes.
     pub args: Vec<String>,
 }
 
-/// The first line that was wrong.
+/// The first error in a score.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "line {line}: {what}; right is: SECONDS ADDRESS ARG…, for example 0.5 /mod/sine/freq 523.25"
+    "line {line}: {what} (expected SECONDS ADDRESS ARG…, such as 0.5 /mod/sine/freq 523.25)"
 )]
 pub struct ScoreError {
-    /// Its number, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What was wrong.
+    /// What is wrong.
     pub what: String,
 }
 
-/// Reads a score; the lines come in order of time, those of the same time as in the text.
+/// Reads a score. The lines are sorted by time; lines of the same time keep the order of the text.
 ///
 /// # Errors
 /// The first line that is wrong.
@@ -57,12 +57,12 @@ fn parse_line(number: usize, line: &str) -> Result<Option<Line>, String> {
     };
     let seconds = match time.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => seconds,
-        _ => return Err(format!("\"{time}\" is no time in seconds")),
+        _ => return Err(format!("\"{time}\" is not a time in seconds")),
     };
     let address = words.next().ok_or("the address is missing")?;
     if !address.starts_with('/') {
         return Err(format!(
-            "\"{address}\" is no address, it does not begin with /"
+            "\"{address}\" is not an address, which begins with /"
         ));
     }
     Ok(Some(Line {
@@ -122,11 +122,11 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         for (text, what) in [
-            ("x /a", "\"x\" is no time in seconds"),
-            ("-1 /a", "\"-1\" is no time in seconds"),
-            ("nan /a", "\"nan\" is no time in seconds"),
+            ("x /a", "\"x\" is not a time in seconds"),
+            ("-1 /a", "\"-1\" is not a time in seconds"),
+            ("nan /a", "\"nan\" is not a time in seconds"),
             ("1", "the address is missing"),
-            ("1 a", "\"a\" is no address, it does not begin with /"),
+            ("1 a", "\"a\" is not an address, which begins with /"),
             ("1 /a \"b", "a quote is not closed"),
         ] {
             let error = parse(&format!("0 /first\n{text}\n")).unwrap_err();

@@ -505,15 +505,15 @@ impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Start => "start",
-            Self::Death => "it has ended",
-            Self::Hangs => "it hangs",
-            Self::Slow => "it is too slow",
-            Self::Deaf => "it does not read its control channel",
-            Self::Nonsense => "it puts out what is no sound",
-            Self::Refereed => "the referee found that it was wrong",
+            Self::Death => "death",
+            Self::Hangs => "hang",
+            Self::Slow => "too slow",
+            Self::Deaf => "control channel not read",
+            Self::Nonsense => "invalid samples",
+            Self::Refereed => "wrong samples by the referee",
             Self::Restart => "restart",
             Self::Proven => "proven",
-            Self::NotThere => "block not there when due",
+            Self::NotThere => "block missing at its deadline",
             Self::CleanUp => "clean-up",
         })
     }

@@ -90,7 +90,7 @@ fn wrong_usage_is_one_json_value_and_hostile_names_are_refused() -> Result<()> {
         let up = ["up", "--detach", "--sink", "null", "--osc", "127.0.0.1:0"];
         let (code, told) = said(&understudy(folder.path()).args(up).arg(option).output()?);
         assert!(
-            code == 2 && told.contains("is no instance name"),
+            code == 2 && told.contains("is not an instance name"),
             "{name:?}: {code} {told}"
         );
         assert!(!told.contains('\u{1b}'), "{told:?}");

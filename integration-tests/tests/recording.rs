@@ -303,7 +303,7 @@ fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
     assert!(stopped.contains("nothing is being recorded"), "{stopped}");
     for name in ["../out", "/tmp/out", ".out", "", "out\n"] {
         let why = start(name)?;
-        assert!(why.contains("is no recording's name"), "{name}: {why}");
+        assert!(why.contains("is not a recording's name"), "{name}: {why}");
     }
     assert!(start("out.mp3")?.contains("ends with .wav or .flac"));
     // By OSC, in its own words.
@@ -311,7 +311,7 @@ fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
     sleep(Duration::from_millis(200));
     let fails = stack.replies("/fail");
     assert!(
-        fails.iter().any(|f| f.contains("is no recording's name")),
+        fails.iter().any(|f| f.contains("is not a recording's name")),
         "{fails:?}"
     );
     stack.osc_send("/record/status", None)?;

@@ -23,7 +23,7 @@ impl Confined {
         let nets = [("landlock", &self.files), ("seccomp", &self.calls)];
         nets.into_iter().filter_map(|(net, held)| {
             let why = held.as_ref().err()?;
-            Some(format!("{net} is skipped: {why}; it goes on"))
+            Some(format!("{net} is unavailable ({why}); the process continues without it"))
         })
     }
 }
@@ -55,7 +55,7 @@ fn confine(readable: &[&Path], writable: &[&Path]) -> Confined {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = (readable, writable);
-        let missing = || Err("only Linux has it".into());
+        let missing = || Err("it exists only on Linux".into());
         Confined {
             files: missing(),
             calls: missing(),
@@ -79,7 +79,7 @@ mod files {
 
     pub fn restrict(readable: &[&Path], writable: &[&Path]) -> Result<(), String> {
         match enforce(readable, writable) {
-            Ok(RulesetStatus::NotEnforced) => Err("this kernel does not have it".into()),
+            Ok(RulesetStatus::NotEnforced) => Err("the kernel does not support it".into()),
             Ok(_) => Ok(()),
             Err(why) => Err(why.to_string()),
         }

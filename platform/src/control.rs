@@ -46,7 +46,7 @@ fn exchange(mut stream: UnixStream, request: &Request, timeout: Duration) -> io:
     if answer.is_empty() {
         put?;
         read?;
-        return Err(io::Error::other("it hung up"));
+        return Err(io::Error::other("the connection was closed"));
     }
     read?;
     Ok(serde_json::from_str(&answer)?)

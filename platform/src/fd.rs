@@ -105,7 +105,7 @@ pub fn packet_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
 pub fn inherited(variable: &str) -> std::io::Result<OwnedFd> {
     let explain = || {
         std::io::Error::other(format!(
-            "{variable} names no descriptor; start this program with `understudy up`"
+            "{variable} is not a descriptor; start this program with `understudy up`"
         ))
     };
     let number: RawFd = std::env::var(variable)

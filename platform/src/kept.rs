@@ -19,7 +19,7 @@ pub enum KeptError {
         why: io::Error,
     },
     /// Somebody has written something else into it.
-    #[error("{}: {why}; remove it to begin anew", path.display())]
+    #[error("{}: {why}; remove the file to start anew", path.display())]
     Text {
         /// The file.
         path: PathBuf,

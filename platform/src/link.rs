@@ -42,7 +42,7 @@ pub enum LinkError {
     #[error(transparent)]
     Control(#[from] ControlError),
     /// The supervisor refused.
-    #[error("the supervisor refused a link: {0}")]
+    #[error("the supervisor has refused a link: {0}")]
     Refused(String),
     /// ipc-channel failed.
     #[error("no link to the supervisor: {0}")]
@@ -51,7 +51,7 @@ pub enum LinkError {
     #[error("the link is broken")]
     Broken,
     /// The other end has stopped reading.
-    #[error("the link is full: the other end has stopped reading")]
+    #[error("the link is full: the peer does not read")]
     Full,
 }
 

@@ -22,10 +22,10 @@ pub const NAME_BYTES_MAX: usize = 255;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The name is not one.
-    #[error("the file name is empty; give it one")]
+    #[error("the file name is empty (expected a name)")]
     Empty,
     /// The name is longer than a file system takes.
-    #[error("the file name has {0} bytes; at most {NAME_BYTES_MAX} are possible")]
+    #[error("the file name has {0} bytes (expected at most {NAME_BYTES_MAX})")]
     Long(usize),
     /// The name leads out of the folder, or through a symlink.
     #[error(
@@ -194,7 +194,7 @@ mod tests {
     fn empty_and_overlong_names_are_refused_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let open = |name: &str| open_beneath(folder.path(), name, Purpose::Write).unwrap_err();
-        assert!(open("").to_string().contains("give it one"));
+        assert!(open("").to_string().contains("expected a name"));
         let text = open(&"x".repeat(256)).to_string();
         assert!(text.contains("256 bytes") && text.contains("at most 255"));
         open_beneath(folder.path(), &"x".repeat(255), Purpose::Write).unwrap();

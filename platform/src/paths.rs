@@ -32,7 +32,7 @@ const SOCKET_BELOW_IPC: &str = "/.tmpXXXXXX/socket";
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
     /// The name is not one.
-    #[error("{0:?} is no instance name; use 1 to 32 of a-z, A-Z, 0-9, - and _, the first no -")]
+    #[error("{0:?} is not an instance name (expected 1 to 32 of a-z, A-Z, 0-9, - and _, no - first)")]
     Name(String),
     /// The folder's name leaves no room for that of a socket.
     #[error(
@@ -210,7 +210,7 @@ fn make_private(folder: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::LOOP | Errno::NOTDIR => io::Error::other(
-            "it is a symlink or a file, where a folder of yours belongs; remove it",
+            "it is a symlink or a file (expected a folder of this user); remove it",
         ),
         other => other.into(),
     })?;

@@ -41,5 +41,5 @@ fn to_pid(pid: u32) -> std::io::Result<Pid> {
     i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
-        .ok_or_else(|| std::io::Error::other(format!("{pid} is no process id")))
+        .ok_or_else(|| std::io::Error::other(format!("{pid} is not a process id")))
 }

@@ -25,7 +25,7 @@ impl Player {
     /// # Errors
     /// When it is none, or the machine gives no socket.
     pub fn new(osc: &str) -> io::Result<Self> {
-        let no = |_| io::Error::other(format!("\"{osc}\" is no address"));
+        let no = |_| io::Error::other(format!("\"{osc}\" is not an address"));
         let (socket, to) = reach::sender(osc.parse().map_err(no)?)?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, to })

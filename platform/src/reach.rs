@@ -25,10 +25,10 @@ pub fn resolve(text: &str) -> io::Result<SocketAddr> {
     match text.rsplit_once(':') {
         Some((name, port)) if !name.is_empty() && !name.contains(':') => {
             port.parse::<u16>()
-                .map_err(|_| no(&format!("names no port: \"{port}\" is not 0 to 65535")))?;
+                .map_err(|_| no(&format!("has no valid port: \"{port}\" is not 0 to 65535")))?;
         }
-        Some((name, _)) if name.contains(':') => return Err(no("is no address")),
-        _ => return Err(no("names no host and port")),
+        Some((name, _)) if name.contains(':') => return Err(no("is not an address")),
+        _ => return Err(no("has no host and port")),
     }
     let found: Vec<SocketAddr> = text
         .to_socket_addrs()
@@ -50,8 +50,8 @@ pub fn warning(osc: &SocketAddr) -> Option<String> {
         false => "its network",
     };
     Some(format!(
-        "--osc {osc} is no loopback address: everybody on {which} can play this instance and load \
-         patches; use 127.0.0.1, or a firewall"
+        "--osc {osc} is not a loopback address: everybody on {which} can play this instance and \
+         load patches; use 127.0.0.1, or a firewall"
     ))
 }
 

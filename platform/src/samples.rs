@@ -47,8 +47,8 @@ impl Samples {
         }
         let read = fs::read(self.folder.join(id)).map_err(|e| e.to_string());
         let whole = read.and_then(|bytes| match sample::id(&bytes) == id {
-            true => Sample::from_bytes(&bytes).ok_or_else(|| "it is no recording".to_owned()),
-            false => Err("it is damaged".to_owned()),
+            true => Sample::from_bytes(&bytes).ok_or_else(|| "it is not a recording".to_owned()),
+            false => Err("the file is damaged".to_owned()),
         });
         match whole {
             Ok(sample) => {

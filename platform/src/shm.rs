@@ -23,13 +23,13 @@ pub enum ShmError {
     #[error("shared memory {0}: {1}")]
     Make(String, ShmemError),
     /// There is none of that name, nor does any process hold one that had it.
-    #[error("shared memory {0} is missing: it was never made, or it was removed")]
+    #[error("shared memory {0} is missing: it was never created, or it was removed")]
     Missing(String),
     /// It is there and cannot be used: no permission, no descriptor left, no memory.
     #[error("shared memory {0} cannot be opened: {1}")]
     Refused(String, io::Error),
     /// No room.
-    #[error("shared memory {0}: no room for {1} bytes in /dev/shm ({2}); free some")]
+    #[error("shared memory {0}: no space for {1} bytes in /dev/shm ({2}); free some")]
     Room(String, usize, std::io::Error),
 }
 

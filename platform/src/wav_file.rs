@@ -65,11 +65,11 @@ impl WavFile {
         let mut found = [0; HEADER_BYTES as usize];
         file.read_exact(&mut found)?;
         if found[8..12] != *b"WAVE" || found[FIXED] != header(shape, 0)[FIXED] {
-            return Err(io::Error::other("it is no file of this instance's shape"));
+            return Err(io::Error::other("the file has another sample rate or number of channels"));
         }
         let bytes = HEADER_BYTES + frames * frame_bytes;
         if file.metadata()?.len() < bytes {
-            return Err(io::Error::other("it is shorter than what was written"));
+            return Err(io::Error::other("the file is shorter than its progress"));
         }
         let mut resumed = Self {
             file,

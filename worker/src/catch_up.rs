@@ -65,7 +65,7 @@ pub fn start_from<Rank: Ord>(
         let restored = from_checkpoint(log, samples, config, checkpoint);
         let (engine, mark) = restored
             .inspect_err(|why| {
-                say::line("worker", &format!("a checkpoint is passed over: {why:#}"))
+                say::line("worker", &format!("a checkpoint is skipped: {why:#}"))
             })
             .ok()?;
         // It may have been written anew meanwhile.
@@ -100,14 +100,14 @@ fn from_checkpoint(
     config: Config,
     checkpoint: &Checkpoint<'_>,
 ) -> Result<(Engine, Mark)> {
-    let mark = checkpoint.mark().context("it is being written")?;
+    let mark = checkpoint.mark().context("the checkpoint is being written")?;
     // Before that, the segment does not have the commands that follow.
     if !log.reaches(mark.next_offset) {
-        bail!("the log goes on later than the checkpoint");
+        bail!("the log begins after the checkpoint");
     }
     let Some(json) = log.patch(mark.patch_offset)? else {
         bail!(
-            "the log holds no patch at {}, where the checkpoint says",
+            "the log has no patch at {}, the place in the checkpoint",
             mark.patch_offset
         );
     };
@@ -125,7 +125,7 @@ fn from_log(log: &LogTail, samples: &Samples, config: Config) -> Result<(Engine,
     let beginning = log.beginning()?;
     let mut engine = build(&beginning.patch.0, config, samples)?;
     if beginning.arena.is_empty() && beginning.segment.block > BlockIndex(0) {
-        bail!("there is no state to begin with: no checkpoint, and no log");
+        bail!("there is no initial state: no checkpoint and no log");
     }
     if !beginning.arena.is_empty() {
         engine

@@ -121,7 +121,7 @@ impl LogTail {
         if let Some((file, segment)) = next {
             if self.offset < segment.from {
                 return Err(io::Error::other(format!(
-                    "the command log begins at {}, and what comes after {} is needed",
+                    "the command log begins at {} (expected the records after {})",
                     segment.from, self.offset
                 )));
             }

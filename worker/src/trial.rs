@@ -53,7 +53,7 @@ impl std::str::FromStr for Task {
                     .collect::<Result<_, _>>()?,
             }),
             ["referee", block] => Ok(Self::Referee(BlockIndex(number(block)?))),
-            _ => Err("a task is commands:AFTER:LAST:MODULE,… or referee:BLOCK".into()),
+            _ => Err("expected the task commands:AFTER:LAST:MODULE,… or referee:BLOCK".into()),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Trial<'_> {
             let Decision::Made { seq, sealed: true } =
                 self.stage.decision(self.mark.block, self.mark.seq)
             else {
-                bail!("the decision of block {} is gone", self.mark.block);
+                bail!("the decision of block {} is lost", self.mark.block);
             };
             self.apply(seq)?;
             self.render();
