@@ -1,4 +1,4 @@
-//! The program `understudy`: see the library for what it does.
+//! The program `understudy`; the library contains its verbs.
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {

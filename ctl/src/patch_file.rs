@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(found.at_rate(96_000).rate_hz(), 96_000);
         assert_eq!(found.recorded().side(1)[1], 0.5);
         assert!(elsewhere.starts_with("kick.wav@") && elsewhere != named);
-        // If nothing of it is kept, the file is read, whatever rate the patch was saved at.
+        // Without a stored recording the file is read, for any rate at which the patch was saved.
         wav(&folder.path().join("kick.wav"), &[0, 100, -16_384, 16_384]);
         let empty = Shelf::of_process(folder.path().join("nothing"));
         read(&path, other, &empty).unwrap();

@@ -259,7 +259,7 @@ mod tests {
         panic!("nobody ends");
     }
 
-    /// One test: whoever reaps, reaps the children of the whole process.
+    /// A single test, since reaping affects the children of the whole process.
     #[test]
     fn children_are_listed_until_they_are_reaped_and_adopted_ones_end_unseen() {
         let folder = tempfile::tempdir().unwrap();

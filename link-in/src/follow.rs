@@ -222,10 +222,10 @@ mod tests {
 
     const RATE: u32 = 48_000;
     const HZ: f64 = RATE as f64;
-    /// What is rendered ahead: eight blocks.
+    /// The lead: eight blocks.
     const OPEN: f64 = 1_152.0;
 
-    /// A session in a test: a line of beats, and what was said and when.
+    /// A session in a test: a line of beats, and the messages with their frames.
     struct World {
         follower: Follower,
         session: Session,
@@ -358,7 +358,7 @@ mod tests {
                 panic!("{:?}", world.said);
             };
             let wait = frame - begun - beats(4.0 - beat, 123.0, HZ);
-            // What comes too late for a downbeat waits for the next.
+            // A start too late for a downbeat waits for the next one.
             let late = if beat > 3.8 {
                 beats(4.0, 123.0, HZ)
             } else {
@@ -460,7 +460,7 @@ mod tests {
             world.play(1.0);
             worst = worst.max(world.off(world.session.frame - 0.9 * HZ));
         }
-        // 1 ms, and what a bar of drift adds.
+        // 1 ms, plus the drift of a bar.
         assert!(worst < 60.0, "{worst}");
         assert!(world.said.len() < 130, "{}", world.said.len());
     }
@@ -498,7 +498,7 @@ mod tests {
         world.session.bpm = 99.0;
         world.play(5.0);
         assert_eq!(world.said(), []);
-        // What it says of itself before it has joined is not the session's.
+        // Its state before joining is not that of the session.
         world.session.peers = 2;
         world.play(0.9);
         assert_eq!(world.said(), []);

@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// A backlog that nobody works through, while everybody but the last sends as much as it can.
+    /// A backlog that is not processed, while all senders but the last send as much as possible.
     fn fill(intake: &mut Intake, floods: u16, now: Duration) -> usize {
         let mut free = ALL;
         for turn in 0..200_000_u32 {

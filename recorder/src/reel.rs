@@ -313,7 +313,7 @@ mod tests {
         Reel::new(tape, SHAPE, folder.into())
     }
 
-    /// Plays so many blocks, each of them another ramp.
+    /// Plays a number of blocks, each with another ramp.
     fn play(tape: &Tape<'_>, blocks: u64) {
         for _ in 0..blocks {
             let place = tape.position();

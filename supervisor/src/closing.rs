@@ -397,7 +397,7 @@ mod tests {
             let Record::Command { seq, .. } = record else {
                 continue;
             };
-            // A state has only what was decided on.
+            // A state contains only decided commands.
             if seq.0 > 6 {
                 continue;
             }

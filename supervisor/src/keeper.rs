@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(keeping.kept.load(Ordering::Relaxed), 3);
         let trouble = || keeping.trouble.lock().unwrap().clone();
         assert!(trouble().unwrap().contains("`false` has failed"));
-        // One that hangs keeps nobody waiting.
+        // A hanging command does not block the thread.
         keeping.archive = Some("sleep 3 #".into());
         keeping.look();
         let (mut child, _) = keeping.running.take().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Apart from its buffer, a device takes as many frames as time passes. The lag of the frames behind the
 //! clock varies with how late the callback is woken, but its minimum over a window is constant. If the minimum
-//! rises and stays, the device played nothing for that long, whatever it reports. Clock drift moves the minimum
+//! rises and stays, the device played nothing for that time, regardless of its reports. Clock drift moves the minimum
 //! by microseconds only. The callback owns this and allocates nothing.
 
 use std::time::Duration;
@@ -127,7 +127,7 @@ mod tests {
 
     const RATE: u32 = 48_000;
 
-    /// Plays for so many seconds, 384 frames at once; `stalls` are (second, length in ms), in which the
+    /// Plays for a number of seconds, 384 frames at once; `stalls` are (second, length in ms), in which the
     /// device takes nothing; each callback comes up to `late_ms` late. The gaps in ms.
     fn gaps(seconds: f64, speed: f64, late_ms: f64, stalls: &[(f64, f64)]) -> Vec<f64> {
         let mut gaps = Gaps::new(RATE, 0, 0);

@@ -306,7 +306,7 @@ mod tests {
         channels: 2,
     };
 
-    /// What the last line of a score does, and what is said of it.
+    /// The effects and the notes of the last line of a score.
     fn read(text: &str) -> Result<(Vec<Step>, Vec<String>), String> {
         let mut reader = Reader::new(Patch::default_patch(), CONFIG).unwrap();
         let lines = score::parse(text).unwrap();

@@ -26,7 +26,7 @@ pub struct Distortion;
 
 /// Half of a half-band filter's taps between its samples, from the middle outwards: up to twice the rate (β = 8),
 /// from there to four times (β = 9), and back to twice (β = 6). The images of the first are 85 dB down:
-/// at full drive what is left of them is bent with the rest.
+/// at full drive their remains are distorted with the rest.
 const UP_TAPS: [f32; 14] = [
     0.633_610_8,
     -0.203_270_2,

@@ -317,7 +317,7 @@ mod tests {
         }
     }
 
-    /// The algorithms as formulas: what is heard, given `moved(operator, by)`.
+    /// The algorithms as formulas: the output, given `moved(operator, by)`.
     fn formula(algorithm: usize, moved: &dyn Fn(usize, f64) -> f64, four: f64) -> f64 {
         let m = moved;
         let alone = |operator| m(operator, 0.0);

@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// The phase itself, after so many frames: three hours of them without rendering each.
+    /// The phase after a number of frames: three hours of frames, without rendering each.
     #[test]
     fn a_turn_of_a_thousand_seconds_is_right_for_hours() {
         let mut lfo = Bench::of::<Lfo>(&[("rate", 0.001), ("shape", 3.0)]);

@@ -341,7 +341,7 @@ pub mod tests {
         10.0 * libm::log10(between.sum::<f64>() / partials)
     }
 
-    /// The same of a plain wave whose turn begins anew with the first frame after.
+    /// The same for a plain wave whose cycle restarts with the next frame.
     fn snapped_noise(wave: impl Fn(f64) -> f64) -> f64 {
         let mut phase = 0.0;
         let heard: Vec<f32> = (0..48_000)

@@ -332,7 +332,7 @@ mod tests {
         .unwrap()
     }
 
-    /// The cables of what is played between two patches: `+` fades in, `-` fades out.
+    /// The cables of the transit between two patches: `+` fades in, `-` fades out.
     fn drawn(old: &Patch, new: &Patch, number: u64) -> (Patch, String) {
         let [old, now] = [old, new].map(|patch| Checked::as_it_is(patch.clone()).unwrap());
         let union = now.replacing(&old, number).unwrap();

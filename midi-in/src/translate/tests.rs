@@ -25,7 +25,7 @@ fn keys_are_notes_with_and_without_running_status() {
     let bytes = [0x90, 60, 100, 64, 80, 60, 0, 0x80, 64, 12];
     let notes = [on(60, 100), on(64, 80), off(60), off(64)];
     assert_eq!(said(&mut translator, &bytes), notes);
-    // A key that nobody remembers ends its note all the same.
+    // An unknown key also ends its note.
     assert_eq!(said(&mut translator, &[0x80, 50, 0]), [off(50)]);
 }
 
@@ -34,7 +34,7 @@ fn the_pedal_holds_what_is_let_go() {
     let mut translator = Translator::default();
     let pressed = [0xB0, 64, 127, 0x90, 60, 100, 60, 0, 64, 90];
     assert_eq!(said(&mut translator, &pressed), [on(60, 100), on(64, 90)]);
-    // All notes off is for keys: what the pedal holds goes on.
+    // All Notes Off affects keys only: notes held by the pedal continue.
     assert_eq!(said(&mut translator, &[0xB0, 123, 0]), []);
     assert_eq!(said(&mut translator, &[0xB0, 64, 0]), [off(60), off(64)]);
     // Struck again while it is held, it is a key that is down.

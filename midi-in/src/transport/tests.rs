@@ -14,7 +14,7 @@ use crate::clock::SECOND;
 
 const RATE: f64 = 48_000.0;
 const BLOCK: usize = 128;
-/// Seconds from a byte to the worker that renders what it says.
+/// The seconds from a byte to the worker that renders its effect.
 const WAY: f64 = 0.002;
 /// When the stack's first frame comes in, an NTP timestamp in seconds.
 const BEGIN: f64 = 3_900_000_000.0;
@@ -45,7 +45,7 @@ impl Random {
 struct Stage {
     transport: Transport,
     engine: Engine,
-    /// The frames of what was heard, and the sample before.
+    /// The heard frames, and the sample before.
     onsets: Vec<u64>,
     last: f32,
     frame: u64,
@@ -143,7 +143,7 @@ fn ntp(seconds: f64) -> u64 {
     ((BEGIN + seconds) * SECOND) as u64
 }
 
-/// How long it takes in the engine from a gate's event to what is heard of it.
+/// The time in the engine from a gate's event to its sound.
 fn delay() -> u64 {
     let mut stage = Stage::new();
     let gate = Event::Gate {
@@ -181,16 +181,16 @@ impl Outcome {
     }
 }
 
-/// What a sequencer does, beside its ticks.
+/// The actions of a sequencer beside its ticks.
 #[derive(Clone, Copy, PartialEq)]
 enum Stream {
-    /// Starts once, and stops, goes on, jumps, pauses.
+    /// Starts once, and stops, continues, jumps, pauses.
     Transport,
     /// Changes its tempo.
     Tempi,
 }
 
-/// Plays a stream of so many seconds.
+/// Plays a stream for a number of seconds.
 fn played(bpm: f64, jitter_ms: f64, seconds: f64, what: Stream, seed: u64) -> Outcome {
     let delay = delay();
     let mut random = Random(seed);
@@ -391,7 +391,7 @@ fn what_comes_after_a_kill_goes_on_where_the_clock_is() {
                 stage.transport = serde_json::from_str(&text).unwrap();
                 stage.transport.lossy = lossy;
             }
-            // Nobody hears fifteen of them: a port loses them, a pipe keeps them.
+            // Fifteen of them are not read: a port loses them, a pipe holds them.
             if (200..215).contains(&tick) {
                 waited += 1;
                 continue;

@@ -61,7 +61,7 @@ fn decisions(log: &CommandLog) -> Vec<(u64, u64)> {
     .collect()
 }
 
-/// A log with two commands that nobody has decided on, and the stage of its workers.
+/// A log with two undecided commands, and the stage of its workers.
 fn playing<'a>(folder: &Path, words: &'a [AtomicU64]) -> (CommandLog, Stage<'a>) {
     let mut log = begun(folder);
     log.accept(commands(2)).unwrap();

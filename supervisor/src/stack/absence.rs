@@ -92,7 +92,7 @@ impl Stack {
 mod tests {
     use super::*;
 
-    /// One that last looked so long ago.
+    /// An absence whose last check was `ms` milliseconds ago.
     fn looked_before(ms: u64) -> (Absence, Instant) {
         let mut absence = Absence::new();
         let start = absence.here - Duration::from_secs(60);

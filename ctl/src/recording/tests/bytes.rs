@@ -11,7 +11,7 @@ pub fn expected() -> Vec<f32> {
     FRAMES.iter().map(|x| *x as f32 / 32_768.0).collect()
 }
 
-/// The frames as integers of so many bytes.
+/// The frames as integers of a number of bytes.
 pub fn pcm(width: usize) -> Vec<u8> {
     let bytes = |x: &i32| (x << 16).to_le_bytes()[4 - width..].to_vec();
     FRAMES.iter().flat_map(bytes).collect()
@@ -21,7 +21,7 @@ pub fn part(id: &[u8; 4], body: &[u8]) -> Vec<u8> {
     sized(id, body.len() as u32, body)
 }
 
-/// A chunk whose header says so many bytes.
+/// A chunk with the given length in its header.
 pub fn sized(id: &[u8; 4], said: u32, body: &[u8]) -> Vec<u8> {
     let mut bytes = [&id[..], &said.to_le_bytes(), body].concat();
     bytes.resize(bytes.len().next_multiple_of(2), 0);
@@ -83,7 +83,7 @@ pub fn big(id: &[u8; 4], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An AIFF file of the frames, cut off after so many bytes of its sound.
+/// An AIFF file of the frames, truncated after a number of bytes of its sound.
 pub fn aiff(said_frames: u32, bytes: usize) -> Vec<u8> {
     // 48,000 as an 80-bit number: 2^15 times 1.46484375.
     let rate = [0x40, 0x0e, 0xbb, 0x80, 0, 0, 0, 0, 0, 0];
@@ -104,7 +104,7 @@ pub fn aiff(said_frames: u32, bytes: usize) -> Vec<u8> {
     file
 }
 
-/// A block of IMA ADPCM of one channel and what it decodes to, as ffmpeg decodes it.
+/// A block of IMA ADPCM of one channel and its samples, as decoded by ffmpeg.
 pub fn ima(first: i16, index: usize, codes: &[u8]) -> (Vec<u8>, Vec<f32>) {
     let steps: Vec<i32> = (0..89_i32)
         .scan((7.0_f64, 0), |_, n| Some(IMA_STEPS[n as usize]))
@@ -135,7 +135,7 @@ pub const IMA_STEPS: [i32; 89] = [
     32767,
 ];
 
-/// A block of Microsoft's ADPCM of one channel and what it decodes to, by the specification.
+/// A block of Microsoft ADPCM of one channel and its samples, by the specification.
 pub fn ms(set: usize, delta: i16, last: [i16; 2], codes: &[u8]) -> (Vec<u8>, Vec<f32>) {
     let factors = [
         (256, 0),

@@ -263,7 +263,7 @@ fn what_was_converted_is_played_to_the_bit_and_loops_as_it_was_recorded() {
             .iter()
             .all(|x| (x - 0.25).abs() < 1e-5)
     );
-    // Where its mode changes while it sounds, it goes on at the same time.
+    // A change of the mode during playback continues at the same time.
     let mut sampler = Bench::of::<Sampler>(&[]).playing(sample());
     sampler.gate(1.0);
     sampler.run(64, &[]);
