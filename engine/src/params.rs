@@ -76,11 +76,7 @@ pub fn amount_of(param: &Param) -> Param {
         scale: Scale::Linear,
         choices: &[],
         help: Box::leak(
-            format!(
-                "how far a signal of 1 at the input \"{}\" moves it",
-                param.name
-            )
-            .into_boxed_str(),
+            format!("change by a signal of 1 at the input \"{}\"", param.name).into_boxed_str(),
         ),
     }
 }

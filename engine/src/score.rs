@@ -18,9 +18,7 @@ pub struct Line {
 
 /// The first error in a score.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "line {line}: {what} (expected SECONDS ADDRESS ARG…, such as 0.5 /mod/sine/freq 523.25)"
-)]
+#[error("line {line}: {what} (expected SECONDS ADDRESS ARG…, such as 0.5 /mod/sine/freq 523.25)")]
 pub struct ScoreError {
     /// The number of the line, from 1.
     pub line: usize,

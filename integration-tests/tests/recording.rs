@@ -311,7 +311,9 @@ fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
     sleep(Duration::from_millis(200));
     let fails = stack.replies("/fail");
     assert!(
-        fails.iter().any(|f| f.contains("is not a recording's name")),
+        fails
+            .iter()
+            .any(|f| f.contains("is not a recording's name")),
         "{fails:?}"
     );
     stack.osc_send("/record/status", None)?;

@@ -23,7 +23,9 @@ impl Confined {
         let nets = [("landlock", &self.files), ("seccomp", &self.calls)];
         nets.into_iter().filter_map(|(net, held)| {
             let why = held.as_ref().err()?;
-            Some(format!("{net} is unavailable ({why}); the process continues without it"))
+            Some(format!(
+                "{net} is unavailable ({why}); the process continues without it"
+            ))
         })
     }
 }

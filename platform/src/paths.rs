@@ -32,7 +32,9 @@ const SOCKET_BELOW_IPC: &str = "/.tmpXXXXXX/socket";
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
     /// The name is not one.
-    #[error("{0:?} is not an instance name (expected 1 to 32 of a-z, A-Z, 0-9, - and _, no - first)")]
+    #[error(
+        "{0:?} is not an instance name (expected 1 to 32 of a-z, A-Z, 0-9, - and _, no - first)"
+    )]
     Name(String),
     /// The folder's name leaves no room for that of a socket.
     #[error(

@@ -65,7 +65,9 @@ impl WavFile {
         let mut found = [0; HEADER_BYTES as usize];
         file.read_exact(&mut found)?;
         if found[8..12] != *b"WAVE" || found[FIXED] != header(shape, 0)[FIXED] {
-            return Err(io::Error::other("the file has another sample rate or number of channels"));
+            return Err(io::Error::other(
+                "the file has another sample rate or number of channels",
+            ));
         }
         let bytes = HEADER_BYTES + frames * frame_bytes;
         if file.metadata()?.len() < bytes {

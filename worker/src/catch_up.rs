@@ -64,9 +64,7 @@ pub fn start_from<Rank: Ord>(
     let restored = ranked.iter().find_map(|(_, checkpoint)| {
         let restored = from_checkpoint(log, samples, config, checkpoint);
         let (engine, mark) = restored
-            .inspect_err(|why| {
-                say::line("worker", &format!("a checkpoint is skipped: {why:#}"))
-            })
+            .inspect_err(|why| say::line("worker", &format!("a checkpoint is skipped: {why:#}")))
             .ok()?;
         // It may have been written anew meanwhile.
         rank(&mark).is_some().then_some((engine, mark))
@@ -100,7 +98,9 @@ fn from_checkpoint(
     config: Config,
     checkpoint: &Checkpoint<'_>,
 ) -> Result<(Engine, Mark)> {
-    let mark = checkpoint.mark().context("the checkpoint is being written")?;
+    let mark = checkpoint
+        .mark()
+        .context("the checkpoint is being written")?;
     // Before that, the segment does not have the commands that follow.
     if !log.reaches(mark.next_offset) {
         bail!("the log begins after the checkpoint");

@@ -178,7 +178,7 @@ impl Band {
     }
 }
 
-/// Flushes inaudible values to 0.
+/// Replaces inaudible and non-finite values by 0.
 #[inline(always)]
 pub fn calm(x: f32) -> f32 {
     if x.is_finite() && x.abs() > NOTHING {
