@@ -75,8 +75,8 @@ mod tests {
         super::Cli::command().debug_assert();
     }
 
-    /// The help and the README list exactly the names that the parser accepts. The error for a wrong name is the
-    /// reference.
+    /// The help and the reference list exactly the names that the parser accepts. The error for a wrong name is the
+    /// standard.
     #[test]
     fn faults_and_targets_are_listed_whole() {
         let names = |list: &str| -> Vec<String> {
@@ -106,7 +106,7 @@ mod tests {
             );
             let listed = format!("`{}`", all.join(" "));
             assert!(
-                include_str!("../../README.md").contains(&listed),
+                include_str!("../../docs/reference/command_line.md").contains(&listed),
                 "{listed}"
             );
         }
