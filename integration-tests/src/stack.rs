@@ -10,23 +10,16 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use common::{
-    command::{self, Event},
+    command::{self},
     command_log::{self, Record},
     message::{Answer, Fault, Request, SIGKILL, SIGSTOP, Target},
-    stage::Shape,
 };
-use engine::replay::Replay;
-use platform::{
-    control,
-    paths::Paths,
-    samples::{FOLDER, Samples},
-    shared::Shared,
-};
+use platform::{control, paths::Paths, samples::FOLDER, shared::Shared};
 use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -2,18 +2,13 @@
 
 use std::{
     fs,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use common::{
-    message::{Child, SIGKILL, Target},
-    units::Slot,
-};
+use common::message::Target;
 use integration_tests::{
     census::Census,
     damage::{complaints, kill, no_breaks, said, segments_of},

@@ -106,20 +106,35 @@ fn every_command_of_the_tutorial_succeeds_and_it_sounds() -> Result<()> {
         );
         said += &told;
     }
-    for expected in ["refused, as expected", "channel 1, controller 74: filter.cutoff"] {
-        assert!(said.contains(expected), "\"{expected}\" is missing in\n{said}");
+    for expected in [
+        "refused, as expected",
+        "channel 1, controller 74: filter.cutoff",
+    ] {
+        assert!(
+            said.contains(expected),
+            "\"{expected}\" is missing in\n{said}"
+        );
     }
     // The chapters before MIDI are the first run of the instance.
     let first = reader.run("understudy replay --run 1 -o first.wav")?;
     ensure!(first.status.success(), "{}", text(&first.stderr));
     let recorded = "state/understudy/test/recordings/take1.wav";
-    let files = ["first.wav", "again.wav", "ending.wav", "stems/kick.wav", recorded];
+    let files = [
+        "first.wav",
+        "again.wav",
+        "ending.wav",
+        "stems/kick.wav",
+        recorded,
+    ];
     for file in files {
         let peak = peak(&reader.path(file))?;
         println!("{file}: peak {peak:.2}");
         assert!(peak > HEARD, "{file}: its peak is {peak}");
     }
-    println!("FIGURE tutorial: {} blocks of commands succeed", blocks.len());
+    println!(
+        "FIGURE tutorial: {} blocks of commands succeed",
+        blocks.len()
+    );
     Ok(())
 }
 

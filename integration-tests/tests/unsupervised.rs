@@ -17,7 +17,7 @@ use common::{
 use integration_tests::{
     census::Census,
     damage::{complaints, kill, no_breaks, said, segments_of},
-    stack::{Stack, number},
+    stack::{Stack, number, service},
 };
 
 fn segment(stack: &Stack, what: &str) -> Result<PathBuf> {

@@ -1,6 +1,6 @@
 //! What there is, and what happens next.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use common::{
     ring::{Ring, ring_words},
@@ -18,7 +18,7 @@ use crate::{
     clock::{Clock, Dice},
     faults::{Fault, Plan},
     log::Log,
-    music::{BLOCK_FRAMES, Command, Nature, State},
+    music::{BLOCK_FRAMES, Nature, State},
     sabotage::Sabotage,
     supervisor::Supervisor,
     trial::TrialRun,

@@ -1,6 +1,6 @@
 //! Commands in a few words, for log lines and messages.
 
-use common::command::{Command, Event, SequenceControl};
+use common::command::{Command, Event};
 use engine::patch::Patch;
 
 /// The name of a module of a patch by its number.

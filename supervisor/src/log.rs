@@ -5,16 +5,15 @@ mod files;
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt,
-    path::Path,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use common::{
     command::Command,
-    command_log::{self, Extent, Found, Preamble, Reader, Record, Segment},
+    command_log::{self, Extent, Found, Record, Segment},
     message::Numbered,
     options::Options,
     stage::{Decision, Shape, Stage},
@@ -25,11 +24,11 @@ use platform::{paths::Paths, say, segments, shared::Shared};
 use serde_json::{Value, json};
 
 use crate::{
-    account::{Account, DAMAGED, Edited},
+    account::Edited,
     closing::{Order, Prepared, Source, What},
     disk::Disk,
     keeper::Keeper,
-    ledger::{Ledger, Left},
+    ledger::Ledger,
 };
 
 pub use files::{begins, end, extent, head_of, is_one, may_go_further};

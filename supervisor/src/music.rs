@@ -2,12 +2,12 @@
 
 mod upkeep;
 
-use std::{fs, time::Instant};
+use std::{fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
 use common::{
     command::{Command, Event, SequenceControl},
-    command_log::Found,
+    command_log::{Found, Reader, Record},
     edit::{Drafted, Edit},
     limits::{PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
     message::{Numbered, ToGateway},
@@ -20,7 +20,7 @@ use engine::{
     Config, Engine,
     patch::{Checked, Draft, ModuleSpec, Patch},
 };
-use platform::{paths::Paths, samples::Samples, segments, shared::Shared};
+use platform::{paths::Paths, samples::Samples, segments};
 
 use upkeep::Making;
 

@@ -7,6 +7,7 @@ use common::sample::{Loop, Way};
 
 use super::*;
 use bytes::*;
+use conversion::tone_and_rest;
 
 /// Name, bytes, the expected samples, whether something was repaired.
 type Case = (&'static str, Vec<u8>, Vec<f32>, bool);

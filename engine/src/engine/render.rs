@@ -9,7 +9,6 @@ use crate::{
     gather,
     master::Master,
     module::{Buffer, Context, Plug, Shape, Turn, lanes_for},
-    params,
     plan::{self, FrameByFrame, Node},
     schedule::{Feedback, Late},
     stretch::Stretch,

@@ -19,7 +19,7 @@ use common::{
 };
 
 use super::*;
-use crate::{agenda::Agenda, catalog::Scale};
+use crate::{agenda::Agenda, catalog::Scale, module::lanes_for, stretch::Stretch};
 
 const CONFIG: Config = Config {
     rate_hz: 48_000,

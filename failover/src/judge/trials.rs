@@ -3,7 +3,7 @@
 
 use common::{
     stage::{SlotWords, Stage},
-    units::{BlockIndex, Incarnation, Seq, Slot},
+    units::{Incarnation, Seq, Slot},
 };
 
 use super::{Action, Event, Judge, Scene, trying};

@@ -8,7 +8,6 @@
 
 mod world;
 
-use common::units::Seq;
 use stateright::{Checker, Model, Property};
 use world::{BLOCKS, GOOD, MOVES, Move, World};
 

@@ -9,7 +9,7 @@ use common::{
     stage::Shape,
 };
 use engine::replay::Replay;
-use platform::samples::{FOLDER, Samples};
+use platform::samples::Samples;
 use tempfile::TempDir;
 
 use crate::ear;

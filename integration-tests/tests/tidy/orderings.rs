@@ -1,6 +1,6 @@
 //! Both ends of a memory ordering carry the same named comment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Complaint, assert_none, source::Source, sources};
 

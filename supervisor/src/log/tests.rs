@@ -1,5 +1,7 @@
 //! The command log while the disk refuses, and what the next supervisor finds.
 
+use std::path::Path;
+
 use super::*;
 use common::{
     command::Event,

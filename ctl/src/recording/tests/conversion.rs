@@ -3,7 +3,7 @@
 use super::*;
 
 /// How loud a tone of that frequency is, and the root of the mean square of all else as if of a tone.
-fn tone_and_rest(heard: &[f32], hz: f64, rate_hz: f64) -> (f64, f64) {
+pub fn tone_and_rest(heard: &[f32], hz: f64, rate_hz: f64) -> (f64, f64) {
     let turn = |n: usize| n as f64 * hz / rate_hz * std::f64::consts::TAU;
     let (mut cc, mut cs, mut ss, mut xc, mut xs) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (n, x) in heard.iter().enumerate() {

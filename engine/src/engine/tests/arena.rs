@@ -45,7 +45,7 @@ fn from_a_snapshot_on_everything_is_equal_to_the_bit() {
 #[test]
 fn whatever_a_block_changes_is_lively_or_said_to_be_written() {
     GUARDED.set(true);
-    let palette = include_str!("../../../patches/palette.json");
+    let palette = include_str!("../../../../patches/palette.json");
     let patch = Patch::from_json(palette).unwrap();
     let piece = common::checkpoint::PIECE_WORDS;
     for (block_frames, blocks) in [(16, 1_500), (64, 400), (2_048, 20)] {
