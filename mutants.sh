@@ -51,10 +51,10 @@ mutant decision-without-cas common/src/stage/decisions.rs \
     'decided => return decided,' 'Decision::Gone => return Decision::Gone, _ => {}' cargo test --quiet -p understudy-common
 mutant forgotten-piece common/src/checkpoint/writer.rs \
     'half.waiting[group] |= *written;' 'half.waiting[group] |= *written & 0xffff_ffff;' cargo test --quiet -p understudy-common
-mutant recorded-twice recorder/src/reel.rs \
+mutant recorded-twice recorder/src/recording_thread.rs \
     'next: order.from + frames / block_frames,' 'next: (order.from + frames / block_frames).saturating_sub(1),' cargo test --quiet -p understudy-recorder
 mutant write-ahead supervisor/src/log.rs \
     'self.write(&bytes)?;
-        (self.seq, self.token' 'if self.offset == 0 { self.write(&bytes)?; }
-        (self.seq, self.token' quick test --quiet -p understudy-supervisor written_before
+        (self.seq, self.submission_id' 'if self.offset == 0 { self.write(&bytes)?; }
+        (self.seq, self.submission_id' quick test --quiet -p understudy-supervisor written_before
 [ "$survivors" = 0 ]

@@ -10,7 +10,7 @@ use common::{
     units::Incarnation,
 };
 use platform::{
-    link::{self, LinkReceiver, LinkSender},
+    ipc_link::{self, LinkReceiver, LinkSender},
     paths::Paths,
     shared::Shared,
 };
@@ -95,5 +95,5 @@ fn connect(paths: &Paths) -> Option<Link> {
         pid: std::process::id(),
         incarnation: Incarnation::default(),
     };
-    link::connect(paths, introduction).ok()
+    ipc_link::connect(paths, introduction).ok()
 }

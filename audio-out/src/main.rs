@@ -7,8 +7,8 @@
 
 mod control;
 mod faults;
+mod playback;
 mod played;
-mod player;
 mod sinks;
 
 use anyhow::Result;
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     }
     let paths = Paths::of(&arguments.instance)?;
     let shared = Shared::open(&arguments.instance)?;
-    let tape = shared::tape(&arguments.instance, &shared.stage.shape())?;
+    let tape = shared::tape(&arguments.instance, &shared.stage.format())?;
     let _ = shared.lock();
     if !shm::lock(tape.all_words()) {
         shm::touch(tape.all_words(), true);

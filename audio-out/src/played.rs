@@ -7,7 +7,7 @@ use platform::{say, shared::Shared};
 
 /// Extends the tape to the play cursor. Blocks that are no longer in any ring become silence.
 pub fn complete(tape: &Tape<'_>, shared: &Shared) {
-    let mut samples = vec![0.0; shared.stage.shape().block_samples()];
+    let mut samples = vec![0.0; shared.stage.format().block_samples()];
     let (mut block, mut lost) = (tape.next_block(), 0);
     while block < shared.stage.cursor() {
         let held = |slot: &Slot| read_sane(&shared.rings, *slot, block, &mut samples);

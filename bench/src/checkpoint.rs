@@ -11,7 +11,7 @@ use engine::patch::Patch;
 use crate::{
     BLOCK_FRAMES, RATE_HZ, ROUNDS, clock,
     ours::{CONFIG, Draft, playing},
-    players::check,
+    peers::check,
 };
 
 /// Blocks in a round.
@@ -73,7 +73,7 @@ pub fn measure() -> Result<()> {
         let (done, seconds) = clock::of(|| {
             engine.render(&mut out, &mut |_| {});
             writer.note(engine.written());
-            writer.go_on(&both, mark, engine.words(), engine.lively(), false)
+            writer.go_on(&both, mark, engine.words(), engine.active(), false)
         });
         match finished {
             0 | 1 => first.push(seconds),

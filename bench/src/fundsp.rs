@@ -8,7 +8,7 @@ use fundsp::prelude32::*;
 
 use crate::{
     BLOCK_FRAMES, RATE_HZ, clock,
-    players::{ADSR, CUTOFF_HZ, Player, Q, RESONANCE, Voice, check, freq_hz},
+    peers::{ADSR, CUTOFF_HZ, Player, Q, RESONANCE, Voice, check, freq_hz},
 };
 
 /// Which of its sawtooth oscillators.

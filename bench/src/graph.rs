@@ -8,7 +8,7 @@ use engine::{Engine, patch::Patch};
 use crate::{
     BLOCK_FRAMES, RATE_HZ, clock,
     ours::{CONFIG, Draft, playing},
-    players::check,
+    peers::check,
 };
 
 /// Blocks that are timed one after the other, and in time.

@@ -11,7 +11,7 @@ mod graph;
 mod module_costs;
 mod one_loop;
 mod ours;
-mod players;
+mod peers;
 mod scsynth;
 
 use anyhow::{Result, bail};
@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 use crate::{
     fundsp::{Fundsp, Source},
     ours::Ours,
-    players::{Player, Voice},
+    peers::{Player, Voice},
     scsynth::{Envelope, Scsynth},
 };
 
@@ -117,17 +117,17 @@ fn players(voice: Voice) -> Result<Vec<Box<dyn Player>>> {
 fn compare(what: &str, voice: Voice) -> Result<()> {
     println!("{what}: {VOICES} voices");
     let mut players = players(voice)?;
-    let costs = players::best(&mut players, ROUNDS)?;
+    let costs = peers::best(&mut players, ROUNDS)?;
     println!(
         "  {:44} {:>14} {:>14} {:>14} {:>8} {:>9}",
         "", "ns/voice/frame", "voices a core", "of the first", "level", "pitch"
     );
     for (player, cost) in players.iter_mut().zip(&costs) {
-        let (level, pitch) = players::level_and_pitch(&player.one_voice(LOOKED_AT_HZ)?);
+        let (level, pitch) = peers::level_and_pitch(&player.one_voice(LOOKED_AT_HZ)?);
         println!(
             "  {:44} {cost:14.2} {:14.0} {:14.3} {level:8.3} {pitch:6.1} Hz",
             player.name(),
-            players::voices_per_core(*cost),
+            peers::voices_per_core(*cost),
             costs[0] / cost
         );
     }
@@ -135,7 +135,7 @@ fn compare(what: &str, voice: Voice) -> Result<()> {
         println!(
             "FIGURE {what}: {}: {:.0} voices in real time on one core ({:.2} ns a voice and frame)",
             player.name(),
-            players::voices_per_core(*cost),
+            peers::voices_per_core(*cost),
             cost
         );
     }
@@ -163,9 +163,9 @@ fn flat(channels: u8, counts: &[usize]) -> Result<()> {
             players.push(Box::new(ours));
         }
     }
-    let costs = players::best(&mut players, ROUNDS)?;
+    let costs = peers::best(&mut players, ROUNDS)?;
     for (voices, cost) in counts.iter().zip(&costs) {
-        let real_time = *voices as f64 / players::voices_per_core(*cost);
+        let real_time = *voices as f64 / peers::voices_per_core(*cost);
         println!(
             "FIGURE {voices} voices: {cost:.2} ns a voice and frame, {:.1} % of real time",
             100.0 * real_time

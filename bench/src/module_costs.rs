@@ -86,7 +86,7 @@ pub fn measure() -> Result<()> {
     println!("];");
     println!("/// Nanoseconds that a frame takes longer where frames are rendered one by one.");
     println!(
-        "pub const FRAME_TURN_NS: f64 = {:.1};",
+        "pub const FRAME_CALL_NS: f64 = {:.1};",
         best.looped[1] - best.looped[0]
     );
     let samples = REST_FRAMES.map(|frames| f64::from(frames * CONFIG.channels));
@@ -235,10 +235,10 @@ fn block(patch: &Patch, config: Config, counts: &impl Fn(&str) -> bool) -> Resul
                 None => sums[1] += ns,
             }
         };
-        engine.render_traced(&mut out, &mut |turn| {
+        engine.render_traced(&mut out, &mut |module| {
             let now = monotonic_ns();
             charge(at, since, now);
-            (at, since) = (turn, now);
+            (at, since) = (module, now);
         });
         charge(at, since, monotonic_ns());
         blocks.push(sums);

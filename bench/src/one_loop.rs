@@ -10,7 +10,7 @@ use engine::{
 use crate::{
     BLOCK_FRAMES, RATE_HZ, ROUNDS, clock, graph,
     ours::{CONFIG, playing},
-    players::check,
+    peers::check,
 };
 
 /// Blocks in a round: with all modules rendered frame by frame, some seconds of work.

@@ -9,7 +9,7 @@ use engine::{
 
 use crate::{
     BLOCK_FRAMES, RATE_HZ, clock,
-    players::{ADSR, CUTOFF_HZ, Player, Q, RESONANCE, Voice, check, freq_hz},
+    peers::{ADSR, CUTOFF_HZ, Player, Q, RESONANCE, Voice, check, freq_hz},
 };
 
 /// Where everything is played.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{edit::Drafted, preset::Kept, units::FrameIndex};
+use crate::{edit::Drafted, preset::SavedPreset, units::FrameIndex};
 
 /// One change to the running graph, applied at the start of a block.
 ///
@@ -180,7 +180,7 @@ pub enum Command {
     /// become of the patch in force by edits.
     Edited(String),
     /// A preset of a module, for the patch in force; it changes no sound.
-    Keep(Kept),
+    SavePreset(SavedPreset),
 }
 
 impl Command {
@@ -189,7 +189,7 @@ impl Command {
     pub fn patch(&self) -> Option<&str> {
         match self {
             Self::Patch(json) | Self::Edited(json) => Some(json),
-            Self::Event(_) | Self::At { .. } | Self::Draft(_) | Self::Keep(_) => None,
+            Self::Event(_) | Self::At { .. } | Self::Draft(_) | Self::SavePreset(_) => None,
         }
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::Command,
     limits::ARENA_BYTES_MAX,
-    stage::Shape,
+    stage::AudioFormat,
     units::{BlockIndex, Seq},
 };
 
@@ -43,8 +43,8 @@ pub enum Record {
     Head {
         /// See [`VERSION`].
         version: u32,
-        /// The shape of the sound.
-        shape: Shape,
+        /// The format of the sound.
+        format: AudioFormat,
     },
     /// An accepted command.
     Command {
@@ -52,7 +52,7 @@ pub enum Record {
         seq: Seq,
         /// What it was submitted under, growing; 0 where no gateway handed it in. Who submits it
         /// again is told that it is here already.
-        token: u64,
+        submission_id: u64,
         /// What it does.
         command: Command,
     },
@@ -218,8 +218,8 @@ impl Iterator for Records<'_> {
 pub struct Head {
     /// The version of the format that it was written in.
     pub version: u32,
-    /// The shape of its sound.
-    pub shape: Shape,
+    /// The format of its sound.
+    pub format: AudioFormat,
 }
 
 /// Checks the head of a log.
@@ -228,8 +228,8 @@ pub struct Head {
 /// When there is none, or it is of a version that is not read.
 pub fn head(bytes: &[u8]) -> Result<Head, LogError> {
     match decode(bytes) {
-        Some((Record::Head { version, shape }, _)) if (OLDEST..=VERSION).contains(&version) => {
-            Ok(Head { version, shape })
+        Some((Record::Head { version, format }, _)) if (OLDEST..=VERSION).contains(&version) => {
+            Ok(Head { version, format })
         }
         Some((Record::Head { version, .. }, _)) => Err(LogError::OtherVersion(version)),
         _ => Err(LogError::NoHead),
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_log_of_another_version_is_refused_with_the_program_to_use() {
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 128,
             channels: 2,
@@ -251,7 +251,7 @@ mod tests {
             freewheel: false,
         };
         let refused = |version| {
-            let why = head(&encode(&Record::Head { version, shape })).unwrap_err();
+            let why = head(&encode(&Record::Head { version, format })).unwrap_err();
             why.to_string()
         };
         assert_eq!(
@@ -266,7 +266,7 @@ mod tests {
         assert!(
             head(&encode(&Record::Head {
                 version: OLDEST,
-                shape
+                format
             }))
             .is_ok()
         );
@@ -276,7 +276,7 @@ mod tests {
     fn a_torn_tail_loses_only_the_torn_record() {
         let first = Record::Command {
             seq: Seq(1),
-            token: 0,
+            submission_id: 0,
             command: Command::Patch("{}".into()),
         };
         let event = Event::Param {
@@ -286,7 +286,7 @@ mod tests {
         };
         let second = Record::Command {
             seq: Seq(2),
-            token: 65_537,
+            submission_id: 65_537,
             command: Command::Event(event),
         };
         let mut bytes = encode(&first);

@@ -262,9 +262,9 @@ pub enum ToGateway {
         /// Its JSON text; what follows the parts.
         json: String,
     },
-    /// What became of submissions: token and outcome.
+    /// What became of submissions: submission id and outcome.
     Outcomes(Vec<(u64, Outcome)>),
-    /// A command that was accepted under that token is left out after all; to be told to its sender.
+    /// A command that was accepted under that submission id is left out after all; to be told to its sender.
     Quarantined(u64, String),
     /// To be answered with `Pong`.
     Ping,
@@ -336,7 +336,7 @@ pub enum Submission {
 /// Whoever is linked → supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromPeer {
-    /// A gateway's submissions, in order, each with its token.
+    /// A gateway's submissions, in order, each with its submission id.
     Submit(Vec<(u64, Submission)>),
     /// Where the sound goes now, as it is shown in `status`.
     Sink(String),

@@ -34,7 +34,7 @@ pub enum Preset {
 
 /// A preset to keep, as the log has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct SavedPreset {
     /// The module's name.
     pub module: String,
     /// The preset's.

@@ -87,7 +87,7 @@ pub static NO_SAMPLE: Sample = Sample {
 
 impl Sound {
     /// From interleaved whole frames; samples that are not finite become silence. `None` when there is none,
-    /// too much ([`SAMPLE_BYTES_MAX`]), or no such shape of sound.
+    /// too much ([`SAMPLE_BYTES_MAX`]), or no such format of sound.
     fn new(rate_hz: u32, channels: u32, samples: &[f32]) -> Option<Self> {
         let whole = channels >= 1 && samples.len().is_multiple_of(channels as usize);
         let fits = channels <= CHANNELS_MAX && samples.len() * 4 <= SAMPLE_BYTES_MAX;
@@ -177,7 +177,7 @@ impl Sound {
 
 impl Sample {
     /// Of whole frames; what is no number in them becomes silence. `None` when there is none, too much
-    /// ([`SAMPLE_BYTES_MAX`]), or no such shape of sound.
+    /// ([`SAMPLE_BYTES_MAX`]), or no such format of sound.
     #[must_use]
     #[allow(
         clippy::needless_pass_by_value,
@@ -316,8 +316,8 @@ impl Sample {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if let Some(plain) = bytes.strip_prefix(PLAIN) {
-            let (shape, samples) = plain.split_at_checked(PLAIN_HEAD - PLAIN.len())?;
-            let [rate_hz, channels] = words(shape)?;
+            let (format, samples) = plain.split_at_checked(PLAIN_HEAD - PLAIN.len())?;
+            let [rate_hz, channels] = words(format)?;
             return Self::new(rate_hz, channels, numbers(samples)?);
         }
         let (head, samples) = bytes

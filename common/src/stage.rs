@@ -1,6 +1,6 @@
 //! The stage: the one segment in which all processes see where the music is.
 //!
-//! It holds the shape of the sound, the play cursor, the preference word, one decision word per
+//! It holds the format of the sound, the play cursor, the preference word, one decision word per
 //! block, the doorbells and what each slot tells of itself. Every word has one writer, or is
 //! changed by compare-and-swap only. Nobody ever waits inside it.
 //!
@@ -18,7 +18,7 @@ pub use self::{
     costs::{BlockCosts, Costs},
     decisions::Decision,
     history::{NOTE_NUMBERS, Note, Noted, Tallies},
-    slot_words::{Crumb, EPITAPH_BYTES, Phase, SlotWords},
+    slot_words::{Breadcrumb, PANIC_MESSAGE_BYTES, Phase, SlotWords},
 };
 use crate::{
     layout::{self, HEADER_WORDS, Kind, LayoutError},
@@ -27,7 +27,7 @@ use crate::{
     units::{BlockIndex, Epoch, First, Incarnation, Slot},
 };
 
-// The shape of the sound; written once by the creator, before the header is sealed.
+// The format of the sound; written once by the creator, before the header is sealed.
 const RATE: usize = HEADER_WORDS;
 const BLOCK: usize = RATE + 1;
 const CHANNELS: usize = RATE + 2;
@@ -63,14 +63,14 @@ const HELD: usize = 34;
 /// the table.
 const QUARANTINES: usize = 35;
 /// Written by the supervisor: 1 while a trial is under way, for which the checkpoints are kept.
-const KEEP_CHECKPOINTS: usize = 36;
+const FREEZE_CHECKPOINTS: usize = 36;
 /// Written by the supervisor: blocks that workers render ahead of the play cursor; first value: the
-/// shape's lead.
+/// format's lead.
 const LEAD_NOW: usize = 37;
-/// Bells: one futex word (the low half) per listener; worker 0, worker 1, audio-out.
-const BELLS: usize = 40;
-const BELL_STRIDE: usize = 8;
-const BELL_COUNT: usize = 3;
+/// Futex words: one (the low half) per listener; worker 0, worker 1, audio-out.
+const FUTEXES: usize = 40;
+const FUTEX_STRIDE: usize = 8;
+const FUTEX_COUNT: usize = 3;
 /// What each slot tells; written by the worker in it.
 const SLOTS: usize = 64;
 const SLOT_WORDS: usize = 64;
@@ -82,10 +82,10 @@ const QUARANTINE_WORDS: usize = QUARANTINE_KEPT;
 /// Written by audio-out: what its file holds, twice, and which of the two is right; then what it
 /// does.
 const FILE: usize = QUARANTINE + QUARANTINE_WORDS;
-const FILE_TURN: usize = FILE;
+const FILE_HALF: usize = FILE;
 const AUDIO_STATE: usize = FILE + 5;
 /// Written by audio-out: when frame 0 would have come in, by the machine's monotonic clock; 0 while nobody knows.
-const ANCHOR: usize = FILE + 6;
+const TIME_ORIGIN: usize = FILE + 6;
 /// Written by audio-out: when the play cursor last moved, in ns of the machine's monotonic clock.
 const MOVED_AT: usize = FILE + 7;
 /// Written by the supervisor, for each slot: the last lives that were wrong, and from which block on.
@@ -118,9 +118,9 @@ const COSTS: usize = (HISTORY + history::HISTORY_WORDS).next_multiple_of(8);
 /// Words of a stage.
 pub const STAGE_WORDS: usize = COSTS + costs::COSTS_WORDS;
 
-/// The shape of the sound: the same for every process and for the life of an instance.
+/// The format of the sound: the same for every process and for the life of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Shape {
+pub struct AudioFormat {
     /// Frames a second.
     pub rate_hz: u32,
     /// Frames in a block.
@@ -133,7 +133,7 @@ pub struct Shape {
     pub freewheel: bool,
 }
 
-impl Shape {
+impl AudioFormat {
     /// Samples in a block, over all channels.
     #[must_use]
     pub const fn block_samples(&self) -> usize {
@@ -147,7 +147,7 @@ impl Shape {
     }
 }
 
-/// Who listens at a bell.
+/// Who waits at a futex word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// The render thread of the worker in that slot.
@@ -190,8 +190,8 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// When there are too few words.
-    pub fn create(words: &'a [AtomicU64], shape: &Shape) -> Result<Self, LayoutError> {
-        Self::create_from(words, shape, First::default())
+    pub fn create(words: &'a [AtomicU64], format: &AudioFormat) -> Result<Self, LayoutError> {
+        Self::create_from(words, format, First::default())
     }
 
     /// As [`Self::create`], for a run whose counters begin there.
@@ -200,7 +200,7 @@ impl<'a> Stage<'a> {
     /// As [`Self::create`].
     pub fn create_from(
         words: &'a [AtomicU64],
-        shape: &Shape,
+        format: &AudioFormat,
         first: First,
     ) -> Result<Self, LayoutError> {
         if words.len() < STAGE_WORDS {
@@ -209,12 +209,12 @@ impl<'a> Stage<'a> {
                 needed: STAGE_WORDS,
             });
         }
-        words[RATE].store(shape.rate_hz.into(), Ordering::Relaxed);
-        words[BLOCK].store(shape.block_frames.into(), Ordering::Relaxed);
-        words[CHANNELS].store(shape.channels.into(), Ordering::Relaxed);
-        words[LEAD].store(shape.lead_blocks.into(), Ordering::Relaxed);
-        words[LEAD_NOW].store(shape.lead_blocks.into(), Ordering::Relaxed);
-        words[FREEWHEEL].store(shape.freewheel.into(), Ordering::Relaxed);
+        words[RATE].store(format.rate_hz.into(), Ordering::Relaxed);
+        words[BLOCK].store(format.block_frames.into(), Ordering::Relaxed);
+        words[CHANNELS].store(format.channels.into(), Ordering::Relaxed);
+        words[LEAD].store(format.lead_blocks.into(), Ordering::Relaxed);
+        words[LEAD_NOW].store(format.lead_blocks.into(), Ordering::Relaxed);
+        words[FREEWHEEL].store(format.freewheel.into(), Ordering::Relaxed);
         let epoch = Epoch(first.number);
         let slot = Slot::Zero;
         for (word, value) in [
@@ -225,8 +225,8 @@ impl<'a> Stage<'a> {
         ] {
             words[word].store(value, Ordering::Relaxed);
         }
-        for bell in 0..BELL_COUNT {
-            words[BELLS + bell * BELL_STRIDE].store(first.number, Ordering::Relaxed);
+        for futex in 0..FUTEX_COUNT {
+            words[FUTEXES + futex * FUTEX_STRIDE].store(first.number, Ordering::Relaxed);
         }
         for slot in Slot::ALL {
             let seat = SLOTS + slot.index() * SLOT_WORDS;
@@ -255,10 +255,10 @@ impl<'a> Stage<'a> {
         self.words[word].load(Ordering::Relaxed)
     }
 
-    /// The shape of the sound.
+    /// The format of the sound.
     #[must_use]
-    pub fn shape(&self) -> Shape {
-        Shape {
+    pub fn format(&self) -> AudioFormat {
+        AudioFormat {
             rate_hz: self.get(RATE) as u32,
             block_frames: self.get(BLOCK) as u32,
             channels: self.get(CHANNELS) as u32,
@@ -412,24 +412,24 @@ impl<'a> Stage<'a> {
 
     /// Whether the checkpoints have to stay as they are, since a trial starts from one. Written by
     /// the supervisor.
-    pub fn keep_checkpoints(&self, keep: bool) {
-        self.words[KEEP_CHECKPOINTS].store(keep.into(), Ordering::Relaxed);
+    pub fn freeze_checkpoints(&self, frozen: bool) {
+        self.words[FREEZE_CHECKPOINTS].store(frozen.into(), Ordering::Relaxed);
     }
 
-    /// See [`Self::keep_checkpoints`].
+    /// See [`Self::freeze_checkpoints`].
     #[must_use]
-    pub fn checkpoints_kept(&self) -> bool {
-        self.get(KEEP_CHECKPOINTS) != 0
+    pub fn checkpoints_frozen(&self) -> bool {
+        self.get(FREEZE_CHECKPOINTS) != 0
     }
 
-    /// The word that a listener waits at: ring by adding one, then wake its futex.
+    /// The word that a listener waits at: to wake it, add one and call `futex::wake`.
     #[must_use]
-    pub fn bell(&self, listener: Listener) -> &'a AtomicU64 {
+    pub fn futex(&self, listener: Listener) -> &'a AtomicU64 {
         let index = match listener {
             Listener::Worker(slot) => slot.index(),
             Listener::AudioOut => 2,
         };
-        &self.words[BELLS + index * BELL_STRIDE]
+        &self.words[FUTEXES + index * FUTEX_STRIDE]
     }
 
     /// What the worker in `slot` tells of itself.
@@ -454,7 +454,7 @@ mod tests {
     use super::*;
     use crate::sync::heap;
 
-    pub(super) const SHAPE: Shape = Shape {
+    pub(super) const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 48_000,
         block_frames: 128,
         channels: 2,
@@ -466,14 +466,14 @@ mod tests {
     fn an_unfinished_stage_is_refused() {
         let words = heap(STAGE_WORDS);
         assert_eq!(Stage::open(&words).unwrap_err(), LayoutError::Unfinished);
-        Stage::create(&words, &SHAPE).unwrap();
-        assert_eq!(Stage::open(&words).unwrap().shape(), SHAPE);
+        Stage::create(&words, &FORMAT).unwrap();
+        assert_eq!(Stage::open(&words).unwrap().format(), FORMAT);
     }
 
     #[test]
     fn only_one_of_two_switches_from_the_same_epoch_wins() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         let seen = stage.preference();
         assert_eq!(stage.switch(seen, Slot::One).unwrap().epoch, Epoch(1));
         assert_eq!(stage.switch(seen, Slot::One), None);

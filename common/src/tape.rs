@@ -9,7 +9,7 @@
 use crate::{
     layout::{self, HEADER_WORDS, Kind, LayoutError},
     limits::{TAPE_BYTES_MAX, TAPE_SECONDS},
-    stage::Shape,
+    stage::AudioFormat,
     sync::{AtomicU64, Ordering, fence},
     units::{BlockIndex, First},
 };
@@ -24,13 +24,13 @@ const FIRST_TAKE: usize = 7;
 const POSITION: usize = HEADER_WORDS;
 /// Written by the supervisor: the number of the recording that was last asked for; see `FIRST_TAKE`.
 const TAKE: usize = 16;
-/// Written by the supervisor, before [`TAKE`], in turns for recordings with even numbers and with odd ones:
-/// where it begins, and, [`OPEN`] until it is known, where it ends; the tokens under which that was asked.
+/// Written by the supervisor, before [`TAKE`], alternately for recordings with even numbers and with odd ones:
+/// where it begins, and, [`OPEN`] until it is known, where it ends; the submission ids under which that was asked.
 const ORDERS: usize = 17;
 const ORDER_FROM: usize = 0;
 const ORDER_TO: usize = 1;
-const ORDER_BEGIN_TOKEN: usize = 2;
-const ORDER_END_TOKEN: usize = 3;
+const ORDER_BEGIN_SUBMISSION: usize = 2;
+const ORDER_END_SUBMISSION: usize = 3;
 const ORDER_WORDS: usize = 4;
 const OPEN: u64 = u64::MAX;
 /// Written by the supervisor, before [`TAKE`], once the recording before has ended: the file's name.
@@ -40,7 +40,7 @@ const NAME_WORDS: usize = 1 + NAME_BYTES_MAX / 8;
 const BEGUN: usize = 48;
 const ENDED: usize = 49;
 /// Written by the recorder: how far the file has come, twice, and which of the two is right.
-const TURN: usize = 50;
+const HALF: usize = 50;
 const PROGRESS: usize = 51;
 const PROGRESS_WORDS: usize = 4;
 /// Written by the recorder: what is wrong.
@@ -62,11 +62,11 @@ const _: () = assert!(NAME + NAME_WORDS <= BEGUN);
 const _: () = assert!(PROGRESS + 2 * PROGRESS_WORDS <= TROUBLE);
 const _: () = assert!(TROUBLE + TROUBLE_WORDS <= FIRST_CELL);
 
-/// Blocks that a tape for sound of that shape holds.
+/// Blocks that a tape for sound of that format holds.
 #[must_use]
-pub const fn tape_cells(shape: &Shape) -> usize {
-    let wanted = (shape.rate_hz * TAPE_SECONDS / shape.block_frames) as usize;
-    let most = TAPE_BYTES_MAX / (8 * cell_words(shape.block_samples()));
+pub const fn tape_cells(format: &AudioFormat) -> usize {
+    let wanted = (format.rate_hz * TAPE_SECONDS / format.block_frames) as usize;
+    let most = TAPE_BYTES_MAX / (8 * cell_words(format.block_samples()));
     if wanted < most { wanted } else { most }
 }
 
@@ -322,17 +322,17 @@ impl<'a> Tape<'a> {
     }
 
     /// Asks for a recording from the next block on; the one before has ended. Written by the supervisor,
-    /// with the token under which it was asked itself, if it has one.
-    pub fn begin(&self, name: &str, token: Option<u64>) {
+    /// with the submission id under which it was asked itself, if it has one.
+    pub fn begin(&self, name: &str, submission_id: Option<u64>) {
         let take = self.take() + 1;
         layout::store_text(&self.words[NAME..NAME + NAME_WORDS], name);
-        let token = token.unwrap_or(0).max(self.token());
+        let submission_id = submission_id.unwrap_or(0).max(self.submission_id());
         let words = self.order_words(take);
         for (word, value) in [
             (ORDER_FROM, self.position()),
             (ORDER_TO, OPEN),
-            (ORDER_BEGIN_TOKEN, token),
-            (ORDER_END_TOKEN, 0),
+            (ORDER_BEGIN_SUBMISSION, submission_id),
+            (ORDER_END_SUBMISSION, 0),
         ] {
             words[word].store(value, Ordering::Relaxed);
         }
@@ -341,23 +341,23 @@ impl<'a> Tape<'a> {
     }
 
     /// Ends the recording before the next block. Written by the supervisor.
-    pub fn end(&self, token: Option<u64>) {
+    pub fn end(&self, submission_id: Option<u64>) {
         let words = self.order_words(self.take());
-        let token = token.unwrap_or(0).max(self.token());
-        words[ORDER_END_TOKEN].store(token, Ordering::Relaxed);
+        let submission_id = submission_id.unwrap_or(0).max(self.submission_id());
+        words[ORDER_END_SUBMISSION].store(submission_id, Ordering::Relaxed);
         // SYNC: recording's end (writer)
         words[ORDER_TO].store(self.position(), Ordering::Release);
     }
 
-    /// The highest token under which it was asked to begin or to end; 0 before the first.
+    /// The highest submission id under which it was asked to begin or to end; 0 before the first.
     #[must_use]
-    pub fn token(&self) -> u64 {
+    pub fn submission_id(&self) -> u64 {
         let words = self.order_words(self.take());
         // SYNC: recording's end (reader)
         let ends = words[ORDER_TO].load(Ordering::Acquire) != OPEN;
         let last = match ends {
-            true => ORDER_END_TOKEN,
-            false => ORDER_BEGIN_TOKEN,
+            true => ORDER_END_SUBMISSION,
+            false => ORDER_BEGIN_SUBMISSION,
         };
         words[last].load(Ordering::Relaxed)
     }
@@ -394,8 +394,8 @@ impl<'a> Tape<'a> {
     #[must_use]
     pub fn progress(&self) -> Progress {
         // SYNC: recorded (reader)
-        let turn = self.words[TURN].load(Ordering::Acquire);
-        let place = PROGRESS + PROGRESS_WORDS * (turn as usize % 2);
+        let half = self.words[HALF].load(Ordering::Acquire);
+        let place = PROGRESS + PROGRESS_WORDS * (half as usize % 2);
         Progress {
             bytes: self.get(place),
             frames: self.get(place + 1),
@@ -406,8 +406,8 @@ impl<'a> Tape<'a> {
 
     /// See [`Self::progress`]. Written by the recorder, after the file.
     pub fn set_progress(&self, progress: Progress) {
-        let turn = self.get(TURN) + 1;
-        let place = PROGRESS + PROGRESS_WORDS * (turn as usize % 2);
+        let half = self.get(HALF) + 1;
+        let place = PROGRESS + PROGRESS_WORDS * (half as usize % 2);
         let Progress {
             bytes,
             frames,
@@ -418,7 +418,7 @@ impl<'a> Tape<'a> {
             self.words[word].store(value, Ordering::Relaxed);
         }
         // SYNC: recorded (writer): the four that it names are whole
-        self.words[TURN].store(turn, Ordering::Release);
+        self.words[HALF].store(half, Ordering::Release);
     }
 
     /// What is wrong with the recording that has [begun](Self::begun) last, in one line.
@@ -500,9 +500,9 @@ mod tests {
     }
 
     #[test]
-    fn an_order_holds_until_the_next_and_its_tokens_are_known_again() {
+    fn an_order_holds_until_the_next_and_its_submissions_are_known_again() {
         with_tape(4, |tape| {
-            assert_eq!((tape.order(), tape.token()), (None, 0));
+            assert_eq!((tape.order(), tape.submission_id()), (None, 0));
             play(&tape, 0..2);
             tape.begin("a.wav", Some(7));
             let order = Order {
@@ -512,16 +512,16 @@ mod tests {
                 to: None,
             };
             assert_eq!(tape.order(), Some(order.clone()));
-            assert_eq!((tape.recording(), tape.token()), (true, 7));
+            assert_eq!((tape.recording(), tape.submission_id()), (true, 7));
             play(&tape, 2..5);
             tape.end(Some(9));
             let to = Some(5);
             assert_eq!(tape.order(), Some(Order { to, ..order }));
-            assert_eq!((tape.recording(), tape.token()), (true, 9));
+            assert_eq!((tape.recording(), tape.submission_id()), (true, 9));
             tape.set_ended(1);
             assert!(!tape.recording());
             tape.begin("b.flac", None);
-            assert_eq!((tape.order().unwrap().take, tape.token()), (2, 9));
+            assert_eq!((tape.order().unwrap().take, tape.submission_id()), (2, 9));
         });
     }
 
@@ -530,18 +530,18 @@ mod tests {
         let words = heap(tape_words(SAMPLES_IN_BLOCK, 2));
         Tape::create(&words, SAMPLES_IN_BLOCK, 2).unwrap();
         assert!(Tape::open(&words, SAMPLES_IN_BLOCK + 2).is_err());
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 128,
             channels: 2,
             lead_blocks: 4,
             freewheel: false,
         };
-        assert_eq!(tape_cells(&shape), 6_000);
-        let large = Shape {
+        assert_eq!(tape_cells(&format), 6_000);
+        let large = AudioFormat {
             rate_hz: 192_000,
             channels: 32,
-            ..shape
+            ..format
         };
         let words = tape_words(large.block_samples(), tape_cells(&large));
         assert!(words * 8 <= TAPE_BYTES_MAX + FIRST_CELL * 8);

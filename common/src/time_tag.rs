@@ -1,12 +1,12 @@
 //! When a time tag comes in: from the clock on the wall to frames.
 //!
-//! Two numbers say it. The *anchor* is the time at which frame 0 would have come in, by the machine's
+//! Two numbers say it. The *time origin* is the time at which frame 0 would have come in, by the machine's
 //! monotonic clock, which nobody sets; the other is how far the clock on the wall is ahead of that clock.
-//! audio-out, who alone knows when blocks are due, keeps both ([`Anchoring`], [`is_set`]); whoever has a time
+//! audio-out, who alone knows when blocks are due, keeps both ([`OriginTracker`], [`is_set`]); whoever has a time
 //! tag works out the frame ([`Timing`]). A tag's frame is the first that no worker may have rendered at that
 //! time: so what is received before its tag comes in at its very frame, and is heard as late as what is sent
-//! without one. The anchor stands still while it is right within [`DEADBAND`], so that the distance of two tags
-//! is the distance of their frames. When the clock on the wall is set, the anchor stays where it is, and tags
+//! without one. The time origin stands still while it is right within [`DEADBAND`], so that the distance of two tags
+//! is the distance of their frames. When the clock on the wall is set, the time origin stays where it is, and tags
 //! mean what they say by the new clock from the next one on.
 //!
 //! NTP's seconds wrap every 136 years, first in 2036: a tag is of the era in which it lies nearest to now.
@@ -17,7 +17,7 @@ use crate::units::FrameIndex;
 const UNIX_EPOCH: u64 = 2_208_988_800;
 /// A second, as NTP counts.
 pub const SECOND: u64 = 1 << 32;
-/// How far the anchor may be from what is measured: a thousandth of a second.
+/// How far the time origin may be from what is measured: a thousandth of a second.
 pub const DEADBAND: u64 = SECOND / 1_000;
 
 /// An NTP timestamp: seconds since 1900 in the upper half, their fraction in the lower.
@@ -38,18 +38,18 @@ pub const fn is_set(told: u64, found: u64) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// When frame 0 would have come in, by the clock on the wall; as many eras ago as there are.
-    anchor: u64,
+    origin: u64,
     /// A frame that comes in about now.
     near: FrameIndex,
     rate_hz: u32,
 }
 
 impl Timing {
-    /// Frame 0 would have come in at `anchor`, by the clock on the wall; `near` comes in about now.
+    /// Frame 0 would have come in at `origin`, by the clock on the wall; `near` comes in about now.
     #[must_use]
-    pub const fn new(anchor: u64, near: FrameIndex, rate_hz: u32) -> Self {
+    pub const fn new(origin: u64, near: FrameIndex, rate_hz: u32) -> Self {
         Self {
-            anchor,
+            origin,
             near,
             rate_hz: if rate_hz == 0 { 1 } else { rate_hz },
         }
@@ -65,7 +65,7 @@ impl Timing {
     /// The time tag of what is to come in at that frame: [`Self::frame`], the other way.
     #[must_use]
     pub fn tag(&self, frame: FrameIndex) -> u64 {
-        self.anchor
+        self.origin
             .wrapping_add(duration(frame, self.rate_hz) as u64)
     }
 
@@ -78,7 +78,7 @@ impl Timing {
     /// From frame 0 to that time tag. It does not depend on `near`, as long as that is within 68 years.
     fn since(&self, tag: u64) -> u128 {
         let near = duration(self.near, self.rate_hz);
-        let ahead = tag.wrapping_sub(self.anchor.wrapping_add(near as u64)) as i64;
+        let ahead = tag.wrapping_sub(self.origin.wrapping_add(near as u64)) as i64;
         near.saturating_add_signed(ahead.into())
     }
 }
@@ -88,9 +88,9 @@ fn duration(frame: FrameIndex, rate_hz: u32) -> u128 {
     (u128::from(frame.0) << 32) / u128::from(rate_hz.max(1))
 }
 
-/// What audio-out measures the anchor with.
+/// What audio-out measures the time origin with.
 #[derive(Clone, Copy, Debug)]
-pub struct Anchoring {
+pub struct OriginTracker {
     rate_hz: u32,
     /// Blocks to look at before it is moved, and how many are left.
     window: u32,
@@ -98,7 +98,7 @@ pub struct Anchoring {
     least: u64,
 }
 
-impl Anchoring {
+impl OriginTracker {
     /// For so many frames and blocks a second.
     #[must_use]
     pub const fn new(rate_hz: u32, blocks_a_second: u32) -> Self {
@@ -111,15 +111,15 @@ impl Anchoring {
     }
 
     /// At that time of the monotonic clock, `coming_in` is the first frame that cannot have been rendered.
-    /// Returns where the anchor is to be from now on, if not where it is; 0 is nowhere yet.
+    /// Returns where the time origin is to be from now on, if not where it is; 0 is nowhere yet.
     ///
     /// # Real-time
     /// Yes; constant time.
-    pub fn note(&mut self, now: u64, coming_in: FrameIndex, anchor: u64) -> Option<u64> {
+    pub fn note(&mut self, now: u64, coming_in: FrameIndex, origin: u64) -> Option<u64> {
         let since = duration(coming_in, self.rate_hz);
         // 0 would say that it is nowhere.
         let found = now.wrapping_sub(since as u64).max(1);
-        if anchor == 0 {
+        if origin == 0 {
             return Some(found);
         }
         // A thread that wakes late finds it too late, never too early: the least is right.
@@ -131,7 +131,7 @@ impl Anchoring {
             return None;
         }
         self.left = self.window;
-        is_set(anchor, self.least).then_some(self.least)
+        is_set(origin, self.least).then_some(self.least)
     }
 }
 
@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_a_frame_and_the_distance_of_tags_is_that_of_their_frames() {
-        let anchor = ntp(1_700_000_000, 123_456_789);
-        let timing = Timing::new(anchor, FrameIndex(9), 48_000);
-        assert_eq!(timing.frame(anchor), FrameIndex(0));
-        assert_eq!(timing.frame(anchor - SECOND), FrameIndex(0));
+        let origin = ntp(1_700_000_000, 123_456_789);
+        let timing = Timing::new(origin, FrameIndex(9), 48_000);
+        assert_eq!(timing.frame(origin), FrameIndex(0));
+        assert_eq!(timing.frame(origin - SECOND), FrameIndex(0));
         for frames in [1_u64, 479, 48_000, 48_000 * YEAR] {
             let tag = timing.tag(FrameIndex(frames));
             assert_eq!(timing.frame(tag), FrameIndex(frames));
@@ -159,13 +159,13 @@ mod tests {
         for years in [0, 1, 67, 68, 69, 100, 135, 137, 1_000] {
             for rate in [8_000, 48_000, 192_000_u32] {
                 let edge = FrameIndex(u64::from(rate) * (years * YEAR + 60));
-                let anchor = 0_u64.wrapping_sub(duration(edge, rate) as u64);
+                let origin = 0_u64.wrapping_sub(duration(edge, rate) as u64);
                 // Wherever the cursor is within some hours.
                 for near in [
                     edge.0 - u64::from(rate) * 60,
                     edge.0 + u64::from(rate) * 7_200,
                 ] {
-                    let timing = Timing::new(anchor, FrameIndex(near), rate);
+                    let timing = Timing::new(origin, FrameIndex(near), rate);
                     for beside in [-96_000_i64, -1, 0, 1, 96_000] {
                         let frame = FrameIndex(edge.0.saturating_add_signed(beside));
                         let tag = timing.tag(frame);
@@ -181,16 +181,16 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_moves_what_tags_mean_and_nothing_else() {
         let (booted, rate) = (ntp(1_700_000_000, 0), 48_000);
-        let anchor = 5 * SECOND + 12_345;
+        let origin = 5 * SECOND + 12_345;
         let near = FrameIndex(7 * u64::from(rate));
-        let by = |ahead: u64| Timing::new(anchor.wrapping_add(ahead), near, rate);
+        let by = |ahead: u64| Timing::new(origin.wrapping_add(ahead), near, rate);
         for hours in [-30_i64, -2, 3, 50] {
             let set = booted.wrapping_add_signed(hours * 3_600 * SECOND as i64);
             assert!(is_set(booted, set) && !is_set(booted, booted + DEADBAND));
             for ms in [-5_i64, 0, 250, 1_800_000] {
                 // The same moment, by either clock.
                 let moment =
-                    (2 * SECOND + anchor).wrapping_add_signed(ms * (SECOND / 1_000) as i64);
+                    (2 * SECOND + origin).wrapping_add_signed(ms * (SECOND / 1_000) as i64);
                 let before = by(booted).frame(booted.wrapping_add(moment));
                 assert_eq!(by(set).frame(set.wrapping_add(moment)), before);
             }
@@ -198,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn the_anchor_follows_the_earliest_and_stands_still_while_it_is_right() {
-        let mut anchoring = Anchoring::new(48_000, 4);
+    fn the_time_origin_follows_the_earliest_and_stands_still_while_it_is_right() {
+        let mut tracker = OriginTracker::new(48_000, 4);
         let ms = SECOND / 1_000;
         let at = |block: u64, late: u64| SECOND * 100 + block * SECOND / 375 + late;
         let frame = |block: u64| FrameIndex(block * 128);
-        let mut anchor = 0;
+        let mut origin = 0;
         let mut moved = Vec::new();
         // The first is 3 ms late, others by up to 5; from block 12 on the music is 20 ms later.
         for (block, late) in [
@@ -213,8 +213,8 @@ mod tests {
         .enumerate()
         {
             let block = block as u64;
-            if let Some(to) = anchoring.note(at(block, late * ms), frame(block), anchor) {
-                anchor = to;
+            if let Some(to) = tracker.note(at(block, late * ms), frame(block), origin) {
+                origin = to;
                 moved.push((block, (to - SECOND * 100 + ms / 2) / ms));
             }
         }

@@ -56,14 +56,14 @@ counter!(
 pub struct First {
     /// The first block to be rendered, at most [`FIRST_BLOCK_MAX`].
     pub block: BlockIndex,
-    /// What stands for "none yet" in all other counters: sequence numbers, tickets and tokens, epochs, lives of
-    /// workers, patches, segments and places of the log, recordings, bells; at most [`FIRST_NUMBER_MAX`].
+    /// What stands for "none yet" in all other counters: sequence numbers, tickets and submission ids, epochs, lives of
+    /// workers, patches, segments and places of the log, recordings, futex words; at most [`FIRST_NUMBER_MAX`].
     pub number: u64,
 }
 
 /// The highest first block: with the largest blocks there are 2^62 frames before it.
 pub const FIRST_BLOCK_MAX: u64 = 1 << 51;
-/// The highest first number: tokens have 16 bits beside it, breadcrumbs 4 beside a block.
+/// The highest first number: submission ids have 16 bits beside it, breadcrumbs 4 beside a block.
 pub const FIRST_NUMBER_MAX: u64 = 1 << 46;
 
 /// A worker's seat: it owns ring 0 or ring 1 for its whole life.

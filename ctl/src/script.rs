@@ -47,8 +47,8 @@ fn parse_line(words: &[&str], dice: &mut Dice, steps: &mut Vec<Step>) -> Result<
         ["at", seconds, fault, target] => steps.push(step(time(seconds)?, fault, target)?),
         ["every", seconds, "times", count, fault, target] => {
             let (period, count) = (time(seconds)?, number(count)?);
-            for turn in 1..=count {
-                steps.push(step(period * turn as f64, fault, target)?);
+            for time in 1..=count {
+                steps.push(step(period * time as f64, fault, target)?);
             }
         }
         [

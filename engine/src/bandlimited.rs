@@ -121,9 +121,9 @@ impl Bounds {
             Beyond::Silence => -1,
             Beyond::Around => self.from + into.rem_euclid(self.len),
             Beyond::Mirrored => {
-                let turn = (2 * self.len - 2).max(1);
-                let into = into.rem_euclid(turn);
-                self.from + into.min(turn - into).min(self.len - 1)
+                let cycle = (2 * self.len - 2).max(1);
+                let into = into.rem_euclid(cycle);
+                self.from + into.min(cycle - into).min(self.len - 1)
             }
         }
     }
@@ -215,12 +215,12 @@ impl Table {
             let row: Vec<f64> = (0..taps)
                 .map(|tap| {
                     let x = tap as f64 - (half - 1.0) - part;
-                    let turn = 2.0 * cutoff * x;
-                    let sinc = match turn {
+                    let cycle = 2.0 * cutoff * x;
+                    let sinc = match cycle {
                         0.0 => 1.0,
                         // Exactly 0, so that a place on a frame is that frame.
-                        _ if turn.fract() == 0.0 => 0.0,
-                        _ => libm::sin(PI * turn) / (PI * turn),
+                        _ if cycle.fract() == 0.0 => 0.0,
+                        _ => libm::sin(PI * cycle) / (PI * cycle),
                     };
                     sinc * window.at(x / half)
                 })

@@ -7,7 +7,7 @@ use common::{
 use fearless_simd::Level;
 
 use crate::{
-    module::{Buffer, Context, Expressed, Kind, Module, Note, Plug, Shape, Turn, lanes_for},
+    module::{Buffer, Context, Expressed, Kind, Module, Note, Plug, Polyphony, Process, lanes_for},
     modules, params,
     smooth::GLIDE_MS,
     stretch::Stretch,
@@ -143,13 +143,13 @@ impl Bench {
             plugs[place(name)] = Plug::Direct(at as u16);
         }
         let (n, groups) = lanes_for(self.channels, self.context.wide);
-        let out_lanes = if self.kind.shape == Shape::Split {
+        let out_lanes = if self.kind.polyphony == Polyphony::Split {
             1
         } else {
             n * groups
         };
         let outputs = self.kind.describe.outputs.len();
-        let out_channels = if self.kind.shape == Shape::Split {
+        let out_channels = if self.kind.polyphony == Polyphony::Split {
             1
         } else {
             self.channels
@@ -181,7 +181,7 @@ impl Bench {
                     still: false,
                 })
                 .collect();
-            let mut turn = Turn {
+            let mut process = Process {
                 context: self.context,
                 stretch: Stretch::whole(0..now),
                 channels: self.channels,
@@ -197,7 +197,7 @@ impl Bench {
                 wanted: u32::MAX,
                 scratch: &mut self.scratch,
             };
-            (self.kind.render)(Level::new(), &mut turn);
+            (self.kind.render)(Level::new(), &mut process);
             for (number, out) in outs.iter().enumerate() {
                 for channel in 0..out_channels {
                     let sample = |frame: usize| match out_channels {

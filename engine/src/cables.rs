@@ -192,7 +192,7 @@ impl Cables {
     ///
     /// # Real-time
     /// Yes; once for each cable in a stretch of frames.
-    #[allow(clippy::too_many_arguments, reason = "all of a turn's parts")]
+    #[allow(clippy::too_many_arguments, reason = "all of a call's parts")]
     pub fn push(
         &mut self,
         level: Level,

@@ -14,21 +14,24 @@ pub struct Changes {
     /// Written since these were last cleared, of what changes but a little.
     written: Vec<u64>,
     /// What may change in any block.
-    lively: Vec<u64>,
+    active: Vec<u64>,
 }
 
 impl Changes {
     /// Of an arena of so many cells, of which those change but a little.
     pub fn new(cells: usize, memories: impl Iterator<Item = Range<usize>>) -> Self {
         let words = cells.div_ceil(PIECE).div_ceil(64);
-        let mut calm = vec![0; words];
+        let mut inactive = vec![0; words];
         for memory in memories {
             // Only pieces that hold nothing else.
-            set(&mut calm, memory.start.div_ceil(PIECE)..memory.end / PIECE);
+            set(
+                &mut inactive,
+                memory.start.div_ceil(PIECE)..memory.end / PIECE,
+            );
         }
         Self {
             written: vec![0; words],
-            lively: calm.into_iter().map(|word: u64| !word).collect(),
+            active: inactive.into_iter().map(|word: u64| !word).collect(),
         }
     }
 
@@ -36,8 +39,8 @@ impl Changes {
         &mut self.written
     }
 
-    pub fn lively(&self) -> &[u64] {
-        &self.lively
+    pub fn active(&self) -> &[u64] {
+        &self.active
     }
 }
 

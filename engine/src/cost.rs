@@ -21,7 +21,7 @@ use crate::{
 
 mod table;
 
-use table::{FRAME_TURN_NS, LAST_BLOCK_NS, LAST_SAMPLE_NS, TABLE};
+use table::{FRAME_CALL_NS, LAST_BLOCK_NS, LAST_SAMPLE_NS, TABLE};
 
 /// Above this an edit is told its predicted load, in percent of a core: what is left is soon needed.
 pub const TOLD_PERCENT: f64 = 80.0;
@@ -57,7 +57,7 @@ impl Sort {
             8 => each[1],
             _ => each[2],
         };
-        ns + if self.by_frame { FRAME_TURN_NS } else { 0.0 }
+        ns + if self.by_frame { FRAME_CALL_NS } else { 0.0 }
     }
 }
 
@@ -155,8 +155,8 @@ fn sorts(patch: &Checked) -> Vec<(Option<Sort>, f64)> {
 /// Whether a cable of its loop into that module brings what is a frame late.
 fn is_by_frame(step: &Step) -> bool {
     let late = |late: Late| late == Late::Frame;
-    let mut links = step.links.iter();
-    links.any(|link| link.feedback.is_some_and(|feedback| late(feedback.late)))
+    let mut connections = step.connections.iter();
+    connections.any(|link| link.feedback.is_some_and(|feedback| late(feedback.late)))
 }
 
 /// What is said of an edit with that load, where the one in force was predicted as `before`: nothing, or the
@@ -293,7 +293,7 @@ mod tests {
         let cost = |cables: &str| costs.predict(&patch(&modules, cables), CONFIG);
         let block_late = cost(&closed("feedback"));
         assert!(near(block_late, cost(straight)));
-        let longer = 2.0 * FRAME_TURN_NS * f64::from(CONFIG.block_frames);
+        let longer = 2.0 * FRAME_CALL_NS * f64::from(CONFIG.block_frames);
         assert!(near(
             cost(&closed("frame")),
             block_late + 100.0 * longer / BLOCK_NS

@@ -16,16 +16,16 @@ use common::{
     limits::{
         ARENA_BYTES_MAX, BLOCK_FRAMES_MAX, BLOCK_FRAMES_MIN, CHANNELS_MAX, RATE_HZ_MAX, RATE_HZ_MIN,
     },
-    stage::Shape as StageShape,
+    stage::AudioFormat,
 };
 use std::ops::Range;
 
 use fearless_simd::Level;
 
 use crate::{
-    agenda::{AGENDA_WORDS, CALM},
     cables::{self, Cables, Ring},
     changes::Changes,
+    event_queue::{EVENT_QUEUE_WORDS, INACTIVE},
     lanes,
     master::{MASTER_WORDS, Master},
     module::{Buffer, Context},
@@ -48,12 +48,12 @@ pub struct Config {
     pub channels: u32,
 }
 
-impl From<StageShape> for Config {
-    fn from(shape: StageShape) -> Self {
+impl From<AudioFormat> for Config {
+    fn from(format: AudioFormat) -> Self {
         Self {
-            rate_hz: shape.rate_hz,
-            block_frames: shape.block_frames,
-            channels: shape.channels,
+            rate_hz: format.rate_hz,
+            block_frames: format.block_frames,
+            channels: format.channels,
         }
     }
 }
@@ -142,7 +142,7 @@ pub struct Engine {
     /// A block for each channel of sound.
     heard: Vec<Buffer>,
     silence: Buffer,
-    /// The blocks that the module whose turn it is writes.
+    /// The blocks that the module that is processed writes.
     outs: Vec<Buffer>,
     scratch: Vec<f32>,
     /// Whether the safety stage only delays.
@@ -213,14 +213,14 @@ impl Engine {
         let cables = Cables::new(wires, &plan, layout.unwrap_or_default(), frames, context);
         let mut by_id: Vec<u16> = (0..plan.nodes.len() as u16).collect();
         by_id.sort_by_key(|module| &patch.modules[usize::from(*module)].id);
-        let agenda = agenda_at(patch.modules.len());
-        let calm = 2 * (agenda + CALM.start)..2 * (agenda + CALM.end);
+        let queue = event_queue_at(patch.modules.len());
+        let inactive = 2 * (queue + INACTIVE.start)..2 * (queue + INACTIVE.end);
         let memories = plan.nodes.iter().map(|node| {
             let memory = node.kind.memory(context, node.channels);
             node.cells.start + memory.start..node.cells.start + memory.end
         });
         let sequences = 2 * sequences_at(patch.modules.len())..2 * safety_at(patch);
-        let memories = [calm, sequences].into_iter().chain(memories);
+        let memories = [inactive, sequences].into_iter().chain(memories);
         let block = |lanes: usize| Buffer {
             samples: vec![0.0; lanes * frames],
             still: false,
@@ -315,8 +315,8 @@ impl Engine {
         bytemuck::from_bytes::<Master>(&self.arena()[..size_of::<Master>()]).muted()
     }
 
-    const fn agenda_at(&self) -> usize {
-        agenda_at(self.patch.modules.len())
+    const fn event_queue_at(&self) -> usize {
+        event_queue_at(self.patch.modules.len())
     }
 
     fn cells(&self) -> &[u32] {
@@ -346,8 +346,8 @@ impl Engine {
     /// # Real-time
     /// Yes.
     #[must_use]
-    pub fn lively(&self) -> &[u64] {
-        self.changes.lively()
+    pub fn active(&self) -> &[u64] {
+        self.changes.active()
     }
 
     /// A bit for each 64 bytes of the rest of the arena that was written since the bit was cleared, by
@@ -430,7 +430,7 @@ impl Engine {
 }
 
 /// Where in the arena of so many modules stands what waits for its frame: at the start of a piece.
-const fn agenda_at(modules: usize) -> usize {
+const fn event_queue_at(modules: usize) -> usize {
     (MASTER_WORDS + modules.div_ceil(64)).next_multiple_of(PIECE_WORDS)
 }
 

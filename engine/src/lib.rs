@@ -5,13 +5,13 @@
 //! from it goes on to the very bit.
 #![forbid(unsafe_code)]
 
-mod agenda;
 mod bandlimited;
 mod cables;
 pub mod catalog;
 mod changes;
 pub mod cost;
 mod engine;
+mod event_queue;
 mod gather;
 mod lanes;
 mod lookahead;

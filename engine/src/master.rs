@@ -22,7 +22,7 @@ pub struct Master {
     /// 1 while the engine runs, 0 when it has been stopped.
     fade: Smooth,
     /// Not 0: the next frame is the first of another patch.
-    seam: u32,
+    discontinuity: u32,
     /// Frames until the offsets are gone, of how many.
     declick_left: u32,
     declick_frames: u32,
@@ -31,7 +31,7 @@ pub struct Master {
     /// The last frame, and the one before it.
     last: [f32; CHANNELS_MAX as usize],
     before: [f32; CHANNELS_MAX as usize],
-    /// What was missing to a smooth seam, a channel.
+    /// What was missing to a smooth transition, a channel.
     offsets: [f32; CHANNELS_MAX as usize],
 }
 
@@ -63,14 +63,14 @@ impl Master {
     pub fn adopt(&mut self, old: &Self, may_step: bool) {
         *self = Self {
             fingerprint: self.fingerprint,
-            seam: old.seam | u32::from(may_step),
+            discontinuity: old.discontinuity | u32::from(may_step),
             ..*old
         };
     }
 
     /// Expects a step between the last frame and the next, to be smoothed.
     pub const fn step(&mut self) {
-        self.seam = 1;
+        self.discontinuity = 1;
     }
 
     /// Says whose output in the coming block is no sound, if any is: then the block is silence, with
@@ -78,7 +78,7 @@ impl Master {
     pub fn set_muted(&mut self, module: Option<u16>) {
         let muted = module.map_or(0, |module| u32::from(module) + 1);
         if (muted == 0) != (self.muted == 0) {
-            self.seam = 1;
+            self.discontinuity = 1;
         }
         self.muted = muted;
     }
@@ -94,7 +94,7 @@ impl Master {
     /// Yes.
     pub fn render(&mut self, sound: &[Buffer], out: &mut [f32], rate_hz: f32) {
         match self.fade.at_rest() {
-            Some(level) if self.muted == 0 && self.seam == 0 && self.declick_left == 0 => {
+            Some(level) if self.muted == 0 && self.discontinuity == 0 && self.declick_left == 0 => {
                 self.pass(sound, out, level);
             }
             _ => self.render_each(sound, out, rate_hz),
@@ -143,8 +143,8 @@ impl Master {
                 };
                 *to = sample * fade;
             }
-            if self.seam != 0 {
-                self.seam = 0;
+            if self.discontinuity != 0 {
+                self.discontinuity = 0;
                 self.measure(frame, rate_hz);
             }
             if self.declick_left > 0 {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seam_is_without_a_step_and_the_offset_dies_away() {
+    fn a_discontinuity_is_without_a_step_and_the_offset_dies_away() {
         let mut old = Master::new(1);
         heard(&mut old, &[0.75; 10]);
         let mut new = Master::new(2);
@@ -288,7 +288,7 @@ mod tests {
         let odd = f32::from_bits(0xffc1_2345);
         let out = heard(&mut Master::new(0), &[odd, 0.5]);
         assert_eq!((out[0].to_bits(), out[1]), (f32::NAN.to_bits(), 0.5));
-        // A seam after a NaN leaves no NaN behind.
+        // A discontinuity after a NaN leaves no NaN behind.
         let mut old = Master::new(0);
         heard(&mut old, &[odd]);
         let mut new = Master::new(0);

@@ -5,23 +5,23 @@ use crate::{
     module::Io,
 };
 
-/// Steps of a phase in a turn.
-pub const TURN: f32 = 4_294_967_296.0;
+/// Steps of a phase in a cycle.
+pub const CYCLE: f32 = 4_294_967_296.0;
 
 /// The frequency of a note, in hertz: equal temperament, 440 Hz for note 69.
 pub fn note_hz(pitch: f32) -> f32 {
     440.0 * libm::exp2f((pitch - 69.0) / 12.0)
 }
 
-/// The sine of a phase, where `u32::MAX + 1` is a whole turn; right to 2e-7.
+/// The sine of a phase, where `u32::MAX + 1` is a whole cycle; right to 2e-7.
 ///
 /// # Source
-/// The odd polynomial of the 9th power whose greatest error over a quarter turn either side is least
+/// The odd polynomial of the 9th power whose greatest error over a quarter cycle either side is least
 /// (5e-9), found by weighted least squares, its first factor held at 1.
 #[inline(always)]
 pub fn sine<L: Lanes>(io: &Io<'_, L>, phase: L::Bits) -> L {
     const RADIANS: f32 = std::f32::consts::PI / 2_147_483_648.0;
-    // Folded to a quarter turn either side while it is still a whole number, which loses nothing.
+    // Folded to a quarter cycle either side while it is still a whole number, which loses nothing.
     let quarter = io.splat_bits(1 << 30);
     let folded = quarter - (phase - quarter).abs();
     let x = L::of_signed(folded) * io.splat(RADIANS);
@@ -36,16 +36,16 @@ pub fn sine<L: Lanes>(io: &Io<'_, L>, phase: L::Bits) -> L {
 /// The step of a phase a frame at a frequency, which may be negative; within half the rate.
 #[inline(always)]
 pub fn step<L: Lanes>(io: &Io<'_, L>, hz: L) -> L::Bits {
-    let most = io.splat(0.499 * TURN);
-    let step = hz * io.splat(TURN / io.context.rate_hz);
+    let most = io.splat(0.499 * CYCLE);
+    let step = hz * io.splat(CYCLE / io.context.rate_hz);
     (step.min(most).max(-most) + io.splat(0.5))
         .floor()
         .truncate()
 }
 
-/// A phase as a part of a turn, from 0 to below 1.
+/// A phase as a part of a cycle, from 0 to below 1.
 #[inline(always)]
-pub fn turns<L: Lanes>(io: &Io<'_, L>, phase: L::Bits) -> L {
+pub fn cycles<L: Lanes>(io: &Io<'_, L>, phase: L::Bits) -> L {
     L::of_signed(phase.down(8)) * io.splat(1.0 / 16_777_216.0)
 }
 
@@ -71,16 +71,16 @@ pub fn exp2<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     series * L::from_bits(scale)
 }
 
-/// The tangent of `x`, 0 to below a quarter turn (π/2), in radians; right to 1e-6 of itself up to 1.55.
+/// The tangent of `x`, 0 to below a quarter cycle (π/2), in radians; right to 1e-6 of itself up to 1.55.
 ///
 /// # Source
-/// Sine over cosine, each by its Taylor series over an eighth of a turn; beyond it the reciprocal of
+/// Sine over cosine, each by its Taylor series over an eighth of a cycle; beyond it the reciprocal of
 /// the complement.
 #[inline(always)]
 pub fn tan<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let one = io.splat(1.0);
     let far = io.splat(std::f32::consts::FRAC_PI_4).lt(x);
-    // A quarter turn less what it is more than the nearest number, which counts near to it.
+    // A quarter cycle less what it is more than the nearest number, which counts near to it.
     let complement = (io.splat(std::f32::consts::FRAC_PI_2) - x) - io.splat(4.371_139e-8);
     let x = L::select(far, complement, x);
     let y = x * x;
@@ -277,7 +277,7 @@ mod tests {
             .collect();
         let numbers: Vec<f32> = phases.iter().map(|phase| f32::from_bits(*phase)).collect();
         for (phase, found) in phases.iter().zip(of(0, &numbers)) {
-            let exact = libm::sin(f64::from(*phase) / f64::from(TURN) * std::f64::consts::TAU);
+            let exact = libm::sin(f64::from(*phase) / f64::from(CYCLE) * std::f64::consts::TAU);
             assert!((f64::from(found) - exact).abs() < 2e-7, "{phase}: {found}");
         }
     }

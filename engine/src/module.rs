@@ -37,7 +37,7 @@ pub struct Context {
 
 /// What a type does with channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum Polyphony {
     /// As many come out as go in; each for itself.
     Poly,
     /// What goes in is summed to one channel.
@@ -56,7 +56,7 @@ pub trait Module {
     /// Its description.
     const TYPE: ModuleType;
     /// What it does with channels.
-    const SHAPE: Shape = Shape::Poly;
+    const POLYPHONY: Polyphony = Polyphony::Poly;
     /// Cells of state, 32 bits each, that a channel has; at the start all are 0.
     const CELLS: usize = 0;
 
@@ -151,8 +151,8 @@ impl Voices<'_> {
     }
 }
 
-/// A module's turn: what the engine hands over.
-pub struct Turn<'a> {
+/// One call of a module: what the engine hands over.
+pub struct Process<'a> {
     pub context: Context,
     pub stretch: Stretch,
     pub channels: usize,
@@ -183,14 +183,14 @@ pub struct Kind {
     /// How many of its inputs and parameters are the type's own.
     pub inputs: usize,
     pub params: usize,
-    pub shape: Shape,
+    pub polyphony: Polyphony,
     cells: usize,
     play: Option<fn(&mut Voices<'_>, Note)>,
     express: Option<fn(&mut Voices<'_>, Expressed)>,
     memory: fn(Context) -> usize,
     start: fn(usize, &[f32], &mut [u32]),
     /// Renders a block.
-    pub render: fn(Level, &mut Turn<'_>),
+    pub render: fn(Level, &mut Process<'_>),
 }
 
 // The cells of a module: these, the parameters' glides, the channels' state, their memory.
@@ -231,7 +231,7 @@ impl Kind {
             describe,
             inputs: M::TYPE.inputs.len(),
             params: M::TYPE.params.len(),
-            shape: M::SHAPE,
+            polyphony: M::POLYPHONY,
             cells: M::CELLS,
             play: M::PLAY,
             express: M::EXPRESS,
@@ -442,36 +442,36 @@ impl Kind {
 }
 
 /// Chooses the instructions, then how many channels go side by side.
-fn render<M: Module>(level: Level, turn: &mut Turn<'_>) {
-    with_lanes!(level, simd => groups::<M, _>(simd, turn), else each_group::<M, f32>((), turn));
+fn render<M: Module>(level: Level, process: &mut Process<'_>) {
+    with_lanes!(level, simd => groups::<M, _>(simd, process), else each_group::<M, f32>((), process));
 }
 
 #[inline(always)]
-fn groups<M: Module, S: Simd>(simd: S, turn: &mut Turn<'_>) {
-    match turn.channels {
-        0 | 1 => each_group::<M, f32>((), turn),
-        2..=8 => each_group::<M, f32x8<S>>(simd, turn),
-        _ => each_group::<M, f32x16<S>>(simd, turn),
+fn groups<M: Module, S: Simd>(simd: S, process: &mut Process<'_>) {
+    match process.channels {
+        0 | 1 => each_group::<M, f32>((), process),
+        2..=8 => each_group::<M, f32x8<S>>(simd, process),
+        _ => each_group::<M, f32x16<S>>(simd, process),
     }
 }
 
 #[inline(always)]
-fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
+fn each_group<M: Module, L: Lanes>(token: L::Token, process: &mut Process<'_>) {
     let params = M::TYPE.params;
-    let frames = turn.stretch.frames;
-    let (head, rest) = turn.cells.split_at_mut(HEAD);
+    let frames = process.stretch.frames;
+    let (head, rest) = process.cells.split_at_mut(HEAD);
     let (glides, state) = rest.split_at_mut(2 * params.len() * GLIDE);
     let glides: &mut [Smooth] = bytemuck::cast_slice_mut(glides);
     let moving = u64::from(head[MOVING]) | u64::from(head[MOVING + 1]) << 32;
-    let (ramps, signals) = turn.scratch.split_at_mut(2 * PARAMS_MAX * frames);
+    let (ramps, signals) = process.scratch.split_at_mut(2 * PARAMS_MAX * frames);
     let (moved, still_moving) = match moving {
         0 => (0, 0),
         _ => params::ramp(glides, moving, ramps, frames),
     };
-    let plugs = &turn.plugs[M::TYPE.inputs.len()..];
+    let plugs = &process.plugs[M::TYPE.inputs.len()..];
     let modulated = params::modulated(plugs);
-    let (n, group_count) = lanes_for(turn.channels, turn.context.wide);
-    let memory_each = M::memory(turn.context);
+    let (n, group_count) = lanes_for(process.channels, process.context.wide);
+    let memory_each = M::memory(process.context);
     let gate = Gate::load(&head[GATE]);
     let head_len = HEAD + 2 * params.len() * GLIDE;
     let (cells, rest) = state.split_at_mut(n * group_count * M::CELLS);
@@ -479,28 +479,32 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
     let memory = rest
         .get_mut(memory_at - head_len - cells.len()..)
         .unwrap_or_default();
-    let first_memory = turn.first_cell + memory_at;
+    let first_memory = process.first_cell + memory_at;
     let memory: &mut [f32] = bytemuck::cast_slice_mut(memory);
-    let out_channels = if M::SHAPE == Shape::Split { 1 } else { n };
+    let out_channels = if M::POLYPHONY == Polyphony::Split {
+        1
+    } else {
+        n
+    };
     // Of a frame alone nobody knows whether it is as the first.
-    let whole = turn.stretch.is_whole();
-    turn.outs.iter_mut().for_each(|out| out.still = whole);
+    let whole = process.stretch.is_whole();
+    process.outs.iter_mut().for_each(|out| out.still = whole);
     for group in 0..group_count {
         let mut io = Io {
             token,
-            context: turn.context,
+            context: process.context,
             frames,
-            stretch: turn.stretch,
-            channels: (turn.channels - group * n).min(n),
+            stretch: process.stretch,
+            channels: (process.channels - group * n).min(n),
             first_channel: group * n,
             fresh: head[FRESH] != 0 || moved != 0 || modulated != 0,
             gate,
             group,
-            sample: turn.sample,
-            plugs: turn.plugs,
-            buffers: turn.buffers,
-            gathered: turn.gathered,
-            silence: turn.silence,
+            sample: process.sample,
+            plugs: process.plugs,
+            buffers: process.buffers,
+            gathered: process.gathered,
+            silence: process.silence,
             glides,
             moving: 0,
             signals: &[],
@@ -514,23 +518,23 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, turn: &mut Turn<'_>) {
             cells: &mut cells[group * n * M::CELLS..][..n * M::CELLS],
             memory: &mut memory[group * n * memory_each..][..n * memory_each],
             first_memory: first_memory + group * n * memory_each,
-            written: turn.written,
+            written: process.written,
         };
         let mut outs = Outs {
-            buffers: turn.outs,
+            buffers: process.outs,
             // A module that splits writes each of its outputs from the group that it is of.
-            first: match M::SHAPE {
-                Shape::Split => turn.stretch.first(1, 0),
-                _ => turn.stretch.first(n, group),
+            first: match M::POLYPHONY {
+                Polyphony::Split => process.stretch.first(1, 0),
+                _ => process.stretch.first(n, group),
             },
             len: frames * out_channels,
-            wanted: turn.wanted,
+            wanted: process.wanted,
             still: 0,
             lanes: PhantomData,
         };
         M::render(&io, &mut state, &mut outs);
         let still = outs.still;
-        for (number, out) in turn.outs.iter_mut().enumerate() {
+        for (number, out) in process.outs.iter_mut().enumerate() {
             out.still &= still & 1 << number != 0;
         }
     }

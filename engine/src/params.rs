@@ -16,7 +16,7 @@ use crate::{
 /// Parameters of a type's own, at the most: their glides are numbered by the bits of a word.
 pub const PARAMS_MAX: usize = 32;
 
-/// Room that a module's turn needs for parameters that move: a ramp for each glide, and a signal for
+/// Room that a module's call needs for parameters that move: a ramp for each glide, and a signal for
 /// each parameter.
 pub const fn scratch_len(frames: usize) -> usize {
     (2 + LANES_MAX) * PARAMS_MAX * frames

@@ -1,19 +1,19 @@
 //! From a patch and its order of work to what the render thread walks through: how many channels each
 //! module has, where each block of sound lies, what is summed into what.
 //!
-//! A block is needed from its module's turn to the turn of the last who listens; afterwards another
+//! A block is needed from the processing of its module to that of its last listener; afterwards another
 //! takes its place, so that few blocks, which stay in the processor's cache, serve a large patch. In a
-//! loop, which has its turns again for the next frame, nobody takes the place of another before its end.
+//! loop, which is processed again for the next frame, nobody takes the place of another before its end.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use common::sample::Sample;
 
 use crate::{
-    module::{Context, Kind, Plug, Shape, lanes_for},
+    module::{Context, Kind, Plug, Polyphony, lanes_for},
     modules,
     patch::{Checked, Fade, ModuleSpec, Patch, id_before},
-    schedule::{Feedback, Late, Link, Step},
+    schedule::{Connection, Feedback, Late, Step},
 };
 
 /// Channels of a cable, at the most.
@@ -32,11 +32,11 @@ pub struct Node {
     /// The values of its parameters at the start.
     pub values: Vec<f32>,
     pub plugs: Vec<Plug>,
-    /// What is done before its turn with what has been gathered for it: the ones that are summed.
+    /// What is done before it is processed with what has been gathered for it: the ones that are summed.
     pub summed: Vec<u16>,
-    /// What is added before its turn to what has been gathered for it: blocks that lead back.
+    /// What is added before it is processed to what has been gathered for it: blocks that lead back.
     pub pulls: Vec<Push>,
-    /// Where its blocks are added to after its turn.
+    /// Where its blocks are added to after it is processed.
     pub pushes: Vec<Push>,
     /// Which of its outputs lead back, and by which cable.
     pub feeds: Vec<(u16, Feedback)>,
@@ -80,10 +80,10 @@ pub struct End {
 /// Samples of a frame in which channels are summed, side by side, before they are summed across.
 pub const SUM_LANES: usize = 16;
 
-/// Modules that have their turns one after the other, for a whole segment or for each of its frames.
+/// Modules that are processed one after the other, for a whole segment or for each of its frames.
 pub struct Part {
     /// Their places in the order of work.
-    pub turns: Range<usize>,
+    pub order: Range<usize>,
     pub frame_by_frame: FrameByFrame,
     /// The cables among them that bring what is a frame late, by their numbers.
     pub feedbacks: Vec<u16>,
@@ -137,17 +137,18 @@ impl Plan {
     /// Parts the order of work into loops and what is between them.
     fn part(&mut self, steps: &[Step]) {
         for part in steps.chunk_by(|one, two| one.in_loop == two.in_loop) {
-            let begin = self.parts.last().map_or(0, |part| part.turns.end);
+            let begin = self.parts.last().map_or(0, |part| part.order.end);
             let (mut frame_by_frame, mut feedbacks) = (FrameByFrame::Never, Vec::new());
             for step in part {
-                for link in &step.links {
-                    let Some(Feedback { number, late }) = link.feedback else {
+                for connection in &step.connections {
+                    let Some(Feedback { number, late }) = connection.feedback else {
                         continue;
                     };
                     match late {
                         Late::Block => self.block_late.push(number),
                         Late::Frame => {
-                            frame_by_frame = frame_by_frame.max(self.until(step.module, link));
+                            frame_by_frame =
+                                frame_by_frame.max(self.until(step.module, connection));
                             feedbacks.push(number);
                         }
                         // Its source brings it.
@@ -156,7 +157,7 @@ impl Plan {
                 }
             }
             self.parts.push(Part {
-                turns: begin..begin + part.len(),
+                order: begin..begin + part.len(),
                 frame_by_frame,
                 feedbacks,
             });
@@ -164,32 +165,32 @@ impl Plan {
     }
 
     /// How long a cable of a loop into that module has frames rendered one by one.
-    fn until(&self, module: u16, link: &Link) -> FrameByFrame {
+    fn until(&self, module: u16, connection: &Connection) -> FrameByFrame {
         let goes = |fade: u16| self.fades[usize::from(fade)] == Fade::Out;
-        match link.fade.is_some_and(goes) || self.nodes[usize::from(module)].ghost {
+        match connection.fade.is_some_and(goes) || self.nodes[usize::from(module)].ghost {
             true => FrameByFrame::UntilFaded,
             false => FrameByFrame::Always,
         }
     }
 
-    /// The block that a link brings.
-    fn brought(&self, link: &Link) -> u16 {
-        match link.feedback {
+    /// The block that a connection brings.
+    fn brought(&self, connection: &Connection) -> u16 {
+        match connection.feedback {
             Some(feedback) => self.feedbacks[usize::from(feedback.number)],
-            None => self.nodes[usize::from(link.module)].outs[usize::from(link.output)],
+            None => self.nodes[usize::from(connection.module)].outs[usize::from(connection.output)],
         }
     }
 
-    /// How the block of a link is added to what is gathered for an input.
+    /// How the block of a connection is added to what is gathered for an input.
     fn push(
         &self,
         gathers: &mut Pool,
         into: &mut BTreeMap<(u16, u16), u16>,
         (input, sum_lanes): ((u16, u16), Option<usize>),
-        (from, link): (u16, &Link),
+        (from, connection): (u16, &Connection),
         context: Context,
     ) -> Push {
-        let source = &self.nodes[usize::from(link.module)];
+        let source = &self.nodes[usize::from(connection.module)];
         let channels = self.nodes[usize::from(input.0)].channels;
         let needed = sum_lanes.unwrap_or_else(|| lanes(channels, context.wide));
         let first = !into.contains_key(&input);
@@ -200,7 +201,7 @@ impl Plan {
             channels,
             sum_lanes,
             first,
-            fade: link.fade,
+            fade: connection.fade,
         }
     }
 }
@@ -226,7 +227,7 @@ fn values(kind: &Kind, spec: &ModuleSpec) -> Vec<f32> {
 struct Pool {
     lanes: Vec<usize>,
     free: BTreeMap<usize, Vec<u16>>,
-    /// The loop whose turn it is, and what is free at its end.
+    /// The loop that is processed, and what is free at its end.
     in_loop: Option<u16>,
     held: Vec<u16>,
 }
@@ -304,12 +305,12 @@ fn feedback_lanes(
     channels: &[usize],
     context: Context,
 ) -> Vec<usize> {
-    let links = steps.iter().flat_map(|step| &step.links);
-    let mut all: Vec<(u16, usize)> = links
-        .filter_map(|link| {
-            let module = usize::from(link.module);
+    let connections = steps.iter().flat_map(|step| &step.connections);
+    let mut all: Vec<(u16, usize)> = connections
+        .filter_map(|connection| {
+            let module = usize::from(connection.module);
             let channels = out_channels(&kinds[module], channels[module]);
-            Some((link.feedback?.number, lanes(channels, context.wide)))
+            Some((connection.feedback?.number, lanes(channels, context.wide)))
         })
         .collect();
     all.sort_unstable();
@@ -329,12 +330,12 @@ pub fn plan(
     // The inputs that listen, by output.
     let mut listeners: BTreeMap<(u16, u16), Vec<Listener>> = BTreeMap::new();
     for step in &steps {
-        for link in &step.links {
-            let source = (link.module, link.output);
+        for connection in &step.connections {
+            let source = (connection.module, connection.output);
             listeners.entry(source).or_default().push(Listener {
-                input: (step.module, link.input),
-                fade: link.fade,
-                feedback: link.feedback,
+                input: (step.module, connection.input),
+                fade: connection.fade,
+                feedback: connection.feedback,
             });
         }
     }
@@ -383,7 +384,7 @@ pub fn plan(
     plan.part(&steps);
     let gathered = gathered(&plan, &steps);
     let (mut pool, mut gathers) = (Pool::default(), Pool::default());
-    // They are filled before the first turn.
+    // They are filled before the first module is processed.
     let feedbacks = feedback_lanes.into_iter();
     plan.feedbacks = feedbacks.map(|lanes| pool.take(lanes)).collect();
     let mut into = BTreeMap::new();
@@ -394,17 +395,20 @@ pub fn plan(
         pool.enter(step.in_loop);
         gathers.enter(step.in_loop);
         let mut gone = Vec::new();
-        for (input, links) in inputs_of(step) {
+        for (input, connections) in inputs_of(step) {
             let place = usize::from(input);
             let listener = (step.module, input);
             let Some(sum_lanes) = gathered.get(&listener).copied() else {
-                if let [link] = links.as_slice() {
-                    plan.nodes[module].plugs[place] = Plug::Direct(plan.brought(link));
+                if let [connection] = connections.as_slice() {
+                    plan.nodes[module].plugs[place] = Plug::Direct(plan.brought(connection));
                 }
                 continue;
             };
-            for link in links.iter().filter(|link| link.feedback.is_some()) {
-                let from = (plan.brought(link), link);
+            for connection in connections
+                .iter()
+                .filter(|connection| connection.feedback.is_some())
+            {
+                let from = (plan.brought(connection), connection);
                 let to = (listener, sum_lanes);
                 let push = plan.push(&mut gathers, &mut into, to, from, context);
                 plan.nodes[module].pulls.push(push);
@@ -418,7 +422,9 @@ pub fn plan(
             }
             gone.push(at);
             let goes = |fade: &u16| plan.fades[usize::from(*fade)] == Fade::Out;
-            let fades = links.iter().map(|link| link.fade.filter(goes));
+            let fades = connections
+                .iter()
+                .map(|connection| connection.fade.filter(goes));
             if let Some(fades) = fades.collect() {
                 plan.ends.push(End {
                     module: step.module,
@@ -448,14 +454,14 @@ pub fn plan(
                     direct += 1;
                     continue;
                 };
-                let link = Link {
+                let connection = Connection {
                     module: step.module,
                     output: output as u16,
                     input: listener.input.1,
                     fade: listener.fade,
                     feedback: None,
                 };
-                let from = (buffer, &link);
+                let from = (buffer, &connection);
                 let to = (listener.input, sum_lanes);
                 let push = plan.push(&mut gathers, &mut into, to, from, context);
                 plan.nodes[module].pushes.push(push);
@@ -465,15 +471,19 @@ pub fn plan(
                 _ => drop(left.insert(source, direct)),
             }
         }
-        for link in &step.links {
-            if gathered.contains_key(&(step.module, link.input)) || link.feedback.is_some() {
+        for connection in &step.connections {
+            if gathered.contains_key(&(step.module, connection.input))
+                || connection.feedback.is_some()
+            {
                 continue;
             }
-            let waiting = left.entry((link.module, link.output)).or_insert(0);
+            let waiting = left
+                .entry((connection.module, connection.output))
+                .or_insert(0);
             *waiting -= 1;
             if *waiting == 0 {
-                let node = &plan.nodes[usize::from(link.module)];
-                pool.give_back(node.outs[usize::from(link.output)]);
+                let node = &plan.nodes[usize::from(connection.module)];
+                pool.give_back(node.outs[usize::from(connection.output)]);
             }
         }
     }
@@ -484,17 +494,20 @@ pub fn plan(
 
 /// The channels of the outputs of a module that has so many.
 pub const fn out_channels(kind: &Kind, channels: usize) -> usize {
-    match kind.shape {
-        Shape::Split => 1,
+    match kind.polyphony {
+        Polyphony::Split => 1,
         _ => channels,
     }
 }
 
 /// What is plugged into each input of a module, in the order of the patch.
-fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<Link>> {
-    let mut inputs: BTreeMap<u16, Vec<Link>> = BTreeMap::new();
-    for link in &step.links {
-        inputs.entry(link.input).or_default().push(*link);
+fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<Connection>> {
+    let mut inputs: BTreeMap<u16, Vec<Connection>> = BTreeMap::new();
+    for connection in &step.connections {
+        inputs
+            .entry(connection.input)
+            .or_default()
+            .push(*connection);
     }
     inputs
 }
@@ -505,19 +518,19 @@ fn gathered(plan: &Plan, steps: &[Step]) -> BTreeMap<(u16, u16), Option<usize>> 
     let mut gathered = BTreeMap::new();
     for step in steps {
         let node = &plan.nodes[usize::from(step.module)];
-        for (input, links) in inputs_of(step) {
-            let comes = |link: &Link| {
-                let from = &plan.nodes[usize::from(link.module)];
+        for (input, connections) in inputs_of(step) {
+            let comes = |connection: &Connection| {
+                let from = &plan.nodes[usize::from(connection.module)];
                 out_channels(&from.kind, from.channels)
             };
-            let fits = match links.as_slice() {
-                [link] if link.fade.is_none() => comes(link) == node.channels,
+            let fits = match connections.as_slice() {
+                [connection] if connection.fade.is_none() => comes(connection) == node.channels,
                 _ => false,
             };
             if !fits {
-                let single = links.iter().all(|link| comes(link) == 1);
+                let single = connections.iter().all(|connection| comes(connection) == 1);
                 let sum_lanes = if single { 1 } else { SUM_LANES };
-                let is_summed = node.kind.shape == Shape::Summed;
+                let is_summed = node.kind.polyphony == Polyphony::Summed;
                 gathered.insert((step.module, input), is_summed.then_some(sum_lanes));
             }
         }
@@ -532,19 +545,25 @@ fn channels(patch: &Patch, steps: &[Step], kinds: &[Kind]) -> Vec<usize> {
     for step in steps {
         let module = usize::from(step.module);
         let kind = &kinds[module];
-        let comes = |link: &Link| {
-            let from = usize::from(link.module);
+        let comes = |connection: &Connection| {
+            let from = usize::from(connection.module);
             out_channels(&kinds[from], channels[from])
         };
-        let ahead = step.links.iter().filter(|link| link.feedback.is_none());
+        let ahead = step
+            .connections
+            .iter()
+            .filter(|connection| connection.feedback.is_none());
         let widest = ahead.map(comes).max().unwrap_or(1);
-        let plugged = step.links.iter().map(|link| usize::from(link.input) + 1);
+        let plugged = step
+            .connections
+            .iter()
+            .map(|connection| usize::from(connection.input) + 1);
         let merged = plugged.filter(|input| *input <= kind.inputs).max();
         let wished = usize::from(patch.modules[module].channels);
-        channels[module] = match kind.shape {
-            Shape::Poly | Shape::Split => widest.max(wished),
-            Shape::Summed => 1,
-            Shape::Merge => merged.unwrap_or(1),
+        channels[module] = match kind.polyphony {
+            Polyphony::Poly | Polyphony::Split => widest.max(wished),
+            Polyphony::Summed => 1,
+            Polyphony::Merge => merged.unwrap_or(1),
         }
         .clamp(1, CABLE_CHANNELS_MAX);
     }

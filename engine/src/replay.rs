@@ -7,7 +7,7 @@ use common::{
     command_log::{self, Catalogue, LogError, Record},
     limits::AHEAD_BLOCKS_MAX,
     sample::Find,
-    stage::Shape,
+    stage::AudioFormat,
     units::{BlockIndex, Seq},
 };
 
@@ -73,7 +73,7 @@ pub struct Unread {
 pub struct Replay {
     find: Box<Find<'static>>,
     engine: Engine,
-    shape: Shape,
+    format: AudioFormat,
     part: Part,
     held: Option<(Seq, Command)>,
     /// The segments that follow, the first one read already if it is near.
@@ -135,16 +135,16 @@ impl Replay {
         let mut part = Part::read(pieces)?;
         let patch = Patch::from_log(&part.patch)?.fetched(&find);
         part.fits(&patch)?;
-        let mut engine = engine_of(&patch, alone.as_deref(), part.shape)?;
+        let mut engine = engine_of(&patch, alone.as_deref(), part.format)?;
         let arena = std::mem::take(&mut part.arena);
         if !arena.is_empty() {
-            restore(&mut engine, &arena, &patch, alone.is_some(), part.shape)?;
+            restore(&mut engine, &arena, &patch, alone.is_some(), part.format)?;
         }
         let mut replay = Self {
             patch: part.with_values(patch)?,
             find,
             engine,
-            shape: part.shape,
+            format: part.format,
             held: None,
             later: VecDeque::new(),
             coming: None,
@@ -221,10 +221,10 @@ impl Replay {
         self.block
     }
 
-    /// The shape of the sound.
+    /// The format of the sound.
     #[must_use]
-    pub const fn shape(&self) -> Shape {
-        self.shape
+    pub const fn format(&self) -> AudioFormat {
+        self.format
     }
 
     /// Renders the next block into `out`, of one block's samples; false after the last block that
@@ -298,9 +298,9 @@ impl Replay {
                 self.unequal.push(self.block);
             }
             let patch = Patch::from_log(&self.part.patch)?.fetched(&self.find);
-            self.engine = engine_of(&patch, self.alone.as_deref(), self.shape)?;
+            self.engine = engine_of(&patch, self.alone.as_deref(), self.format)?;
             let is_alone = self.alone.is_some();
-            restore(&mut self.engine, &arena, &patch, is_alone, self.shape)?;
+            restore(&mut self.engine, &arena, &patch, is_alone, self.format)?;
             self.patch = self.part.with_values(patch)?;
             (self.seq, self.applied) = (self.part.seq, self.part.seq);
         }
@@ -336,7 +336,7 @@ impl Replay {
                 }
                 Command::Patch(ref json) | Command::Edited(ref json) => {
                     self.patch = Patch::from_log(json)?.fetched(&self.find);
-                    let mut engine = engine_of(&self.patch, self.alone.as_deref(), self.shape)?;
+                    let mut engine = engine_of(&self.patch, self.alone.as_deref(), self.format)?;
                     match command {
                         Command::Edited(_) => engine.adopt_edited(&self.engine),
                         _ => engine.adopt(&self.engine),
@@ -349,7 +349,7 @@ impl Replay {
                     self.patch.apply(&event);
                 }
                 Command::Draft(_) => {}
-                Command::Keep(kept) => self.patch.keep(&kept.module, &kept.name, kept.values),
+                Command::SavePreset(kept) => self.patch.keep(&kept.module, &kept.name, kept.values),
             }
         }
         Ok(())
@@ -406,7 +406,7 @@ fn restore(
     arena: &[u8],
     patch: &Patch,
     is_alone: bool,
-    shape: Shape,
+    format: AudioFormat,
 ) -> Result<(), ReplayError> {
     let Err(why) = engine.restore(arena) else {
         return Ok(());
@@ -415,18 +415,22 @@ fn restore(
         return Err(why.into());
     }
     // Where cables into `out` have a state themselves, that of the modules is all that is alike.
-    let mut whole = Engine::new(patch, shape.into())?;
+    let mut whole = Engine::new(patch, format.into())?;
     whole.restore(arena)?;
     engine.adopt_edited(&whole);
     Ok(())
 }
 
 /// What plays that patch, or one module of it alone.
-fn engine_of(patch: &Patch, alone: Option<&str>, shape: Shape) -> Result<Engine, PatchError> {
+fn engine_of(
+    patch: &Patch,
+    alone: Option<&str>,
+    format: AudioFormat,
+) -> Result<Engine, PatchError> {
     match alone {
         // A stem bypasses the safety stage: its reduction belongs to no single module.
-        Some(module) => Ok(Engine::new(&patch.alone(module), shape.into())?.without_safety()),
-        None => Engine::new(patch, shape.into()),
+        Some(module) => Ok(Engine::new(&patch.alone(module), format.into())?.without_safety()),
+        None => Engine::new(patch, format.into()),
     }
 }
 

@@ -53,7 +53,7 @@ struct Channel {
     /// Windows of DC in a row, counted below 0 for negative DC.
     run: i16,
     /// Windows without DC in a row.
-    calm: u16,
+    quiet_windows: u16,
 }
 
 /// What it remembers, besides what each channel has, the delay line and the rings of the limiter.
@@ -334,10 +334,10 @@ impl<'a> Safety<'a> {
                 }
                 true => sign,
             };
-            channel.calm = if is_dc {
+            channel.quiet_windows = if is_dc {
                 0
             } else {
-                channel.calm.saturating_add(1).min(WINDOWS as u16)
+                channel.quiet_windows.saturating_add(1).min(WINDOWS as u16)
             };
             let is_idle = channel.weight.at_rest() == Some(0.0);
             if channel.run.unsigned_abs() == last.unsigned_abs() {
@@ -346,7 +346,7 @@ impl<'a> Safety<'a> {
                     channel.low = mean;
                 }
                 channel.weight.glide_over(1.0, DC_FADE_MS, rate_hz);
-            } else if channel.calm == WINDOWS as u16 || !on {
+            } else if channel.quiet_windows == WINDOWS as u16 || !on {
                 channel.weight.glide_over(0.0, DC_FADE_MS, rate_hz);
             }
             if channel.weight.at_rest() == Some(0.0) {

@@ -12,9 +12,9 @@ use crate::{loops::loops, patch::Wire};
 pub enum Late {
     /// A block later.
     Block,
-    /// A frame later, by its loop's next turn.
+    /// A frame later, when its loop is processed next.
     Frame,
-    /// A frame later, by who has its turn later: it closes no cycle.
+    /// A frame later, by a module that is processed later: it closes no cycle.
     FrameAhead,
 }
 
@@ -28,7 +28,7 @@ pub struct Feedback {
 
 /// One cable, as the render thread sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct Connection {
     /// The module that it comes from, by its place in the patch.
     pub module: u16,
     /// Output of that module.
@@ -41,15 +41,15 @@ pub struct Link {
     pub feedback: Option<Feedback>,
 }
 
-/// One module's turn.
+/// One module to be processed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Its place in the patch.
     pub module: u16,
-    /// The loop that it is of; its modules have their turns one after the other.
+    /// The loop that it is of; its modules are processed one after the other.
     pub in_loop: Option<u16>,
     /// The cables that come in, in the order of the patch.
-    pub links: Vec<Link>,
+    pub connections: Vec<Connection>,
 }
 
 /// The order of work: each module after all that it listens to but by cables that lead back, the modules of a
@@ -61,7 +61,7 @@ pub fn schedule(modules: usize, cables: &[Wire]) -> Result<Vec<Step>, Vec<u16>> 
     let loops = loops(modules, cables);
     // What is waited for as a whole: a loop, by its first module, or a module.
     let whole = |module: u16| loops[usize::from(module)].unwrap_or(module);
-    let mut links = vec![Vec::new(); modules];
+    let mut connections = vec![Vec::new(); modules];
     let (mut within, mut between) = (Vec::new(), Vec::new());
     for wire in cables {
         let [from, to] = [wire.from.module, wire.to.module];
@@ -76,7 +76,7 @@ pub fn schedule(modules: usize, cables: &[Wire]) -> Result<Vec<Step>, Vec<u16>> 
                 false => between.push((whole(from), whole(to))),
             }
         }
-        links[usize::from(to)].push(Link {
+        connections[usize::from(to)].push(Connection {
             module: from,
             output: wire.from.port,
             input: wire.to.port,
@@ -93,7 +93,7 @@ pub fn schedule(modules: usize, cables: &[Wire]) -> Result<Vec<Step>, Vec<u16>> 
     let step = |module: u16| Step {
         module,
         in_loop: loops[usize::from(module)],
-        links: std::mem::take(&mut links[usize::from(module)]),
+        connections: std::mem::take(&mut connections[usize::from(module)]),
     };
     let steps: Vec<Step> = order.map(step).collect();
     match steps.len() == modules {
@@ -183,7 +183,7 @@ fn unreached(modules: usize, cables: impl Iterator<Item = (u16, u16)>) -> Vec<bo
     unreached
 }
 
-/// Walks up the cables that do not lead back from a module that can have no turn, until it meets its own path.
+/// Walks up the cables that do not lead back from a module that cannot be ordered, until it meets its own path.
 fn cycle(modules: usize, cables: &[Wire]) -> Vec<u16> {
     let ahead = || cables.iter().filter(|wire| wire.feedback.is_none());
     let stuck = unreached(modules, ahead().map(|w| (w.from.module, w.to.module)));

@@ -163,8 +163,8 @@ fn pattern(patch: &Patch, spec: &SequenceSpec, from: &PatternSpec) -> Pattern {
         steps => steps as usize,
     };
     let mut steps: Vec<Step> = text.into_iter().cycle().take(count).collect();
-    let turn = i64::from(from.rotate).rem_euclid(count as i64);
-    steps.rotate_right(turn as usize);
+    let rotation = i64::from(from.rotate).rem_euclid(count as i64);
+    steps.rotate_right(rotation as usize);
     let kind_of = |id: &str| {
         let module = patch.module_index(id)?;
         catalog::find(&patch.modules[usize::from(module)].kind)

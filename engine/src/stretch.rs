@@ -1,7 +1,7 @@
-//! Which frames a turn is about.
+//! Which frames are processed at once.
 //!
 //! A segment is what is rendered at once: the frames of a block between two cuts. The blocks of the cables
-//! hold all of it. Most modules have one turn for a whole segment; those of a loop one for each of its frames,
+//! hold all of it. Most modules are processed once for a whole segment; those of a loop one for each of its frames,
 //! and read and write that frame's samples where they lie in the same blocks. So nothing is copied into a
 //! loop or out of it, and who comes after it finds whole blocks.
 

@@ -52,7 +52,7 @@ fn a_log_of_every_version_means_what_it_meant() {
         let name = format!("version-{}.log", meant.version);
         let bytes = fs::read(folder.join(&name)).expect(&name);
         let mut replay = Replay::new(&bytes, Box::new(|_| None)).expect(&name);
-        let mut block = vec![0.0; replay.shape().block_samples()];
+        let mut block = vec![0.0; replay.format().block_samples()];
         let mut heard = 0.0_f32;
         while replay.next(&mut block).expect(&name) {
             heard = block

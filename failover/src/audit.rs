@@ -117,14 +117,14 @@ mod tests {
     use super::*;
     use common::{
         ring::{Proof, ring_words},
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
         units::Seq,
     };
 
     /// Slot 0's worker (incarnation 1) has published `blocks`; slot 1's is audited.
     fn with_standby(blocks: u64, test: impl FnOnce(Stage<'_>, [Ring<'_>; 2])) {
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 16,
             channels: 1,
@@ -136,7 +136,7 @@ mod tests {
             heap(ring_words(16)),
             heap(ring_words(16)),
         );
-        let stage = Stage::create(&words, &shape).unwrap();
+        let stage = Stage::create(&words, &format).unwrap();
         let rings = [
             Ring::create(&zero, 16).unwrap(),
             Ring::create(&one, 16).unwrap(),

@@ -21,7 +21,7 @@ use common::{
 pub enum Step {
     /// Render the block, with the commands up to this number in before it.
     Render(Seq),
-    /// Nothing to do until a bell rings.
+    /// Nothing to do until its futex word changes.
     Wait(Waiting),
     /// The decision is no longer there: too far behind to catch up from here.
     Overtaken,
@@ -72,9 +72,9 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     if block >= stage.horizon() {
         return Step::Wait(Waiting::Cursor);
     }
-    let shape = stage.shape();
+    let format = stage.format();
     // Without a clock the workers could outrun the supervisor's log; with one it must not matter.
-    if shape.freewheel && block.0 >= stage.logged().0.saturating_add(DECISIONS - RING_CELLS) {
+    if format.freewheel && block.0 >= stage.logged().0.saturating_add(DECISIONS - RING_CELLS) {
         return Step::Wait(Waiting::Log);
     }
     let leads = stage.preference().slot == me;
@@ -130,10 +130,10 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
 /// Yes: a few loads.
 #[must_use]
 pub fn follower_is_needed(stage: &Stage<'_>, me: Slot) -> bool {
-    let shape = stage.shape();
+    let format = stage.format();
     let moved = stage.cursor().0.saturating_add(1 + stage.burst());
     let least = moved.saturating_add(patience_blocks(stage.lead()));
-    shape.freewheel || stage.slot(me.other()).frontier().0 < least
+    format.freewheel || stage.slot(me.other()).frontier().0 < least
 }
 
 const fn unchanged(applied: Seq) -> Decision {
@@ -145,8 +145,8 @@ const fn unchanged(applied: Seq) -> Decision {
 
 /// Whether the worker has begun on the block and is still in it.
 fn stuck_in(worker: &SlotWords<'_>, block: BlockIndex) -> bool {
-    let crumb = worker.crumb();
-    crumb.block == block && matches!(crumb.phase, Phase::Applying | Phase::Rendering)
+    let breadcrumb = worker.breadcrumb();
+    breadcrumb.block == block && matches!(breadcrumb.phase, Phase::Applying | Phase::Rendering)
 }
 
 /// Takes the commands after `applied` out of a block that nobody has published, and holds them
@@ -174,19 +174,19 @@ pub fn withdraw(stage: &Stage<'_>, block: BlockIndex, seq: Seq, applied: Seq) ->
 mod tests {
     use super::*;
     use common::{
-        stage::{Crumb, STAGE_WORDS, Shape},
+        stage::{AudioFormat, Breadcrumb, STAGE_WORDS},
         sync::{AtomicU64, heap},
     };
 
     fn stage(words: &[AtomicU64]) -> Stage<'_> {
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 64,
             channels: 2,
             lead_blocks: 8,
             freewheel: false,
         };
-        Stage::create(words, &shape).unwrap()
+        Stage::create(words, &format).unwrap()
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         let block = BlockIndex(5);
         let leader = super::step(&stage, Slot::Zero, block, Seq(1), Seq(1));
         assert_eq!(leader, Step::Render(Seq(1)));
-        stage.slot(Slot::Zero).drop_crumb(Crumb {
+        stage.slot(Slot::Zero).drop_breadcrumb(Breadcrumb {
             block,
             phase: Phase::Rendering,
             module: 2,

@@ -1,7 +1,7 @@
 //! The judge: what the supervisor concludes from deaths, from the shared words and from trials.
 //!
 //! It drives the rules beside it: `switch` (who is preferred and replaced), `watch` (who hangs, lags or
-//! differs), `inquest` (what is kept away from the survivor) and `trial` (what is poison, who is wrong).
+//! differs), `blame` (what is kept away from the survivor) and `trial` (what is poison, who is wrong).
 //! The supervisor's process tells it what has happened and carries out what it says: it starts and
 //! ends processes, writes the log, sends, and speaks. The simulation does the same under its own clock.
 //!
@@ -20,8 +20,7 @@ use common::{
 };
 
 use crate::{
-    blame::Death,
-    inquest::{self, Bypass},
+    blame::{self, Bypass, Death},
     load::overloaded,
     merge::read_sane,
     switch::{self, Seat, Supervision},
@@ -70,7 +69,7 @@ pub enum Cause {
 
 /// What has happened. The second half is what the judge tells itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Observation {
     /// It is time to look at the shared words.
     Look {
         /// The supervisor has been there for long enough to judge who was silent.
@@ -92,9 +91,9 @@ pub enum Event {
     LeftOut(Seq, Seq),
 
     /// Something for the rule of the switch.
-    Switch(switch::Event, Cause),
+    Switch(switch::Fact, Cause),
     /// Something for the rule of trials.
-    Try(trial::Event),
+    Try(trial::Report),
     /// Phase 1.
     Prefer {
         /// The word as it was when this was decided.
@@ -129,7 +128,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Take this in, before the actions after it.
-    Then(Event),
+    Then(Observation),
     /// End a worker.
     Kill(Slot, Incarnation),
     /// Start a worker in that slot.
@@ -138,11 +137,11 @@ pub enum Action {
     StartTrial(Incarnation, Case),
     /// End it.
     EndTrial(Incarnation),
-    /// Write a bypass into the log, answer with [`Event::Bypassed`], then send it to all workers. Where it
+    /// Write a bypass into the log, answer with [`Observation::Bypassed`], then send it to all workers. Where it
     /// cannot be written, do nothing.
     Bypass(Bypass),
     /// Write into the log that this command is left out, and whatever was meant for it alone; answer with
-    /// [`Event::LeftOut`], even where it cannot be written: whoever comes to it dies.
+    /// [`Observation::LeftOut`], even where it cannot be written: whoever comes to it dies.
     Quarantine(Seq),
     /// Wake the workers.
     Wake,
@@ -204,7 +203,7 @@ impl Judge {
             .incarnation()
             .max(found.trial.unwrap_or_default())
             .max(found.before);
-        stage.keep_checkpoints(false);
+        stage.freeze_checkpoints(false);
         let newest = found.left_out.len().saturating_sub(QUARANTINE_KEPT);
         for seq in &found.left_out[newest..] {
             if !stage.quarantined(*seq) {
@@ -251,42 +250,44 @@ impl Judge {
 
     /// Takes in one event and says what is to be done, in order. `now_us` counts the time that the
     /// supervisor was there.
-    pub fn step(&mut self, now_us: u64, scene: &Scene<'_>, event: Event) -> Vec<Action> {
+    pub fn step(&mut self, now_us: u64, scene: &Scene<'_>, event: Observation) -> Vec<Action> {
         let stage = &scene.stage;
         match event {
-            Event::Look { judges, plays } => self.look(now_us, stage, judges, plays),
-            Event::Died(slot, incarnation, death) => self.died(slot, incarnation, death),
-            Event::Deaf(slot, incarnation) => match self.supervision.seat(slot) {
+            Observation::Look { judges, plays } => self.look(now_us, stage, judges, plays),
+            Observation::Died(slot, incarnation, death) => self.died(slot, incarnation, death),
+            Observation::Deaf(slot, incarnation) => match self.supervision.seat(slot) {
                 Seat::Ready { incarnation: who } if who == incarnation => {
                     self.fail(slot, incarnation, true, Cause::Deaf)
                 }
                 _ => Vec::new(),
             },
-            Event::Restart(slot) => switching(switch::Event::Restart(slot), Cause::Restart),
-            Event::TrialEnded(life, end) => trying(trial::Event::Ended(life, end)),
-            Event::Bypassed(bypass, seq) => self.bypassed(stage, bypass, seq),
-            Event::LeftOut(first, last) => {
+            Observation::Restart(slot) => switching(switch::Fact::Restart(slot), Cause::Restart),
+            Observation::TrialEnded(life, end) => trying(trial::Report::Ended(life, end)),
+            Observation::Bypassed(bypass, seq) => self.bypassed(stage, bypass, seq),
+            Observation::LeftOut(first, last) => {
                 (first.0..=last.0).for_each(|seq| stage.quarantine(Seq(seq)));
                 Vec::new()
             }
-            Event::Switch(event, cause) => self.switch(now_us, event, cause),
-            Event::Try(event) => self.try_out(now_us, stage, event),
-            Event::Prefer { from, to, cause } => prefer(stage, from, to, cause),
-            Event::Blame(slot, incarnation, death) => self.blame(stage, slot, incarnation, death),
-            Event::LookAt(slot) => self.look_at(now_us, scene, slot),
-            Event::LookAtTrials => self.look_at_trials(now_us, stage),
-            Event::LookAtHeld => self.look_at_held(now_us, scene),
-            Event::ShowProtected => {
+            Observation::Switch(event, cause) => self.switch(now_us, event, cause),
+            Observation::Try(event) => self.try_out(now_us, stage, event),
+            Observation::Prefer { from, to, cause } => prefer(stage, from, to, cause),
+            Observation::Blame(slot, incarnation, death) => {
+                self.blame(stage, slot, incarnation, death)
+            }
+            Observation::LookAt(slot) => self.look_at(now_us, scene, slot),
+            Observation::LookAtTrials => self.look_at_trials(now_us, stage),
+            Observation::LookAtHeld => self.look_at_held(now_us, scene),
+            Observation::ShowProtected => {
                 stage.set_protected(self.supervision.protected());
                 Vec::new()
             }
-            Event::Lift(after) if stage.lift(after) => vec![Action::Wake],
-            Event::LeaveOut(seq) if seq > inquest::in_history(stage) => {
+            Observation::Lift(after) if stage.lift(after) => vec![Action::Wake],
+            Observation::LeaveOut(seq) if seq > blame::in_history(stage) => {
                 vec![Action::Quarantine(seq)]
             }
-            Event::Lift(_) | Event::LeaveOut(_) => Vec::new(),
-            Event::BypassHere(module) => trials::bypass_here(stage, module),
-            Event::Distrust(slot, incarnation, block) => {
+            Observation::Lift(_) | Observation::LeaveOut(_) => Vec::new(),
+            Observation::BypassHere(module) => trials::bypass_here(stage, module),
+            Observation::Distrust(slot, incarnation, block) => {
                 stage.distrust(slot, incarnation, block);
                 // A single bit is nobody's making.
                 self.fail(slot, incarnation, false, Cause::Refereed)
@@ -318,13 +319,13 @@ impl Judge {
         }
         actions.extend(
             [
-                Event::Switch(switch::Event::Preference(seen), Cause::NotThere),
-                Event::Switch(switch::Event::Acknowledged(acknowledged), Cause::CleanUp),
-                Event::LookAt(Slot::Zero),
-                Event::LookAt(Slot::One),
-                Event::LookAtTrials,
-                Event::LookAtHeld,
-                Event::ShowProtected,
+                Observation::Switch(switch::Fact::Preference(seen), Cause::NotThere),
+                Observation::Switch(switch::Fact::Acknowledged(acknowledged), Cause::CleanUp),
+                Observation::LookAt(Slot::Zero),
+                Observation::LookAt(Slot::One),
+                Observation::LookAtTrials,
+                Observation::LookAtHeld,
+                Observation::ShowProtected,
             ]
             .map(Action::Then),
         );
@@ -335,9 +336,9 @@ impl Judge {
         let mut actions = Vec::new();
         if self.works(slot, incarnation) {
             actions.push(Action::Failed(slot, incarnation, Cause::Death));
-            actions.push(Action::Then(Event::Blame(slot, incarnation, death)));
+            actions.push(Action::Then(Observation::Blame(slot, incarnation, death)));
         }
-        let died = switch::Event::Died {
+        let died = switch::Fact::Died {
             slot,
             incarnation,
             own_making: death != Death::Outside,
@@ -356,7 +357,7 @@ impl Judge {
         if !self.works(slot, incarnation) {
             return Vec::new();
         }
-        let failed = switch::Event::Failed {
+        let failed = switch::Fact::Failed {
             slot,
             incarnation,
             own_making,
@@ -366,12 +367,12 @@ impl Judge {
         actions
     }
 
-    fn switch(&mut self, now_us: u64, event: switch::Event, cause: Cause) -> Vec<Action> {
+    fn switch(&mut self, now_us: u64, event: switch::Fact, cause: Cause) -> Vec<Action> {
         let actions = self.supervision.step(now_us, event).into_iter();
         actions
             .map(|action| match action {
                 switch::Action::Prefer { from, to } => {
-                    Action::Then(Event::Prefer { from, to, cause })
+                    Action::Then(Observation::Prefer { from, to, cause })
                 }
                 switch::Action::Kill(slot, incarnation) => Action::Kill(slot, incarnation),
                 switch::Action::Spawn(slot, incarnation) => {
@@ -393,7 +394,7 @@ impl Judge {
         let leads = self.supervision.preference().slot == slot;
         match self.supervision.seat(slot) {
             Seat::Starting { .. } if findings.ready => {
-                let proven = switch::Event::Proven { slot, incarnation };
+                let proven = switch::Fact::Proven { slot, incarnation };
                 let mut actions = switching(proven, Cause::Proven);
                 actions.push(Action::Proven(slot));
                 actions
@@ -416,8 +417,8 @@ impl Judge {
                     false => Death::OwnMaking,
                 };
                 let mut actions = Vec::new();
-                if death == Death::Outside || inquest::hangs_by_the_music(stage, slot) {
-                    actions.push(Action::Then(Event::Blame(slot, incarnation, death)));
+                if death == Death::Outside || blame::hangs_by_the_music(stage, slot) {
+                    actions.push(Action::Then(Observation::Blame(slot, incarnation, death)));
                 }
                 actions.extend(self.fail(
                     slot,
@@ -440,7 +441,7 @@ impl Judge {
         block: BlockIndex,
         proven: bool,
     ) -> Vec<Action> {
-        let mut samples = vec![0.0; scene.stage.shape().block_samples()];
+        let mut samples = vec![0.0; scene.stage.format().block_samples()];
         let leader = follower.other();
         let mut sane = |slot| read_sane(scene.rings, slot, block, &mut samples);
         if !sane(leader) && sane(follower) {
@@ -464,7 +465,7 @@ impl Judge {
         let (Some(zero), Some(one)) = (proof(Slot::Zero), proof(Slot::One)) else {
             return Vec::new(); // too late to tell; the next block that differs will do
         };
-        trying(trial::Event::Open(Case::Differing {
+        trying(trial::Report::Open(Case::Differing {
             block,
             sums: [zero.sum, one.sum],
             workers: [zero.incarnation, one.incarnation],
@@ -473,12 +474,12 @@ impl Judge {
     }
 }
 
-fn switching(event: switch::Event, cause: Cause) -> Vec<Action> {
-    vec![Action::Then(Event::Switch(event, cause))]
+fn switching(event: switch::Fact, cause: Cause) -> Vec<Action> {
+    vec![Action::Then(Observation::Switch(event, cause))]
 }
 
-fn trying(event: trial::Event) -> Vec<Action> {
-    vec![Action::Then(Event::Try(event))]
+fn trying(event: trial::Report) -> Vec<Action> {
+    vec![Action::Then(Observation::Try(event))]
 }
 
 /// audio-out may have been faster; its switch is as good.
@@ -488,7 +489,7 @@ fn prefer(stage: &Stage<'_>, from: Preference, to: Slot, cause: Cause) -> Vec<Ac
     }
     let seen = stage.preference();
     let mut actions = vec![Action::Switched(from.slot, seen, cause)];
-    actions.extend(switching(switch::Event::Preference(seen), cause));
+    actions.extend(switching(switch::Fact::Preference(seen), cause));
     actions
 }
 

@@ -7,7 +7,7 @@
 use common::{stage::Stage, units::BlockIndex};
 
 /// So long without a late block, and the lead shrinks by one.
-const CALM_US: u64 = 600_000_000;
+const QUIET_US: u64 = 600_000_000;
 
 /// The rule, with what it remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Lead {
     least: u32,
     most: u32,
     late: u64,
-    calm_since_us: u64,
+    quiet_since_us: u64,
 }
 
 impl Lead {
@@ -27,7 +27,7 @@ impl Lead {
             least,
             most: most.max(least),
             late,
-            calm_since_us: now_us,
+            quiet_since_us: now_us,
         }
     }
 
@@ -41,12 +41,12 @@ impl Lead {
         let new = late.saturating_sub(self.late);
         self.late = late;
         if new > 0 {
-            self.calm_since_us = now_us;
+            self.quiet_since_us = now_us;
             let wanted = u64::from(lead).saturating_add(new);
             return wanted.min(self.most.max(lead).into()) as u32;
         }
-        if lead > self.least && now_us.saturating_sub(self.calm_since_us) >= CALM_US {
-            self.calm_since_us = now_us;
+        if lead > self.least && now_us.saturating_sub(self.quiet_since_us) >= QUIET_US {
+            self.quiet_since_us = now_us;
             return lead - 1;
         }
         lead
@@ -60,14 +60,14 @@ impl Lead {
 /// Yes: a few loads.
 #[must_use]
 pub fn margin_ns(stage: &Stage<'_>, block: BlockIndex, now_ns: u64) -> Option<u64> {
-    let (shape, taken_at) = (stage.shape(), stage.taken_at());
+    let (format, taken_at) = (stage.format(), stage.taken_at());
     let ahead = block.0.checked_sub(stage.cursor().0)?;
-    if shape.freewheel || taken_at == 0 {
+    if format.freewheel || taken_at == 0 {
         return None;
     }
     // So many are taken at a time.
     let together = stage.burst().saturating_add(1);
-    let period_ns = together.saturating_mul(shape.block_ns());
+    let period_ns = together.saturating_mul(format.block_ns());
     let since = now_ns.saturating_sub(taken_at);
     if since > period_ns.saturating_mul(2) {
         return None;
@@ -80,7 +80,7 @@ pub fn margin_ns(stage: &Stage<'_>, block: BlockIndex, now_ns: u64) -> Option<u6
 mod tests {
     use super::*;
     use common::{
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
     };
 
@@ -114,22 +114,22 @@ mod tests {
     #[test]
     fn a_late_block_begins_the_ten_minutes_anew() {
         let mut rule = Lead::new(4, 12, 0, 0);
-        assert_eq!(rule.step(CALM_US - 1, 6, 1), 7);
-        assert_eq!(rule.step(CALM_US, 7, 1), 7);
-        assert_eq!(rule.step(2 * CALM_US - 1, 7, 1), 6);
+        assert_eq!(rule.step(QUIET_US - 1, 6, 1), 7);
+        assert_eq!(rule.step(QUIET_US, 7, 1), 7);
+        assert_eq!(rule.step(2 * QUIET_US - 1, 7, 1), 6);
     }
 
     #[test]
     fn the_margin_is_counted_from_when_the_last_block_was_taken() {
         let words = heap(STAGE_WORDS);
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 48,
             channels: 1,
             lead_blocks: 8,
             freewheel: false,
         };
-        let stage = Stage::create(&words, &shape).unwrap();
+        let stage = Stage::create(&words, &format).unwrap();
         let ms = 1_000_000;
         let margin = |block, now| margin_ns(&stage, BlockIndex(block), now);
         assert_eq!(margin(0, ms), None, "nothing has been taken yet");

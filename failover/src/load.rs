@@ -22,11 +22,11 @@ const BLOCKS_THAT_TELL: u64 = 16;
 /// Yes: a few loads.
 #[must_use]
 pub fn overloaded(stage: &Stage<'_>) -> bool {
-    let shape = stage.shape();
-    let slow = |seat: &SlotWords<'_>| seat.mean_ns() * 20 >= shape.block_ns() * 19;
+    let format = stage.format();
+    let slow = |seat: &SlotWords<'_>| seat.mean_ns() * 20 >= format.block_ns() * 19;
     let tells = |seat: &SlotWords<'_>| seat.blocks() >= BLOCKS_THAT_TELL;
     let seats = Slot::ALL.map(|slot| stage.slot(slot));
-    !shape.freewheel
+    !format.freewheel
         && seats.iter().any(|seat| slow(seat) && tells(seat))
         && seats.iter().all(|seat| slow(seat) || !tells(seat))
 }
@@ -57,7 +57,7 @@ pub fn rest_ns(stage: &Stage<'_>, me: Slot, took_ns: u64) -> u64 {
 mod tests {
     use super::*;
     use common::{
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
         units::{BlockIndex, Incarnation, Seq},
     };
@@ -66,14 +66,14 @@ mod tests {
 
     fn with_stage(test: impl FnOnce(Stage<'_>)) {
         let words = heap(STAGE_WORDS);
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 48,
             channels: 2,
             lead_blocks: 4,
             freewheel: false,
         };
-        test(Stage::create(&words, &shape).unwrap());
+        test(Stage::create(&words, &format).unwrap());
     }
 
     fn takes(stage: &Stage<'_>, slot: Slot, blocks: u64, ns: u64) {

@@ -45,12 +45,12 @@ impl Merger {
     /// A merger that takes `block` next.
     #[must_use]
     pub fn new(stage: &Stage<'_>, block: BlockIndex) -> Self {
-        let shape = stage.shape();
-        let fade_frames = (shape.rate_hz * FADE_MS / 1000).max(1);
+        let format = stage.format();
+        let fade_frames = (format.rate_hz * FADE_MS / 1000).max(1);
         Self {
             block,
-            channels: shape.channels as usize,
-            last: vec![0.0; shape.block_samples()],
+            channels: format.channels as usize,
+            last: vec![0.0; format.block_samples()],
             fade_frames,
             level: fade_frames,
             concealed: 0,
@@ -101,7 +101,7 @@ impl Merger {
                     stage.add_taken_across();
                     // One who has rendered it is not late: its predecessor had not, in its ring.
                     let late = stage.slot(preference.slot).frontier() <= self.block;
-                    let shared = stage.shape().freewheel || overloaded(stage);
+                    let shared = stage.format().freewheel || overloaded(stage);
                     if late && !shared && slots[0] == preference.slot {
                         // Lost only to a newer switch, which is as good.
                         let _ = stage.switch(preference, slot);
@@ -167,11 +167,11 @@ impl Merger {
         let frames = self.last.len() / self.channels;
         for frame in out.chunks_mut(self.channels) {
             // Backwards from the last frame played, then forwards: no step at the seams.
-            let turn = self.concealed % (2 * frames);
-            let at = if turn < frames {
-                frames - 1 - turn
+            let place = self.concealed % (2 * frames);
+            let at = if place < frames {
+                frames - 1 - place
             } else {
-                turn - frames
+                place - frames
             };
             let gain = self.level as f32 / self.fade_frames as f32;
             let source = self.last.chunks(self.channels).nth(at).unwrap_or(&[]);
@@ -220,12 +220,12 @@ mod tests {
     use super::*;
     use common::{
         ring::{checksum, ring_words},
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
         units::{Epoch, Incarnation, Seq},
     };
 
-    const SHAPE: Shape = Shape {
+    const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 48_000,
         block_frames: 128,
         channels: 1,
@@ -250,7 +250,7 @@ mod tests {
             heap(ring_words(128)),
             heap(ring_words(128)),
         );
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         test(
             stage,
             [

@@ -31,7 +31,7 @@ const ACKNOWLEDGE_WITHIN_US: u64 = 1_000_000;
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Fact {
     /// Time has passed.
     Tick,
     /// The worker has ended; `own_making` unless somebody else killed it.
@@ -211,21 +211,21 @@ impl Supervision {
     }
 
     /// Takes in one event and says what is to be done, in order.
-    pub fn step(&mut self, now_us: u64, event: Event) -> Vec<Action> {
+    pub fn step(&mut self, now_us: u64, event: Fact) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Tick => {}
-            Event::Preference(seen) => self.obey(now_us, seen, &mut actions),
-            Event::Acknowledged(epoch) => self.acknowledged = self.acknowledged.max(epoch),
-            Event::Proven { slot, incarnation } => self.proven(now_us, slot, incarnation),
-            Event::Died {
+            Fact::Tick => {}
+            Fact::Preference(seen) => self.obey(now_us, seen, &mut actions),
+            Fact::Acknowledged(epoch) => self.acknowledged = self.acknowledged.max(epoch),
+            Fact::Proven { slot, incarnation } => self.proven(now_us, slot, incarnation),
+            Fact::Died {
                 slot,
                 incarnation,
                 own_making,
             } => {
                 self.died(now_us, slot, incarnation, own_making, &mut actions);
             }
-            Event::Failed {
+            Fact::Failed {
                 slot,
                 incarnation,
                 own_making,
@@ -234,7 +234,7 @@ impl Supervision {
                     self.condemn(now_us, slot, incarnation, true, own_making, &mut actions);
                 }
             }
-            Event::Restart(slot) => {
+            Fact::Restart(slot) => {
                 if let Some(incarnation) = self.working(slot) {
                     self.condemn(now_us, slot, incarnation, true, false, &mut actions);
                 } else if let Seat::Vacant { at_us } = &mut self.seats[slot.index()] {

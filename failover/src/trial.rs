@@ -88,7 +88,7 @@ pub enum End {
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Report {
     /// Time has passed.
     Tick,
     /// A new case.
@@ -183,12 +183,12 @@ impl Trials {
     }
 
     /// Takes in one event and says what is to be done, in order.
-    pub fn step(&mut self, now_us: u64, event: Event) -> Vec<Action> {
+    pub fn step(&mut self, now_us: u64, event: Report) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Tick => self.tick(now_us, &mut actions),
-            Event::Open(case) => self.open(case, &mut actions),
-            Event::At(seq) => {
+            Report::Tick => self.tick(now_us, &mut actions),
+            Report::Open(case) => self.open(case, &mut actions),
+            Report::At(seq) => {
                 let suspect = |r: &Running| match r.case {
                     Case::Commands { after, .. } => seq > after.max(r.at),
                     Case::Differing { .. } => false,
@@ -198,8 +198,8 @@ impl Trials {
                     running.until_us = now_us + TRIAL_US;
                 }
             }
-            Event::Ended(life, end) => self.ended(now_us, life, end, &mut actions),
-            Event::Harmless => self.harmless(&mut actions),
+            Report::Ended(life, end) => self.ended(now_us, life, end, &mut actions),
+            Report::Harmless => self.harmless(&mut actions),
         }
         if self.running.is_none()
             && let Some(case) = self.waiting.pop_front()
@@ -399,7 +399,7 @@ mod tests {
 
     fn opened(case: Case) -> Trials {
         let mut trials = Trials::new(FIRST);
-        let actions = trials.step(0, Event::Open(case));
+        let actions = trials.step(0, Report::Open(case));
         assert_eq!(actions, [Action::Start(FIRST, case)]);
         trials
     }
@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn commands_that_harm_nobody_are_let_in() {
         let mut trials = opened(COMMANDS);
-        let actions = trials.step(1, Event::Ended(FIRST, End::Passed(None)));
+        let actions = trials.step(1, Report::Ended(FIRST, End::Passed(None)));
         assert_eq!(actions, [Action::Lift(Seq(4))]);
         assert_eq!(trials.case(), None);
     }
@@ -415,30 +415,30 @@ mod tests {
     #[test]
     fn the_guilty_one_is_quarantined_and_the_others_are_tried_again() {
         let mut trials = opened(COMMANDS);
-        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(5), 0)));
+        let actions = trials.step(1, Report::Ended(FIRST, End::Died(Seq(5), 0)));
         let expected = [Action::Quarantine(Seq(5)), Action::Start(SECOND, COMMANDS)];
         assert_eq!(actions, expected);
-        let actions = trials.step(2, Event::Ended(SECOND, End::Passed(None)));
+        let actions = trials.step(2, Report::Ended(SECOND, End::Passed(None)));
         assert_eq!(actions, [Action::Lift(Seq(4))]);
     }
 
     #[test]
     fn one_that_dies_at_what_is_left_out_already_does_not_try_for_ever() {
         let mut trials = opened(COMMANDS);
-        trials.step(1, Event::Ended(FIRST, End::Died(Seq(5), 0)));
+        trials.step(1, Report::Ended(FIRST, End::Died(Seq(5), 0)));
         for life in 2..u64::from(TRIES) + 1 {
-            let actions = trials.step(1, Event::Ended(Incarnation(life), End::Died(Seq(5), 0)));
+            let actions = trials.step(1, Report::Ended(Incarnation(life), End::Died(Seq(5), 0)));
             assert_eq!(actions, [Action::Start(Incarnation(life + 1), COMMANDS)]);
         }
         let last = Incarnation(u64::from(TRIES) + 1);
-        let actions = trials.step(1, Event::Ended(last, End::Died(Seq(5), 0)));
+        let actions = trials.step(1, Report::Ended(last, End::Died(Seq(5), 0)));
         assert_eq!(actions, [Action::Lift(Seq(4))]);
     }
 
     #[test]
     fn who_dies_without_the_suspects_dies_of_a_module_and_they_are_tried_without_it() {
         let mut trials = opened(COMMANDS);
-        let actions = trials.step(1, Event::Ended(FIRST, End::Died(Seq(4), 7)));
+        let actions = trials.step(1, Report::Ended(FIRST, End::Died(Seq(4), 7)));
         let bypassing = Modules::default().with(7).unwrap();
         let without = Case::Commands {
             after: Seq(4),
@@ -446,27 +446,27 @@ mod tests {
             bypassing,
         };
         assert_eq!(actions, [Action::Start(SECOND, without)]);
-        let actions = trials.step(2, Event::Ended(SECOND, End::Died(Seq(5), 0)));
+        let actions = trials.step(2, Report::Ended(SECOND, End::Died(Seq(5), 0)));
         let third = Incarnation(3);
         let expected = [Action::Quarantine(Seq(5)), Action::Start(third, without)];
         assert_eq!(actions, expected);
-        let actions = trials.step(3, Event::Ended(third, End::Passed(None)));
+        let actions = trials.step(3, Report::Ended(third, End::Passed(None)));
         assert_eq!(actions, [Action::LiftBypassing(Seq(4), bypassing)]);
     }
 
     #[test]
     fn one_that_hangs_is_guilty_too_unless_it_never_came_to_a_suspect() {
         let mut trials = opened(COMMANDS);
-        assert_eq!(trials.step(10, Event::At(Seq(6))), []);
-        assert_eq!(trials.step(TRIAL_US + 9, Event::Tick), []);
-        let actions = trials.step(TRIAL_US + 10, Event::Tick);
+        assert_eq!(trials.step(10, Report::At(Seq(6))), []);
+        assert_eq!(trials.step(TRIAL_US + 9, Report::Tick), []);
+        let actions = trials.step(TRIAL_US + 10, Report::Tick);
         let expected = [
             Action::End(FIRST),
             Action::Quarantine(Seq(6)),
             Action::Start(SECOND, COMMANDS),
         ];
         assert_eq!(actions, expected);
-        let actions = trials.step(3 * TRIAL_US, Event::Tick);
+        let actions = trials.step(3 * TRIAL_US, Report::Tick);
         let again = [Action::End(SECOND), Action::Start(Incarnation(3), COMMANDS)];
         assert_eq!(actions, again);
     }
@@ -476,11 +476,11 @@ mod tests {
         let mut trials = opened(COMMANDS);
         for life in 1..TRIES {
             let life = Incarnation(life.into());
-            let actions = trials.step(1, Event::Ended(life, End::Outside));
+            let actions = trials.step(1, Report::Ended(life, End::Outside));
             assert_eq!(actions, [Action::Start(life.next(), COMMANDS)]);
         }
         let last = Incarnation(TRIES.into());
-        let actions = trials.step(1, Event::Ended(last, End::Outside));
+        let actions = trials.step(1, Report::Ended(last, End::Outside));
         assert_eq!(actions, [Action::Lift(Seq(4))]);
     }
 
@@ -489,13 +489,13 @@ mod tests {
         let mut trials = opened(COMMANDS);
         for life in 1..AGAIN + 1 {
             let life = Incarnation(life.into());
-            trials.step(1, Event::Ended(life, End::Passed(None)));
+            trials.step(1, Report::Ended(life, End::Passed(None)));
             if life.0 < u64::from(AGAIN) {
-                let actions = trials.step(2, Event::Open(COMMANDS));
+                let actions = trials.step(2, Report::Open(COMMANDS));
                 assert_eq!(actions, [Action::Start(life.next(), COMMANDS)]);
             }
         }
-        let actions = trials.step(2, Event::Open(COMMANDS));
+        let actions = trials.step(2, Report::Open(COMMANDS));
         let expected = [
             Action::Quarantine(Seq(5)),
             Action::Quarantine(Seq(6)),
@@ -507,22 +507,22 @@ mod tests {
     #[test]
     fn a_stop_from_outside_ends_the_trial() {
         let mut trials = opened(COMMANDS);
-        let actions = trials.step(1, Event::Harmless);
+        let actions = trials.step(1, Report::Harmless);
         assert_eq!(actions, [Action::End(FIRST), Action::Lift(Seq(4))]);
-        let late = trials.step(2, Event::Ended(FIRST, End::Died(Seq(5), 0)));
+        let late = trials.step(2, Report::Ended(FIRST, End::Died(Seq(5), 0)));
         assert_eq!(late, [], "news of an ended trial changes nothing");
     }
 
     #[test]
     fn the_referee_finds_the_wrong_one_and_a_second_case_waits_for_the_first() {
         let mut trials = opened(COMMANDS);
-        assert_eq!(trials.step(1, Event::Open(DIFFERING)), []);
-        let actions = trials.step(2, Event::Ended(FIRST, End::Passed(None)));
+        assert_eq!(trials.step(1, Report::Open(DIFFERING)), []);
+        let actions = trials.step(2, Report::Ended(FIRST, End::Passed(None)));
         assert_eq!(
             actions,
             [Action::Lift(Seq(4)), Action::Start(SECOND, DIFFERING)]
         );
-        let actions = trials.step(3, Event::Ended(SECOND, End::Passed(Some(11))));
+        let actions = trials.step(3, Report::Ended(SECOND, End::Passed(Some(11))));
         assert_eq!(
             actions,
             [Action::Replace(Slot::Zero, Incarnation(7), BlockIndex(9))]
@@ -532,7 +532,7 @@ mod tests {
     #[test]
     fn a_referee_that_cannot_tell_has_the_follower_replaced() {
         let mut trials = opened(DIFFERING);
-        let actions = trials.step(3, Event::Ended(FIRST, End::Passed(Some(99))));
+        let actions = trials.step(3, Report::Ended(FIRST, End::Passed(Some(99))));
         assert_eq!(
             actions,
             [Action::Replace(Slot::One, Incarnation(8), BlockIndex(9))]

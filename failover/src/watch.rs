@@ -5,7 +5,7 @@
 
 use common::{
     ring::Ring,
-    stage::{Crumb, Stage},
+    stage::{Breadcrumb, Stage},
     units::{BlockIndex, Incarnation, Slot},
 };
 
@@ -27,7 +27,7 @@ pub struct Watch {
     incarnation: Incarnation,
     audit: Audit,
     frontier: BlockIndex,
-    crumb: Option<Crumb>,
+    breadcrumb: Option<Breadcrumb>,
     moved_us: u64,
     behind_us: Option<u64>,
 }
@@ -41,7 +41,7 @@ impl Watch {
             incarnation,
             audit: Audit::new(slot, incarnation),
             frontier: BlockIndex(0),
-            crumb: None,
+            breadcrumb: None,
             moved_us: now_us,
             behind_us: None,
         }
@@ -67,12 +67,12 @@ impl Watch {
     /// Whether it has work and does none; one that goes from module to module works, however slowly.
     pub fn hangs(&mut self, now_us: u64, stage: &Stage<'_>) -> bool {
         let seat = stage.slot(self.slot);
-        let (frontier, crumb) = (seat.frontier(), Some(seat.crumb()));
+        let (frontier, breadcrumb) = (seat.frontier(), Some(seat.breadcrumb()));
         if seat.incarnation() != self.incarnation
-            || (frontier, crumb) != (self.frontier, self.crumb)
+            || (frontier, breadcrumb) != (self.frontier, self.breadcrumb)
             || frontier >= stage.horizon()
         {
-            (self.frontier, self.crumb, self.moved_us) = (frontier, crumb, now_us);
+            (self.frontier, self.breadcrumb, self.moved_us) = (frontier, breadcrumb, now_us);
         }
         now_us > self.moved_us + HANG_US
     }
@@ -85,7 +85,7 @@ impl Watch {
         let behind = seat.incarnation() == self.incarnation
             && seat.frontier() < cursor
             && other.frontier() >= cursor
-            && !stage.shape().freewheel
+            && !stage.format().freewheel
             && !overloaded(stage);
         self.behind_us = behind.then(|| self.behind_us.unwrap_or(now_us));
         self.behind_us.is_some_and(|since| now_us > since + LAG_US)
@@ -96,7 +96,7 @@ impl Watch {
 mod tests {
     use super::*;
     use common::{
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
         units::Seq,
     };
@@ -105,7 +105,7 @@ mod tests {
 
     /// The worker in slot 1, which has rendered nothing yet, with a lead of 8.
     fn watched(freewheel: bool, test: impl FnOnce(Stage<'_>, Watch)) {
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 16,
             channels: 1,
@@ -113,7 +113,7 @@ mod tests {
             freewheel,
         };
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &shape).unwrap();
+        let stage = Stage::create(&words, &format).unwrap();
         stage.slot(Slot::One).take_seat(LIFE, BlockIndex(0), Seq(0));
         test(stage, Watch::new(Slot::One, LIFE, 0));
     }

@@ -11,7 +11,7 @@ use std::sync::{
 };
 
 use common::{
-    stage::{Decision, Preference, STAGE_WORDS, Shape, Stage},
+    stage::{AudioFormat, Decision, Preference, STAGE_WORDS, Stage},
     sync::{AtomicU64, heap},
     units::{BlockIndex, Epoch, Seq, Slot},
 };
@@ -43,7 +43,7 @@ fn explore(what: &str, model: impl Fn() + Sync + Send + 'static) {
 type Words = Arc<Vec<AtomicU64>>;
 
 fn new_stage() -> Words {
-    let shape = Shape {
+    let format = AudioFormat {
         rate_hz: 48_000,
         block_frames: 64,
         channels: 1,
@@ -51,7 +51,7 @@ fn new_stage() -> Words {
         freewheel: false,
     };
     let words = heap(STAGE_WORDS);
-    Stage::create(&words, &shape).unwrap();
+    Stage::create(&words, &format).unwrap();
     Arc::new(words)
 }
 
@@ -89,7 +89,7 @@ fn follow(stage: Stage<'_>) -> Option<Seq> {
     stage.seal(BLOCK, seq).then_some(seq)
 }
 
-/// The supervisor, told that the leader died of the block, as its inquest does.
+/// The supervisor, told that the leader died of the block, as the judge does.
 fn inquire(stage: Stage<'_>) {
     if let Decision::Made { seq, sealed: false } = stage.decision(BLOCK, GOOD)
         && seq > GOOD

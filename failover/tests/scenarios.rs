@@ -4,17 +4,17 @@
 
 use common::{
     ring::{Ring, checksum, ring_words},
-    stage::{Crumb, Decision, Phase, STAGE_WORDS, Shape, Stage},
+    stage::{AudioFormat, Breadcrumb, Decision, Phase, STAGE_WORDS, Stage},
     sync::heap,
     units::{BlockIndex, Epoch, Incarnation, Seq, Slot},
 };
 use failover::{
     blame::Death,
+    checkpointing::{WriteCheckpoint, write_checkpoint},
     decide::{self, Step, Waiting},
-    judge::{Action, Cause, Event, Found, Judge, Scene},
-    keep::{Keep, keep},
+    judge::{Action, Cause, Found, Judge, Observation, Scene},
     merge::{Merger, Taken},
-    switch::Event as Fact,
+    switch::Fact,
     trial::{Case, End},
     watch::HANG_US,
 };
@@ -44,7 +44,7 @@ struct Bench<'a> {
 }
 
 fn bench(test: impl FnOnce(Bench<'_>)) {
-    let shape = Shape {
+    let format = AudioFormat {
         rate_hz: 48_000,
         block_frames: FRAMES as u32,
         channels: 1,
@@ -53,7 +53,7 @@ fn bench(test: impl FnOnce(Bench<'_>)) {
     };
     let words = heap(STAGE_WORDS);
     let rings = [heap(ring_words(FRAMES)), heap(ring_words(FRAMES))];
-    let stage = Stage::create(&words, &shape).unwrap();
+    let stage = Stage::create(&words, &format).unwrap();
     for (slot, life) in Slot::ALL.into_iter().zip(LIVES) {
         stage.slot(slot).take_seat(life, BLOCK, PATCH);
     }
@@ -78,7 +78,7 @@ fn bench(test: impl FnOnce(Bench<'_>)) {
 }
 
 impl Bench<'_> {
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, event: Observation) {
         let stopped = self.stopped;
         let scene = Scene {
             stage: self.stage,
@@ -94,9 +94,9 @@ impl Bench<'_> {
                 Action::Then(event) => self.tell(event),
                 Action::Bypass(bypass) => {
                     self.newest = self.newest.next();
-                    self.tell(Event::Bypassed(bypass, self.newest));
+                    self.tell(Observation::Bypassed(bypass, self.newest));
                 }
-                Action::Quarantine(seq) => self.tell(Event::LeftOut(seq, seq)),
+                Action::Quarantine(seq) => self.tell(Observation::LeftOut(seq, seq)),
                 _ => {}
             }
         }
@@ -104,13 +104,13 @@ impl Bench<'_> {
 
     fn proven(&mut self, slot: Slot, incarnation: Incarnation) {
         let proven = Fact::Proven { slot, incarnation };
-        self.tell(Event::Switch(proven, Cause::Proven));
+        self.tell(Observation::Switch(proven, Cause::Proven));
     }
 
     /// The supervisor looks, so much later.
     fn look_after(&mut self, us: u64) {
         self.now_us += us;
-        self.tell(Event::Look {
+        self.tell(Observation::Look {
             judges: true,
             plays: true,
         });
@@ -119,7 +119,7 @@ impl Bench<'_> {
     /// The worker is inside block 5 with commands up to that one.
     fn is_inside(&self, slot: Slot, phase: Phase, module: u16, command: Seq) {
         let _ = self.stage.decide(BLOCK, command, PATCH);
-        self.stage.slot(slot).drop_crumb(Crumb {
+        self.stage.slot(slot).drop_breadcrumb(Breadcrumb {
             block: BLOCK,
             phase,
             module,
@@ -185,11 +185,11 @@ const fn tries(action: &Action) -> bool {
 fn a_command_is_innocent_of_a_module_that_died_in_its_block() {
     bench(|mut bench| {
         bench.is_inside(ZERO, Phase::Rendering, 3, NEW);
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::OwnMaking));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::OwnMaking));
         assert!(bench.says(tries) && bench.stage.held() == Some(PATCH));
         // It dies of the module without the command, lives without the module, with the command.
-        bench.tell(Event::TrialEnded(TRIAL, End::Died(PATCH, 3)));
-        bench.tell(Event::TrialEnded(TRIAL.next(), End::Passed(None)));
+        bench.tell(Observation::TrialEnded(TRIAL, End::Died(PATCH, 3)));
+        bench.tell(Observation::TrialEnded(TRIAL.next(), End::Passed(None)));
         assert!(!bench.says(quarantines) && bench.stage.held().is_none());
         assert!(bench.says(|said| matches!(said, Action::Bypass(b) if b.module == 3)));
     });
@@ -202,7 +202,7 @@ fn what_is_known_to_be_wrong_is_not_played_from_the_ring_of_its_slot() {
         bench.publishes(ONE, LIVES[1], BLOCK, 0.5);
         bench.look_after(1_000);
         let right = checksum(BLOCK, PATCH, &[0.5; FRAMES]);
-        bench.tell(Event::TrialEnded(TRIAL, End::Passed(Some(right))));
+        bench.tell(Observation::TrialEnded(TRIAL, End::Passed(Some(right))));
         assert!(bench.says(|said| *said == Action::Failed(ZERO, LIVES[0], Cause::Refereed)));
         // audio-out has switched back meanwhile, or not heard of it yet.
         let _ = bench.stage.switch(bench.stage.preference(), ZERO);
@@ -216,9 +216,9 @@ fn one_that_the_referee_found_wrong_when_it_was_given_up_already_is_distrusted_a
         bench.publishes(ZERO, LIVES[0], BLOCK, 0.25);
         bench.publishes(ONE, LIVES[1], BLOCK, 0.5);
         bench.look_after(1_000);
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::Outside));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::Outside));
         let right = checksum(BLOCK, PATCH, &[0.5; FRAMES]);
-        bench.tell(Event::TrialEnded(TRIAL, End::Passed(Some(right))));
+        bench.tell(Observation::TrialEnded(TRIAL, End::Passed(Some(right))));
         assert!(bench.stage.distrusts(ZERO, LIVES[0], BLOCK));
         assert!(!bench.says(|said| matches!(said, Action::Failed(_, _, Cause::Refereed))));
     });
@@ -248,7 +248,7 @@ fn a_follower_does_not_withdraw_a_bypass_from_a_leader_that_has_just_come_while_
 #[test]
 fn a_leader_that_puts_out_nan_is_deposed_though_the_standby_cannot_prove_itself_against_it() {
     bench(|mut bench| {
-        bench.tell(Event::Died(ONE, LIVES[1], Death::Outside));
+        bench.tell(Observation::Died(ONE, LIVES[1], Death::Outside));
         bench.look_after(1_000);
         assert!(bench.says(|said| *said == Action::Spawn(ONE, NEXT)));
         bench.stage.slot(ONE).take_seat(NEXT, BLOCK, PATCH);
@@ -300,7 +300,7 @@ fn preference_does_not_change_for_blocks_that_only_a_predecessor_had() {
 fn a_switch_that_audio_out_has_made_a_moment_earlier_is_the_one_that_is_waited_for() {
     bench(|mut bench| {
         let faster = bench.stage.switch(bench.stage.preference(), ONE).unwrap();
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::Outside));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::Outside));
         assert!(bench.says(|said| *said == Action::Switched(ZERO, faster, Cause::Death)));
         bench.stage.acknowledge(faster.epoch);
         bench.look_after(1_000);
@@ -312,7 +312,7 @@ fn a_switch_that_audio_out_has_made_a_moment_earlier_is_the_one_that_is_waited_f
 fn a_replacement_far_behind_the_newest_checkpoint_writes_one_before_it_has_caught_up() {
     bench(|bench| {
         let at = |block| {
-            keep(
+            write_checkpoint(
                 &bench.stage,
                 ONE,
                 BlockIndex(block),
@@ -320,13 +320,13 @@ fn a_replacement_far_behind_the_newest_checkpoint_writes_one_before_it_has_caugh
                 BlockIndex(0),
             )
         };
-        assert_eq!(at(100), Keep::Nothing);
-        assert_eq!(at(200), Keep::AtOnce);
+        assert_eq!(at(100), WriteCheckpoint::Nothing);
+        assert_eq!(at(200), WriteCheckpoint::AtOnce);
     });
 }
 
 #[test]
-fn a_leader_frozen_before_its_first_crumb_is_not_suspected_which_is_a_known_limit() {
+fn a_leader_frozen_before_its_first_breadcrumb_is_not_suspected_which_is_a_known_limit() {
     bench(|mut bench| {
         let _ = bench.stage.decide(BLOCK, NEW, PATCH);
         bench.stopped[0] = true;
@@ -355,7 +355,7 @@ fn a_flipped_bit_that_is_due_before_the_referee_has_spoken_is_heard_which_is_a_k
 fn one_that_was_overruled_is_replaced_and_nobody_is_blamed() {
     bench(|mut bench| {
         bench.is_inside(ONE, Phase::Rendering, 3, NEW);
-        bench.tell(Event::Died(ONE, LIVES[1], Death::Overruled));
+        bench.tell(Observation::Died(ONE, LIVES[1], Death::Overruled));
         bench.look_after(1_000);
         assert!(bench.says(|said| *said == Action::Spawn(ONE, NEXT)));
         assert!(!bench.says(holds) && bench.stage.held().is_none());
@@ -368,7 +368,7 @@ fn one_that_was_overruled_is_replaced_and_nobody_is_blamed() {
 fn what_the_log_leaves_out_is_left_out_though_the_supervisor_died_before_it_said_so() {
     bench(|mut bench| {
         bench.is_inside(ZERO, Phase::Applying, 0, NEW);
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::OwnMaking));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::OwnMaking));
         let found = Found {
             living: [None, Some(LIVES[1])],
             left_out: vec![NEW],
@@ -379,7 +379,7 @@ fn what_the_log_leaves_out_is_left_out_though_the_supervisor_died_before_it_said
         bench.look_after(1_000);
         bench.look_after(1_000_001);
         assert!(bench.says(tries));
-        bench.tell(Event::TrialEnded(TRIAL, End::Passed(None)));
+        bench.tell(Observation::TrialEnded(TRIAL, End::Passed(None)));
         assert_eq!(bench.stage.held(), None);
     });
 }
@@ -388,18 +388,18 @@ fn what_the_log_leaves_out_is_left_out_though_the_supervisor_died_before_it_said
 fn the_log_has_a_quarantine_before_the_stage_and_the_stage_before_the_hold_is_lifted() {
     bench(|mut bench| {
         bench.is_inside(ZERO, Phase::Applying, 0, NEW);
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::OwnMaking));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::OwnMaking));
         let scene = Scene {
             stage: bench.stage,
             rings: &bench.rings,
             newest: NEW,
             stopped: &|_| false,
         };
-        let said = bench.judge.step(0, &scene, Event::LeaveOut(NEW));
+        let said = bench.judge.step(0, &scene, Observation::LeaveOut(NEW));
         assert_eq!(said, [Action::Quarantine(NEW)]);
         assert!(!bench.stage.quarantined(NEW) && bench.stage.held().is_some());
         let mut step = |event| bench.judge.step(0, &scene, event);
-        assert_eq!(step(Event::LeftOut(NEW, NEW)), []);
+        assert_eq!(step(Observation::LeftOut(NEW, NEW)), []);
         assert!(bench.stage.quarantined(NEW) && bench.stage.held().is_some());
     });
 }
@@ -409,16 +409,16 @@ fn a_trial_is_ended_before_what_it_tries_is_let_in() {
     bench(|mut bench| {
         bench.is_inside(ZERO, Phase::Applying, 0, NEW);
         let _ = decide::withdraw(&bench.stage, BLOCK, NEW, PATCH);
-        bench.tell(Event::LookAtHeld);
+        bench.tell(Observation::LookAtHeld);
         bench.now_us += 1_000_001;
-        bench.tell(Event::LookAtHeld);
+        bench.tell(Observation::LookAtHeld);
         assert!(bench.says(tries));
         bench.said.clear();
         // It was killed from outside in the block: the commands have done nothing.
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::Outside));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::Outside));
         let ended = bench.place(|said| matches!(said, Action::EndTrial(TRIAL)));
         assert!(ended < bench.place(|said| *said == Action::Wake) && bench.stage.held().is_none());
-        bench.tell(Event::TrialEnded(TRIAL, End::Died(NEW, 0)));
+        bench.tell(Observation::TrialEnded(TRIAL, End::Died(NEW, 0)));
         assert!(!bench.says(quarantines));
     });
 }
@@ -428,7 +428,7 @@ fn a_command_that_the_other_one_has_taken_in_meanwhile_is_not_held() {
     bench(|mut bench| {
         bench.is_inside(ZERO, Phase::Rendering, 3, NEW);
         bench.stage.slot(ONE).advance(BLOCK.next(), NEW);
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::OwnMaking));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::OwnMaking));
         assert!(!bench.says(holds) && bench.stage.held().is_none());
     });
 }
@@ -441,7 +441,7 @@ fn a_module_that_kills_without_commands_is_bypassed_in_that_very_block_unless_it
             if survived {
                 assert!(bench.stage.seal(BLOCK, PATCH));
             }
-            bench.tell(Event::Died(ZERO, LIVES[0], Death::OwnMaking));
+            bench.tell(Observation::Died(ZERO, LIVES[0], Death::OwnMaking));
             let seq = if survived { PATCH } else { NEW.next() };
             let made = bench.stage.decision(BLOCK, PATCH);
             assert_eq!(
@@ -460,9 +460,9 @@ fn a_death_with_nothing_new_but_a_bypass_has_another_module_bypassed() {
     bench(|mut bench| {
         bench.newest = PATCH;
         bench.is_inside(ZERO, Phase::Rendering, 3, PATCH);
-        bench.tell(Event::Died(ZERO, LIVES[0], Death::OwnMaking));
+        bench.tell(Observation::Died(ZERO, LIVES[0], Death::OwnMaking));
         bench.is_inside(ONE, Phase::Rendering, 4, bench.newest);
-        bench.tell(Event::Died(ONE, LIVES[1], Death::OwnMaking));
+        bench.tell(Observation::Died(ONE, LIVES[1], Death::OwnMaking));
         assert!(bench.says(|said| matches!(said, Action::Bypass(b) if b.module == 4)));
         assert!(!bench.says(holds));
     });
@@ -491,7 +491,7 @@ fn nobody_is_judged_for_the_time_that_the_supervisor_was_away() {
         bench.look_after(HANG_US / 2);
         bench.now_us += HANG_US;
         let (judges, plays) = (false, true);
-        bench.tell(Event::Look { judges, plays });
+        bench.tell(Observation::Look { judges, plays });
         bench.look_after(HANG_US);
         assert!(!bench.says(|said| matches!(said, Action::Failed(..))));
         bench.look_after(1);
@@ -502,15 +502,15 @@ fn nobody_is_judged_for_the_time_that_the_supervisor_was_away() {
 #[test]
 fn one_that_does_not_read_its_channel_is_replaced_once_it_is_ready_and_not_before() {
     bench(|mut bench| {
-        bench.tell(Event::Deaf(ONE, Incarnation(9)));
+        bench.tell(Observation::Deaf(ONE, Incarnation(9)));
         assert!(bench.said.is_empty());
-        bench.tell(Event::Deaf(ONE, LIVES[1]));
+        bench.tell(Observation::Deaf(ONE, LIVES[1]));
         assert!(bench.says(|said| *said == Action::Failed(ONE, LIVES[1], Cause::Deaf)));
         bench.stage.acknowledge(bench.stage.preference().epoch);
-        bench.tell(Event::Died(ONE, LIVES[1], Death::Outside));
+        bench.tell(Observation::Died(ONE, LIVES[1], Death::Outside));
         bench.look_after(1_000);
         bench.said.clear();
-        bench.tell(Event::Deaf(ONE, NEXT));
+        bench.tell(Observation::Deaf(ONE, NEXT));
         assert!(bench.said.is_empty());
     });
 }

@@ -57,7 +57,7 @@ pub fn differing(a: &[f32], b: &[f32]) -> usize {
 /// two before it foretell, x(n) = 2 cos(w) x(n-1) - x(n-2). Places closer than 10 ms are one break.
 #[must_use]
 pub fn breaks(samples: &[f32], hz: f64, rate_hz: f64) -> Vec<usize> {
-    let turn = 2.0 * (std::f64::consts::TAU * hz / rate_hz).cos();
+    let factor = 2.0 * (std::f64::consts::TAU * hz / rate_hz).cos();
     let mut found: Vec<usize> = Vec::new();
     for (n, three) in samples.windows(3).enumerate() {
         let [a, b, c] = [
@@ -65,7 +65,7 @@ pub fn breaks(samples: &[f32], hz: f64, rate_hz: f64) -> Vec<usize> {
             f64::from(three[1]),
             f64::from(three[2]),
         ];
-        if (turn * b - a - c).abs() > 1e-3
+        if (factor * b - a - c).abs() > 1e-3
             && found
                 .last()
                 .is_none_or(|last| n - last > (rate_hz / 100.0) as usize)

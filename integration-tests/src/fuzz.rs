@@ -8,7 +8,7 @@ use common::{
     layout,
     limits::DATAGRAM_BYTES_MAX,
     ring::{Ring, ring_words},
-    stage::{STAGE_WORDS, Shape, Stage},
+    stage::{AudioFormat, STAGE_WORDS, Stage},
     sync::{AtomicU64, Ordering, heap},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
@@ -51,7 +51,7 @@ pub fn command_log(bytes: &[u8]) {
     let Ok(mut replay) = Replay::new(bytes, Box::new(|_| None)) else {
         return;
     };
-    let mut block = vec![0.0; replay.shape().block_samples()];
+    let mut block = vec![0.0; replay.format().block_samples()];
     for _ in 0..16 {
         if !matches!(replay.next(&mut block), Ok(true)) {
             break;
@@ -96,7 +96,7 @@ static FOLDER: OnceLock<TempDir> = OnceLock::new();
 
 /// Shared words that a hostile or torn writer has left: each is read by all its readers.
 pub fn segments(bytes: &[u8]) {
-    let shape = Shape {
+    let format = AudioFormat {
         rate_hz: 48_000,
         block_frames: 8,
         channels: 1,
@@ -104,7 +104,7 @@ pub fn segments(bytes: &[u8]) {
         freewheel: false,
     };
     let stage_words = heap(STAGE_WORDS);
-    let _ = Stage::create(&stage_words, &shape);
+    let _ = Stage::create(&stage_words, &format);
     let ring = heap(ring_words(8));
     let _ = Ring::create(&ring, 8);
     let inbox_words = heap(INBOX_WORDS);
@@ -152,7 +152,7 @@ pub fn segments(bytes: &[u8]) {
 
 fn read_stage(stage: &Stage<'_>) {
     let _ = (
-        stage.shape(),
+        stage.format(),
         stage.cursor(),
         stage.horizon(),
         stage.preference(),
@@ -171,8 +171,8 @@ fn read_stage(stage: &Stage<'_>) {
     for slot in Slot::ALL {
         let seat = stage.slot(slot);
         let _ = (
-            seat.crumb(),
-            seat.epitaph(),
+            seat.breadcrumb(),
+            seat.panic_message(),
             seat.verdict(),
             seat.muted(),
             seat.frontier(),

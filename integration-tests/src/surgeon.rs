@@ -120,10 +120,10 @@ impl Patient {
     /// # Errors
     /// When the worker is gone.
     pub fn find(&self, seat: &SlotWords<'_>, phase: Phase) -> Result<Entry> {
-        let mut before = seat.crumb();
+        let mut before = seat.breadcrumb();
         loop {
             self.step()?;
-            let now = seat.crumb();
+            let now = seat.breadcrumb();
             if now.phase == phase && now.phase != before.phase {
                 return Ok(Entry(trace::instruction(self.thread)? - self.program));
             }
@@ -155,9 +155,9 @@ impl Patient {
             }
             trace::exchange_byte(self.thread, address, byte)?;
             trace::set_instruction(self.thread, address)?;
-            let crumb = seat.crumb();
-            if crumb.phase == phase && wished(crumb.block) {
-                return Ok(crumb.block);
+            let breadcrumb = seat.breadcrumb();
+            if breadcrumb.phase == phase && wished(breadcrumb.block) {
+                return Ok(breadcrumb.block);
             }
             self.step()?;
         }

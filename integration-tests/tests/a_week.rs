@@ -55,8 +55,8 @@ const PART: u64 = 60;
 const BETWEEN: u64 = 10;
 
 fn music_seconds(stage: &Stage<'_>) -> u64 {
-    let shape = stage.shape();
-    stage.cursor().0 * u64::from(shape.block_frames) / u64::from(shape.rate_hz)
+    let format = stage.format();
+    stage.cursor().0 * u64::from(format.block_frames) / u64::from(format.rate_hz)
 }
 
 /// Asks, until there is a supervisor that answers.
@@ -227,7 +227,7 @@ fn hours_without_a_clock_leave_everything_as_it_was() -> Result<()> {
     let stack = Stack::start(&OPTIONS)?;
     stack.wait_protected()?;
     let stage = stack.shared()?.stage;
-    let block_frames = u64::from(stage.shape().block_frames);
+    let block_frames = u64::from(stage.format().block_frames);
     let service = Target::Service;
     // A supervisor that dies soon after its start is started again only after a pause.
     let targets = [

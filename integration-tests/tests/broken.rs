@@ -315,7 +315,7 @@ fn history_outlives_the_supervisor() -> Result<()> {
     sleep(Duration::from_millis(1_100));
     let before = stack.status()?;
     let cores = std::thread::available_parallelism()?.get() as f64;
-    for turn in 1..=3 {
+    for time in 1..=3 {
         kill(stack.pid("supervisor")?)?;
         let after = stack.status()?;
         for place in [
@@ -333,7 +333,7 @@ fn history_outlives_the_supervisor() -> Result<()> {
             .context("services")?
             .iter()
             .partition(|s| s["name"] == "supervisor");
-        assert_eq!(own[0]["restarts"], turn);
+        assert_eq!(own[0]["restarts"], time);
         for entry in others {
             let name = entry["name"].as_str().unwrap_or_default();
             let earlier = service(&before, name).context("gone")?;
@@ -448,7 +448,7 @@ fn a_limit_that_is_too_low_is_named_at_once() -> Result<()> {
 /// audio-out is killed at each place on a block's way to tape and file, while blocks are concealed.
 #[test]
 fn recording_and_sink_agree_wherever_audio_out_dies() -> Result<()> {
-    let turns = count_of("UNDERSTUDY_RUNS", 1) * 6;
+    let times = count_of("UNDERSTUDY_RUNS", 1) * 6;
     let mut concealed = 0;
     for point in ["taken", "taped", "written", "noted"] {
         let recording = Recording::in_folder(tempfile::tempdir()?);
@@ -463,7 +463,7 @@ fn recording_and_sink_agree_wherever_audio_out_dies() -> Result<()> {
         let begun = stack.verb(&["record", "start", "take.wav"])?;
         assert!(begun.status.success(), "{}", said(&begun).1);
         let both = ["worker:0", "worker:1"].map(|worker| stack.pid(worker));
-        for _ in 0..turns {
+        for _ in 0..times {
             let stopped = [
                 Stopped::stop(*both[0].as_ref().unwrap())?,
                 Stopped::stop(*both[1].as_ref().unwrap())?,

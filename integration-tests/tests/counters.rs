@@ -2,7 +2,7 @@
 //! recorded and rendered again like any other; and setting the clock moves nothing that was asked for.
 //!
 //! `UNDERSTUDY_FIRST_BLOCK` is the first block of a fresh run; `UNDERSTUDY_FIRST_NUMBER` is what all other counters
-//! begin after: sequence numbers, tickets, tokens, epochs, lives, patches, segments, places of the log, bells.
+//! begin after: sequence numbers, tickets, submission ids, epochs, lives, patches, segments, places of the log, futex words.
 
 use std::{
     fs,
@@ -145,7 +145,7 @@ fn pass(edge: &Edge, seed: u64) -> Result<Passed> {
     let from_frame = number(&begun, "/from_frame")?;
     let shared = stack.shared()?;
     let stage = &shared.stage;
-    let frames = u64::from(stage.shape().block_frames);
+    let frames = u64::from(stage.format().block_frames);
     let mut random = Random::seeded(seed);
     let service = Target::Service;
     let targets = [
@@ -369,7 +369,7 @@ fn the_clock_on_the_wall_may_be_set_and_every_note_comes_in_at_its_frame() -> Re
         let (stack, recording) = start((first, 0), KEYS, &[])?;
         stack.wait_protected()?;
         let stage = stack.shared()?.stage;
-        let begin = first * u64::from(stage.shape().block_frames);
+        let begin = first * u64::from(stage.format().block_frames);
         pause(1_500);
         let hours = |hours: i64| ((hours * 3_600) << 32).cast_unsigned();
         // An era begins where NTP's seconds are 0 again.

@@ -217,11 +217,11 @@ fn fire(stack: &Stack, shared: &Shared, workers: &[OwnedFd; 2], tag: u64) -> Res
     let stage = &shared.stage;
     let timing = platform::realtime::timing(stage).context("no clock")?;
     let frame = timing.frame(tag).0;
-    let block = frame / u64::from(stage.shape().block_frames);
+    let block = frame / u64::from(stage.format().block_frames);
     let limit = Instant::now() + Duration::from_secs(5);
     let slot = stage.preference().slot;
     let leader = stage.slot(slot);
-    while leader.crumb().block.0 < block {
+    while leader.breadcrumb().block.0 < block {
         ensure!(
             Instant::now() < limit,
             "the leader does not come to block {block}"
@@ -230,7 +230,7 @@ fn fire(stack: &Stack, shared: &Shared, workers: &[OwnedFd; 2], tag: u64) -> Res
     }
     pidfd::signal(&workers[usize::from(slot == Slot::One)], SIGKILL)?;
     stack.expect_replacements(1);
-    Ok(leader.crumb().block.0 == block)
+    Ok(leader.breadcrumb().block.0 == block)
 }
 
 /// So many milliseconds from a time tag.

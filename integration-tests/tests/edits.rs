@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, thread::sleep, time::Duration};
 use anyhow::{Result, ensure};
 use common::{
     message::{Fault, Request, SIGKILL, Service, Target},
-    stage::Shape,
+    stage::AudioFormat,
 };
 use engine::{Engine, patch::Patch};
 use integration_tests::{
@@ -111,10 +111,10 @@ impl Wanted {
 }
 
 /// What the tone alone is.
-fn alone(shape: Shape, frames: usize) -> Result<Vec<f32>> {
+fn alone(format: AudioFormat, frames: usize) -> Result<Vec<f32>> {
     platform::realtime::flush_denormals();
-    let mut engine = Engine::new(&Patch::from_json(&tone())?, shape.into())?;
-    let mut block = vec![0.0; shape.block_samples()];
+    let mut engine = Engine::new(&Patch::from_json(&tone())?, format.into())?;
+    let mut block = vec![0.0; format.block_samples()];
     let mut left = Vec::with_capacity(frames);
     while left.len() < frames {
         engine.render(&mut block, &mut |_| {});
@@ -165,8 +165,8 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
     let heard = ear::read_wav(&recording.wav)?;
     let left: Vec<f32> = heard.iter().step_by(2).copied().collect();
     let right: Vec<f32> = heard.iter().skip(1).step_by(2).copied().collect();
-    let shape = remains.replay(|_| {})?;
-    let changed = ear::differing(&left, &alone(shape, left.len())?);
+    let format = remains.replay(|_| {})?;
+    let changed = ear::differing(&left, &alone(format, left.len())?);
     println!(
         "FIGURE {edits} edits ({} cables back by a block, {} by a frame) and {kills} kills beside a tone: samples of it that differ {changed} of {}, edits lost 0, concealed {}; samples that differ from the replay {differing} of {compared}",
         wanted.loops[0],

@@ -97,9 +97,9 @@ impl Theatre {
             ] {
                 others.push(Stopped::stop(pid)?);
             }
-            while seat.crumb().phase != self.phase {
+            while seat.breadcrumb().phase != self.phase {
                 patient.step()?;
-                let idle = seat.crumb().phase == Phase::Idle;
+                let idle = seat.breadcrumb().phase == Phase::Idle;
                 anyhow::ensure!(!idle, "it leads meanwhile, and writes no checkpoint");
             }
             block = block.next();
@@ -175,11 +175,11 @@ impl Theatre {
 
 /// Whether the worker has left the phase, or the block.
 fn ended(seat: &SlotWords<'_>, phase: Phase, block: BlockIndex) -> bool {
-    let crumb = seat.crumb();
+    let breadcrumb = seat.breadcrumb();
     match phase {
         // It wakes the others after it has advanced, and is idle then.
-        Phase::Publishing => crumb.phase == Phase::Idle || seat.frontier() > block.next(),
-        _ => crumb.phase != phase,
+        Phase::Publishing => breadcrumb.phase == Phase::Idle || seat.frontier() > block.next(),
+        _ => breadcrumb.phase != phase,
     }
 }
 

@@ -49,12 +49,12 @@ fn a_bundle_sent_ahead_comes_in_at_its_very_frame() -> Result<()> {
         }
         // Meant for 50 ms from now; on its way for up to 40.
         let tag = platform::realtime::ntp_now() + (50 << 32) / 1_000 + (random.below(1 << 20) << 6);
-        let anchor = stage.anchor();
+        let origin = stage.time_origin();
         let timing = platform::realtime::timing(&stage).context("no clock")?;
         std::thread::sleep(Duration::from_micros(random.below(40_000)));
         stack.raw_send(&note_at(tag, 20 + (played % 100) as i32, 12.0)?)?;
         std::thread::sleep(Duration::from_millis(20));
-        moved += u64::from(stage.anchor() != anchor);
+        moved += u64::from(stage.time_origin() != origin);
         // What comes in at a frame is heard a little later.
         let delay = u64::from(safety_delay_frames(RATE));
         wanted.push(FrameIndex(timing.frame(tag).0 + delay));
@@ -115,7 +115,7 @@ fn how_long_a_message_takes() -> Result<()> {
     let notes = count_of("UNDERSTUDY_NOTES", 1_000);
     let (stack, recording) = keyboard()?;
     let stage = stack.shared()?.stage;
-    let block = u64::from(stage.shape().block_frames);
+    let block = u64::from(stage.format().block_frames);
     let mut random = Random::seeded(6);
     std::thread::sleep(Duration::from_millis(3_000));
     let mut sent = Vec::new();

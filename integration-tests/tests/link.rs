@@ -41,7 +41,7 @@ const MET: u64 = 4;
 struct Beat {
     phase: u64,
     frame: u64,
-    anchor: u64,
+    origin: u64,
 }
 
 struct Peer {
@@ -69,7 +69,7 @@ impl Peer {
                     let _ = hand_on.send(Beat {
                         phase,
                         frame: heard_at(&stage, ntp),
-                        anchor: stage.anchor(),
+                        origin: stage.time_origin(),
                     });
                 }
             }
@@ -95,10 +95,11 @@ impl Drop for Peer {
 
 /// The frame that is heard at that time: the first that was not rendered yet so many blocks ago.
 fn heard_at(stage: &Stage<'_>, ntp: u64) -> u64 {
-    let shape = stage.shape();
+    let format = stage.format();
     let ahead = u64::from(stage.lead()) + stage.burst() + 1;
     let open = platform::realtime::timing(stage).map_or(FrameIndex(0), |timing| timing.frame(ntp));
-    open.0.saturating_sub(ahead * u64::from(shape.block_frames))
+    open.0
+        .saturating_sub(ahead * u64::from(format.block_frames))
 }
 
 /// This test once more, in a network of its own; `None` where that cannot be had.
@@ -180,7 +181,7 @@ fn plays_in_time(program: &Path) -> Result<()> {
     let beats: Vec<Beat> = peer.beats.try_iter().collect();
     let anew = beats
         .windows(2)
-        .filter(|two| two[0].anchor != two[1].anchor);
+        .filter(|two| two[0].origin != two[1].origin);
     let mut met: Vec<u64> = anew.map(|two| two[0].frame).collect();
     met.push(changed);
     let settled = |frame: u64| {

@@ -34,11 +34,11 @@ fn stop(pids: &[u32]) -> Result<Vec<Stopped>> {
 /// Blocks at the end of what was played that the log does not render; the rest has to be equal.
 fn missing(remains: &Remains, recording: &Recording) -> Result<usize> {
     let mut rendered = Vec::new();
-    let shape = remains.replay(|block| rendered.extend_from_slice(block))?;
+    let format = remains.replay(|block| rendered.extend_from_slice(block))?;
     let played = ear::read_wav(&recording.wav)?;
     let differing = rendered.iter().zip(&played).filter(|(r, p)| r != p).count();
     assert_eq!(differing, 0, "samples that differ of {}", played.len());
-    Ok(played.len().saturating_sub(rendered.len()) / shape.block_samples())
+    Ok(played.len().saturating_sub(rendered.len()) / format.block_samples())
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result
             samples += 1;
             differing += u64::from(heard.to_bits() != rendered.to_bits());
         }
-        let frames = command_log::head(&bytes)?.shape.block_frames;
+        let frames = command_log::head(&bytes)?.format.block_frames;
         assert_eq!(again.len() as u64, rendered * u64::from(frames));
         fs::remove_file(output)?;
         // What is resumed is what was rendered.

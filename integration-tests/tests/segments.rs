@@ -112,7 +112,7 @@ fn a_damaged_segment_costs_what_is_damaged_and_no_more() -> Result<()> {
     let middle = &closed[2].path;
     let good = fs::read(middle)?;
     let preamble = Preamble::read(&mut Reader::new(&good[..]))?.context("a beginning")?;
-    let samples = 2 * preamble.shape.block_frames as usize;
+    let samples = 2 * preamble.format.block_frames as usize;
     let next = fs::read(&closed[3].path)?;
     let next = Preamble::read(&mut Reader::new(&next[..]))?.context("a beginning")?;
     let begin = |preamble: &Preamble| preamble.segment.block.0 as usize * samples;

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod children;
-mod house;
+mod state;
 
 use std::{io::Write, process::ExitCode};
 
@@ -51,9 +51,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match house::House::open(&options) {
-        Ok(house) => {
-            house.keep(&mut tell);
+    match state::LauncherState::open(&options) {
+        Ok(state) => {
+            state.run(&mut tell);
             ExitCode::SUCCESS
         }
         Err(why) => {

@@ -7,8 +7,8 @@ use clap::Parser;
 use common::message::Service;
 use platform::{
     kept,
+    osc_client::{Argument, OscClient},
     paths::Paths,
-    player::{Argument, Player},
     say,
     service::{self, Signs},
     shared,
@@ -43,13 +43,13 @@ pub fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let paths = Paths::of(&arguments.instance)?;
     let stage = shared::stage(&arguments.instance)?;
-    let player = Player::new(&arguments.osc)?;
+    let player = OscClient::new(&arguments.osc)?;
     let file = paths.link();
     let told = kept::read(&file).unwrap_or_else(|why| {
         say::line("link-in", &why.to_string());
         Default::default()
     });
-    let follower = Follower::new(stage.shape().rate_hz, told);
+    let follower = Follower::new(stage.format().rate_hz, told);
     let member = Member::join(told, stage);
     service::serve(&paths, Service::LinkIn, move |signs| {
         lead(member, follower, &player, &file, signs);
@@ -57,7 +57,13 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn lead(mut member: Member, mut follower: Follower, player: &Player, file: &Path, signs: &Signs) {
+fn lead(
+    mut member: Member,
+    mut follower: Follower,
+    player: &OscClient,
+    file: &Path,
+    signs: &Signs,
+) {
     let mut peers = 0;
     loop {
         signs.act();

@@ -46,14 +46,14 @@ impl Member {
         let timing = self.timing?;
         self.link.capture_app_session_state(&mut self.state);
         let (ntp, micros) = self.now();
-        let shape = self.stage.shape();
-        let rate_hz = f64::from(shape.rate_hz);
+        let format = self.stage.format();
+        let rate_hz = f64::from(format.rate_hz);
         let open = timing.position(ntp);
         // The first unrendered block: lead and burst, plus the block that the device is about to take.
         let ahead = u64::from(self.stage.lead()) + self.stage.burst() + 1;
         // The delay from a frame to its sound.
-        let delay = u64::from(safety_delay_frames(shape.rate_hz));
-        let frame = open - (ahead * u64::from(shape.block_frames) + delay) as f64;
+        let delay = u64::from(safety_delay_frames(format.rate_hz));
+        let frame = open - (ahead * u64::from(format.block_frames) + delay) as f64;
         let since_us = self.state.time_for_is_playing() - micros;
         Some(Session {
             peers: self.link.num_peers(),

@@ -6,7 +6,7 @@ use std::{cell::Cell, io};
 
 use common::time_tag::is_set;
 use platform::{
-    player::{Argument, Player},
+    osc_client::{Argument, OscClient},
     realtime,
 };
 
@@ -17,7 +17,7 @@ const AHEAD_NS: u64 = 3_000_000;
 
 /// The connection to the gateway.
 pub struct Gateway {
-    player: Player,
+    player: OscClient,
     keys: String,
     /// The offset of the wall clock from the monotonic clock.
     wall: Cell<u64>,
@@ -30,7 +30,7 @@ impl Gateway {
     /// If the address is invalid, or a socket cannot be created.
     pub fn new(osc: &str, keys: &str) -> io::Result<Self> {
         Ok(Self {
-            player: Player::new(osc)?,
+            player: OscClient::new(osc)?,
             keys: keys.to_owned(),
             wall: Cell::new(realtime::wall_ahead()),
         })

@@ -131,14 +131,14 @@ impl Gateway {
         let Some(namespace) = &mut self.namespace else {
             return;
         };
-        for (token, outcome) in outcomes {
+        for (submission_id, outcome) in outcomes {
             if let (Outcome::Accepted(_), Some((id, control))) =
-                (&outcome, self.sessions.control(token))
+                (&outcome, self.sessions.control(submission_id))
             {
                 namespace.follow(id, control);
             }
             self.outbox
-                .extend(self.sessions.outcome(token, outcome, namespace));
+                .extend(self.sessions.outcome(submission_id, outcome, namespace));
         }
         self.rejected += self.sessions.take_unresolved();
     }

@@ -22,7 +22,7 @@ use common::{
 };
 use platform::{
     inbox,
-    link::{LinkError, LinkSender},
+    ipc_link::{LinkError, LinkSender},
     realtime,
 };
 use tokio::sync::mpsc;
@@ -145,7 +145,7 @@ impl Server {
         self.gateway.keep_time(
             realtime::timing(&self.stage),
             realtime::ntp_now().wrapping_add(self.stage.clock_set_by()),
-            self.stage.shape().rate_hz,
+            self.stage.format().rate_hz,
         );
         while self.gateway.ready() && self.next < end {
             if self.inbox.settled(self.next) {
@@ -197,7 +197,7 @@ impl Server {
             News::Said(ToGateway::PatchPart(part)) => self.patch_parts.push_str(&part),
             News::Said(ToGateway::Patch { generation, json }) => {
                 let json = std::mem::take(&mut self.patch_parts) + &json;
-                let rate_hz = self.stage.shape().rate_hz;
+                let rate_hz = self.stage.format().rate_hz;
                 match Namespace::of_patch(generation, rate_hz, &json) {
                     Ok(namespace) => self.gateway.patch(namespace),
                     Err(why) => {
@@ -208,8 +208,8 @@ impl Server {
                     }
                 }
             }
-            News::Said(ToGateway::Quarantined(token, why)) => {
-                let ticket = sessions::ticket_of(token);
+            News::Said(ToGateway::Quarantined(submission_id, why)) => {
+                let ticket = sessions::ticket_of(submission_id);
                 if let Some(datagram) = self.inbox.recall(ticket)
                     && let Some(sender) = inbox::sender(&datagram.name)
                 {

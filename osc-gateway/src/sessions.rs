@@ -1,9 +1,9 @@
 //! The submissions without an outcome, and the senders that want a reply.
 //!
-//! Tokens grow in the order of arrival. A token consists of the ticket of the datagram and an index in it, so a
-//! restarted gateway submits the same change under the same token, and the supervisor recognizes changes that it has
+//! Submission ids grow in the order of arrival. A submission id consists of the ticket of the datagram and an index in it, so a
+//! restarted gateway submits the same change under the same submission id, and the supervisor recognizes changes that it has
 //! already taken. A submission is unsent, then sent, then removed with its outcome; `Stale` and a broken link make
-//! it unsent again, under its old token. Two rules preserve the order: while a submission that was resolved against
+//! it unsent again, under its old submission id. Two rules preserve the order: while a submission that was resolved against
 //! another patch is without an outcome, nothing is sent; and a sync is sent again if earlier events of its sender
 //! were sent again. Everything is bounded; submissions beyond a limit are refused, never forgotten.
 
@@ -30,7 +30,7 @@ use crate::{
 pub const PENDING_MAX: usize = 16_384;
 /// The limit for one sender: the other half remains for all others.
 pub const PENDING_PER_SENDER_MAX: usize = PENDING_MAX / 2;
-/// The bits of a token for the index in the datagram; a datagram has bytes for far fewer messages, and each pattern
+/// The bits of a submission id for the index in the datagram; a datagram has bytes for far fewer messages, and each pattern
 /// matches a bounded number of parameters.
 const INDEX_BITS: u32 = 16;
 /// The limit of senders whose `/notify 1` is remembered; the sender with the oldest message is forgotten.
@@ -54,22 +54,22 @@ pub enum Work {
     Presets(Option<String>),
 }
 
-/// The ticket of the datagram that a token belongs to.
+/// The ticket of the datagram that a submission id belongs to.
 #[must_use]
-pub const fn ticket_of(token: u64) -> u64 {
-    token >> INDEX_BITS
+pub const fn ticket_of(submission_id: u64) -> u64 {
+    submission_id >> INDEX_BITS
 }
 
 #[derive(Debug)]
 struct Pending {
     group: u64,
     sender: SocketAddr,
-    work: Kept,
+    work: PendingWork,
 }
 
 /// A `Work` with the generation that an event was resolved against.
 #[derive(Debug)]
-enum Kept {
+enum PendingWork {
     Event {
         message: Message,
         event: Event,
@@ -174,16 +174,19 @@ impl Sessions {
     /// counted: they are lost with this process, and their senders ask again.
     #[must_use]
     pub fn oldest(&self) -> Option<u64> {
-        let event = |p: &Pending| matches!(p.work, Kept::Event { .. } | Kept::Edit(_));
+        let event =
+            |p: &Pending| matches!(p.work, PendingWork::Event { .. } | PendingWork::Edit(_));
         let mut events = self.pending.iter().filter(|(_, pending)| event(pending));
-        events.next().map(|(token, _)| ticket_of(*token))
+        events
+            .next()
+            .map(|(submission_id, _)| ticket_of(*submission_id))
     }
 
-    /// The control of a sequence that was submitted under `token`.
+    /// The control of a sequence that was submitted under `submission_id`.
     #[must_use]
-    pub fn control(&self, token: u64) -> Option<(&str, SequenceControl)> {
-        match &self.pending.get(&token)?.work {
-            Kept::Edit(Submission::Control { id, control, .. }) => Some((id, *control)),
+    pub fn control(&self, submission_id: u64) -> Option<(&str, SequenceControl)> {
+        match &self.pending.get(&submission_id)?.work {
+            PendingWork::Edit(Submission::Control { id, control, .. }) => Some((id, *control)),
             _ => None,
         }
     }
@@ -224,7 +227,7 @@ impl Sessions {
         let mut notes = Vec::new();
         let left = works.len();
         for work in works {
-            let token = self.next;
+            let submission_id = self.next;
             self.next += 1;
             let work = match work {
                 Work::Event(
@@ -236,7 +239,7 @@ impl Sessions {
                     at,
                 ) => {
                     notes.extend(note.map(|note| (message.address.clone(), note)));
-                    Kept::Event {
+                    PendingWork::Event {
                         message,
                         event,
                         at,
@@ -245,22 +248,22 @@ impl Sessions {
                 }
                 Work::Edit(edit, note) => {
                     notes.extend(note.map(|note| (address.to_owned(), note)));
-                    Kept::Edit(edit)
+                    PendingWork::Edit(edit)
                 }
-                Work::Sync(number) => Kept::Sync(number),
-                Work::Status => Kept::Status,
-                Work::RecordStatus => Kept::RecordStatus,
-                Work::Presets(module) => Kept::Presets(module),
+                Work::Sync(number) => PendingWork::Sync(number),
+                Work::Status => PendingWork::Status,
+                Work::RecordStatus => PendingWork::RecordStatus,
+                Work::Presets(module) => PendingWork::Presets(module),
             };
             self.pending.insert(
-                token,
+                submission_id,
                 Pending {
                     group,
                     sender,
                     work,
                 },
             );
-            self.unsent.insert(token);
+            self.unsent.insert(submission_id);
         }
         let address = address.to_owned();
         self.groups.insert(
@@ -282,9 +285,9 @@ impl Sessions {
         if self.overtaken == Some(generation) || self.out.keys().any(|out| *out != generation) {
             return Vec::new();
         }
-        let submission = |token: &u64| {
-            let submission = match &self.pending.get(token)?.work {
-                Kept::Event {
+        let submission = |submission_id: &u64| {
+            let submission = match &self.pending.get(submission_id)?.work {
+                PendingWork::Event {
                     event,
                     at,
                     generation,
@@ -294,13 +297,13 @@ impl Sessions {
                     event: *event,
                     at: *at,
                 },
-                Kept::Edit(edit) => edit.clone(),
-                Kept::Sync(_) => Submission::Sync,
-                Kept::Status => Submission::Status,
-                Kept::RecordStatus => Submission::RecordStatus,
-                Kept::Presets(module) => Submission::Presets(module.clone()),
+                PendingWork::Edit(edit) => edit.clone(),
+                PendingWork::Sync(_) => Submission::Sync,
+                PendingWork::Status => Submission::Status,
+                PendingWork::RecordStatus => Submission::RecordStatus,
+                PendingWork::Presets(module) => Submission::Presets(module.clone()),
             };
-            Some((*token, submission))
+            Some((*submission_id, submission))
         };
         self.unsent
             .iter()
@@ -311,8 +314,8 @@ impl Sessions {
 
     /// Marks a batch as sent.
     pub fn sent(&mut self, batch: &[(u64, Submission)]) {
-        for (token, submission) in batch {
-            self.unsent.remove(token);
+        for (submission_id, submission) in batch {
+            self.unsent.remove(submission_id);
             if let Submission::Event { generation, .. } = submission {
                 *self.out.entry(*generation).or_default() += 1;
             }
@@ -332,24 +335,24 @@ impl Sessions {
         let unsent: Vec<u64> = self.unsent.iter().copied().collect();
         unsent
             .into_iter()
-            .filter_map(|token| self.resolve_again(token, namespace))
+            .filter_map(|submission_id| self.resolve_again(submission_id, namespace))
             .collect()
     }
 
     /// Takes the outcome of a submission; returns the reply to its sender, if any.
     pub fn outcome(
         &mut self,
-        token: u64,
+        submission_id: u64,
         outcome: Outcome,
         namespace: &Namespace,
     ) -> Option<Addressed> {
         // An outcome for a removed or unsent submission belongs to an earlier link.
-        if self.unsent.contains(&token) {
+        if self.unsent.contains(&submission_id) {
             return None;
         }
-        let pending = self.pending.get(&token)?;
+        let pending = self.pending.get(&submission_id)?;
         let sender = pending.sender;
-        if let Kept::Event { generation, .. } = &pending.work {
+        if let PendingWork::Event { generation, .. } = &pending.work {
             let generation = *generation;
             if let Some(count) = self.out.get_mut(&generation) {
                 *count -= 1;
@@ -358,55 +361,56 @@ impl Sessions {
                 }
             }
             if outcome == Outcome::Stale {
-                self.unsent.insert(token);
+                self.unsent.insert(submission_id);
                 if generation == namespace.generation {
                     self.overtaken = Some(generation);
                     return None;
                 }
-                return self.resolve_again(token, namespace);
+                return self.resolve_again(submission_id, namespace);
             }
         }
         let reply = match (outcome, &pending.work) {
-            (Outcome::Synced, Kept::Sync(number)) => {
+            (Outcome::Synced, PendingWork::Sync(number)) => {
                 let event = |p: &Pending| {
-                    p.sender == sender && matches!(p.work, Kept::Event { .. } | Kept::Edit(_))
+                    p.sender == sender
+                        && matches!(p.work, PendingWork::Event { .. } | PendingWork::Edit(_))
                 };
                 if self
                     .pending
-                    .range(..token)
+                    .range(..submission_id)
                     .any(|(_, earlier)| event(earlier))
                 {
-                    self.unsent.insert(token);
+                    self.unsent.insert(submission_id);
                     return None;
                 }
                 Reply::Synced(*number)
             }
-            (Outcome::Text(json), Kept::Status) => Reply::Status(json),
-            (Outcome::Text(json), Kept::RecordStatus) => Reply::RecordStatus(json),
-            (Outcome::Text(json), Kept::Presets(_)) => Reply::Presets(json),
+            (Outcome::Text(json), PendingWork::Status) => Reply::Status(json),
+            (Outcome::Text(json), PendingWork::RecordStatus) => Reply::RecordStatus(json),
+            (Outcome::Text(json), PendingWork::Presets(_)) => Reply::Presets(json),
             (Outcome::Stale, _) => {
-                self.unsent.insert(token);
+                self.unsent.insert(submission_id);
                 return None;
             }
-            (Outcome::Refused(why), _) => return self.settle(token, Some(why)),
+            (Outcome::Refused(why), _) => return self.settle(submission_id, Some(why)),
             (Outcome::Noted(_, note), _) => {
                 let group = pending.group;
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.notes.push((group.address.clone(), note));
                 }
-                return self.settle(token, None);
+                return self.settle(submission_id, None);
             }
-            _ => return self.settle(token, None),
+            _ => return self.settle(submission_id, None),
         };
         let group = pending.group;
-        self.remove(token);
+        self.remove(submission_id);
         self.close(group);
         Some(Addressed { to: sender, reply })
     }
 
-    fn resolve_again(&mut self, token: u64, namespace: &Namespace) -> Option<Addressed> {
-        let pending = self.pending.get_mut(&token)?;
-        let Kept::Event {
+    fn resolve_again(&mut self, submission_id: u64, namespace: &Namespace) -> Option<Addressed> {
+        let pending = self.pending.get_mut(&submission_id)?;
+        let PendingWork::Event {
             message,
             event,
             generation,
@@ -432,15 +436,15 @@ impl Sessions {
             }
             Err(why) => {
                 self.unresolved += 1;
-                self.settle(token, Some(format!("the patch has changed: {why}")))
+                self.settle(submission_id, Some(format!("the patch has changed: {why}")))
             }
         }
     }
 
     /// Removes a submission; returns the reply after the last one of its message.
-    fn settle(&mut self, token: u64, refused: Option<String>) -> Option<Addressed> {
-        self.unsent.remove(&token);
-        let id = self.remove(token)?.group;
+    fn settle(&mut self, submission_id: u64, refused: Option<String>) -> Option<Addressed> {
+        self.unsent.remove(&submission_id);
+        let id = self.remove(submission_id)?.group;
         let group = self.groups.get_mut(&id)?;
         group.refused = group.refused.take().or(refused);
         let group = self.close(id)?;
@@ -465,8 +469,8 @@ impl Sessions {
         })
     }
 
-    fn remove(&mut self, token: u64) -> Option<Pending> {
-        let pending = self.pending.remove(&token)?;
+    fn remove(&mut self, submission_id: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&submission_id)?;
         if let Some(count) = self.per_sender.get_mut(&pending.sender) {
             *count -= 1;
             if *count == 0 {

@@ -18,7 +18,7 @@ use common::{
 };
 use platform::{
     harm,
-    link::{self, LinkReceiver, LinkSender},
+    ipc_link::{self, LinkReceiver, LinkSender},
     paths::Paths,
 };
 use tokio::sync::mpsc;
@@ -84,7 +84,7 @@ fn connect(paths: &Paths) -> Result<(LinkSender<FromPeer>, LinkReceiver<ToGatewa
             pid: std::process::id(),
             incarnation: Incarnation(0),
         };
-        match link::connect::<ToGateway>(paths, introduction) {
+        match ipc_link::connect::<ToGateway>(paths, introduction) {
             Ok(link) => return Ok(link),
             Err(error) if start.elapsed() > GIVE_UP => return Err(error.to_string()),
             Err(_) => thread::sleep(pause),

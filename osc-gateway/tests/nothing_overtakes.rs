@@ -95,7 +95,7 @@ fn stale_events_are_resolved_again_before_newer_ones() {
             ..
         }
     ));
-    let done = |token| (token, Outcome::Accepted(Seq(token)));
+    let done = |submission_id| (submission_id, Outcome::Accepted(Seq(submission_id)));
     gateway.outcomes(vec![
         done(second[0].0),
         (second[1].0, Outcome::Synced),
@@ -149,7 +149,7 @@ fn a_lost_supervisor_gets_everything_again_in_order() {
             ..
         }
     ));
-    // An outcome of a life that is over, for a token that nobody waits for.
+    // An outcome of a life that is over, for a submission id that nobody waits for.
     gateway.outcomes(vec![
         (first[0].0, Outcome::Refused("x".into())),
         (999, Outcome::Stale),

@@ -18,7 +18,7 @@ use ::common::{
 use common::osc;
 use osc_gateway::{receive, supervisor};
 use platform::{
-    link::{self, LinkReceiver, LinkSender},
+    ipc_link::{self, LinkReceiver, LinkSender},
     paths::Paths,
 };
 
@@ -37,7 +37,7 @@ fn supervisors(paths: &Paths) -> Receiver<Link> {
                 panic!("{line}");
             };
             let links = links.clone();
-            let name = link::offer::<ToGateway>(move |who, to, from| {
+            let name = ipc_link::offer::<ToGateway>(move |who, to, from| {
                 drop(links.send((who, to, from)));
             });
             let answer = Answer::Ok(name.unwrap().into());

@@ -97,11 +97,11 @@ fn a_commit_may_be_forced_and_a_note_on_it_is_told_without_notify() {
         gateway.datagram(common::ticket(), sender(1), &osc("/patch/commit", args));
         let batch = gateway.batch();
         gateway.submitted(&batch);
-        let [(token, Submission::Commit { forced })] = batch[..] else {
+        let [(submission_id, Submission::Commit { forced })] = batch[..] else {
             panic!("{batch:?}");
         };
         let note = "predicted load 93 %".to_owned();
-        gateway.outcomes(vec![(token, Outcome::Noted(Seq(1), note.clone()))]);
+        gateway.outcomes(vec![(submission_id, Outcome::Noted(Seq(1), note.clone()))]);
         let replies: Vec<Reply> = gateway.replies().into_iter().map(|a| a.reply).collect();
         assert_eq!(replies, [Reply::Done("/patch/commit".into(), Some(note))]);
         assert!(gateway.pending() == 0);

@@ -11,8 +11,8 @@ use std::{
 #[cfg(target_endian = "big")]
 compile_error!("the futex word is the low half of a 64-bit word: little-endian only");
 
-/// Sleeps until `bell` no longer has the value `seen`, at most for `timeout`.
-pub fn wait(bell: &AtomicU64, seen: u64, timeout: Duration) {
+/// Sleeps until `word` no longer has the value `seen`, at most for `timeout`.
+pub fn wait(word: &AtomicU64, seen: u64, timeout: Duration) {
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
         tv_nsec: timeout.subsec_nanos().into(),
@@ -22,7 +22,7 @@ pub fn wait(bell: &AtomicU64, seen: u64, timeout: Duration) {
     unsafe {
         libc::syscall(
             libc::SYS_futex,
-            bell.as_ptr().cast::<u32>(),
+            word.as_ptr().cast::<u32>(),
             libc::FUTEX_WAIT,
             seen as u32,
             &raw const timeout,
@@ -30,17 +30,17 @@ pub fn wait(bell: &AtomicU64, seen: u64, timeout: Duration) {
     }
 }
 
-/// Changes `bell` and wakes all who sleep at it.
+/// Changes `word` and wakes all who sleep at it.
 ///
 /// # Real-time
 /// Yes: the one system call that may be made there; it does not block.
-pub fn ring(bell: &AtomicU64) {
-    bell.fetch_add(1, Ordering::Release);
+pub fn wake(word: &AtomicU64) {
+    word.fetch_add(1, Ordering::Release);
     // SAFETY: FUTEX_WAKE does not touch the memory; the address is mapped.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
-            bell.as_ptr().cast::<u32>(),
+            word.as_ptr().cast::<u32>(),
             libc::FUTEX_WAKE,
             i32::MAX,
         );

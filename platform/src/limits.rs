@@ -26,7 +26,7 @@ struct Need {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What a stack of the usual shape takes, twice over: a supervisor has 44 descriptors open and 64 more while
+/// What a stack of the usual format takes, twice over: a supervisor has 44 descriptors open and 64 more while
 /// visitors ask, audio-out and a worker map 285 MiB, the largest segment has 64 MiB at the most.
 const NEEDS: [Need; 5] = [
     Need {

@@ -121,19 +121,19 @@ pub fn wall_ahead_of(stage: &Stage<'_>) -> u64 {
 /// Yes: a few readings without a system call.
 #[must_use]
 pub fn timing(stage: &Stage<'_>) -> Option<Timing> {
-    let anchor = Some(stage.anchor()).filter(|anchor| *anchor != 0)?;
+    let origin = Some(stage.time_origin()).filter(|origin| *origin != 0)?;
     let (told, found) = (stage.wall(), wall_ahead_of(stage));
     let ahead = if time_tag::is_set(told, found) {
         found
     } else {
         told
     };
-    let shape = stage.shape();
-    let near = stage.cursor().0.saturating_mul(shape.block_frames.into());
+    let format = stage.format();
+    let near = stage.cursor().0.saturating_mul(format.block_frames.into());
     Some(Timing::new(
-        anchor.wrapping_add(ahead),
+        origin.wrapping_add(ahead),
         FrameIndex(near),
-        shape.rate_hz,
+        format.rate_hz,
     ))
 }
 

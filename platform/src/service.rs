@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     harm,
-    link::{self, LinkReceiver, LinkSender},
+    ipc_link::{self, LinkReceiver, LinkSender},
     paths::Paths,
 };
 use common::{
@@ -112,5 +112,5 @@ fn connect(paths: &Paths, service: Service) -> Option<Link> {
         pid: std::process::id(),
         incarnation: Incarnation::default(),
     };
-    link::connect(paths, introduction).ok()
+    ipc_link::connect(paths, introduction).ok()
 }

@@ -7,7 +7,7 @@ use common::{
     inbox::{INBOX_WORDS, Inbox},
     layout::LayoutError,
     ring::{Ring, ring_words},
-    stage::{Listener, STAGE_WORDS, Shape, Stage},
+    stage::{AudioFormat, Listener, STAGE_WORDS, Stage},
     tape::{Tape, tape_cells, tape_words},
     units::{First, Slot},
 };
@@ -71,9 +71,9 @@ pub fn stage(instance: &str) -> Result<Stage<'static>, SharedError> {
 ///
 /// # Errors
 /// When it is missing, unfinished or of another build.
-pub fn tape(instance: &str, shape: &Shape) -> Result<Tape<'static>, SharedError> {
+pub fn tape(instance: &str, format: &AudioFormat) -> Result<Tape<'static>, SharedError> {
     let name = Names::of(instance)?.name("tape");
-    Tape::open(shm::open(&name)?, shape.block_samples()).map_err(|e| SharedError::Layout(name, e))
+    Tape::open(shm::open(&name)?, format.block_samples()).map_err(|e| SharedError::Layout(name, e))
 }
 
 /// The file in which the supervisor leaves what the next one has to know.
@@ -150,12 +150,12 @@ impl Shared {
     /// When there is no room or the names are taken.
     pub fn create(
         instance: &str,
-        shape: &Shape,
+        format: &AudioFormat,
         arena_bytes: usize,
         first: First,
     ) -> Result<Self, SharedError> {
         let names = Names::of(instance)?;
-        let samples = shape.block_samples();
+        let samples = format.block_samples();
         let (rings, checkpoints) = parts(
             |slot| {
                 let name = names.ring(slot);
@@ -175,14 +175,14 @@ impl Shared {
         let words = fresh(&name, INBOX_WORDS)?;
         Inbox::create_from(words, first.number).map_err(|e| SharedError::Layout(name, e))?;
         let name = names.name("tape");
-        let cells = tape_cells(shape);
+        let cells = tape_cells(format);
         let words = fresh(&name, tape_words(samples, cells))?;
         Tape::create_from(words, samples, cells, first)
             .map_err(|e| SharedError::Layout(name, e))?;
         let name = names.name("stage");
         let words = fresh(&name, STAGE_WORDS)?;
         let stage =
-            Stage::create_from(words, shape, first).map_err(|e| SharedError::Layout(name, e))?;
+            Stage::create_from(words, format, first).map_err(|e| SharedError::Layout(name, e))?;
         Ok(Self {
             stage,
             rings,
@@ -210,7 +210,7 @@ impl Shared {
     fn open_named(names: &Names) -> Result<Self, SharedError> {
         let name = names.name("stage");
         let stage = Stage::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))?;
-        let samples = stage.shape().block_samples();
+        let samples = stage.format().block_samples();
         let (rings, checkpoints) = parts(
             |slot| {
                 let name = names.ring(slot);
@@ -228,13 +228,13 @@ impl Shared {
         })
     }
 
-    /// Rings the bells of both workers.
+    /// Wakes both workers.
     ///
     /// # Real-time
     /// Yes.
     pub fn wake_workers(&self) {
         for slot in Slot::ALL {
-            futex::ring(self.stage.bell(Listener::Worker(slot)));
+            futex::wake(self.stage.futex(Listener::Worker(slot)));
         }
     }
 

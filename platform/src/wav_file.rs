@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use common::stage::Shape;
+use common::stage::AudioFormat;
 
 /// Bytes before the first sample.
 const HEADER_BYTES: u64 = 80;
@@ -25,7 +25,7 @@ const FLOAT: u16 = 3;
 /// A WAV file that is being written.
 pub struct WavFile {
     file: File,
-    shape: Shape,
+    format: AudioFormat,
     frame_bytes: u64,
     frames: u64,
     buffer: Vec<u8>,
@@ -36,35 +36,35 @@ impl WavFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn create(path: &Path, shape: &Shape) -> io::Result<Self> {
+    pub fn create(path: &Path, format: &AudioFormat) -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(path)?;
-        let frame_bytes = 4 * u64::from(shape.channels);
-        file.write_all(&header(shape, 0))?;
+        let frame_bytes = 4 * u64::from(format.channels);
+        file.write_all(&header(format, 0))?;
         Ok(Self {
             file,
-            shape: *shape,
+            format: *format,
             frame_bytes,
             frames: 0,
             buffer: Vec::new(),
         })
     }
 
-    /// Goes on with a file of the same shape after that many frames; what stands behind them is cut
+    /// Goes on with a file of the same format after that many frames; what stands behind them is cut
     /// off.
     ///
     /// # Errors
-    /// When it cannot be written, or is shorter, or of another shape.
-    pub fn resume(path: &Path, shape: &Shape, frames: u64) -> io::Result<Self> {
+    /// When it cannot be written, or is shorter, or of another format.
+    pub fn resume(path: &Path, format: &AudioFormat, frames: u64) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        let frame_bytes = 4 * u64::from(shape.channels);
+        let frame_bytes = 4 * u64::from(format.channels);
         let mut found = [0; HEADER_BYTES as usize];
         file.read_exact(&mut found)?;
-        if found[8..12] != *b"WAVE" || found[FIXED] != header(shape, 0)[FIXED] {
+        if found[8..12] != *b"WAVE" || found[FIXED] != header(format, 0)[FIXED] {
             return Err(io::Error::other(
                 "the file has another sample rate or number of channels",
             ));
@@ -75,7 +75,7 @@ impl WavFile {
         }
         let mut resumed = Self {
             file,
-            shape: *shape,
+            format: *format,
             frame_bytes,
             frames,
             buffer: Vec::new(),
@@ -120,14 +120,14 @@ impl WavFile {
     /// When the disk fails.
     pub fn update_sizes(&self) -> io::Result<()> {
         let data = self.frames * self.frame_bytes;
-        self.file.write_all_at(&header(&self.shape, data), 0)
+        self.file.write_all_at(&header(&self.format, data), 0)
     }
 }
 
 /// The header of a file with so many bytes of samples: RIFF with room kept, or RF64; `fmt ` with 32-bit
 /// floats, `data`.
-fn header(shape: &Shape, data: u64) -> Vec<u8> {
-    let channels = shape.channels as u16;
+fn header(format: &AudioFormat, data: u64) -> Vec<u8> {
+    let channels = format.channels as u16;
     let riff = data + HEADER_BYTES - 8;
     let (tag, room): (&[u8; 4], &[u8; 4]) = match u32::try_from(riff) {
         Ok(_) => (b"RIFF", b"JUNK"),
@@ -145,14 +145,14 @@ fn header(shape: &Shape, data: u64) -> Vec<u8> {
     bytes.extend(28_u32.to_le_bytes());
     bytes.extend(riff.to_le_bytes());
     bytes.extend(data.to_le_bytes());
-    bytes.extend((data / (4 * u64::from(shape.channels))).to_le_bytes());
+    bytes.extend((data / (4 * u64::from(format.channels))).to_le_bytes());
     bytes.extend(0_u32.to_le_bytes());
     bytes.extend(b"fmt ");
     bytes.extend(16_u32.to_le_bytes());
     bytes.extend(FLOAT.to_le_bytes());
     bytes.extend(channels.to_le_bytes());
-    bytes.extend(shape.rate_hz.to_le_bytes());
-    bytes.extend((shape.rate_hz * 4 * shape.channels).to_le_bytes());
+    bytes.extend(format.rate_hz.to_le_bytes());
+    bytes.extend((format.rate_hz * 4 * format.channels).to_le_bytes());
     bytes.extend((4 * channels).to_le_bytes());
     bytes.extend(32_u16.to_le_bytes());
     bytes.extend(b"data");
@@ -164,7 +164,7 @@ fn header(shape: &Shape, data: u64) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape {
+    const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 48_000,
         block_frames: 64,
         channels: 2,
@@ -185,7 +185,7 @@ mod tests {
     fn it_is_valid_at_every_moment_and_goes_on_where_it_was_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.wav");
-        let mut file = WavFile::create(&path, &SHAPE).unwrap();
+        let mut file = WavFile::create(&path, &FORMAT).unwrap();
         assert!(read(&path).is_empty());
         file.append(&[0.5; 8]).unwrap();
         assert!(read(&path).is_empty(), "the sizes follow");
@@ -193,17 +193,17 @@ mod tests {
         file.append(&[0.25; 8]).unwrap();
         assert_eq!(read(&path).len(), 8);
         drop(file); // killed: what stands behind the sizes is cut off, or more
-        let mut file = WavFile::resume(&path, &SHAPE, 3).unwrap();
+        let mut file = WavFile::resume(&path, &FORMAT, 3).unwrap();
         assert_eq!(read(&path), [0.5; 6]);
         file.append(&[1.0; 2]).unwrap();
         file.update_sizes().unwrap();
         assert_eq!(read(&path), [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0]);
-        assert!(WavFile::resume(&path, &SHAPE, 5).is_err(), "shorter");
-        let mono = Shape {
+        assert!(WavFile::resume(&path, &FORMAT, 5).is_err(), "shorter");
+        let mono = AudioFormat {
             channels: 1,
-            ..SHAPE
+            ..FORMAT
         };
-        assert!(WavFile::resume(&path, &mono, 1).is_err(), "another shape");
+        assert!(WavFile::resume(&path, &mono, 1).is_err(), "another format");
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
             (0x1_0000_0000 - 72, [b"RF64", b"ds64"]),
             (1 << 43, [b"RF64", b"ds64"]),
         ] {
-            let bytes = header(&SHAPE, data);
+            let bytes = header(&FORMAT, data);
             assert_eq!(bytes.len() as u64, HEADER_BYTES);
             assert_eq!([&bytes[..4], &bytes[12..16]], tags);
             let frames = data / 8;
@@ -235,6 +235,6 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_reported() {
-        assert!(WavFile::create(Path::new("/dev/full"), &SHAPE).is_err());
+        assert!(WavFile::create(Path::new("/dev/full"), &FORMAT).is_err());
     }
 }

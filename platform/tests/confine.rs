@@ -178,7 +178,7 @@ fn what_is_needed_works(folder: &Path, state: &Path) {
     assert_eq!(receiver.recv().unwrap().len(), 8 << 20);
     sending.join().unwrap().unwrap();
     let _ = platform::realtime::ask_priority(1);
-    let bell = std::sync::atomic::AtomicU64::new(0);
-    platform::futex::ring(&bell);
-    platform::futex::wait(&bell, 1, Duration::from_millis(1));
+    let word = std::sync::atomic::AtomicU64::new(0);
+    platform::futex::wake(&word);
+    platform::futex::wait(&word, 1, Duration::from_millis(1));
 }

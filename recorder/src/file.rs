@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use common::{recording::Format, stage::Shape, tape::Progress};
+use common::{recording::Format, stage::AudioFormat, tape::Progress};
 use platform::wav_file::WavFile;
 
 use crate::flac_file::FlacFile;
@@ -21,28 +21,33 @@ impl File {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn create(path: &Path, format: Format, shape: &Shape) -> io::Result<Self> {
+    pub fn create(path: &Path, format: Format, audio_format: &AudioFormat) -> io::Result<Self> {
         Ok(match format {
-            Format::Wav => Self::Wav(WavFile::create(path, shape)?),
-            Format::Flac => Self::Flac(Box::new(FlacFile::create(path, shape)?)),
+            Format::Wav => Self::Wav(WavFile::create(path, audio_format)?),
+            Format::Flac => Self::Flac(Box::new(FlacFile::create(path, audio_format)?)),
         })
     }
 
     /// Continues a file at its progress; truncates everything behind.
     ///
     /// # Errors
-    /// If the file cannot be written, is shorter, or has another shape.
+    /// If the file cannot be written, is shorter, or has another audio_format.
     pub fn resume(
         path: &Path,
         format: Format,
-        shape: &Shape,
+        audio_format: &AudioFormat,
         progress: &Progress,
     ) -> io::Result<Self> {
         Ok(match format {
-            Format::Wav => Self::Wav(WavFile::resume(path, shape, progress.frames)?),
+            Format::Wav => Self::Wav(WavFile::resume(path, audio_format, progress.frames)?),
             Format::Flac => {
                 let Progress { bytes, frames, .. } = *progress;
-                Self::Flac(Box::new(FlacFile::resume(path, shape, bytes, frames)?))
+                Self::Flac(Box::new(FlacFile::resume(
+                    path,
+                    audio_format,
+                    bytes,
+                    frames,
+                )?))
             }
         })
     }

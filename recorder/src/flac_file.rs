@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use common::stage::Shape;
+use common::stage::AudioFormat;
 use flacenc::{
     bitsink::ByteSink,
     component::{BitRepr, StreamInfo},
@@ -50,26 +50,31 @@ impl FlacFile {
     /// Creates a new file, readable by its owner only; replaces an existing one.
     ///
     /// # Errors
-    /// If the file cannot be written, or FLAC does not support the shape.
-    pub fn create(path: &Path, shape: &Shape) -> io::Result<Self> {
+    /// If the file cannot be written, or FLAC does not support the audio_format.
+    pub fn create(path: &Path, audio_format: &AudioFormat) -> io::Result<Self> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(path)?;
-        let mut created = Self::over(file, shape)?;
+        let mut created = Self::over(file, audio_format)?;
         created.file.write_all(&created.head)?;
         Ok(created)
     }
 
-    /// Continues a file of the same shape after the given bytes and frames; truncates everything behind.
+    /// Continues a file of the same audio_format after the given bytes and frames; truncates everything behind.
     ///
     /// # Errors
-    /// If the file cannot be written, is shorter, or has another shape.
-    pub fn resume(path: &Path, shape: &Shape, bytes: u64, frames: u64) -> io::Result<Self> {
+    /// If the file cannot be written, is shorter, or has another audio_format.
+    pub fn resume(
+        path: &Path,
+        audio_format: &AudioFormat,
+        bytes: u64,
+        frames: u64,
+    ) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let mut resumed = Self::over(file, shape)?;
+        let mut resumed = Self::over(file, audio_format)?;
         let mut found = [0; HEADER_BYTES as usize];
         resumed.file.read_exact(&mut found)?;
         // A recorder that was killed may have written the length without recording it.
@@ -89,16 +94,16 @@ impl FlacFile {
         Ok(resumed)
     }
 
-    fn over(file: File, shape: &Shape) -> io::Result<Self> {
-        let channels = shape.channels as usize;
-        let rate_hz = match shape.rate_hz {
+    fn over(file: File, audio_format: &AudioFormat) -> io::Result<Self> {
+        let channels = audio_format.channels as usize;
+        let rate_hz = match audio_format.rate_hz {
             rate_hz @ ..=ENCODER_RATE_HZ_MAX => rate_hz as usize,
             _ => UNNAMED_RATE_HZ,
         };
         let config = config::Encoder::default().into_verified();
         Ok(Self {
             file,
-            head: head(shape),
+            head: head(audio_format),
             bytes: HEADER_BYTES,
             frames: 0,
             channels,
@@ -190,7 +195,7 @@ pub fn quantized(sample: f32) -> i32 {
 ///
 /// # Source
 /// RFC 9639, section 8.2.
-fn head(shape: &Shape) -> [u8; HEADER_BYTES as usize] {
+fn head(audio_format: &AudioFormat) -> [u8; HEADER_BYTES as usize] {
     let mut bytes = [0; HEADER_BYTES as usize];
     bytes[..4].copy_from_slice(b"fLaC");
     // The only metadata block, with 34 bytes.
@@ -198,8 +203,8 @@ fn head(shape: &Shape) -> [u8; HEADER_BYTES as usize] {
     let unit = (UNIT_FRAMES as u16).to_be_bytes();
     bytes[8..10].copy_from_slice(&unit);
     bytes[10..12].copy_from_slice(&unit);
-    let described = u64::from(shape.rate_hz) << 44
-        | u64::from(shape.channels - 1) << 41
+    let described = u64::from(audio_format.rate_hz) << 44
+        | u64::from(audio_format.channels - 1) << 41
         | u64::from(BITS - 1) << 36;
     bytes[LENGTH_AT as usize..][..8].copy_from_slice(&described.to_be_bytes());
     bytes
@@ -227,7 +232,7 @@ mod tests {
         );
     }
 
-    const SHAPE: Shape = Shape {
+    const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 44_100,
         block_frames: 64,
         channels: 2,
@@ -278,7 +283,7 @@ mod tests {
         let path = folder.path().join("out.flac");
         let sound = sound(3 * 8192 + 10);
         let expected: Vec<i32> = sound.iter().copied().map(quantized).collect();
-        let mut file = FlacFile::create(&path, &SHAPE).unwrap();
+        let mut file = FlacFile::create(&path, &FORMAT).unwrap();
         let taken = file.append(&sound[..20_000], false).unwrap();
         assert_eq!((taken, file.written().1), (16_384, 8_192));
         assert_eq!(decoded(&path), expected[..16_384]);
@@ -286,7 +291,7 @@ mod tests {
         // Killed in the middle of the next unit.
         file.file.write_all(&[0xff, 0xf8, 0xc9, 0x18, 2]).unwrap();
         drop(file);
-        let mut file = FlacFile::resume(&path, &SHAPE, bytes, frames).unwrap();
+        let mut file = FlacFile::resume(&path, &FORMAT, bytes, frames).unwrap();
         assert_eq!(decoded(&path), expected[..16_384]);
         let rest = file.append(&sound[16_384..], true).unwrap();
         assert_eq!(rest, 8_202);
@@ -295,13 +300,13 @@ mod tests {
         let head = std::fs::read(&path).unwrap();
         assert_eq!(head[22..26], (3 * 4096 + 5_u32).to_be_bytes(), "the length");
         let (bytes, frames) = file.written();
-        assert!(FlacFile::resume(&path, &SHAPE, bytes + 1, frames).is_err());
-        let faster = Shape {
+        assert!(FlacFile::resume(&path, &FORMAT, bytes + 1, frames).is_err());
+        let faster = AudioFormat {
             rate_hz: 48_000,
-            ..SHAPE
+            ..FORMAT
         };
         assert!(FlacFile::resume(&path, &faster, bytes, frames).is_err());
-        FlacFile::resume(&path, &SHAPE, bytes, frames).unwrap();
+        FlacFile::resume(&path, &FORMAT, bytes, frames).unwrap();
     }
 
     #[test]
@@ -310,13 +315,13 @@ mod tests {
         let path = folder.path().join("out.flac");
         for rate_hz in [8_000, 44_100, 96_000, 192_000] {
             for channels in 1..=common::recording::FLAC_CHANNELS_MAX {
-                let shape = Shape {
+                let audio_format = AudioFormat {
                     rate_hz,
                     channels,
-                    ..SHAPE
+                    ..FORMAT
                 };
                 let sound = sound(4_100 * channels as usize);
-                let mut file = FlacFile::create(&path, &shape).unwrap();
+                let mut file = FlacFile::create(&path, &audio_format).unwrap();
                 assert_eq!(file.append(&sound, true).unwrap(), sound.len());
                 let expected: Vec<i32> = sound.iter().copied().map(quantized).collect();
                 assert_eq!(

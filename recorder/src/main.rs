@@ -7,7 +7,7 @@
 
 mod file;
 mod flac_file;
-mod reel;
+mod recording_thread;
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt};
 
@@ -27,8 +27,8 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let paths = Paths::of(&arguments.instance)?;
-    let shape = shared::stage(&arguments.instance)?.shape();
-    let tape = shared::tape(&arguments.instance, &shape)?;
+    let audio_format = shared::stage(&arguments.instance)?.format();
+    let tape = shared::tape(&arguments.instance, &audio_format)?;
     let folder = paths.recordings();
     // If the folder cannot be created, the start of a recording reports the error.
     let _ = DirBuilder::new()
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     confined
         .skipped()
         .for_each(|net| say::line("recorder", &net));
-    let reel = reel::Reel::new(tape, shape, folder);
-    service::serve(&paths, Service::Recorder, move |signs| reel.run(signs))?;
+    let thread = recording_thread::RecordingThread::new(tape, audio_format, folder);
+    service::serve(&paths, Service::Recorder, move |signs| thread.run(signs))?;
     Ok(())
 }

@@ -36,10 +36,14 @@ impl Log {
         numbered.map(|(index, command)| (Seq(FIRST.0 + 1 + index as u64), *command))
     }
 
-    /// The highest token.
+    /// The highest submission id.
     #[must_use]
-    pub fn token(&self) -> u64 {
-        self.commands.iter().map(|c| c.token).max().unwrap_or(0)
+    pub fn submission_id(&self) -> u64 {
+        self.commands
+            .iter()
+            .map(|c| c.submission_id)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Appends a command.

@@ -34,7 +34,7 @@ pub const FRAGILE_MODULE: u16 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Command {
     /// What it was submitted under; 0 for the supervisor's own.
-    pub token: u64,
+    pub submission_id: u64,
     /// What it does.
     pub nature: Nature,
 }
@@ -59,7 +59,7 @@ pub enum Rendered {
 impl State {
     /// Takes a command in before `block`.
     pub fn apply(&mut self, seq: Seq, command: Command, block: BlockIndex) {
-        self.hash = mix(self.hash ^ mix(seq.0 << 20 ^ command.token));
+        self.hash = mix(self.hash ^ mix(seq.0 << 20 ^ command.submission_id));
         match command.nature {
             Nature::CrashLater(blocks) => self.bomb_at = block.0 + blocks,
             Nature::Bypass(module) => self.bypass(module),

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use common::units::{Incarnation, Seq, Slot};
 use failover::{
     blame::Death,
-    judge::{Action, Cause, Event as Heard, Found, Judge, Scene},
+    judge::{Action, Cause, Found, Judge, Observation, Scene},
     lead::Lead,
-    switch::{Event as Fact, Seat},
+    switch::{Fact, Seat},
 };
 
 use crate::{
@@ -57,13 +57,13 @@ impl Supervisor {
     }
 }
 
-const fn hear(event: Heard) -> Todo {
+const fn hear(event: Observation) -> Todo {
     Todo::Judge(Action::Then(event))
 }
 
 /// Whether a step changes no shared word that others act on.
 const fn looks_only(todo: &Todo) -> bool {
-    use Heard::{LookAt, LookAtHeld, LookAtTrials, ShowProtected, Switch, Try};
+    use Observation::{LookAt, LookAtHeld, LookAtTrials, ShowProtected, Switch, Try};
     let Todo::Judge(Action::Then(event)) = todo else {
         return false;
     };
@@ -103,12 +103,12 @@ impl World<'_> {
             life,
             judge: Judge::adopt(self.clock.now_us(), &self.stage, found),
             lead: Lead::new(
-                self.stage.shape().lead_blocks,
+                self.stage.format().lead_blocks,
                 LEAD_MAX,
                 self.stage.late_blocks(),
                 self.clock.now_us(),
             ),
-            todo: VecDeque::from([hear(Heard::Switch(Fact::Tick, Cause::Start))]),
+            todo: VecDeque::from([hear(Observation::Switch(Fact::Tick, Cause::Start))]),
             deaf_us: [None, None],
             arrives_us: [0, 0],
         });
@@ -180,21 +180,24 @@ impl World<'_> {
     fn execute(&mut self, todo: Todo) {
         match todo {
             Todo::Judge(action) => self.act(action),
-            Todo::Append(token) => {
-                let nature = self.gateway.natures.get(&token).copied();
+            Todo::Append(submission_id) => {
+                let nature = self.gateway.natures.get(&submission_id).copied();
                 let nature = nature.unwrap_or(Nature::Good);
-                self.log.append(Command { token, nature });
+                self.log.append(Command {
+                    submission_id,
+                    nature,
+                });
             }
             Todo::Broadcast(from) => self.broadcast(from),
-            Todo::Accept(token) => {
+            Todo::Accept(submission_id) => {
                 let delay = 20 + self.dice.below(300);
                 self.clock
-                    .after(delay, Event::Accepted(self.gateway.life, token));
+                    .after(delay, Event::Accepted(self.gateway.life, submission_id));
             }
         }
     }
 
-    fn judge(&mut self, event: Heard) {
+    fn judge(&mut self, event: Observation) {
         let now = self.clock.now_us();
         let Some(supervisor) = self.supervisor.as_mut() else {
             return;
@@ -232,13 +235,16 @@ impl World<'_> {
             Action::EndTrial(life) => self.trial_killed(life),
             Action::Bypass(bypass) => {
                 let nature = Nature::Bypass(bypass.module);
-                let seq = self.log.append(Command { token: 0, nature });
-                let bypassed = hear(Heard::Bypassed(bypass, seq));
+                let seq = self.log.append(Command {
+                    submission_id: 0,
+                    nature,
+                });
+                let bypassed = hear(Observation::Bypassed(bypass, seq));
                 self.todo_first(vec![bypassed, Todo::Broadcast(seq.0)]);
             }
             Action::Quarantine(seq) => {
                 self.log.quarantine(seq);
-                self.todo_first(vec![hear(Heard::LeftOut(seq, seq))]);
+                self.todo_first(vec![hear(Observation::LeftOut(seq, seq))]);
             }
             // Workers look often enough, and there is nobody to say anything to.
             Action::Wake
@@ -251,29 +257,29 @@ impl World<'_> {
 
     // ---- commands ----
 
-    pub(crate) fn submitted(&mut self, token: u64) {
+    pub(crate) fn submitted(&mut self, submission_id: u64) {
         let Some(supervisor) = self.supervisor.as_ref() else {
             return;
         };
         let appending = supervisor.todo.iter().filter_map(|todo| match todo {
-            Todo::Append(token) => Some(*token),
+            Todo::Append(submission_id) => Some(*submission_id),
             _ => None,
         });
-        let newest = appending.max().unwrap_or(0).max(self.log.token());
+        let newest = appending.max().unwrap_or(0).max(self.log.submission_id());
         let from = self.log.last().0 + 1;
-        if token <= newest && !self.broken(Sabotage::NoTokens) {
-            self.todo([Todo::Accept(token)]);
+        if submission_id <= newest && !self.broken(Sabotage::NoTokens) {
+            self.todo([Todo::Accept(submission_id)]);
         } else if self.broken(Sabotage::BroadcastBeforeLog) {
             self.todo([
                 Todo::Broadcast(from),
-                Todo::Accept(token),
-                Todo::Append(token),
+                Todo::Accept(submission_id),
+                Todo::Append(submission_id),
             ]);
         } else {
             self.todo([
-                Todo::Append(token),
+                Todo::Append(submission_id),
                 Todo::Broadcast(from),
-                Todo::Accept(token),
+                Todo::Accept(submission_id),
             ]);
         }
     }
@@ -315,9 +321,11 @@ impl World<'_> {
         match self.news.pop_front() {
             Some(News::Died(slot, who, death)) => {
                 let death = self.alleged(slot, who, death);
-                self.todo([hear(Heard::Died(slot, who, death))]);
+                self.todo([hear(Observation::Died(slot, who, death))]);
             }
-            Some(News::TrialEnded(who, end)) => self.todo([hear(Heard::TrialEnded(who, end))]),
+            Some(News::TrialEnded(who, end)) => {
+                self.todo([hear(Observation::TrialEnded(who, end))])
+            }
             None => {}
         }
     }
@@ -326,10 +334,10 @@ impl World<'_> {
     /// out untried.
     fn alleged(&mut self, slot: Slot, who: Incarnation, death: Death) -> Death {
         let seat = self.stage.slot(slot);
-        let (after, last) = (seat.applied(), seat.crumb().command);
+        let (after, last) = (seat.applied(), seat.breadcrumb().command);
         let blamed = self.broken(Sabotage::BlamesWithoutCause)
             && seat.incarnation() == who
-            && seat.crumb().block == seat.frontier()
+            && seat.breadcrumb().block == seat.frontier()
             && last > after;
         if !blamed {
             return death;
@@ -358,7 +366,7 @@ impl World<'_> {
             self.stage.set_lead(supervisor.lead.step(now, lead, late));
         }
         let plays = self.audio_lives();
-        let mut todos = vec![hear(Heard::Look {
+        let mut todos = vec![hear(Observation::Look {
             judges: true,
             plays,
         })];
@@ -376,7 +384,7 @@ impl World<'_> {
                     && self.stage.slot(slot).incarnation() == incarnation =>
             {
                 let proven = Fact::Proven { slot, incarnation };
-                Some(hear(Heard::Switch(proven, Cause::Proven)))
+                Some(hear(Observation::Switch(proven, Cause::Proven)))
             }
             _ => None,
         }
@@ -390,6 +398,6 @@ impl World<'_> {
         *since = silent.map(|_| since.unwrap_or(now));
         let deaf = since.is_some_and(|since| now > since + DEAF_US);
         let who = silent.filter(|_| deaf)?;
-        Some(hear(Heard::Deaf(slot, who)))
+        Some(hear(Observation::Deaf(slot, who)))
     }
 }

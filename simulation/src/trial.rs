@@ -2,7 +2,7 @@
 
 use common::{
     ring::checksum,
-    stage::{Crumb, Decision, Phase},
+    stage::{Breadcrumb, Decision, Phase},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use failover::trial::{Case, End, Modules};
@@ -92,7 +92,7 @@ impl World<'_> {
         }
         while seq < last {
             seq = seq.next();
-            self.stage.trial().drop_crumb(Crumb {
+            self.stage.trial().drop_breadcrumb(Breadcrumb {
                 block,
                 phase: Phase::Applying,
                 module: 0,

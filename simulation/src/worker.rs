@@ -5,13 +5,13 @@ use common::{
     checkpoint::rank,
     limits::CHECKPOINT_BLOCKS,
     ring::{Proof, checksum},
-    stage::{Crumb, Phase},
+    stage::{Breadcrumb, Phase},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
 use failover::{
     blame::Death,
+    checkpointing::{WriteCheckpoint, write_checkpoint},
     decide::{self, Step, Waiting},
-    keep::{Keep, keep},
     lead,
 };
 
@@ -140,9 +140,9 @@ impl World<'_> {
             self.checkpoints[slot.index()][worker.next_checkpoint] = None;
         }
         self.tell(|| {
-            let crumb = self.stage.slot(slot).crumb();
+            let breadcrumb = self.stage.slot(slot).breadcrumb();
             format!(
-                "worker {slot} dies ({death:?}) at {:?}: {crumb:?}",
+                "worker {slot} dies ({death:?}) at {:?}: {breadcrumb:?}",
                 worker.at
             )
         });
@@ -221,8 +221,8 @@ impl World<'_> {
     /// One step: how long until the next, or its death, or none if it hangs.
     fn step(&mut self, slot: Slot, worker: &mut Worker) -> Result<u64, Option<Death>> {
         let (stage, seat) = (self.stage, self.stage.slot(slot));
-        let crumb = |worker: &Worker, phase, module| {
-            seat.drop_crumb(Crumb {
+        let breadcrumb = |worker: &Worker, phase, module| {
+            seat.drop_breadcrumb(Breadcrumb {
                 block: worker.block,
                 phase,
                 module,
@@ -241,7 +241,7 @@ impl World<'_> {
                         };
                         worker.at = At::Apply;
                         seat.begin(stage.elapsed_blocks());
-                        crumb(worker, Phase::Applying, 0);
+                        breadcrumb(worker, Phase::Applying, 0);
                         busy(self)
                     }
                     Step::Wait(waiting) => {
@@ -252,7 +252,7 @@ impl World<'_> {
                             let delay = 50 + self.dice.below(3_000);
                             self.clock.after(delay, Event::ReadLog(slot, worker.life));
                         }
-                        // A bell, sometimes late. The leader rings a follower that is needed at once, any
+                        // A wake-up, sometimes late. The leader rings a follower that is needed at once, any
                         // other is woken when the cursor moves.
                         let sleeps = waiting == Waiting::Leader
                             && !decide::follower_is_needed(&stage, slot.other());
@@ -264,7 +264,7 @@ impl World<'_> {
             }
             At::Apply if worker.seq < worker.target => {
                 worker.seq = worker.seq.next();
-                crumb(worker, Phase::Applying, 0);
+                breadcrumb(worker, Phase::Applying, 0);
                 let Some(command) = self.log.command(worker.seq) else {
                     self.wrong(format!(
                         "command {} was applied and is not in the log",
@@ -287,7 +287,7 @@ impl World<'_> {
             }
             At::Apply => {
                 worker.at = At::Render;
-                crumb(worker, Phase::Rendering, 0);
+                breadcrumb(worker, Phase::Rendering, 0);
                 busy(self)
             }
             At::Render => self.renders(slot, worker),
@@ -319,7 +319,7 @@ impl World<'_> {
             At::Advance => {
                 worker.block = worker.block.next();
                 seat.advance(worker.block, worker.seq);
-                crumb(worker, Phase::Idle, 0);
+                breadcrumb(worker, Phase::Idle, 0);
                 worker.at = match self.keeps_checkpoint(slot, worker.block, worker.caught_up_at) {
                     true => At::Checkpoint,
                     false => At::Next,
@@ -327,7 +327,7 @@ impl World<'_> {
                 busy(self)
             }
             At::Checkpoint => {
-                crumb(worker, Phase::Checkpointing, 0);
+                breadcrumb(worker, Phase::Checkpointing, 0);
                 self.checkpoints[slot.index()][worker.next_checkpoint] = None;
                 worker.at = At::CheckpointEnd;
                 Ok(20 + self.dice.below(400))
@@ -336,7 +336,7 @@ impl World<'_> {
                 let whole = (worker.block, worker.seq, worker.state);
                 self.checkpoints[slot.index()][worker.next_checkpoint] = Some(whole);
                 worker.next_checkpoint ^= 1;
-                crumb(worker, Phase::Idle, 0);
+                breadcrumb(worker, Phase::Idle, 0);
                 worker.at = At::Next;
                 busy(self)
             }
@@ -345,7 +345,7 @@ impl World<'_> {
 
     fn renders(&mut self, slot: Slot, worker: &mut Worker) -> Result<u64, Option<Death>> {
         let seat = self.stage.slot(slot);
-        let at = |phase, module| Crumb {
+        let at = |phase, module| Breadcrumb {
             block: worker.block,
             phase,
             module,
@@ -358,17 +358,17 @@ impl World<'_> {
         };
         let before = seat.applied();
         if (before.0 + 1..=worker.seq.0).any(|seq| killer(self, seq)) {
-            seat.drop_crumb(at(Phase::Rendering, 0));
+            seat.drop_breadcrumb(at(Phase::Rendering, 0));
             return Err(Some(Death::OwnMaking));
         }
         match worker.state.render(worker.block, self.plan.fragile_at) {
             Rendered::Sound(samples) => worker.samples = samples,
             Rendered::Death(module) => {
-                seat.drop_crumb(at(Phase::Rendering, module));
+                seat.drop_breadcrumb(at(Phase::Rendering, module));
                 return Err(Some(Death::OwnMaking));
             }
         }
-        seat.drop_crumb(at(Phase::Harming, 0));
+        seat.drop_breadcrumb(at(Phase::Harming, 0));
         if worker.crash {
             return Err(Some(Death::OwnMaking));
         }
@@ -382,7 +382,7 @@ impl World<'_> {
         if std::mem::take(&mut worker.flip) {
             worker.samples[3] = f32::from_bits(worker.samples[3].to_bits() ^ 1);
         }
-        seat.drop_crumb(Crumb {
+        seat.drop_breadcrumb(Breadcrumb {
             phase: Phase::Publishing,
             ..at(Phase::Publishing, 0)
         });
@@ -401,7 +401,7 @@ impl World<'_> {
             let now_ns = self.clock.now_us() * 1_000;
             if across.published(worker.block).is_none()
                 && lead::margin_ns(&self.stage, worker.block, now_ns)
-                    .is_some_and(|margin_ns| margin_ns < self.stage.shape().block_ns())
+                    .is_some_and(|margin_ns| margin_ns < self.stage.format().block_ns())
             {
                 self.stage.add_close();
             }
@@ -420,6 +420,7 @@ impl World<'_> {
         let all = self.checkpoints.iter().flatten().flatten();
         let newest = all.map(|(block, ..)| *block).max().unwrap_or_default();
         block.0.is_multiple_of(CHECKPOINT_BLOCKS)
-            && keep(&self.stage, slot, block, frontier, newest) != Keep::Nothing
+            && write_checkpoint(&self.stage, slot, block, frontier, newest)
+                != WriteCheckpoint::Nothing
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use common::{
     ring::{Ring, ring_words},
-    stage::{STAGE_WORDS, Shape, Stage},
+    stage::{AudioFormat, STAGE_WORDS, Stage},
     sync::{AtomicU64, heap},
     units::{BlockIndex, Incarnation, Seq, Slot},
 };
@@ -178,14 +178,14 @@ pub struct World<'m> {
 #[must_use]
 pub fn run(seed: u64, plan: Plan, sabotage: Option<Sabotage>, trace: bool) -> Outcome {
     let memory = Memory::new();
-    let shape = Shape {
+    let format = AudioFormat {
         rate_hz: (u64::from(BLOCK_FRAMES) * 1_000_000).div_ceil(BLOCK_US) as u32,
         block_frames: BLOCK_FRAMES,
         channels: 1,
         lead_blocks: plan.lead_blocks,
         freewheel: false,
     };
-    let stage = Stage::create(&memory.stage, &shape).expect("the stage fits");
+    let stage = Stage::create(&memory.stage, &format).expect("the stage fits");
     let ring = |slot: usize| Ring::create(&memory.rings[slot], BLOCK_FRAMES as usize);
     let rings = [ring(0), ring(1)].map(|ring| ring.expect("the ring fits"));
     let mut world = World {
@@ -302,14 +302,14 @@ impl World<'_> {
             Event::Tick(life) if self.supervisor_lives(life) => self.tick(life),
             Event::Todo(life) if self.supervisor_lives(life) => self.do_next(life),
             Event::News(life) if self.supervisor_lives(life) => self.hear_news(life),
-            Event::Submit(life, gateway, token)
+            Event::Submit(life, gateway, submission_id)
                 if self.supervisor_lives(life) && gateway == self.gateway.life =>
             {
-                self.submitted(token);
+                self.submitted(submission_id);
             }
-            Event::Accepted(gateway, token) if gateway == self.gateway.life => {
-                self.gateway.open.retain(|open| *open != token);
-                self.gateway.acknowledged = self.gateway.acknowledged.max(token);
+            Event::Accepted(gateway, submission_id) if gateway == self.gateway.life => {
+                self.gateway.open.retain(|open| *open != submission_id);
+                self.gateway.acknowledged = self.gateway.acknowledged.max(submission_id);
             }
             Event::Source => self.source(),
             Event::Resubmit(life) if life == self.gateway.life => self.submit_all(),
@@ -397,32 +397,32 @@ impl World<'_> {
         {
             return;
         }
-        let token = self.gateway.next;
+        let submission_id = self.gateway.next;
         self.gateway.next += 1;
         let nature = self.gateway.poison.pop_front().unwrap_or(Nature::Good);
-        self.gateway.natures.insert(token, nature);
-        self.gateway.open.push_back(token);
+        self.gateway.natures.insert(submission_id, nature);
+        self.gateway.open.push_back(submission_id);
         if self.gateway.linked {
-            self.submit(token);
+            self.submit(submission_id);
         }
         let pause = self.plan.command_us / 2 + self.dice.below(self.plan.command_us);
         self.clock.after(pause, Event::Source);
     }
 
-    fn submit(&mut self, token: u64) {
+    fn submit(&mut self, submission_id: u64) {
         let now = self.clock.now_us();
         let delay = 20 + self.dice.below(300);
         let arrives = (now + delay).max(self.gateway.arrives_us);
         self.gateway.arrives_us = arrives;
-        let event = Event::Submit(self.supervisors, self.gateway.life, token);
+        let event = Event::Submit(self.supervisors, self.gateway.life, submission_id);
         self.clock.after(arrives - now, event);
     }
 
     /// All that has no outcome, in order, to whoever is there now.
     pub(crate) fn submit_all(&mut self) {
         self.gateway.linked = true;
-        for token in self.gateway.open.clone() {
-            self.submit(token);
+        for submission_id in self.gateway.open.clone() {
+            self.submit(submission_id);
         }
     }
 

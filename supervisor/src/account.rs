@@ -23,9 +23,9 @@ pub struct Account {
     pub preamble: Preamble,
     /// The length of all whole records, in bytes.
     pub length: u64,
-    /// The last command's number, and the highest token.
+    /// The last command's number, and the highest submission id.
     pub seq: Seq,
-    pub token: u64,
+    pub submission_id: u64,
     /// The decisions below this block are known; the last of them is `decided`.
     pub next_block: BlockIndex,
     pub decided: Seq,
@@ -93,7 +93,7 @@ impl Account {
         Self {
             length: preamble.bytes,
             seq: known.seq,
-            token: known.token,
+            submission_id: known.submission_id,
             next_block: known.block,
             decided: known.seq,
             reach: Reach::beginning(known.played),
@@ -111,11 +111,11 @@ impl Account {
         match record {
             Record::Command {
                 seq,
-                token,
+                submission_id,
                 command,
             } if seq <= last => {
                 self.seq = seq;
-                self.token = self.token.max(token);
+                self.submission_id = self.submission_id.max(submission_id);
                 if let Command::Edited(_) = command {
                     self.edited = Some(Edited { seq, block: None });
                 }
@@ -193,10 +193,10 @@ impl Standing {
             }
             Command::Event(event) | Command::At { event, .. } if good => self.apply(&event),
             Command::Event(_) | Command::At { .. } => {}
-            Command::Keep(kept) if good => {
+            Command::SavePreset(kept) if good => {
                 (self.patch).keep(&kept.module, &kept.name, kept.values);
             }
-            Command::Keep(_) => {}
+            Command::SavePreset(_) => {}
             Command::Draft(Drafted::Edit(edit)) => self.draft.push(edit, None),
             Command::Draft(Drafted::Abort) => self.draft.clear(),
         }

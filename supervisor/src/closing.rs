@@ -168,7 +168,7 @@ fn beginning(
         from: state.mark.next_offset,
         block: state.mark.block,
         seq: state.mark.seq,
-        token: account.token,
+        submission_id: account.submission_id,
         generation: standing.generation,
         patch: standing.patch.to_json(),
         drafts: standing.draft.edits().to_vec(),
@@ -180,7 +180,7 @@ fn beginning(
     };
     let patch = Record::Command {
         seq: segment.seq,
-        token: 0,
+        submission_id: 0,
         command: Command::Patch(standing.text.clone()),
     };
     (segment, patch)
@@ -241,7 +241,7 @@ impl Order {
 
     fn bytes(&self, segment: &Segment, patch: &Record, arena: Vec<u8>) -> Vec<u8> {
         preamble(
-            self.shared.stage.shape(),
+            self.shared.stage.format(),
             &catalogue(),
             segment,
             patch,
@@ -313,11 +313,11 @@ mod tests {
         command::Event,
         command_log::{Found, encode},
         edit::{Drafted, Edit},
-        stage::Shape,
+        stage::AudioFormat,
     };
     use engine::patch::Patch;
 
-    const SHAPE: Shape = Shape {
+    const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 48_000,
         block_frames: 64,
         channels: 2,
@@ -328,7 +328,7 @@ mod tests {
     fn command(seq: u64, command: Command) -> Record {
         Record::Command {
             seq: Seq(seq),
-            token: 10 * seq,
+            submission_id: 10 * seq,
             command,
         }
     }
@@ -353,7 +353,7 @@ mod tests {
             ..Segment::default()
         };
         let patch = command(1, Command::Patch(json));
-        let mut bytes = preamble(SHAPE, &catalogue(), &known, &patch, Vec::new());
+        let mut bytes = preamble(FORMAT, &catalogue(), &known, &patch, Vec::new());
         let before = bytes.len() as u64;
         let mut places = Vec::new();
         for record in records {
@@ -416,10 +416,18 @@ mod tests {
             };
             let (known, patch) = beginning(&account, &state, (4, 1), (BlockIndex(3), 99));
             assert_eq!((known.run, known.number, known.from), (4, 1, next));
-            let mut new = preamble(SHAPE, &catalogue(), &known, &patch, state.arena);
+            let mut new = preamble(FORMAT, &catalogue(), &known, &patch, state.arena);
             new.extend_from_slice(&old[(before + next - 1) as usize..]);
             let again = Account::of(|| Ok(&new[..])).unwrap();
-            let numbers = |a: &Account| (a.seq, a.token, a.next_block, a.decided, a.reach.played);
+            let numbers = |a: &Account| {
+                (
+                    a.seq,
+                    a.submission_id,
+                    a.next_block,
+                    a.decided,
+                    a.reach.played,
+                )
+            };
             assert_eq!(numbers(&again), numbers(&whole), "{seq}");
             let music = |a: &Account| {
                 let standing = &a.standing;

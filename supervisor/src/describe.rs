@@ -58,6 +58,6 @@ pub fn describe(patch: &Patch, command: &Command) -> String {
         Command::Event(event) => format!("{event:?}"),
         Command::At { event, .. } => describe(patch, &Command::Event(event)),
         Command::Draft(_) => "an edit of the patch".into(),
-        Command::Keep(ref kept) => format!("preset \"{}\" of \"{}\"", kept.name, kept.module),
+        Command::SavePreset(ref kept) => format!("preset \"{}\" of \"{}\"", kept.name, kept.module),
     }
 }

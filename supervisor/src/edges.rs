@@ -13,7 +13,7 @@ use common::{
     message::{Answer, FromPeer, Introduction, Request, Service, ToLauncher},
     options::Options,
 };
-use platform::{fd, link, link::LinkReceiver, say};
+use platform::{fd, ipc_link, ipc_link::LinkReceiver, say};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -21,9 +21,9 @@ use tokio::{
 };
 
 use crate::{
-    event::{Event, PeerLink},
-    launcher::Keeper,
-    stack::{CALM, Refusal, Stack},
+    event::{Incoming, PeerLink},
+    launcher::LauncherWatch,
+    stack::{IDLE_TICK, Refusal, Stack},
     vigil,
 };
 
@@ -39,8 +39,8 @@ const VISITORS: usize = 64;
 const QUESTION: Duration = Duration::from_secs(5);
 /// The time limit for reading an answer, and for sending a refusal.
 const ANSWER: Duration = Duration::from_secs(5);
-/// The period of reading the shared words while the stack is busy; otherwise [`CALM`].
-const BUSY: Duration = Duration::from_micros(300);
+/// The period of reading the shared words while the stack is busy; otherwise [`IDLE_TICK`].
+const BUSY_TICK: Duration = Duration::from_micros(300);
 
 /// Runs the supervisor until the stack has ended.
 ///
@@ -49,7 +49,7 @@ const BUSY: Duration = Duration::from_micros(300);
 pub async fn run(options: &Options) -> Result<()> {
     let listener = fd::inherited_listener(fd::CONTROL)?;
     listener.set_nonblocking(true)?;
-    let launcher = Keeper::inherit(listener.try_clone()?.into())?;
+    let launcher = LauncherWatch::inherit(listener.try_clone()?.into())?;
     let listener = UnixListener::from_std(listener)?;
     let (events, mut queue) = mpsc::channel(EVENTS);
     let socket = launcher.socket();
@@ -83,19 +83,19 @@ pub async fn run(options: &Options) -> Result<()> {
 }
 
 /// The thread that sends ticks: tokio's timers are too coarse for a switch.
-fn tick(events: &mpsc::Sender<Event>, busy: &AtomicBool) {
+fn tick(events: &mpsc::Sender<Incoming>, busy: &AtomicBool) {
     while !events.is_closed() {
         std::thread::sleep(if busy.load(Ordering::Relaxed) {
-            BUSY
+            BUSY_TICK
         } else {
-            CALM
+            IDLE_TICK
         });
         // With a full queue no tick is needed.
-        let _ = events.try_send(Event::Tick);
+        let _ = events.try_send(Incoming::Tick);
     }
 }
 
-async fn answer_all(listener: UnixListener, events: mpsc::Sender<Event>) {
+async fn answer_all(listener: UnixListener, events: mpsc::Sender<Incoming>) {
     let places = Arc::new(Semaphore::new(VISITORS));
     loop {
         match listener.accept().await {
@@ -136,7 +136,7 @@ fn line_of(answer: &Answer) -> Vec<u8> {
     text
 }
 
-async fn answer_one(mut stream: UnixStream, events: mpsc::Sender<Event>) {
+async fn answer_one(mut stream: UnixStream, events: mpsc::Sender<Incoming>) {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(QUESTION_BYTES));
@@ -155,12 +155,12 @@ async fn answer_one(mut stream: UnixStream, events: mpsc::Sender<Event>) {
     let _ = tokio::time::timeout(ANSWER, write.write_all(&line_of(&answer))).await;
 }
 
-async fn answer_to(line: &str, events: mpsc::Sender<Event>) -> Answer {
+async fn answer_to(line: &str, events: mpsc::Sender<Incoming>) -> Answer {
     match serde_json::from_str(line) {
         Ok(Request::Link(introduction)) => offer(introduction.service, events),
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
-            let _ = events.send(Event::Asked(request, answer)).await;
+            let _ = events.send(Incoming::Asked(request, answer)).await;
             answered.await.unwrap_or_else(|_| {
                 Answer::No("the supervisor was replaced meanwhile; send the request again".into())
             })
@@ -170,19 +170,21 @@ async fn answer_to(line: &str, events: mpsc::Sender<Event>) -> Answer {
 }
 
 /// Offers a link of the service's kind.
-fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
+fn offer(service: Service, events: mpsc::Sender<Incoming>) -> Answer {
     let offered = match service {
-        Service::Worker(_) => {
-            link::offer(move |who, link, from| hear(&events, who, PeerLink::Worker(link), &from))
-        }
+        Service::Worker(_) => ipc_link::offer(move |who, link, from| {
+            hear(&events, who, PeerLink::Worker(link), &from)
+        }),
         Service::AudioOut => {
-            link::offer(move |who, link, from| hear(&events, who, PeerLink::Audio(link), &from))
+            ipc_link::offer(move |who, link, from| hear(&events, who, PeerLink::Audio(link), &from))
         }
-        Service::OscGateway => {
-            link::offer(move |who, link, from| hear(&events, who, PeerLink::Gateway(link), &from))
-        }
+        Service::OscGateway => ipc_link::offer(move |who, link, from| {
+            hear(&events, who, PeerLink::Gateway(link), &from)
+        }),
         Service::Recorder | Service::MidiIn | Service::LinkIn => {
-            link::offer(move |who, link, from| hear(&events, who, PeerLink::Service(link), &from))
+            ipc_link::offer(move |who, link, from| {
+                hear(&events, who, PeerLink::Service(link), &from)
+            })
         }
         Service::Trial => return Answer::No("a trial has no link".into()),
         Service::Supervisor => return Answer::No("the supervisor has no link to itself".into()),
@@ -195,24 +197,24 @@ fn offer(service: Service, events: mpsc::Sender<Event>) -> Answer {
 
 /// The thread of a peer: converts its messages to events until its link breaks.
 fn hear(
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<Incoming>,
     who: Introduction,
     link: PeerLink,
     from: &LinkReceiver<FromPeer>,
 ) {
     if events
-        .blocking_send(Event::Linked(who.clone(), link))
+        .blocking_send(Incoming::Linked(who.clone(), link))
         .is_err()
     {
         return;
     }
     while let Ok(message) = from.recv() {
         if events
-            .blocking_send(Event::Said(who.clone(), message))
+            .blocking_send(Incoming::Said(who.clone(), message))
             .is_err()
         {
             return;
         }
     }
-    let _ = events.blocking_send(Event::Unlinked(who));
+    let _ = events.blocking_send(Incoming::Unlinked(who));
 }

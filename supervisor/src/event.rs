@@ -3,11 +3,11 @@
 use common::message::{
     Answer, FromLauncher, FromPeer, Introduction, Request, ToAudio, ToGateway, ToService, ToWorker,
 };
-use platform::link::LinkSender;
+use platform::ipc_link::LinkSender;
 use tokio::sync::oneshot;
 
 /// An event.
-pub enum Event {
+pub enum Incoming {
     /// Time has passed.
     Tick,
     /// A packet of the launcher.

@@ -5,7 +5,7 @@
 //! an edit.
 
 use anyhow::Result;
-use common::stage::{BlockCosts, Shape, Stage};
+use common::stage::{AudioFormat, BlockCosts, Stage};
 use engine::{
     Config, Engine,
     cost::{self, Costs},
@@ -22,11 +22,11 @@ pub struct Forecast {
 
 impl Forecast {
     /// A forecast without measurements.
-    pub fn new(shape: Shape) -> Self {
+    pub fn new(format: AudioFormat) -> Self {
         Self {
             costs: Costs::default(),
-            config: shape.into(),
-            freewheel: shape.freewheel,
+            config: format.into(),
+            freewheel: format.freewheel,
         }
     }
 
@@ -76,7 +76,7 @@ fn share_of(predicted: f64, shown: f64) -> f64 {
 /// The leader's time for a block, in percent of the block.
 fn shown(stage: &Stage<'_>) -> f64 {
     let leader = stage.slot(stage.preference().slot);
-    leader.mean_ns() as f64 * 100.0 / stage.shape().block_ns().max(1) as f64
+    leader.mean_ns() as f64 * 100.0 / stage.format().block_ns().max(1) as f64
 }
 
 /// The measurements of the leader for a patch, otherwise those of the follower.

@@ -381,14 +381,14 @@ mod tests {
     #[test]
     fn the_next_supervisor_finds_all_of_it_and_goes_on() {
         let words = common::sync::heap(common::stage::STAGE_WORDS);
-        let shape = common::stage::Shape {
+        let format = common::stage::AudioFormat {
             rate_hz: 48_000,
             block_frames: 128,
             channels: 2,
             lead_blocks: 4,
             freewheel: false,
         };
-        let stage = Stage::create(&words, &shape).unwrap();
+        let stage = Stage::create(&words, &format).unwrap();
         let mut history = History::recall(&stage);
         for turn in 0..NOTES_KEPT as u64 + 9 {
             let (from, to) = (Slot::Zero, prefer(turn, Slot::One));

@@ -19,7 +19,7 @@ use platform::{
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::sync::mpsc;
 
-use crate::event::Event;
+use crate::event::Incoming;
 
 /// After a launcher with a shorter life the next one starts only after a pause.
 const HASTY: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ const PACKET_BYTES: usize = 64 * 1024;
 pub struct ToLauncherSocket(Arc<Mutex<Arc<OwnedFd>>>);
 
 /// The descriptors for the next launcher.
-pub struct Keeper {
+pub struct LauncherWatch {
     socket: ToLauncherSocket,
     control: OwnedFd,
     osc: OwnedFd,
@@ -62,7 +62,7 @@ impl ToLauncherSocket {
     }
 }
 
-impl Keeper {
+impl LauncherWatch {
     /// Takes the inherited descriptors; `control` is a copy of the control socket.
     ///
     /// # Errors
@@ -84,11 +84,11 @@ impl Keeper {
     }
 
     /// Receives packets of the launcher, and starts another launcher after its end, until the supervisor ends.
-    pub fn keep(mut self, events: &mpsc::Sender<Event>) {
+    pub fn keep(mut self, events: &mpsc::Sender<Incoming>) {
         while !events.is_closed() {
             let begun = Instant::now();
             self.hear(events);
-            let _ = events.blocking_send(Event::LauncherGone);
+            let _ = events.blocking_send(Incoming::LauncherGone);
             if let Some(mut child) = self.child.take() {
                 let _ = child.wait();
             }
@@ -96,14 +96,14 @@ impl Keeper {
                 thread::sleep(PAUSE);
             }
             match self.start() {
-                Ok(()) => drop(events.blocking_send(Event::LauncherCame)),
-                Err(why) => drop(events.blocking_send(Event::NoLauncher(why.to_string()))),
+                Ok(()) => drop(events.blocking_send(Incoming::LauncherCame)),
+                Err(why) => drop(events.blocking_send(Incoming::NoLauncher(why.to_string()))),
             }
         }
     }
 
     /// Converts the packets of the launcher to events until the launcher ends.
-    fn hear(&self, events: &mpsc::Sender<Event>) {
+    fn hear(&self, events: &mpsc::Sender<Incoming>) {
         let socket = self.socket.get();
         let mut buffer = vec![0; PACKET_BYTES];
         while let Ok((length, _)) =
@@ -113,7 +113,7 @@ impl Keeper {
                 .get(..length)
                 .and_then(|text| serde_json::from_slice(text).ok());
             match packet {
-                Some(packet) => drop(events.blocking_send(Event::Launcher(packet))),
+                Some(packet) => drop(events.blocking_send(Incoming::Launcher(packet))),
                 None if length == 0 => return,
                 None => say::line("supervisor", "the launcher has sent an invalid packet"),
             }

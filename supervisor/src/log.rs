@@ -16,7 +16,7 @@ use common::{
     command_log::{self, Extent, Found, Record, Segment},
     message::Numbered,
     options::Options,
-    stage::{Decision, Shape, Stage},
+    stage::{AudioFormat, Decision, Stage},
     units::{BlockIndex, First, Seq},
 };
 use engine::{catalog::catalogue, patch::Patch};
@@ -27,8 +27,8 @@ use crate::{
     account::Edited,
     closing::{Order, Prepared, Source, What},
     disk::Disk,
-    keeper::Keeper,
     ledger::Ledger,
+    retention::Retention,
 };
 
 pub use files::{begins, end, extent, head_of, is_one, may_go_further};
@@ -86,9 +86,9 @@ pub struct CommandLog {
     segment: Extent,
     /// The length of the whole log in bytes.
     offset: u64,
-    /// The last command's number, and the highest token.
+    /// The last command's number, and the highest submission id.
     seq: Seq,
-    token: u64,
+    submission_id: u64,
     /// The decisions below this block are in the log, except those that the disk has refused so far; the last one is
     /// `decided`.
     next_block: BlockIndex,
@@ -98,7 +98,7 @@ pub struct CommandLog {
     has_hole: bool,
     edited: Option<Edited>,
     /// The thread that frees space on a full disk.
-    keeper: Option<Keeper>,
+    retention: Option<Retention>,
     trouble: Option<Trouble>,
     /// Whether the file was moved or removed.
     is_astray: bool,
@@ -125,7 +125,7 @@ impl CommandLog {
     /// If the log cannot be written.
     pub fn create(
         paths: &Paths,
-        shape: Shape,
+        format: AudioFormat,
         run: u64,
         patch: &Patch,
         json: String,
@@ -148,11 +148,11 @@ impl CommandLog {
         };
         let record = Record::Command {
             seq: first,
-            token: 0,
+            submission_id: 0,
             command: Command::Patch(json),
         };
         let known = catalogue();
-        let preamble = |arena| command_log::preamble(shape, &known, &segment, &record, arena);
+        let preamble = |arena| command_log::preamble(format, &known, &segment, &record, arena);
         let bytes = preamble(arena);
         file.write_all(&bytes)?;
         file.sync_all()?;
@@ -172,13 +172,13 @@ impl CommandLog {
             },
             offset: segment.from,
             seq: first,
-            token: 0,
+            submission_id: 0,
             next_block: begin.block,
             decided: first,
             refused: Vec::new(),
             has_hole: false,
             edited: None,
-            keeper: None,
+            retention: None,
             trouble: None,
             is_astray: false,
         })
@@ -278,8 +278,8 @@ impl CommandLog {
             );
             say::line("supervisor", &text);
         }
-        if let Some(keeper) = &self.keeper {
-            keeper.look();
+        if let Some(retention) = &self.retention {
+            retention.look();
         }
         Ok(())
     }
@@ -304,7 +304,7 @@ impl CommandLog {
 
     /// The error of the archive, if it fails.
     pub fn refused_by_archive(&self) -> Option<String> {
-        self.keeper.as_ref()?.trouble()
+        self.retention.as_ref()?.trouble()
     }
 
     /// The error of the last sync to the disk, if it failed.
@@ -338,12 +338,12 @@ impl CommandLog {
         self.seq
     }
 
-    /// The highest token of a submitted command: submissions under this or a lower token are already in the log.
-    pub const fn token(&self) -> u64 {
-        self.token
+    /// The highest submission id of a submitted command: submissions under this or a lower id are already in the log.
+    pub const fn submission_id(&self) -> u64 {
+        self.submission_id
     }
 
-    /// Numbers commands, each with its token, and writes them to the log.
+    /// Numbers commands, each with its submission id, and writes them to the log.
     ///
     /// # Errors
     /// If the commands cannot be written; they are then not accepted.
@@ -364,16 +364,16 @@ impl CommandLog {
         let mut numbered = Vec::with_capacity(commands.len());
         let mut edited = self.edited;
         let mut seq = self.seq;
-        let mut highest = self.token;
-        for (token, command) in commands {
+        let mut highest = self.submission_id;
+        for (submission_id, command) in commands {
             seq = seq.next();
-            highest = highest.max(token);
+            highest = highest.max(submission_id);
             if let Command::Edited(_) = command {
                 edited = Some(Edited { seq, block: None });
             }
             let record = Record::Command {
                 seq,
-                token,
+                submission_id,
                 command,
             };
             let offset = self.offset + bytes.len() as u64;
@@ -391,7 +391,7 @@ impl CommandLog {
         let found = found(seq).map(Record::Found);
         bytes.extend(found.iter().flat_map(command_log::encode));
         self.write(&bytes)?;
-        (self.seq, self.token, self.edited) = (seq, highest, edited);
+        (self.seq, self.submission_id, self.edited) = (seq, highest, edited);
         Ok(numbered)
     }
 
@@ -406,12 +406,12 @@ impl CommandLog {
 
     /// Starts the thread that limits the size of the log.
     pub fn keep(&mut self, options: &Options) {
-        self.keeper = Some(Keeper::start(options, &self.paths));
+        self.retention = Some(Retention::start(options, &self.paths));
     }
 
     /// The state of the log for `status`: whether it is writable, since when not, and the kept size.
     pub fn show(&self) -> Value {
-        let kept = self.keeper.as_ref().map_or(0, Keeper::kept_bytes);
+        let kept = self.retention.as_ref().map_or(0, Retention::kept_bytes);
         let (state, since, why) = match &self.trouble {
             None => ("ok", None, None),
             Some(Trouble { since_ms, why, .. }) => {
@@ -450,7 +450,7 @@ impl CommandLog {
                 self.ledger.append(bytes);
                 return Ok(());
             };
-            if is_full(&why) && self.keeper.as_ref().is_some_and(Keeper::make_room) {
+            if is_full(&why) && self.retention.as_ref().is_some_and(Retention::make_room) {
                 continue;
             }
             self.troubled(io::Error::new(why.kind(), why.to_string()));

@@ -12,8 +12,8 @@ use common::{
     limits::{PATCH_BYTES_MAX, TEXT_BYTES_PER_MESSAGE},
     message::{Numbered, ToGateway},
     options::Options,
-    preset::{Kept, Preset},
-    stage::{BlockCosts, Shape, Stage},
+    preset::{Preset, SavedPreset},
+    stage::{AudioFormat, BlockCosts, Stage},
     units::{BlockIndex, FrameIndex, Seq},
 };
 use engine::{
@@ -58,8 +58,8 @@ pub struct Music {
 const SWEPT_BYTES: u64 = 8 << 20;
 /// An event that was resolved against the patch in force.
 pub struct Timed {
-    /// The token of the submission.
-    pub token: u64,
+    /// The id of the submission.
+    pub submission_id: u64,
     /// The event.
     pub event: Event,
     /// The frame; without one the event is applied as soon as possible.
@@ -69,7 +69,7 @@ pub struct Timed {
 /// The findings about commands that kill workers, and the quarantined commands.
 pub type Learnt = (Vec<Found>, Vec<Seq>);
 
-/// A token, and the result of its edit.
+/// A submission id, and the result of its edit.
 pub type EditOutcome = (u64, Result<(), String>);
 
 /// The accepted commands, and a note on their load for the sender.
@@ -77,8 +77,8 @@ pub type Weighed = (Vec<Numbered>, Option<String>);
 
 /// The description of a command.
 pub struct Looked {
-    /// The token of the submission; 0 without a gateway.
-    pub token: u64,
+    /// The id of the submission; 0 without a gateway.
+    pub submission_id: u64,
     /// Whether the command is a whole patch.
     pub is_patch: bool,
     /// A short text about the command.
@@ -90,7 +90,7 @@ impl Music {
     ///
     /// # Errors
     /// If the patch or the log of the last run cannot be used.
-    pub fn begin(options: &Options, paths: &Paths, shape: Shape) -> Result<(Self, usize)> {
+    pub fn begin(options: &Options, paths: &Paths, format: AudioFormat) -> Result<(Self, usize)> {
         segments::mend(paths);
         let current = paths.command_log();
         let samples = Samples::within(paths.samples());
@@ -105,7 +105,7 @@ impl Music {
             }
             (None, false) => (Patch::default_patch(), None),
         };
-        let config = Config::from(shape);
+        let config = Config::from(format);
         let playing = patch.checked()?;
         let patch = playing.patch().settled();
         let (json, arena_bytes) = check(&playing, config)?;
@@ -127,7 +127,7 @@ impl Music {
             }
             None => Vec::new(),
         };
-        let state = count_from(options.first.block, &playing, shape, state)?;
+        let state = count_from(options.first.block, &playing, format, state)?;
         // The new log is complete before it replaces the old one, so that a kill or a power cut leaves a log to
         // resume from.
         let next = paths.next_command_log();
@@ -135,7 +135,7 @@ impl Music {
         let closed = segments::closed(paths);
         let run = closed.iter().map(|c| c.run).chain(last.map(|l| l.run));
         let run = run.max().unwrap_or(0) + 1;
-        let log = CommandLog::create(paths, shape, run, &patch, json, state, options.first)
+        let log = CommandLog::create(paths, format, run, &patch, json, state, options.first)
             .with_context(|| format!("cannot write {}", next.display()))?;
         match last {
             Some(last) => segments::change(paths, &next, last.run, last.number),
@@ -149,7 +149,7 @@ impl Music {
             playing,
             draft: Draft::default(),
             config,
-            forecast: Forecast::new(shape),
+            forecast: Forecast::new(format),
             generation: options.first.number + 1,
             making: None,
             tried: None,
@@ -162,7 +162,7 @@ impl Music {
     ///
     /// # Errors
     /// If the log cannot be used.
-    pub fn adopt(paths: &Paths, shape: Shape) -> Result<(Self, Learnt)> {
+    pub fn adopt(paths: &Paths, format: AudioFormat) -> Result<(Self, Learnt)> {
         let (log, account) = CommandLog::adopt(paths)?;
         let Standing {
             patch,
@@ -177,8 +177,8 @@ impl Music {
             patch,
             playing,
             draft,
-            config: shape.into(),
-            forecast: Forecast::new(shape),
+            config: format.into(),
+            forecast: Forecast::new(format),
             generation,
             making: None,
             tried: None,
@@ -210,14 +210,14 @@ impl Music {
         messages
     }
 
-    /// Accepts events that were resolved against the patch in force, each with its token.
+    /// Accepts events that were resolved against the patch in force, each with its submission id.
     ///
     /// # Errors
     /// If the events cannot be logged; they are then not accepted.
     pub fn accept(&mut self, events: &[Timed]) -> Result<Vec<Numbered>> {
         let command = |timed: &Timed| match (timed.at, timed.event) {
-            (None, event) => (timed.token, Command::Event(event)),
-            (Some(frame), event) => (timed.token, Command::At { frame, event }),
+            (None, event) => (timed.submission_id, Command::Event(event)),
+            (Some(frame), event) => (timed.submission_id, Command::At { frame, event }),
         };
         let numbered = self.log.accept(events.iter().map(command).collect())?;
         for timed in events {
@@ -226,7 +226,7 @@ impl Music {
         Ok(numbered)
     }
 
-    /// Accepts edits, each with its token, together: all valid edits make one patch. Returns the patch and the result of
+    /// Accepts edits, each with its id, together: all valid edits make one patch. Returns the patch and the result of
     /// each edit.
     ///
     /// # Errors
@@ -234,14 +234,14 @@ impl Music {
     pub fn edit(&mut self, edits: &[(u64, Edit)]) -> Result<(Vec<Numbered>, Vec<EditOutcome>)> {
         let mut outcomes = Vec::with_capacity(edits.len());
         let mut last: Option<(u64, Checked)> = None;
-        for (token, edit) in edits {
+        for (submission_id, edit) in edits {
             let so_far = last.as_ref().map_or(&self.patch, |(_, made)| made.patch());
             let mut next = so_far.clone();
             let checked = next.edit(edit).and_then(|()| next.checked());
-            let outcome = checked.map(|made| last = Some((*token, made)));
-            outcomes.push((*token, outcome.map_err(|why| why.to_string())));
+            let outcome = checked.map(|made| last = Some((*submission_id, made)));
+            outcomes.push((*submission_id, outcome.map_err(|why| why.to_string())));
         }
-        let Some((token, patch)) = last else {
+        let Some((submission_id, patch)) = last else {
             return Ok((Vec::new(), outcomes));
         };
         let good = outcomes.iter().zip(edits).filter(|(o, _)| o.1.is_ok());
@@ -249,7 +249,7 @@ impl Music {
             .filter_map(|(_, (_, edit))| patch.patch().tempo_of(edit))
             .map(Command::Event)
             .collect();
-        let numbered = self.take_in_edited(patch, token, &tempos)?;
+        let numbered = self.take_in_edited(patch, submission_id, &tempos)?;
         Ok((numbered, outcomes))
     }
 
@@ -257,7 +257,7 @@ impl Music {
     ///
     /// # Errors
     /// If a name does not exist, or the change cannot be logged; nothing changes then.
-    pub fn preset(&mut self, token: u64, preset: Preset) -> Result<Vec<Numbered>> {
+    pub fn preset(&mut self, submission_id: u64, preset: Preset) -> Result<Vec<Numbered>> {
         match preset {
             Preset::Save { module, name } => {
                 let values = self.patch.values_for(&module, &name)?;
@@ -265,12 +265,14 @@ impl Music {
                 patch.keep(&module, &name, values.clone());
                 let patch = patch.checked()?;
                 check(&patch, self.config)?;
-                let kept = Kept {
+                let kept = SavedPreset {
                     module,
                     name,
                     values,
                 };
-                let numbered = self.log.accept(vec![(token, Command::Keep(kept))])?;
+                let numbered = self
+                    .log
+                    .accept(vec![(submission_id, Command::SavePreset(kept))])?;
                 self.patch = patch.into_patch();
                 Ok(numbered)
             }
@@ -282,7 +284,11 @@ impl Music {
                 at,
             } => {
                 let events = self.patch.morphed(&module, (&a, &b), position, ms)?;
-                let timed = |event| Timed { token, event, at };
+                let timed = |event| Timed {
+                    submission_id,
+                    event,
+                    at,
+                };
                 let events: Vec<_> = events.into_iter().map(timed).collect();
                 Ok(self.accept(&events)?)
             }
@@ -312,13 +318,13 @@ impl Music {
     ///
     /// # Errors
     /// If the edit is invalid after the waiting ones, or cannot be logged.
-    pub fn draft(&mut self, token: u64, drafted: Drafted) -> Result<Vec<Numbered>> {
+    pub fn draft(&mut self, submission_id: u64, drafted: Drafted) -> Result<Vec<Numbered>> {
         let made = match &drafted {
             Drafted::Edit(edit) => Some(self.draft.with(edit, &self.patch, self.generation)?),
             Drafted::Abort => None,
         };
         let command = Command::Draft(drafted.clone());
-        let numbered = self.log.accept(vec![(token, command)])?;
+        let numbered = self.log.accept(vec![(submission_id, command)])?;
         match drafted {
             Drafted::Edit(edit) => self.draft.push(edit, made),
             Drafted::Abort => self.draft.clear(),
@@ -330,7 +336,12 @@ impl Music {
     ///
     /// # Errors
     /// If the result is not a valid patch, or its load is too high and not forced; the edits then still wait.
-    pub fn commit(&mut self, token: u64, stage: &Stage<'_>, forced: bool) -> Result<Weighed> {
+    pub fn commit(
+        &mut self,
+        submission_id: u64,
+        stage: &Stage<'_>,
+        forced: bool,
+    ) -> Result<Weighed> {
         anyhow::ensure!(!self.draft.is_empty(), Draft::NONE_WAITS);
         let made = self.draft.made(&self.patch).map_err(anyhow::Error::from);
         let weighed = made
@@ -338,7 +349,7 @@ impl Music {
                 let patch = patch.checked()?;
                 let note = self.weigh(&patch, stage, forced)?;
                 let emptied = [Command::Draft(Drafted::Abort)];
-                Ok((self.take_in_edited(patch, token, &emptied)?, note))
+                Ok((self.take_in_edited(patch, submission_id, &emptied)?, note))
             })
             .context("the patch is unchanged (correct it with another edit, or /patch/abort)")?;
         self.draft.clear();
@@ -368,12 +379,12 @@ impl Music {
         patch: Patch,
         (playing, (json, arena_bytes)): (Checked, (String, usize)),
         how: fn(String) -> Command,
-        token: u64,
+        submission_id: u64,
         with: &[Command],
     ) -> Result<Vec<Numbered>> {
         platform::shared::reserve_checkpoints(&self.instance, arena_bytes)?;
         let commands = std::iter::once(how(json)).chain(with.iter().cloned());
-        let commands = commands.map(|command| (token, command)).collect();
+        let commands = commands.map(|command| (submission_id, command)).collect();
         let numbered = self.log.accept(commands)?;
         self.patch = patch;
         self.playing = playing;
@@ -386,7 +397,7 @@ impl Music {
     fn take_in_edited(
         &mut self,
         patch: Checked,
-        token: u64,
+        submission_id: u64,
         with: &[Command],
     ) -> Result<Vec<Numbered>> {
         let has_faded = self.log.is_past_edit(self.config.fade_blocks());
@@ -394,7 +405,13 @@ impl Music {
         let playing = patch.taking_over(&self.playing, has_faded, number, |patch| {
             check(patch, self.config)
         })?;
-        self.take_in(patch.into_patch(), playing, Command::Edited, token, with)
+        self.take_in(
+            patch.into_patch(),
+            playing,
+            Command::Edited,
+            submission_id,
+            with,
+        )
     }
 
     /// Bypasses a module from a block on.
@@ -424,13 +441,13 @@ impl Music {
         while let Some((_, record)) = reader.next().ok()? {
             if let Record::Command {
                 seq: found,
-                token,
+                submission_id,
                 command,
             } = record
                 && found == seq
             {
                 return Some(Looked {
-                    token,
+                    submission_id,
                     is_patch: command.patch().is_some(),
                     text: describe(&self.patch, &command),
                 });
@@ -485,15 +502,20 @@ fn check(patch: &Checked, config: Config) -> Result<(String, usize)> {
 
 /// The initial state of a run whose first block is `block`; an empty state means that of the patch with frames counted
 /// from 0.
-fn count_from(block: BlockIndex, patch: &Checked, shape: Shape, state: Vec<u8>) -> Result<Vec<u8>> {
+fn count_from(
+    block: BlockIndex,
+    patch: &Checked,
+    format: AudioFormat,
+    state: Vec<u8>,
+) -> Result<Vec<u8>> {
     if block == BlockIndex(0) {
         return Ok(state);
     }
-    let mut engine = Engine::new(patch.patch(), shape.into())?;
+    let mut engine = Engine::new(patch.patch(), format.into())?;
     if !state.is_empty() {
         engine.restore(&state)?;
     }
-    engine.count_from(FrameIndex(block.0 * u64::from(shape.block_frames)));
+    engine.count_from(FrameIndex(block.0 * u64::from(format.block_frames)));
     Ok(engine.arena().to_vec())
 }
 

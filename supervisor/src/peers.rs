@@ -8,7 +8,7 @@ use common::{
     units::{Incarnation, Slot},
 };
 use platform::{
-    link::{LinkError, LinkSender},
+    ipc_link::{LinkError, LinkSender},
     pidfd,
 };
 

@@ -90,7 +90,7 @@ fn rendered(mut replay: Replay, last: &[u8]) -> Result<(Patch, Vec<u8>)> {
     let mut records = command_log::records(last);
     records.by_ref().for_each(drop);
     log::tell_torn(last.len() as u64 - records.offset());
-    let mut block = vec![0.0; replay.shape().block_samples()];
+    let mut block = vec![0.0; replay.format().block_samples()];
     while replay.next(&mut block)? {}
     if !replay.has_end() {
         platform::say::line(

@@ -26,12 +26,12 @@ use common::{
         ToLauncher, ToWorker,
     },
     options::Options,
-    stage::{AudioState, Shape, Tallies},
+    stage::{AudioFormat, AudioState, Tallies},
     tape::Tape,
     units::{Incarnation, Slot},
 };
 use failover::{
-    judge::{Event as Heard, Judge},
+    judge::{Judge, Observation},
     switch::Supervision,
 };
 use platform::{living, paths::Paths, say, shared::Shared};
@@ -49,7 +49,7 @@ use self::{
     verdicts::Failure,
 };
 use crate::{
-    event::{Event, PeerLink},
+    event::{Incoming, PeerLink},
     history::History,
     launcher::ToLauncherSocket,
     music::Music,
@@ -58,7 +58,7 @@ use crate::{
 };
 
 /// The longest period of reading the shared words.
-pub const CALM: Duration = Duration::from_millis(8);
+pub const IDLE_TICK: Duration = Duration::from_millis(8);
 /// The initial lead with and without real-time priority, measured with blocks of 128 frames at 48 kHz.
 const LEAD_REALTIME: u32 = 4;
 const LEAD_PLAIN: u32 = 8;
@@ -89,7 +89,7 @@ pub struct Stack {
     launcher: ToLauncherSocket,
     parent: launcher::Parent,
     shared: Shared,
-    shape: Shape,
+    format: AudioFormat,
     music: Music,
     judge: Option<Judge>,
     /// The failure in progress.
@@ -109,7 +109,7 @@ pub struct Stack {
     /// Requests that came before the living processes were known.
     early: Vec<(Request, oneshot::Sender<Answer>)>,
     syncs: Vec<Syncing>,
-    /// The tokens of submissions that the gateway must submit again.
+    /// The ids of submissions that the gateway must submit again.
     stale: BTreeSet<u64>,
     /// The clients that wait for the recorder.
     asked: Vec<Asked>,
@@ -143,7 +143,7 @@ impl Stack {
         let (shared, mut music, (found, left_out), adopted) = match Shared::open(&options.instance)
         {
             Ok(shared) => {
-                let taken = Music::adopt(&paths, shared.stage.shape());
+                let taken = Music::adopt(&paths, shared.stage.format());
                 let taken = taken.context("the command log cannot be used");
                 let (music, found) = taken.map_err(refusal)?;
                 (shared, music, found, true)
@@ -157,7 +157,7 @@ impl Stack {
         };
         music.log.keep(options);
         let rest = platform::shared::inbox(&options.instance).and_then(|inbox| {
-            let tape = platform::shared::tape(&options.instance, &shared.stage.shape())?;
+            let tape = platform::shared::tape(&options.instance, &shared.stage.format())?;
             Ok((inbox, tape))
         });
         let (inbox, tape) = rest.map_err(|why| refusal(why.into()))?;
@@ -171,7 +171,7 @@ impl Stack {
             paths,
             launcher,
             parent: launcher::Parent::default(),
-            shape: shared.stage.shape(),
+            format: shared.stage.format(),
             shared,
             music,
             judge: None,
@@ -219,7 +219,7 @@ impl Stack {
             || !self.waiting.is_empty()
             || !self.asked.is_empty()
             || self.finishing.is_some()
-            || self.shape.freewheel
+            || self.format.freewheel
     }
 
     fn protected(&self) -> bool {
@@ -232,25 +232,25 @@ impl Stack {
     }
 
     /// Handles one event.
-    pub fn handle(&mut self, event: Event) {
+    pub fn handle(&mut self, event: Incoming) {
         self.notice_absence();
         match event {
-            Event::Tick => self.tick(),
-            Event::Launcher(news) => self.hear_launcher(news),
-            Event::LauncherGone => self.launcher_gone("the launcher has ended".into()),
-            Event::LauncherCame => self.launcher_came(),
-            Event::NoLauncher(why) => {
+            Incoming::Tick => self.tick(),
+            Incoming::Launcher(news) => self.hear_launcher(news),
+            Incoming::LauncherGone => self.launcher_gone("the launcher has ended".into()),
+            Incoming::LauncherCame => self.launcher_came(),
+            Incoming::NoLauncher(why) => {
                 self.launcher_gone(format!("no launcher can be started ({why})"));
             }
-            Event::Linked(who, link) => self.linked(&who, link),
-            Event::Said(who, said) => self.hear_peer(&who, said),
-            Event::Unlinked(who) => self.unlinked(&who),
-            Event::Asked(request, answer) if self.adopted && self.judge.is_none() => {
+            Incoming::Linked(who, link) => self.linked(&who, link),
+            Incoming::Said(who, said) => self.hear_peer(&who, said),
+            Incoming::Unlinked(who) => self.unlinked(&who),
+            Incoming::Asked(request, answer) if self.adopted && self.judge.is_none() => {
                 self.early.push((request, answer));
             }
-            Event::Asked(request, answer) => self.asked(request, answer),
+            Incoming::Asked(request, answer) => self.asked(request, answer),
         }
-        if self.last_tick.elapsed() >= CALM {
+        if self.last_tick.elapsed() >= IDLE_TICK {
             self.tick();
         }
     }
@@ -322,14 +322,17 @@ impl Stack {
     ) {
         let seat = self.shared.stage.slot(slot);
         let mut text = format!("worker:{slot} (incarnation {incarnation}) has ended: {ending}");
-        if let Some(epitaph) = seat.epitaph().filter(|_| seat.incarnation() == incarnation) {
-            text = format!("{text}; panic message: {}", epitaph.replace('\n', " "));
+        if let Some(message) = seat
+            .panic_message()
+            .filter(|_| seat.incarnation() == incarnation)
+        {
+            text = format!("{text}; panic message: {}", message.replace('\n', " "));
         }
         say::line("supervisor", &text);
         let cause = ending.to_string();
         self.failure = Failure { cause, since };
         let death = verdicts::death(ending);
-        self.judge(Heard::Died(slot, incarnation, death));
+        self.judge(Observation::Died(slot, incarnation, death));
     }
 
     // ---- the shared words ----
@@ -352,7 +355,7 @@ impl Stack {
         let judges = self.judges();
         let plays = self.peers.processes.contains_key(&Service::AudioOut);
         self.look_at_load();
-        self.judge(Heard::Look { judges, plays });
+        self.judge(Observation::Look { judges, plays });
         self.look_for_mutes();
         self.look_ahead();
         let frontier = Slot::ALL
@@ -361,10 +364,10 @@ impl Stack {
             .max();
         // The log remembers the error; the next call tries again.
         let _ = self.music.log.collect(&stage, frontier.unwrap_or_default());
-        let calm = self.judge.as_ref().is_some_and(Judge::tries_nothing) && stage.held().is_none();
+        let idle = self.judge.as_ref().is_some_and(Judge::tries_nothing) && stage.held().is_none();
         let both = self.protected();
-        let calm = calm && self.finishing.is_none();
-        (self.music).look_after_log(&self.options, &self.shared, calm, both);
+        let idle = idle && self.finishing.is_none();
+        (self.music).look_after_log(&self.options, &self.shared, idle, both);
         self.look_after_peers(pinging);
         self.answer_syncs();
         self.answer_restarts();
@@ -405,12 +408,12 @@ impl Stack {
             return;
         }
         self.announced = true;
-        let Shape {
+        let AudioFormat {
             rate_hz,
             block_frames,
             lead_blocks,
             ..
-        } = self.shape;
+        } = self.format;
         let lead_ms = f64::from(lead_blocks * block_frames) * 1000.0 / f64::from(rate_hz);
         self.tell_launcher(&ToLauncher::Ready(format!(
             "the instance \"{}\" plays: {rate_hz} Hz, blocks of {block_frames} frames, lead {lead_blocks} blocks ({lead_ms:.1} ms), OSC at {}, sink {}",
@@ -521,7 +524,7 @@ fn begin_fresh(options: &Options, paths: &Paths) -> Result<(Shared, Music)> {
     let lead = options
         .lead_blocks
         .unwrap_or(if realtime { LEAD_REALTIME } else { LEAD_PLAIN });
-    let shape = Shape {
+    let format = AudioFormat {
         rate_hz: options.rate_hz,
         block_frames: options.block_frames,
         channels: options.channels,
@@ -535,7 +538,7 @@ fn begin_fresh(options: &Options, paths: &Paths) -> Result<(Shared, Music)> {
         );
     }
     // The log first: a process that finds the stage also finds the log.
-    let (music, arena_bytes) = Music::begin(options, paths, shape)?;
-    let shared = Shared::create(&options.instance, &shape, arena_bytes, options.first)?;
+    let (music, arena_bytes) = Music::begin(options, paths, format)?;
+    let shared = Shared::create(&options.instance, &format, arena_bytes, options.first)?;
     Ok((shared, music))
 }

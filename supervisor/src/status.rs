@@ -18,8 +18,8 @@ pub fn services(
     own_cpu: &mut Cpu,
 ) -> Vec<Value> {
     let leader = supervision.preference().slot;
-    let shape = stage.shape();
-    let block_ns = 1e9 * f64::from(shape.block_frames) / f64::from(shape.rate_hz);
+    let format = stage.format();
+    let block_ns = 1e9 * f64::from(format.block_frames) / f64::from(format.rate_hz);
     let mut list = vec![json!({
         "name": "supervisor", "pid": std::process::id(), "role": "supervisor", "state": "ready",
         "restarts": stage.restarts(Service::Supervisor), "uptime_s": uptime_s(std::process::id()),

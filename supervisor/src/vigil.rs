@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{event::Event, launcher::ToLauncherSocket, roster};
+use crate::{event::Incoming, launcher::ToLauncherSocket, roster};
 
 /// The time until the next attempt.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ const ALIVE: Duration = Duration::from_millis(250);
 pub async fn keep(
     options: &Options,
     launcher: &ToLauncherSocket,
-    events: &mut mpsc::Receiver<Event>,
+    events: &mut mpsc::Receiver<Incoming>,
     why: &str,
 ) -> ! {
     say::line(
@@ -47,11 +47,13 @@ pub async fn keep(
         let round = end.min(Instant::now() + ALIVE);
         while let Ok(Some(event)) = timeout_at(round, events.recv()).await {
             match event {
-                Event::Asked(request, answer) => drop(answer.send(reply(options, &request, why))),
-                Event::Launcher(FromLauncher::Stop) => {
+                Incoming::Asked(request, answer) => {
+                    drop(answer.send(reply(options, &request, why)))
+                }
+                Incoming::Launcher(FromLauncher::Stop) => {
                     let _ = launcher.say(&ToLauncher::Failed(why.into()));
                 }
-                Event::Launcher(news) => {
+                Incoming::Launcher(news) => {
                     for wanted in missing(options, &news) {
                         let _ = launcher.say(&wanted);
                     }

@@ -52,7 +52,7 @@ pub fn start_from<Rank: Ord>(
     samples: &Samples,
     rank: impl Fn(&Mark) -> Option<Rank>,
 ) -> Result<Start> {
-    let config = shared.stage.shape().into();
+    let config = shared.stage.format().into();
     // By their marks alone: to read an arena takes long.
     let mut ranked: Vec<(Rank, &Checkpoint<'_>)> = shared
         .checkpoints

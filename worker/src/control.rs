@@ -22,7 +22,7 @@ use common::{
 use engine::Engine;
 use platform::{
     futex,
-    link::{self, LinkReceiver, LinkSender},
+    ipc_link::{self, LinkReceiver, LinkSender},
     paths::Paths,
     samples::Samples,
     shared::Shared,
@@ -119,7 +119,7 @@ impl Seeker {
         // Without a thread it stays without a link, and is replaced for that.
         let _ = thread::Builder::new().spawn(move || {
             loop {
-                match link::connect(&paths, introduction.clone()) {
+                match ipc_link::connect(&paths, introduction.clone()) {
                     Ok(link) => return drop(found.send(link)),
                     Err(_) => thread::sleep(LOOK),
                 }
@@ -167,7 +167,7 @@ fn hand_on(
             .store(handle.last.0, Ordering::Release);
     }
     if handle.last != before {
-        futex::ring(handle.shared.stage.bell(Listener::Worker(handle.slot)));
+        futex::wake(handle.shared.stage.futex(Listener::Worker(handle.slot)));
     }
 }
 
@@ -181,7 +181,7 @@ fn prepare(handle: &RenderHandle, numbered: Numbered, samples: &Samples) -> Inpu
     let change = match command {
         Command::Event(event) => Change::Event(event),
         Command::At { frame, event } => Change::At(frame, event),
-        Command::Draft(_) | Command::Keep(_) => Change::Nothing,
+        Command::Draft(_) | Command::SavePreset(_) => Change::Nothing,
         Command::Patch(ref json) | Command::Edited(ref json) => {
             match (build(handle, json, samples), &command) {
                 (Ok(engine), Command::Edited(_)) => Change::Edited(engine),
@@ -200,7 +200,7 @@ fn prepare(handle: &RenderHandle, numbered: Numbered, samples: &Samples) -> Inpu
 }
 
 fn build(handle: &RenderHandle, json: &str, samples: &Samples) -> Result<Box<Engine>> {
-    let engine = catch_up::build(json, handle.shared.stage.shape().into(), samples)?;
+    let engine = catch_up::build(json, handle.shared.stage.format().into(), samples)?;
     touch_checkpoints(&handle.shared, handle.slot, engine.arena_len_bytes());
     Ok(Box::new(engine))
 }

@@ -195,13 +195,13 @@ mod tests {
     use common::{
         command::{Command, Event},
         command_log::{Catalogue, Segment},
-        stage::Shape,
+        stage::AudioFormat,
         units::Seq,
     };
 
     /// How a segment begins whose first record is at that place of the log.
     fn beginning(from: u64) -> Vec<u8> {
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 64,
             channels: 2,
@@ -210,14 +210,14 @@ mod tests {
         };
         let patch = Record::Command {
             seq: Seq(1),
-            token: 0,
+            submission_id: 0,
             command: Command::Patch("{}".into()),
         };
         let known = Segment {
             from,
             ..Segment::default()
         };
-        command_log::preamble(shape, &Catalogue::default(), &known, &patch, vec![1; 100])
+        command_log::preamble(format, &Catalogue::default(), &known, &patch, vec![1; 100])
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
                 _ => Command::Event(Event::Run(seq % 2 == 0)),
             };
             whole.extend(command_log::encode(&Record::Command {
-                token: 0,
+                submission_id: 0,
                 seq: Seq(seq),
                 command,
             }));
@@ -265,7 +265,7 @@ mod tests {
     fn the_next_segment_is_followed_at_the_same_place_and_one_that_begins_later_is_refused() {
         let record = |seq| {
             command_log::encode(&Record::Command {
-                token: 0,
+                submission_id: 0,
                 seq: Seq(seq),
                 command: Command::Event(Event::Run(true)),
             })

@@ -53,7 +53,7 @@ struct Arguments {
 /// From now on a panic leaves its text in that seat and ends the process at once, in every build profile.
 fn end_at_a_panic(seat: SlotWords<'static>) {
     std::panic::set_hook(Box::new(move |info| {
-        seat.write_epitaph(&info.to_string());
+        seat.write_panic_message(&info.to_string());
         std::process::abort();
     }));
 }

@@ -2,7 +2,7 @@
 //!
 //! Used by the render thread, which calls it wherever the engine goes on to another module; what is measured
 //! goes to the stage. REAL-TIME: it reads the clock without a system call, at most 258 times in one block
-//! of 16, beside the turns of a block that is cut for events. What a loop needs that is rendered frame by frame,
+//! of 16, beside the calls of a block that is cut for events. What a loop needs that is rendered frame by frame,
 //! or a large patch, is measured in several blocks: so no block is much longer for it. A block in which the
 //! machine did something else in between counts but little.
 
@@ -10,8 +10,8 @@ use common::{limits::MODULES_MAX, stage::Costs};
 
 /// One block of so many is measured.
 const EVERY: u64 = 16;
-/// Turns of modules that are measured in one block; the next block that is measured goes on with the next.
-const TURNS: usize = 256;
+/// Calls of modules that are measured in one block; the next block that is measured goes on with the next.
+const CALLS: usize = 256;
 /// Blocks of a new engine that are not measured: nothing of it is in the caches yet.
 const COLD: u64 = 64;
 /// Rounds after which a mean has followed by two thirds: of what is dearer, and of what is cheaper, since only
@@ -39,9 +39,9 @@ pub struct Meter {
     /// This block is measured.
     measures: bool,
     /// Turns so far in this block; the first that is measured.
-    turns: usize,
+    calls: usize,
     first: usize,
-    /// Whose turn it is, and since when.
+    /// Which module is called, and since when.
     at: Option<(usize, u64)>,
     /// Nanoseconds in this round, by place, and the blocks in which it has been measured.
     round: Vec<u64>,
@@ -65,7 +65,7 @@ impl Meter {
             modules: 0,
             blocks: 0,
             measures: false,
-            turns: 0,
+            calls: 0,
             first: 0,
             at: None,
             round: vec![0; 1 + MODULES_MAX],
@@ -91,24 +91,24 @@ impl Meter {
         }
         self.measures = self.blocks >= COLD && self.blocks.is_multiple_of(EVERY);
         self.blocks += 1;
-        self.turns = 0;
+        self.calls = 0;
         self.at = self.measures.then_some((REST, now_ns));
     }
 
-    /// A module's turn begins; without one, what is no module's.
+    /// A module's call begins; without one, what is no module's.
     ///
     /// # Real-time
     /// Yes; constant time.
-    pub fn turn(&mut self, module: Option<u16>, clock: fn() -> u64) {
+    pub fn call(&mut self, module: Option<u16>, clock: fn() -> u64) {
         if !self.measures {
             return;
         }
         let place = match module {
             None => Some(REST),
             Some(module) => {
-                let turn = self.turns;
-                self.turns += 1;
-                let is_now = (self.first..self.first + TURNS).contains(&turn);
+                let call = self.calls;
+                self.calls += 1;
+                let is_now = (self.first..self.first + CALLS).contains(&call);
                 is_now.then_some(1 + usize::from(module))
             }
         };
@@ -130,8 +130,8 @@ impl Meter {
         self.charge(now_ns);
         self.at = None;
         self.round_blocks += 1;
-        self.first += TURNS;
-        if self.turns <= self.first {
+        self.first += CALLS;
+        if self.calls <= self.first {
             self.publish();
             self.end_round();
         }
@@ -148,7 +148,7 @@ impl Meter {
         }
     }
 
-    /// All turns of a block have been measured.
+    /// All calls of a block have been measured.
     fn publish(&mut self) {
         let places = self.round.iter().zip(&mut self.means);
         for (place, (sum, mean)) in places.enumerate().take(1 + self.modules) {
@@ -191,7 +191,7 @@ fn follow(mean: f32, measured: f32) -> f32 {
 mod tests {
     use super::*;
     use common::{
-        stage::{STAGE_WORDS, Shape, Stage},
+        stage::{AudioFormat, STAGE_WORDS, Stage},
         sync::heap,
         units::Slot,
     };
@@ -205,7 +205,7 @@ mod tests {
         NOW.get()
     }
 
-    /// Blocks until something is told of a patch whose turns fit into one.
+    /// Blocks until something is told of a patch whose calls fit into one.
     const TOLD: u64 = COLD + 2 * EVERY;
 
     fn pass(ns: u64) {
@@ -214,32 +214,32 @@ mod tests {
 
     fn meter() -> (Meter, Costs<'static>) {
         let words = Vec::leak(heap(STAGE_WORDS));
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 128,
             channels: 2,
             lead_blocks: 4,
             freewheel: false,
         };
-        let costs = Stage::create(words, &shape).unwrap().costs(Slot::Zero);
+        let costs = Stage::create(words, &format).unwrap().costs(Slot::Zero);
         (Meter::new(costs, now), costs)
     }
 
-    /// Blocks in which each module has so many turns, of so many nanoseconds each.
+    /// Blocks in which each module has so many calls, of so many nanoseconds each.
     fn blocks(meter: &mut Meter, count: u64, fingerprint: u64, modules: &[(usize, u64)]) {
         for _ in 0..count {
             meter.begin(fingerprint, modules.len(), now());
             pass(1_000);
-            let turns = modules.iter().map(|(turns, _)| *turns).max().unwrap_or(0);
-            for turn in 0..turns {
-                for (module, (turns, ns)) in modules.iter().enumerate() {
-                    if turn < *turns {
-                        meter.turn(Some(module as u16), now);
+            let calls = modules.iter().map(|(calls, _)| *calls).max().unwrap_or(0);
+            for call in 0..calls {
+                for (module, (calls, ns)) in modules.iter().enumerate() {
+                    if call < *calls {
+                        meter.call(Some(module as u16), now);
                         pass(*ns);
                     }
                 }
             }
-            meter.turn(None, now);
+            meter.call(None, now);
             pass(500);
             meter.end(now());
         }
@@ -258,7 +258,7 @@ mod tests {
         let (mut meter, costs) = meter();
         let modules = [(1, 5_000), (1_000, 10), (400, 7)];
         blocks(&mut meter, COLD + 11 * EVERY, 7, &modules);
-        assert_eq!(costs.read(7, 3), None, "1401 turns take 6 blocks, twice");
+        assert_eq!(costs.read(7, 3), None, "1401 calls take 6 blocks, twice");
         blocks(&mut meter, EVERY, 7, &modules);
         let read = costs.read(7, 3).unwrap();
         assert_eq!(read.rest_ns, 1_500);

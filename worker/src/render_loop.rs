@@ -21,13 +21,13 @@ use common::{
         exit::{OVERRULED, OVERTAKEN},
     },
     ring::{Proof, checksum},
-    stage::{Crumb, Listener, Phase},
+    stage::{Breadcrumb, Listener, Phase},
     units::{BlockIndex, FrameIndex, Incarnation, Seq, Slot},
 };
 use engine::Engine;
 use failover::{
+    checkpointing::{WriteCheckpoint, write_checkpoint},
     decide::{self, Step, Waiting},
-    keep::{Keep, keep},
     lead, load,
 };
 use platform::{
@@ -142,7 +142,7 @@ pub fn pair(
         engine: start.engine,
         mark: start.mark,
         caught_up_at: start.frontier,
-        samples: vec![0.0; shared.stage.shape().block_samples()],
+        samples: vec![0.0; shared.stage.format().block_samples()],
         took_ns: 0,
         checkpoints,
         failpoints: Failpoints::from_environment(incarnation),
@@ -159,7 +159,7 @@ pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()
     thread::Builder::new()
         .name("render".into())
         .spawn(move || {
-            let clocked = !processor.shared.stage.shape().freewheel;
+            let clocked = !processor.shared.stage.format().freewheel;
             let granted = Granted {
                 priority: clocked && realtime::ask_priority(5),
                 locked,
@@ -170,15 +170,15 @@ pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()
                 .slot(processor.slot)
                 .set_notes(granted.to_bits());
             realtime::flush_denormals();
-            let bell = processor
+            let word = processor
                 .shared
                 .stage
-                .bell(Listener::Worker(processor.slot));
+                .futex(Listener::Worker(processor.slot));
             loop {
-                let seen = bell.load(Ordering::Acquire);
+                let seen = word.load(Ordering::Acquire);
                 match realtime::section(|| processor.advance()) {
                     Advanced::Rendered => processor.rest(),
-                    Advanced::Idle => futex::wait(bell, seen, LOOK_AGAIN),
+                    Advanced::Idle => futex::wait(word, seen, LOOK_AGAIN),
                     Advanced::Overtaken => platform::harm::exit_now(OVERTAKEN),
                     Advanced::Overruled => platform::harm::exit_now(OVERRULED),
                 }
@@ -233,10 +233,10 @@ impl RenderProcessor {
         self.apply(seq);
         let (fingerprint, modules) = (self.engine.fingerprint(), self.engine.patch().modules.len());
         self.meter.begin(fingerprint, modules, start);
-        let mut trace = |turn| {
-            self.meter.turn(turn, realtime::monotonic_ns);
-            let Some(module) = turn else { return };
-            seat.drop_crumb(Crumb {
+        let mut trace = |module| {
+            self.meter.call(module, realtime::monotonic_ns);
+            let Some(module) = module else { return };
+            seat.drop_breadcrumb(Breadcrumb {
                 block,
                 phase: Phase::Rendering,
                 module,
@@ -245,10 +245,10 @@ impl RenderProcessor {
             self.failpoints.render(block, module);
         };
         self.engine.render_traced(&mut self.samples, &mut trace);
-        self.crumb(Phase::Harming);
+        self.breadcrumb(Phase::Harming);
         self.between.faults.act(&mut self.samples);
         self.failpoints.pass(Point::Rendered);
-        self.crumb(Phase::Publishing);
+        self.breadcrumb(Phase::Publishing);
         if !stage.seal(block, seq) {
             return false;
         }
@@ -271,34 +271,37 @@ impl RenderProcessor {
         let leads = stage.preference().slot == self.slot;
         // Who waits for commands waits for both workers.
         if leads && (takes_commands || decide::follower_is_needed(&stage, self.slot)) {
-            futex::ring(stage.bell(Listener::Worker(self.slot.other())));
+            futex::wake(stage.futex(Listener::Worker(self.slot.other())));
         }
-        if stage.shape().freewheel {
-            futex::ring(stage.bell(Listener::AudioOut));
+        if stage.format().freewheel {
+            futex::wake(stage.futex(Listener::AudioOut));
         }
         self.checkpoint();
-        self.crumb(Phase::Idle);
+        self.breadcrumb(Phase::Idle);
         true
     }
 
     /// Says what is about to be done in the block.
-    fn crumb(&self, phase: Phase) {
-        self.shared.stage.slot(self.slot).drop_crumb(Crumb {
-            block: self.mark.block,
-            phase,
-            module: 0,
-            command: self.mark.seq,
-        });
+    fn breadcrumb(&self, phase: Phase) {
+        self.shared
+            .stage
+            .slot(self.slot)
+            .drop_breadcrumb(Breadcrumb {
+                block: self.mark.block,
+                phase,
+                module: 0,
+                command: self.mark.seq,
+            });
     }
 
     /// Applies the commands up to `seq`, in order, but for those in quarantine.
     fn apply(&mut self, seq: Seq) {
-        self.crumb(Phase::Applying);
+        self.breadcrumb(Phase::Applying);
         while self.inputs.peek().is_ok_and(|input| input.seq <= seq) {
             let Ok(input) = self.inputs.pop() else { return };
             self.mark.next_offset = input.next_offset;
             self.mark.seq = input.seq;
-            self.crumb(Phase::Applying);
+            self.breadcrumb(Phase::Applying);
             if self.shared.stage.quarantined(input.seq) {
                 // A patch in quarantine leaves an engine to be dropped elsewhere.
                 if let Change::Patch(engine) | Change::Edited(engine) = input.change {
@@ -376,7 +379,7 @@ impl RenderProcessor {
         let Some(margin_ns) = lead::margin_ns(stage, block, now_ns) else {
             return;
         };
-        if margin_ns < stage.shape().block_ns() {
+        if margin_ns < stage.format().block_ns() {
             stage.add_close();
         }
         let (margin_us, second) = (margin_ns / 1_000, now_ns / 1_000_000_000);
@@ -394,19 +397,19 @@ impl RenderProcessor {
         let all = self.shared.checkpoints.iter().flatten();
         let newest = all.filter_map(|c| c.block()).max().unwrap_or_default();
         let (stage, frontier) = (&self.shared.stage, self.caught_up_at);
-        let at_once = match keep(stage, self.slot, block, frontier, newest) {
-            Keep::Nothing => return,
-            Keep::GoOn => false,
-            Keep::AtOnce => true,
+        let at_once = match write_checkpoint(stage, self.slot, block, frontier, newest) {
+            WriteCheckpoint::Nothing => return,
+            WriteCheckpoint::GoOn => false,
+            WriteCheckpoint::AtOnce => true,
         };
         let Some(own) = self.shared.checkpoints.get(self.slot.index()) else {
             return;
         };
-        self.crumb(Phase::Checkpointing);
-        let (arena, lively) = (self.engine.words(), self.engine.lively());
+        self.breadcrumb(Phase::Checkpointing);
+        let (arena, active) = (self.engine.words(), self.engine.active());
         if self
             .checkpoints
-            .go_on(own, self.mark, arena, lively, at_once)
+            .go_on(own, self.mark, arena, active, at_once)
         {
             self.failpoints.pass(Point::Checkpointed);
         }

@@ -10,7 +10,7 @@ use common::{
     command::{Command, Event},
     message::Numbered,
     ring::checksum,
-    stage::{Crumb, Decision, Phase, SlotWords, Stage},
+    stage::{Breadcrumb, Decision, Phase, SlotWords, Stage},
     units::{BlockIndex, Incarnation, Seq},
 };
 use engine::Engine;
@@ -92,7 +92,7 @@ pub fn run(
         mark: start.mark,
         frontier: start.frontier,
         commands: start.commands.into_iter().peekable(),
-        samples: vec![0.0; stage.shape().block_samples()],
+        samples: vec![0.0; stage.format().block_samples()],
     };
     match task {
         Task::Commands {
@@ -170,7 +170,7 @@ impl Trial<'_> {
     fn apply(&mut self, seq: Seq) -> Result<()> {
         while let Some(next) = self.commands.next_if(|next| next.seq <= seq) {
             self.mark.seq = next.seq;
-            self.crumb(Phase::Applying, 0);
+            self.breadcrumb(Phase::Applying, 0);
             if self.stage.quarantined(next.seq) {
                 continue;
             }
@@ -183,7 +183,7 @@ impl Trial<'_> {
                     self.failpoints.apply(&event);
                     self.engine.apply_at(frame, &event);
                 }
-                Command::Draft(_) | Command::Keep(_) => {}
+                Command::Draft(_) | Command::SavePreset(_) => {}
                 Command::Patch(ref json) | Command::Edited(ref json) => {
                     let config = self.engine.config();
                     let mut engine = Box::new(catch_up::build(json, config, self.recordings)?);
@@ -203,7 +203,7 @@ impl Trial<'_> {
         let (seat, mark) = (self.seat, self.mark);
         let failpoints = &self.failpoints;
         let mut trace = |module| {
-            seat.drop_crumb(Crumb {
+            seat.drop_breadcrumb(Breadcrumb {
                 block: mark.block,
                 phase: Phase::Rendering,
                 module,
@@ -213,11 +213,11 @@ impl Trial<'_> {
         };
         self.engine.render(&mut self.samples, &mut trace);
         self.mark.block = self.mark.block.next();
-        self.crumb(Phase::Idle, 0);
+        self.breadcrumb(Phase::Idle, 0);
     }
 
-    fn crumb(&self, phase: Phase, module: u16) {
-        self.seat.drop_crumb(Crumb {
+    fn breadcrumb(&self, phase: Phase, module: u16) {
+        self.seat.drop_breadcrumb(Breadcrumb {
             block: self.mark.block,
             phase,
             module,

@@ -236,7 +236,7 @@ impl Sink for Device {
         }
         let dead = self.dead();
         let taken = self.signs.frames();
-        self.plays |= taken >= u64::from(self.shared.stage.shape().rate_hz);
+        self.plays |= taken >= u64::from(self.shared.stage.format().rate_hz);
         if taken > 0 {
             // The new stream has counted the gap.
             self.silent_since = None;

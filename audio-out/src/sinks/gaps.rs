@@ -132,7 +132,7 @@ mod tests {
     fn gaps(seconds: f64, speed: f64, late_ms: f64, stalls: &[(f64, f64)]) -> Vec<f64> {
         let mut gaps = Gaps::new(RATE, 0, 0);
         let mut found = Vec::new();
-        let (mut device, mut stalled, mut turn) = (0.0, 0.0, 0_u32);
+        let (mut device, mut stalled, mut noise) = (0.0, 0.0, 0_u32);
         while device + stalled < seconds {
             for (at, ms) in stalls {
                 if device + stalled >= *at && stalled < stalls_until(stalls, *at) + ms / 1e3 - 1e-9
@@ -140,8 +140,8 @@ mod tests {
                     stalled += ms / 1e3;
                 }
             }
-            turn = turn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let late = f64::from(turn >> 8) / f64::from(1 << 24) * late_ms / 1e3;
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let late = f64::from(noise >> 8) / f64::from(1 << 24) * late_ms / 1e3;
             let now = Duration::from_secs_f64(device + stalled + late);
             if let Some(gap) = gaps.taken(now, 384, 0) {
                 if gap.grown {

@@ -1,6 +1,6 @@
 //! The sinks: a device, a WAV file, or null.
 //!
-//! Each sink runs the player on a thread of its own; the control thread maintains the sink.
+//! Each sink runs the playback on a thread of its own; the control thread maintains the sink.
 
 mod device;
 mod gaps;
@@ -17,7 +17,7 @@ use anyhow::{Result, bail};
 use common::tape::Tape;
 use platform::shared::Shared;
 
-use crate::player::Player;
+use crate::playback::Playback;
 
 /// A destination of the sound.
 pub trait Sink {

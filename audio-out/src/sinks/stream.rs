@@ -1,6 +1,6 @@
 //! Opens a stream on a device; contains its callback.
 //!
-//! REAL-TIME: the callback takes frames from the player, clamps them to full scale, counts clamped samples
+//! REAL-TIME: the callback takes frames from the playback, clamps them to full scale, counts clamped samples
 //! and the gaps that the device causes. Recordings and replays have the unclamped samples.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use common::{
-    stage::{Shape, Stage},
+    stage::{AudioFormat, Stage},
     tape::Tape,
 };
 use cpal::{
@@ -20,7 +20,7 @@ use cpal::{
 use platform::{realtime, shared::Shared};
 
 use super::{
-    Player,
+    Playback,
     gaps::Gaps,
     hosts::{Found, Wish},
     signs::{self, Errors, Signs},
@@ -84,27 +84,27 @@ fn start(
     number: u64,
     silent_since: Option<Instant>,
 ) -> Result<(Stream, Errors)> {
-    let shape = shared.stage.shape();
+    let format = shared.stage.format();
     let usual = found.device.default_output_config().ok();
-    let wanted = period_frames(&shape, found.host);
+    let wanted = period_frames(&format, found.host);
     let period = match usual.as_ref().map(|usual| *usual.buffer_size()) {
         Some(SupportedBufferSize::Range { min, max }) if max > 0 => wanted.clamp(min.min(max), max),
         _ => wanted,
     };
     let config = |buffer_size| StreamConfig {
-        channels: shape.channels as u16,
-        sample_rate: shape.rate_hz,
+        channels: format.channels as u16,
+        sample_rate: format.rate_hz,
         buffer_size,
     };
     let build = |config: StreamConfig| {
         let (mut teller, errors) = signs::errors(signs, number);
         let mut voice = Voice {
-            player: Player::for_device(shared, tape),
+            playback: Playback::for_device(shared, tape),
             signs: Arc::clone(signs),
-            gaps: Gaps::new(shape.rate_hz, grace(&shape, silent_since), signs.xruns()),
+            gaps: Gaps::new(format.rate_hz, grace(&format, silent_since), signs.xruns()),
             stage: shared.stage,
-            channels: shape.channels as usize,
-            period: (period * shape.channels) as usize,
+            channels: format.channels as usize,
+            period: (period * format.channels) as usize,
             start: Instant::now(),
             silent_since,
             // JACK's server sets the priority of its thread.
@@ -121,13 +121,13 @@ fn start(
         .with_context(|| {
             let takes = usual.map(|usual| usual.sample_rate());
             let advice = takes
-                .filter(|rate| *rate != shape.rate_hz)
+                .filter(|rate| *rate != format.rate_hz)
                 .map(|rate| format!(" (expected {rate} Hz: start the stack with --rate {rate})"));
             format!(
                 "{} does not support {} channels at {} Hz{}",
                 found.name,
-                shape.channels,
-                shape.rate_hz,
+                format.channels,
+                format.rate_hz,
                 advice.unwrap_or_default()
             )
         })?;
@@ -138,27 +138,27 @@ fn start(
 }
 
 /// The frames before gaps count: the first stream needs time to start; after a previous stream every gap counts.
-fn grace(shape: &Shape, silent_since: Option<Instant>) -> u64 {
+fn grace(format: &AudioFormat, silent_since: Option<Instant>) -> u64 {
     match silent_since {
         Some(_) => 0,
-        None => shape.rate_hz.into(),
+        None => format.rate_hz.into(),
     }
 }
 
 /// The period of the device: some 10 ms, in whole blocks. With a shorter period, waking this thread 6 ms late would
 /// cause an xrun. A sound server buffers two periods.
-fn period_frames(shape: &Shape, host: HostId) -> u32 {
-    let blocks = shape.rate_hz / 100 / shape.block_frames;
+fn period_frames(format: &AudioFormat, host: HostId) -> u32 {
+    let blocks = format.rate_hz / 100 / format.block_frames;
     let blocks = match host.name() {
         "ALSA" => blocks + 1,
         _ => blocks.max(1),
     };
-    blocks * shape.block_frames
+    blocks * format.block_frames
 }
 
 /// The callback's state.
 struct Voice {
-    player: Player,
+    playback: Playback,
     signs: Arc<Signs>,
     gaps: Gaps,
     stage: Stage<'static>,
@@ -192,7 +192,7 @@ impl Voice {
             let (silence, sound) = out.split_at_mut(early);
             silence.fill(0.0);
             self.note_gaps(frames);
-            self.player.fill(sound);
+            self.playback.fill(sound);
             let clipped = clamp(sound);
             if clipped > 0 {
                 self.stage.add_clipped(clipped);
@@ -231,8 +231,8 @@ fn clamp(samples: &mut [f32]) -> u64 {
 mod tests {
     use super::*;
 
-    const fn shape(rate_hz: u32, block_frames: u32) -> Shape {
-        Shape {
+    const fn format(rate_hz: u32, block_frames: u32) -> AudioFormat {
+        AudioFormat {
             rate_hz,
             block_frames,
             channels: 2,
@@ -252,16 +252,16 @@ mod tests {
             (192_000, 2_048, 2_048),
             (8_000, 2_048, 2_048),
         ] {
-            let period = period_frames(&shape(rate_hz, block), alsa.unwrap());
+            let period = period_frames(&format(rate_hz, block), alsa.unwrap());
             assert_eq!(period, frames, "{rate_hz} Hz, blocks of {block}");
         }
     }
 
     #[test]
     fn the_first_stream_may_take_a_second_to_start_and_the_next_one_nothing() {
-        let shape = shape(44_100, 64);
-        assert_eq!(grace(&shape, None), 44_100);
-        assert_eq!(grace(&shape, Some(Instant::now())), 0);
+        let format = format(44_100, 64);
+        assert_eq!(grace(&format, None), 44_100);
+        assert_eq!(grace(&format, Some(Instant::now())), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 use common::tape::Tape;
 use platform::{realtime, shared::Shared};
 
-use super::{Player, Sink};
+use super::{Playback, Sink};
 
 /// The pause between blocks without a clock while only one worker is ready, so that the replacement gets a processor
 /// and can catch up.
@@ -44,14 +44,14 @@ impl Timed {
         let (stopped, shared) = (Arc::clone(&stop), *shared);
         let thread = thread::Builder::new().name("play".into()).spawn(move || {
             // Without a clock playback is not urgent and must not starve other threads.
-            let _ = !shared.stage.shape().freewheel && realtime::ask_priority(8);
+            let _ = !shared.stage.format().freewheel && realtime::ask_priority(8);
             realtime::flush_denormals();
-            let mut player = Player::new(&shared, tape);
+            let mut playback = Playback::new(&shared, tape);
             let stopped = || stopped.load(Ordering::Relaxed);
-            if shared.stage.shape().freewheel {
-                freewheel(&shared, &mut player, has_room, stopped);
+            if shared.stage.format().freewheel {
+                freewheel(&shared, &mut playback, has_room, stopped);
             } else {
-                keep_time(&shared, &mut player, stopped);
+                keep_time(&shared, &mut playback, stopped);
             }
         })?;
         Ok(Self {
@@ -71,7 +71,7 @@ impl Timed {
 
 fn freewheel(
     shared: &Shared,
-    player: &mut Player,
+    playback: &mut Playback,
     has_room: impl Fn() -> bool,
     stopped: impl Fn() -> bool,
 ) {
@@ -80,8 +80,8 @@ fn freewheel(
             thread::sleep(UNPROTECTED_PAUSE);
             continue;
         }
-        if !player.take(false) {
-            player.wait(Duration::from_millis(5));
+        if !playback.take(false) {
+            playback.wait(Duration::from_millis(5));
         }
         if !shared.stage.protected() {
             thread::sleep(UNPROTECTED_PAUSE);
@@ -89,8 +89,8 @@ fn freewheel(
     }
 }
 
-fn keep_time(shared: &Shared, player: &mut Player, stopped: impl Fn() -> bool) {
-    let block_time = Duration::from_nanos(shared.stage.shape().block_ns());
+fn keep_time(shared: &Shared, playback: &mut Playback, stopped: impl Fn() -> bool) {
+    let block_time = Duration::from_nanos(shared.stage.format().block_ns());
     let mut due = Instant::now();
     while !stopped() {
         // A delay of more than the lead means that the process, or the whole machine, was stopped. Playback restarts
@@ -100,12 +100,12 @@ fn keep_time(shared: &Shared, player: &mut Player, stopped: impl Fn() -> bool) {
         if now < due {
             thread::sleep(due - now);
         } else if now - due > late_max {
-            while !player.has_lead() && now.elapsed() < LEAD_PATIENCE && !stopped() {
+            while !playback.has_lead() && now.elapsed() < LEAD_PATIENCE && !stopped() {
                 thread::sleep(block_time);
             }
             due = Instant::now();
         }
-        player.take(true);
+        playback.take(true);
         due += block_time;
     }
 }

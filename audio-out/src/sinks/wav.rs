@@ -87,9 +87,9 @@ impl Wav {
 /// written.
 fn begin(shared: &Shared, tape: &Tape<'_>, path: &Path) -> io::Result<(WavFile, u64)> {
     let stage = &shared.stage;
-    let shape = stage.shape();
+    let format = stage.format();
     let resumed = stage.written().map(|written| {
-        let file = WavFile::resume(path, &shape, written.frames);
+        let file = WavFile::resume(path, &format, written.frames);
         file.map(|file| (file, written.place))
     });
     let (file, place) = match resumed {
@@ -100,9 +100,9 @@ fn begin(shared: &Shared, tape: &Tape<'_>, path: &Path) -> io::Result<(WavFile, 
                 path.display()
             );
             say::line("audio-out", &text);
-            (WavFile::create(path, &shape)?, tape.position())
+            (WavFile::create(path, &format)?, tape.position())
         }
-        None => (WavFile::create(path, &shape)?, tape.position()),
+        None => (WavFile::create(path, &format)?, tape.position()),
     };
     let frames = file.frames();
     stage.set_written(Written { place, frames });
@@ -122,7 +122,7 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         let mut last_header = Instant::now();
-        let mut block = vec![0.0; self.shared.stage.shape().block_samples()];
+        let mut block = vec![0.0; self.shared.stage.format().block_samples()];
         let mut waiting: Vec<f32> = Vec::new();
         loop {
             let ending = self.ended.load(Ordering::Acquire);

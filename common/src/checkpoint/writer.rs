@@ -1,6 +1,6 @@
 //! How a worker writes its two checkpoints: never more of them in one block than a little.
 //!
-//! What lies in a checkpoint from two turns ago still holds where the arena has not changed; so only
+//! What lies in a checkpoint from two checkpoints ago still holds where the arena has not changed; so only
 //! what has is copied. If that is much, it is copied in the blocks before the checkpoint is due, a part in
 //! each, and what has changed meanwhile at the end: the pre-copying of a machine that is moved while it
 //! runs.
@@ -124,18 +124,18 @@ impl Writer {
         left == 0 || half.count > FEW && (left <= BLOCKS || half.broken)
     }
 
-    /// Goes on with the checkpoint that is next, after the block before the mark; `lively` are the
+    /// Goes on with the checkpoint that is next, after the block before the mark; `active` are the
     /// pieces that may change in every block. `at_once` finishes it when it is due, whatever it takes.
     /// Tells whether a checkpoint was finished.
     ///
     /// # Real-time
-    /// Yes; what is copied is bounded, but for the lively pieces, unless `at_once`.
+    /// Yes; what is copied is bounded, but for the active pieces, unless `at_once`.
     pub fn go_on(
         &mut self,
         checkpoints: &[Checkpoint<'_>; 2],
         mark: Mark,
         arena: &[u64],
-        lively: &[u64],
+        active: &[u64],
         at_once: bool,
     ) -> bool {
         if arena.len() as u64 * 8 > ARENA_BYTES_MAX || !self.has_work(mark.block) {
@@ -144,7 +144,7 @@ impl Writer {
         let (half, checkpoint) = (&mut self.both[self.next], &checkpoints[self.next]);
         let left = blocks_left(mark.block);
         if left == 0 && (at_once || half.count <= 4 * FEW.max(self.written)) {
-            half.finish(checkpoint, mark, arena, lively, self.renewed);
+            half.finish(checkpoint, mark, arena, active, self.renewed);
             self.renewed = (self.renewed + 1) % arena.len().div_ceil(GROUP_WORDS).max(1);
             self.next ^= 1;
             return true;
@@ -180,14 +180,14 @@ impl Half {
         checkpoint: &Checkpoint<'_>,
         mark: Mark,
         arena: &[u64],
-        lively: &[u64],
+        active: &[u64],
         renewed: usize,
     ) {
         self.break_stamp(checkpoint);
         let groups = arena.len().div_ceil(GROUP_WORDS);
         for group in 0..groups {
-            let more = match lively.get(group) {
-                Some(lively) if group != renewed => *lively,
+            let more = match active.get(group) {
+                Some(active) if group != renewed => *active,
                 _ => u64::MAX,
             };
             self.copy(checkpoint, arena, group, more);
@@ -283,7 +283,7 @@ mod tests {
         [0, 1].map(|n| Checkpoint::create(&words[n]).unwrap())
     }
 
-    /// Plays with an arena of so many words, of which each block writes the lively ones, and some others.
+    /// Plays with an arena of so many words, of which each block writes the active ones, and some others.
     fn play(words: usize, blocks: u64, each: usize) -> (u64, u64) {
         let memory = [heap(CHECKPOINT_WORDS), heap(CHECKPOINT_WORDS)];
         let checkpoints = pair(&memory);
@@ -291,11 +291,11 @@ mod tests {
         writer.begin(words);
         let pieces = words.div_ceil(PIECE_WORDS);
         let mut arena: Vec<u64> = (0..words as u64).collect();
-        let (mut lively, mut written) =
+        let (mut active, mut written) =
             (vec![0; pieces.div_ceil(64)], vec![0; pieces.div_ceil(64)]);
         (0..pieces)
             .step_by(7)
-            .for_each(|piece| lively[piece / 64] |= 1 << (piece % 64));
+            .for_each(|piece| active[piece / 64] |= 1 << (piece % 64));
         let (mut finished, mut valid) = (0, 0);
         let mut read = vec![0; words];
         let mut random = 1_u64;
@@ -312,7 +312,7 @@ mod tests {
                 written[word / PIECE_WORDS / 64] |= 1 << (word / PIECE_WORDS % 64);
             }
             writer.note(&mut written);
-            if writer.go_on(&checkpoints, mark(block), &arena, &lively, false) {
+            if writer.go_on(&checkpoints, mark(block), &arena, &active, false) {
                 finished += 1;
                 let newest = checkpoints.iter().max_by_key(|c| c.block()).unwrap();
                 assert_eq!(newest.read(&mut read), Some(mark(block)));
@@ -357,14 +357,14 @@ mod tests {
         let memory = [heap(CHECKPOINT_WORDS), heap(CHECKPOINT_WORDS)];
         let checkpoints = pair(&memory);
         let arena = vec![7; 2_000];
-        let calm = vec![0; 4];
+        let inactive = vec![0; 4];
         let mut writer = Writer::new();
         writer.begin(arena.len());
         let mut read = vec![0; arena.len()];
         let mut block = 0;
         let mut next = |writer: &mut Writer| {
             block += 16;
-            assert!(writer.go_on(&checkpoints, mark(block), &arena, &calm, false));
+            assert!(writer.go_on(&checkpoints, mark(block), &arena, &inactive, false));
         };
         next(&mut writer);
         memory[0][ARENA + 1_500].fetch_xor(1 << 40, Ordering::Relaxed);

@@ -166,7 +166,7 @@ mod tests {
     fn log() -> Vec<Record> {
         let command = |seq| Record::Command {
             seq: Seq(seq),
-            token: 7,
+            submission_id: 7,
             command: Command::Event(Event::Run(true)),
         };
         let state = |seq, length| Record::State {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Catalogue, Found, Reader, Record, VERSION, encode};
 use crate::{
     edit::Edit,
-    stage::Shape,
+    stage::AudioFormat,
     units::{BlockIndex, Seq},
 };
 
@@ -29,8 +29,8 @@ pub struct Segment {
     pub block: BlockIndex,
     /// The commands that are in the state; those that follow it are in the segment.
     pub seq: Seq,
-    /// The highest token of those that are in.
-    pub token: u64,
+    /// The highest submission id of those that are in.
+    pub submission_id: u64,
     /// The number of patches so far, and of those taken back.
     pub generation: u64,
     /// The patch with the values last set, as JSON.
@@ -54,7 +54,7 @@ pub struct Segment {
 /// its number, and the state; an empty arena is that of the patch when it was loaded.
 #[must_use]
 pub fn preamble(
-    shape: Shape,
+    format: AudioFormat,
     catalogue: &Catalogue,
     segment: &Segment,
     patch: &Record,
@@ -62,7 +62,7 @@ pub fn preamble(
 ) -> Vec<u8> {
     let mut bytes = encode(&Record::Head {
         version: VERSION,
-        shape,
+        format,
     });
     bytes.extend(encode(&Record::Catalogue(Box::new(catalogue.clone()))));
     bytes.extend(encode(&Record::Segment(Box::new(segment.clone()))));
@@ -78,8 +78,8 @@ pub fn preamble(
 /// What a segment begins with.
 #[derive(Clone, Debug)]
 pub struct Preamble {
-    /// The shape of the sound.
-    pub shape: Shape,
+    /// The format of the sound.
+    pub format: AudioFormat,
     /// What is known.
     pub segment: Segment,
     /// The patch in force, as JSON, and its place in bytes.
@@ -97,7 +97,7 @@ impl Preamble {
     /// # Errors
     /// When reading fails.
     pub fn read<R: Read>(reader: &mut Reader<R>) -> io::Result<Option<Self>> {
-        let Some((_, Record::Head { version, shape })) = reader.next()? else {
+        let Some((_, Record::Head { version, format })) = reader.next()? else {
             return Ok(None);
         };
         if version != VERSION {
@@ -118,7 +118,7 @@ impl Preamble {
             return Ok(None);
         };
         Ok(Some(Self {
-            shape,
+            format,
             patch: (json.to_owned(), place),
             segment: *segment,
             arena,
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::command::Command;
 
-    const SHAPE: Shape = Shape {
+    const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 48_000,
         block_frames: 64,
         channels: 2,
@@ -201,11 +201,11 @@ mod tests {
         };
         let patch = Record::Command {
             seq: Seq(2),
-            token: 0,
+            submission_id: 0,
             command: Command::Edited("{}".into()),
         };
         let bytes = preamble(
-            SHAPE,
+            FORMAT,
             &Catalogue::default(),
             &segment,
             &patch,
@@ -213,7 +213,7 @@ mod tests {
         );
         let read = |bytes: &[u8]| Preamble::read(&mut Reader::new(bytes)).unwrap();
         let found = read(&bytes).unwrap();
-        assert_eq!((found.shape, &found.segment), (SHAPE, &segment));
+        assert_eq!((found.format, &found.segment), (FORMAT, &segment));
         assert_eq!(
             (found.patch.0.as_str(), &found.arena),
             ("{}", &vec![1, 2, 3])

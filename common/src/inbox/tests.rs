@@ -68,7 +68,7 @@ fn the_backlog_goes_round_and_what_is_refused_takes_no_room() {
         fill(&inbox, serial, byte, length);
         inbox.admit(serial);
     };
-    for turn in 0..3 {
+    for round in 0..3 {
         let mut count = 0;
         while inbox.free_words() >= each {
             count += 1;
@@ -83,7 +83,7 @@ fn the_backlog_goes_round_and_what_is_refused_takes_no_room() {
         assert!(!inbox.settled(last));
         inbox.settle(last);
         assert!(inbox.settled(last));
-        if turn == 0 {
+        if round == 0 {
             for _ in 0..1_000 {
                 let serial = offer(&inbox);
                 fill(&inbox, serial, 1, length);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ANCHOR, AUDIO_STATE, CLIPPED, CLOSE, CONCEALED, DEVICE_GAPS, DIFFERING, FILE, FILE_TURN,
-    HAS_DEVICE, LAST_GAP_US, MOVED_AT, PLAYING, SET_BY, Stage, TAKEN_ACROSS, TAKEN_AT, UNDERRUNS,
+    AUDIO_STATE, CLIPPED, CLOSE, CONCEALED, DEVICE_GAPS, DIFFERING, FILE, FILE_HALF, HAS_DEVICE,
+    LAST_GAP_US, MOVED_AT, PLAYING, SET_BY, Stage, TAKEN_ACROSS, TAKEN_AT, TIME_ORIGIN, UNDERRUNS,
     WALL,
 };
 use crate::sync::Ordering;
@@ -98,21 +98,21 @@ impl Stage<'_> {
 
     /// Says how far the file has come, after it has. Written by audio-out.
     pub fn set_written(&self, written: Written) {
-        let turn = self.get(FILE_TURN) + 1;
-        let place = FILE + 1 + 2 * (turn as usize % 2);
+        let half = self.get(FILE_HALF) + 1;
+        let place = FILE + 1 + 2 * (half as usize % 2);
         self.words[place].store(written.place, Ordering::Relaxed);
         self.words[place + 1].store(written.frames, Ordering::Relaxed);
         // SYNC: file (writer): the pair that it names is whole
-        self.words[FILE_TURN].store(turn, Ordering::Release);
+        self.words[FILE_HALF].store(half, Ordering::Release);
     }
 
     /// See [`Self::set_written`]; `None` while there is no file. Read by the next audio-out.
     #[must_use]
     pub fn written(&self) -> Option<Written> {
         // SYNC: file (reader)
-        let turn = self.words[FILE_TURN].load(Ordering::Acquire);
-        let place = FILE + 1 + 2 * (turn as usize % 2);
-        (turn > 0).then(|| Written {
+        let half = self.words[FILE_HALF].load(Ordering::Acquire);
+        let place = FILE + 1 + 2 * (half as usize % 2);
+        (half > 0).then(|| Written {
             place: self.get(place),
             frames: self.get(place + 1),
         })
@@ -135,14 +135,14 @@ impl Stage<'_> {
 
     /// Says when frame 0 would have come in, by the monotonic clock ([`crate::time_tag`]). Written by
     /// audio-out.
-    pub fn set_anchor(&self, monotonic: u64) {
-        self.words[ANCHOR].store(monotonic, Ordering::Relaxed);
+    pub fn set_time_origin(&self, monotonic: u64) {
+        self.words[TIME_ORIGIN].store(monotonic, Ordering::Relaxed);
     }
 
-    /// See [`Self::set_anchor`]; 0 while nobody knows, for ever where there is no clock.
+    /// See [`Self::set_time_origin`]; 0 while nobody knows, for ever where there is no clock.
     #[must_use]
-    pub fn anchor(&self) -> u64 {
-        self.get(ANCHOR)
+    pub fn time_origin(&self) -> u64 {
+        self.get(TIME_ORIGIN)
     }
 
     /// Says how far the clock on the wall is ahead of the monotonic one. Written by audio-out.

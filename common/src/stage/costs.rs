@@ -118,14 +118,14 @@ impl Costs<'_> {
 mod tests {
     use super::*;
     use crate::{
-        stage::{STAGE_WORDS, tests::SHAPE},
+        stage::{STAGE_WORDS, tests::FORMAT},
         sync::heap,
     };
 
     #[test]
     fn a_table_is_read_by_who_asks_for_its_patch_only() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         let costs = stage.costs(Slot::One);
         assert_eq!(costs.read(7, 2), None);
         costs.set_rest(5);
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn the_largest_patch_has_a_place_for_each_module() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         for (slot, ns) in [(Slot::Zero, 3), (Slot::One, 4)] {
             (0..MODULES_MAX).for_each(|module| stage.costs(slot).set(module, ns));
             stage.costs(slot).tell(9);

@@ -166,7 +166,7 @@ fn read_decision(word: u64, block: BlockIndex, last: Seq) -> Decision {
 mod tests {
     use super::*;
     use crate::{
-        stage::{STAGE_WORDS, tests::SHAPE},
+        stage::{STAGE_WORDS, tests::FORMAT},
         sync::heap,
     };
 
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn the_loser_of_a_decision_obeys_the_word() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         let block = BlockIndex(7);
         assert_eq!(stage.decision(block, Seq(0)), Decision::Open);
         assert_eq!(stage.decide(block, Seq(5), Seq(3)), made(Seq(5), false));
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_decision_is_revised_until_it_is_sealed_and_the_overruled_one_hears_of_it() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         let block = BlockIndex(7);
         assert!(!stage.revise(block, Seq(3), Seq(3)), "not decided yet");
         assert_eq!(stage.decide(block, Seq(5), Seq(3)), made(Seq(5), false));
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_held_is_held_once_and_lifted_by_its_number() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         assert!(stage.hold(Seq(4)) && !stage.hold(Seq(2)));
         assert_eq!(stage.held(), Some(Seq(4)));
         assert!(!stage.lift(Seq(2)) && stage.lift(Seq(4)));
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn blocks_are_decided_for_a_hundred_thousand_years() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         for bits in [31, 32, 38, 39, 40, 47, 52] {
             let edge = 1 << bits;
             for block in (edge - 2..edge + 2).map(BlockIndex) {
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn sequence_numbers_survive_the_wrap_of_their_24_bits() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         let last = Seq((1 << SEQ_BITS) * 3 - 1);
         let seq = Seq(last.0 + 2);
         assert_eq!(stage.decide(BlockIndex(0), seq, last), made(seq, false));

@@ -157,20 +157,20 @@ const fn place(service: Service) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
     };
 
     fn with_stage(test: impl FnOnce(Stage<'_>)) {
         let words = heap(STAGE_WORDS);
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 128,
             channels: 2,
             lead_blocks: 4,
             freewheel: false,
         };
-        test(Stage::create(&words, &shape).unwrap());
+        test(Stage::create(&words, &format).unwrap());
     }
 
     #[test]

@@ -11,10 +11,10 @@ use crate::{
 const INCARNATION: usize = 0;
 const FRONTIER: usize = 1;
 const APPLIED: usize = 2;
-const CRUMB: usize = 3;
-const CRUMB_MODULE: usize = 4;
+const BREADCRUMB: usize = 3;
+const BREADCRUMB_MODULE: usize = 4;
 const NOTES: usize = 5;
-const CRUMB_COMMAND: usize = 6;
+const BREADCRUMB_COMMAND: usize = 6;
 const MUTED: usize = 7;
 const VERDICT: usize = 8;
 const VERDICT_SUM: usize = 9;
@@ -26,9 +26,9 @@ const REMOVED: usize = 14;
 const LIMITED_SAMPLES: usize = 15;
 const CLOSEST: usize = 16;
 const MEAN: usize = 17;
-const EPITAPH: usize = 24;
+const PANIC_MESSAGE: usize = 24;
 /// Bytes that a dying worker can leave.
-pub const EPITAPH_BYTES: usize = (SLOT_WORDS - EPITAPH - 1) * 8;
+pub const PANIC_MESSAGE_BYTES: usize = (SLOT_WORDS - PANIC_MESSAGE - 1) * 8;
 
 /// Blocks after which a peak is forgotten to a third.
 const PEAK_LASTS: u64 = 1_024;
@@ -54,7 +54,7 @@ pub enum Phase {
 
 /// What a worker wrote down before it touched something that could kill it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crumb {
+pub struct Breadcrumb {
     /// The block it was in.
     pub block: BlockIndex,
     /// What it was doing.
@@ -84,7 +84,7 @@ impl<'a> SlotWords<'a> {
 
     /// A new worker takes its seat: wipes what the one before it left.
     pub fn take_seat(&self, incarnation: Incarnation, frontier: BlockIndex, applied: Seq) {
-        for word in &self.words[CRUMB..] {
+        for word in &self.words[BREADCRUMB..] {
             word.store(0, Ordering::Relaxed);
         }
         self.words[FRONTIER].store(frontier.0, Ordering::Relaxed);
@@ -186,16 +186,19 @@ impl<'a> SlotWords<'a> {
     }
 
     /// Leaves a breadcrumb.
-    pub fn drop_crumb(&self, crumb: Crumb) {
-        self.words[CRUMB_MODULE].store(crumb.module.into(), Ordering::Relaxed);
-        self.words[CRUMB_COMMAND].store(crumb.command.0, Ordering::Relaxed);
-        self.words[CRUMB].store(crumb.block.0 << 4 | crumb.phase as u64, Ordering::Release);
+    pub fn drop_breadcrumb(&self, breadcrumb: Breadcrumb) {
+        self.words[BREADCRUMB_MODULE].store(breadcrumb.module.into(), Ordering::Relaxed);
+        self.words[BREADCRUMB_COMMAND].store(breadcrumb.command.0, Ordering::Relaxed);
+        self.words[BREADCRUMB].store(
+            breadcrumb.block.0 << 4 | breadcrumb.phase as u64,
+            Ordering::Release,
+        );
     }
 
     /// The last breadcrumb.
     #[must_use]
-    pub fn crumb(&self) -> Crumb {
-        let word = self.words[CRUMB].load(Ordering::Acquire);
+    pub fn breadcrumb(&self) -> Breadcrumb {
+        let word = self.words[BREADCRUMB].load(Ordering::Acquire);
         let phase = match word & 15 {
             1 => Phase::Applying,
             2 => Phase::Rendering,
@@ -204,12 +207,12 @@ impl<'a> SlotWords<'a> {
             5 => Phase::Harming,
             _ => Phase::Idle,
         };
-        let module = self.words[CRUMB_MODULE].load(Ordering::Relaxed) as u16;
-        Crumb {
+        let module = self.words[BREADCRUMB_MODULE].load(Ordering::Relaxed) as u16;
+        Breadcrumb {
             block: BlockIndex(word >> 4),
             phase,
             module,
-            command: Seq(self.words[CRUMB_COMMAND].load(Ordering::Relaxed)),
+            command: Seq(self.words[BREADCRUMB_COMMAND].load(Ordering::Relaxed)),
         }
     }
 
@@ -272,14 +275,14 @@ impl<'a> SlotWords<'a> {
     }
 
     /// Leaves a last word; called by a panic hook, so it must not fail.
-    pub fn write_epitaph(&self, text: &str) {
-        layout::store_text(&self.words[EPITAPH..], text);
+    pub fn write_panic_message(&self, text: &str) {
+        layout::store_text(&self.words[PANIC_MESSAGE..], text);
     }
 
     /// The last word, if one was left.
     #[must_use]
-    pub fn epitaph(&self) -> Option<String> {
-        let text = layout::load_text(&self.words[EPITAPH..]);
+    pub fn panic_message(&self) -> Option<String> {
+        let text = layout::load_text(&self.words[PANIC_MESSAGE..]);
         (!text.is_empty()).then_some(text)
     }
 }
@@ -288,7 +291,7 @@ impl<'a> SlotWords<'a> {
 mod tests {
     use super::*;
     use crate::{
-        stage::{STAGE_WORDS, Stage, tests::SHAPE},
+        stage::{STAGE_WORDS, Stage, tests::FORMAT},
         sync::heap,
         units::Slot,
     };
@@ -296,7 +299,7 @@ mod tests {
     #[test]
     fn what_was_removed_is_read_back() {
         let words = heap(STAGE_WORDS);
-        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        let slot = Stage::create(&words, &FORMAT).unwrap().slot(Slot::One);
         assert_eq!(slot.removed(), (0.0, 0, 0.0));
         slot.set_removed(0.75, 1 << 40, 0.25);
         assert_eq!(slot.removed(), (0.75, 1 << 40, 0.25));
@@ -305,7 +308,7 @@ mod tests {
     #[test]
     fn a_peak_is_shown_at_once_and_fades() {
         let words = heap(STAGE_WORDS);
-        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        let slot = Stage::create(&words, &FORMAT).unwrap().slot(Slot::One);
         slot.took(1_000_000);
         assert_eq!(slot.peak_ns(), 1_000_000);
         for _ in 0..PEAK_LASTS {
@@ -326,7 +329,7 @@ mod tests {
     #[test]
     fn the_smallest_margin_of_a_second_is_kept() {
         let words = heap(STAGE_WORDS);
-        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
+        let slot = Stage::create(&words, &FORMAT).unwrap().slot(Slot::One);
         for (margin, second, kept) in [(900, 7, 900), (400, 7, 400), (500, 7, 400), (800, 8, 800)] {
             slot.published_before(margin, second);
             assert_eq!(slot.closest(), (second, kept));
@@ -334,11 +337,11 @@ mod tests {
     }
 
     #[test]
-    fn an_epitaph_is_read_back_and_cut_to_its_room() {
+    fn a_panic_message_is_read_back_and_cut_to_its_room() {
         let words = heap(STAGE_WORDS);
-        let slot = Stage::create(&words, &SHAPE).unwrap().slot(Slot::One);
-        assert_eq!(slot.epitaph(), None);
-        slot.write_epitaph(&"x".repeat(5_000));
-        assert_eq!(slot.epitaph().unwrap().len(), EPITAPH_BYTES);
+        let slot = Stage::create(&words, &FORMAT).unwrap().slot(Slot::One);
+        assert_eq!(slot.panic_message(), None);
+        slot.write_panic_message(&"x".repeat(5_000));
+        assert_eq!(slot.panic_message().unwrap().len(), PANIC_MESSAGE_BYTES);
     }
 }

@@ -193,15 +193,15 @@ fn play(context: &Context, wav: Option<&str>) -> Result<Played, Failure> {
     };
     let begun = Instant::now();
     let mut kills = 0;
-    for turn in 0..KILLS {
+    for kill in 0..KILLS {
         due = due.max(Instant::now()) + BETWEEN;
         note(due)?;
-        if turn > 0 {
+        if kill > 0 {
             protected()?;
             say(context, &survived(&asking::status(paths)?));
         }
         let leader = asking::status(paths)?["leader"].as_u64().unwrap_or(0);
-        let (target, slot, role) = if turn % 2 == 0 {
+        let (target, slot, role) = if kill % 2 == 0 {
             (Target::Leader, leader, "the leader")
         } else {
             (Target::Follower, 1 - leader.min(1), "the follower")
@@ -259,8 +259,8 @@ fn listen(played: &Played, log: &Path) -> Result<Heard, Failure> {
     let mut replayed = 0;
     let (mut compared, mut differ) = (0, 0);
     let mut replay = Replay::new(&bytes, Box::new(|_| None)).map_err(|e| wrong(log, &e))?;
-    let mut block = vec![0.0; replay.shape().block_samples()];
-    let mut ahead = played.from_frame as usize * replay.shape().channels as usize;
+    let mut block = vec![0.0; replay.format().block_samples()];
+    let mut ahead = played.from_frame as usize * replay.format().channels as usize;
     while replay.next(&mut block).map_err(|e| wrong(log, &e))? {
         let skipped = ahead.min(block.len());
         ahead -= skipped;

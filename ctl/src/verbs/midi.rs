@@ -75,7 +75,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 /// Checks that the running patch has the parameter, by the rules of the gateway.
 fn check(context: &Context, module: &str, param: &str) -> Result<(), Failure> {
     let running = asking::ask(&context.paths, &Request::PatchShow, asking::USUAL)?;
-    let turn = Message {
+    let message = Message {
         address: format!("/knob/{module}/{param}"),
         args: vec![Value::Float(0.0)],
         time: None,
@@ -83,7 +83,7 @@ fn check(context: &Context, module: &str, param: &str) -> Result<(), Failure> {
     // The message has no duration, so the sample rate does not matter.
     let names = Namespace::of_patch(1, 1, &running.to_string());
     let mut budget = Budget::DATAGRAM;
-    let turned = names.and_then(|names| names.understand(&turn, &mut budget));
+    let turned = names.and_then(|names| names.understand(&message, &mut budget));
     turned.map(|_| ()).map_err(Failure::no)
 }
 

@@ -21,7 +21,7 @@ use std::{
 use common::{
     command_log::{self, LogError, Preamble, Reach, Reader},
     options::Seconds,
-    stage::Shape,
+    stage::AudioFormat,
     units::BlockIndex,
 };
 use engine::replay::{self, Later, Replay, ReplayError, Unread};
@@ -90,16 +90,16 @@ impl std::str::FromStr for Moment {
 
 impl Moment {
     /// The block that contains the position.
-    fn block(self, shape: Shape) -> u64 {
+    fn block(self, format: AudioFormat) -> u64 {
         match self {
             Self::Block(block) => block,
-            Self::Seconds(seconds) => blocks_in(seconds, shape) as u64,
+            Self::Seconds(seconds) => blocks_in(seconds, format) as u64,
         }
     }
 }
 
-fn blocks_in(seconds: f64, shape: Shape) -> f64 {
-    seconds * f64::from(shape.rate_hz) / f64::from(shape.block_frames)
+fn blocks_in(seconds: f64, format: AudioFormat) -> f64 {
+    seconds * f64::from(format.rate_hz) / f64::from(format.block_frames)
 }
 
 /// The files of a run's segments, oldest first. The segment that is still written is held open: it may be closed
@@ -183,12 +183,12 @@ impl Source {
         let mut bytes = vec![0; HEAD_BYTES];
         let read = all.open(&newest).and_then(|mut file| file.read(&mut bytes));
         bytes.truncate(read.map_err(|e| no(&newest, format!("cannot be read: {e}")))?);
-        let shape = command_log::head(&bytes)
+        let format = command_log::head(&bytes)
             .map_err(|e| no(&newest, e.to_string()))?
-            .shape;
+            .format;
         let (mut from, to) = (
-            args.from.map(|m| m.block(shape)),
-            args.to.map(|m| m.block(shape)),
+            args.from.map(|m| m.block(format)),
+            args.to.map(|m| m.block(format)),
         );
         if let Some(Seconds(last)) = args.last {
             let mut reader = open(&newest)?;
@@ -197,7 +197,7 @@ impl Source {
                 reach.take(&record);
             }
             let end = reach.end(!all.lives);
-            from = Some(end.0.saturating_sub(blocks_in(last as f64, shape) as u64));
+            from = Some(end.0.saturating_sub(blocks_in(last as f64, format) as u64));
         }
         let from = from.unwrap_or(0);
         let first = places
@@ -306,13 +306,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let played = |e: ReplayError| Failure::no(format!("{}: {e}", path.display()));
     let replay = Replay::new(&source.bytes, find(path)).map_err(played)?;
     let mut replay = source.replay(replay);
-    let shape = replay.shape();
+    let format = replay.format();
     let samples = Samples::beside(path).files();
     let logs: Vec<PathBuf> = source.places().map(|place| place.path.clone()).collect();
     let create = |output: &PathBuf| {
         let read = logs.iter().chain(&samples);
         output::keep_apart(output, read.map(PathBuf::as_path))?;
-        output::Wav::create(output, shape.rate_hz, shape.channels)
+        output::Wav::create(output, format.rate_hz, format.channels)
     };
     let mut wav = args.output.as_ref().map(create).transpose()?;
     let mut stems = match &args.stems {
@@ -322,11 +322,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 .chain(&args.output)
                 .map(PathBuf::as_path)
                 .collect();
-            Some(Stems::begin(folder, &source, shape, &apart)?)
+            Some(Stems::begin(folder, &source, format, &apart)?)
         }
         None => None,
     };
-    let mut block = vec![0.0; shape.block_samples()];
+    let mut block = vec![0.0; format.block_samples()];
     let begun = Instant::now();
     let mut written_blocks = 0;
     let mut is_whole = false;
@@ -350,8 +350,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let (blocks, commands) = (written_blocks, replay.commands());
     wav.map_or(Ok(()), output::Wav::finish)?;
     let written = stems.map_or(Ok(Vec::new()), Stems::finish)?;
-    let frames = blocks * u64::from(shape.block_frames);
-    let pace = output::pace(frames, shape.rate_hz, begun);
+    let frames = blocks * u64::from(format.block_frames);
+    let pace = output::pace(frames, format.rate_hz, begun);
     let mut files: Vec<String> = args
         .output
         .iter()
@@ -362,7 +362,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         output::value(&json!({
             "log": path.display().to_string(), "output": args.output, "from_block": source.from,
             "stems": written, "frames": frames, "blocks": blocks, "commands": commands,
-            "rate": shape.rate_hz, "channels": shape.channels, "times_real_time": pace,
+            "rate": format.rate_hz, "channels": format.channels, "times_real_time": pace,
             "lost": lost.iter().map(|lost| [lost.start, lost.end]).collect::<Vec<_>>(),
         }));
     } else {
@@ -469,7 +469,7 @@ impl Stems {
     fn begin(
         folder: &Path,
         source: &Source,
-        shape: Shape,
+        format: AudioFormat,
         apart: &[&Path],
     ) -> Result<Self, Failure> {
         let log = source.first.path.as_path();
@@ -482,7 +482,7 @@ impl Stems {
             let replay = source.replay(replay);
             let path = folder.join(format!("{id}.wav"));
             output::keep_apart(&path, apart.iter().copied())?;
-            let wav = output::Wav::create(&path, shape.rate_hz, shape.channels)?;
+            let wav = output::Wav::create(&path, format.rate_hz, format.channels)?;
             Ok(Stem { replay, wav, path })
         };
         output::keep_apart(&rest_path, apart.iter().copied())?;
@@ -497,9 +497,9 @@ impl Stems {
         let stems: Vec<Stem> = ids.into_iter().map(stem).collect::<Result<_, Failure>>()?;
         Ok(Self {
             stems,
-            block: vec![0.0; shape.block_samples()],
-            rest: vec![0.0; shape.block_samples()],
-            rest_wav: output::Wav::create(&rest_path, shape.rate_hz, shape.channels)?,
+            block: vec![0.0; format.block_samples()],
+            rest: vec![0.0; format.block_samples()],
+            rest_wav: output::Wav::create(&rest_path, format.rate_hz, format.channels)?,
             rest_path,
             has_rest: false,
         })

@@ -53,7 +53,7 @@ pub const TABLE: [(&str, [f64; 3]); 48] = [
     ("out", [0.5, 0.5, 0.5]),
 ];
 /// Nanoseconds that a frame takes longer where frames are rendered one by one.
-pub const FRAME_TURN_NS: f64 = 46.6;
+pub const FRAME_CALL_NS: f64 = 46.6;
 /// Nanoseconds of the engine's last stage: of a block, and of each of its samples.
 pub const LAST_BLOCK_NS: f64 = 193.6;
 pub const LAST_SAMPLE_NS: f64 = 1.2;

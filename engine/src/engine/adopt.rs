@@ -3,7 +3,7 @@
 use common::command::Event;
 
 use super::{Engine, bypass_bit, bypassed, cells_of, safety_range};
-use crate::{agenda, master::Master, module::FRESH, patch::id_before, smooth::GLIDE_MS};
+use crate::{event_queue, master::Master, module::FRESH, patch::id_before, smooth::GLIDE_MS};
 
 impl Engine {
     /// Goes on where another engine was: modules of the same id and type keep their state, and
@@ -29,9 +29,9 @@ impl Engine {
         let old_master = bytemuck::from_bytes(&old.arena()[..size_of::<Master>()]);
         // What an edit changes fades by itself.
         Master::of(&mut self.arena).adopt(old_master, with_values);
-        let (first, there) = (self.agenda_at(), old.agenda_at());
+        let (first, there) = (self.event_queue_at(), old.event_queue_at());
         let mut arena = std::mem::take(&mut self.arena);
-        agenda::adopt(&mut arena[first..], &old.arena[there..], |event| {
+        event_queue::adopt(&mut arena[first..], &old.arena[there..], |event| {
             self.renumbered(old, event)
         });
         self.arena = arena;

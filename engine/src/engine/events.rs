@@ -7,9 +7,9 @@ use common::{
 
 use super::{Engine, bypass_bit, cells_of};
 use crate::{
-    agenda::Agenda,
     catalog::Scale,
     changes,
+    event_queue::EventQueue,
     master::Master,
     module::{Expressed, Note},
     sequencer::Lead,
@@ -79,7 +79,7 @@ impl Engine {
             Event::ResetSequences => self.control_sequences(None, SequenceControl::Reset),
             Event::Silence => self.silence(),
             Event::Clock { ticks, bpm, begin } => {
-                let frame = self.agenda().clock().0;
+                let frame = self.event_queue().clock().0;
                 self.lead_sequences(Lead {
                     ticks,
                     bpm,
@@ -97,8 +97,8 @@ impl Engine {
     pub fn apply_at(&mut self, frame: FrameIndex, event: &Event) {
         // A clock event takes effect early, for its own frame; one that begins the song waits for it.
         let at_once = matches!(event, Event::Clock { begin: false, .. });
-        let mut agenda = self.agenda();
-        let waits = !at_once && agenda.clock() < frame && agenda.add(frame, event);
+        let mut queue = self.event_queue();
+        let waits = !at_once && queue.clock() < frame && queue.add(frame, event);
         if waits {
             return;
         }
@@ -129,10 +129,10 @@ impl Engine {
                 ms: 0.0,
             };
             let half = smooth::frames(ms.clamp(0.0, RAMP_MS_MAX) / 2.0, self.context.rate_hz);
-            let mut agenda = self.agenda();
-            agenda.forget(of_same);
-            let at = FrameIndex(agenda.clock().0 + u64::from(half));
-            if is_ramp && ms > 0.0 && agenda.add(at, &switch) {
+            let mut queue = self.event_queue();
+            queue.forget(of_same);
+            let at = FrameIndex(queue.clock().0 + u64::from(half));
+            if is_ramp && ms > 0.0 && queue.add(at, &switch) {
                 return;
             }
         }
@@ -166,7 +166,7 @@ impl Engine {
 
     /// Resets every module's state but not its parameters, and forgets notes and gates that wait for their frame.
     fn silence(&mut self) {
-        self.agenda().forget(|event| {
+        self.event_queue().forget(|event| {
             matches!(
                 event,
                 Event::Gate { .. } | Event::Note { .. } | Event::Express { .. }
@@ -184,9 +184,9 @@ impl Engine {
     }
 
     /// What waits for its frame.
-    pub(super) fn agenda(&mut self) -> Agenda<'_> {
-        let first = self.agenda_at();
-        Agenda::of(&mut self.arena, first, self.changes.written())
+    pub(super) fn event_queue(&mut self) -> EventQueue<'_> {
+        let first = self.event_queue_at();
+        EventQueue::of(&mut self.arena, first, self.changes.written())
     }
 
     /// Lets the count of frames begin anew, for an instance that goes on where another ended.
@@ -196,9 +196,9 @@ impl Engine {
 
     /// Lets the frame that comes next have that number; what waits keeps its distance.
     pub fn count_from(&mut self, frame: FrameIndex) {
-        let clock = self.agenda().clock();
+        let clock = self.event_queue().clock();
         self.rebase_sequences(clock.0, frame.0);
-        self.agenda().rebase(frame);
+        self.event_queue().rebase(frame);
     }
 
     /// Plays a note, or ends one: by the module's own voices, or by tuning it and opening its gate.
@@ -235,14 +235,14 @@ impl Engine {
             module,
             level: velocity,
         });
-        let mut agenda = self.agenda();
-        agenda.forget(|event| match event {
+        let mut queue = self.event_queue();
+        queue.forget(|event| match event {
             Event::Gate { level, .. } => *event == off && level.to_bits() == NOTE_ENDS.to_bits(),
             _ => false,
         });
         if frames > 0 {
-            let at = FrameIndex(agenda.clock().0 + u64::from(frames));
-            if !agenda.add(at, &off) {
+            let at = FrameIndex(queue.clock().0 + u64::from(frames));
+            if !queue.add(at, &off) {
                 // Struck and closed is better than open for ever.
                 self.apply(&off);
             }

@@ -8,7 +8,7 @@ use super::{CUTS_MAX, Engine, bypassed, cells_of};
 use crate::{
     gather,
     master::Master,
-    module::{Buffer, Context, Plug, Shape, Turn, lanes_for},
+    module::{Buffer, Context, Plug, Polyphony, Process, lanes_for},
     plan::{self, FrameByFrame, Node},
     schedule::{Feedback, Late},
     stretch::Stretch,
@@ -16,13 +16,13 @@ use crate::{
 
 impl Engine {
     /// Renders the next block: interleaved, [`Config::block_samples`] long. Calls `trace` with the
-    /// place of each module before its turn, but for those that are bypassed.
+    /// place of each module before it is processed, but for those that are bypassed.
     ///
     /// # Real-time
     /// Yes: no allocation, no lock; time in proportion to modules and cables.
     pub fn render(&mut self, out: &mut [f32], trace: &mut impl FnMut(u16)) {
-        self.render_traced(out, &mut |turn| {
-            if let Some(module) = turn {
+        self.render_traced(out, &mut |module| {
+            if let Some(module) = module {
                 trace(module);
             }
         });
@@ -41,25 +41,25 @@ impl Engine {
                 return;
             }
             self.come_in();
-            let next = self.agenda().next().map(|frame| frame.0);
+            let next = self.event_queue().next().map(|frame| frame.0);
             let end = match next.into_iter().chain(self.sequences_due()).min() {
                 Some(next) if cut < CUTS_MAX => {
-                    let ahead = next - self.agenda().clock().0;
+                    let ahead = next - self.event_queue().clock().0;
                     frames.min(begin + usize::try_from(ahead).unwrap_or(frames))
                 }
                 _ => frames,
             };
             let out = &mut out[begin * channels..end * channels];
             self.segment(out, begin..end, trace);
-            self.agenda().pass((end - begin) as u64);
+            self.event_queue().pass((end - begin) as u64);
             begin = end;
         }
     }
 
     /// Lets come in what is due at the next frame.
     fn come_in(&mut self) {
-        let now = self.agenda().clock();
-        while let Some(event) = self.agenda().take(now) {
+        let now = self.event_queue().clock();
+        while let Some(event) = self.event_queue().take(now) {
             self.apply(&event);
         }
         self.play_sequences(now.0);
@@ -90,9 +90,9 @@ impl Engine {
                 for late in 0..self.plan.parts[part].feedbacks.len() {
                     self.bring(self.plan.parts[part].feedbacks[late], stretch);
                 }
-                for place in self.plan.parts[part].turns.clone() {
+                for place in self.plan.parts[part].order.clone() {
                     let module = self.plan.order[place];
-                    self.turn(module, stretch, is_over, trace);
+                    self.process(module, stretch, is_over, trace);
                     if hunted && culprit.is_none() && !self.is_sane(module, stretch) {
                         culprit = Some(module);
                     }
@@ -134,8 +134,8 @@ impl Engine {
         (self.cables).is_over(&mut self.arena, self.cables.fades())
     }
 
-    /// One module's turn in those frames.
-    fn turn(
+    /// Processes those frames of one module.
+    fn process(
         &mut self,
         module: u16,
         stretch: Stretch,
@@ -163,7 +163,7 @@ impl Engine {
             pass_through(node, self.context, stretch, inputs, outs);
         } else {
             trace(Some(module));
-            let mut turn = Turn {
+            let mut process = Process {
                 context: self.context,
                 stretch,
                 channels: node.channels,
@@ -179,7 +179,7 @@ impl Engine {
                 wanted: node.wanted,
                 scratch: &mut self.scratch,
             };
-            (node.kind.render)(self.level, &mut turn);
+            (node.kind.render)(self.level, &mut process);
         }
         self.exchange(module);
         #[cfg(test)]
@@ -194,7 +194,7 @@ impl Engine {
             let node = &self.plan.nodes[usize::from(module)];
             let (output, Feedback { number, late }) = node.feeds[feed];
             let buffer = usize::from(node.outs[usize::from(output)]);
-            // Who has its turn later is brought each frame's before that frame's is kept.
+            // A module that is processed later is brought each frame's before that frame's is kept.
             let (frames, at_once) = match late {
                 Late::Block | Late::Frame => (stretch.frames, false),
                 Late::FrameAhead => (1, true),
@@ -210,9 +210,9 @@ impl Engine {
     }
 
     /// Adds a module's blocks to what is gathered for others, or what leads back to what is gathered for it.
-    fn push(&mut self, module: u16, before_turn: bool, stretch: Stretch) {
+    fn push(&mut self, module: u16, before_processing: bool, stretch: Stretch) {
         let node = &self.plan.nodes[usize::from(module)];
-        for push in if before_turn {
+        for push in if before_processing {
             &node.pulls
         } else {
             &node.pushes
@@ -262,7 +262,7 @@ fn pass_through(
         Some(Plug::Gathered(at)) => gathered.get(usize::from(*at)),
         Some(Plug::Nothing) | None => None,
     };
-    let splits = node.kind.shape == Shape::Split;
+    let splits = node.kind.polyphony == Polyphony::Split;
     let (lanes, _) = lanes_for(node.channels, context.wide);
     let out_channels = plan::out_channels(&node.kind, node.channels);
     let (out_lanes, groups) = lanes_for(out_channels, context.wide);

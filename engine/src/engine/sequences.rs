@@ -2,7 +2,7 @@
 
 use common::command::SequenceControl;
 
-use super::{AGENDA_WORDS, Engine, agenda_at};
+use super::{EVENT_QUEUE_WORDS, Engine, event_queue_at};
 use crate::{
     changes,
     patch::Patch,
@@ -11,7 +11,7 @@ use crate::{
 
 /// Where in the arena they stand: after what waits for its frame.
 pub const fn sequences_at(modules: usize) -> usize {
-    agenda_at(modules) + AGENDA_WORDS
+    event_queue_at(modules) + EVENT_QUEUE_WORDS
 }
 
 /// Words of the arena that the sequences of a patch take.
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Starts, stops or sets one of them, or all.
     pub(super) fn control_sequences(&mut self, which: Option<u16>, what: SequenceControl) {
-        let now = self.agenda().clock().0;
+        let now = self.event_queue().clock().0;
         let score = std::mem::take(&mut self.score);
         for (number, track) in score.tracks.iter().enumerate() {
             if which.is_none_or(|which| usize::from(which) == number) {
@@ -83,7 +83,7 @@ impl Engine {
 
     /// Lets an external clock lead all playing sequences.
     pub(super) fn lead_sequences(&mut self, lead: Lead) {
-        let now = self.agenda().clock().0;
+        let now = self.event_queue().clock().0;
         let score = std::mem::take(&mut self.score);
         for (number, track) in score.tracks.iter().enumerate() {
             let mut state = self.sequence(number);
@@ -112,7 +112,7 @@ impl Engine {
                 state.join(track, self.config.rate_hz, other.downbeat(its));
             }
             None => {
-                let first = agenda_at(self.patch.modules.len());
+                let first = event_queue_at(self.patch.modules.len());
                 state.begin(track, self.arena[first]);
             }
         }

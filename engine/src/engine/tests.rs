@@ -19,7 +19,7 @@ use common::{
 };
 
 use super::*;
-use crate::{agenda::Agenda, catalog::Scale, module::lanes_for, stretch::Stretch};
+use crate::{catalog::Scale, event_queue::EventQueue, module::lanes_for, stretch::Stretch};
 
 const CONFIG: Config = Config {
     rate_hz: 48_000,
@@ -49,12 +49,12 @@ fn heard(engine: &mut Engine, blocks: usize) -> Vec<f32> {
     left
 }
 
-/// How many turns each module has in the next block.
-fn turns(engine: &mut Engine) -> Vec<usize> {
-    let mut turns = vec![0; engine.patch().modules.len()];
+/// How often each module is processed in the next block.
+fn calls(engine: &mut Engine) -> Vec<usize> {
+    let mut calls = vec![0; engine.patch().modules.len()];
     let mut block = [0.0; CONFIG.block_samples()];
-    engine.render(&mut block, &mut |module| turns[usize::from(module)] += 1);
-    turns
+    engine.render(&mut block, &mut |module| calls[usize::from(module)] += 1);
+    calls
 }
 
 /// How many loops it renders frame by frame.
@@ -470,8 +470,8 @@ fn no_instruction_set_changes_a_bit() {
 fn edited(old: &Engine, new: &Patch, number: u64) -> Engine {
     let mut playing = old.patch().clone();
     let mut arena = old.arena.clone();
-    let agenda = Agenda::of(&mut arena, old.agenda_at(), &mut []);
-    if agenda.clock().0 - LAST_EDIT.replace(agenda.clock().0) >= 240 {
+    let queue = EventQueue::of(&mut arena, old.event_queue_at(), &mut []);
+    if queue.clock().0 - LAST_EDIT.replace(queue.clock().0) >= 240 {
         playing = playing.settled();
     }
     let [new, playing] = [new.clone(), playing].map(|patch| patch.checked().unwrap());

@@ -252,7 +252,7 @@ impl<L: Lanes> State<'_, L> {
     /// As [`Self::set`], but nothing that is no number or nothing to hear is kept: one bad sample from
     /// outside is heard once, not for ever, and no state fades into denormals, which are slow.
     #[inline(always)]
-    pub fn set_calm(&mut self, cell: usize, value: L) {
+    pub fn set_flushed(&mut self, cell: usize, value: L) {
         let size = value.abs();
         let least = L::splat(self.token, 1e-20);
         let most = L::splat(self.token, 1e20);

@@ -237,11 +237,11 @@ impl Module for Acid {
         );
         (envelope, risen) = (kept(envelope), kept(risen));
         for (cell, z) in z.into_iter().enumerate() {
-            state.set_calm(STAGES + cell, z);
+            state.set_flushed(STAGES + cell, z);
         }
-        state.set_calm(ENVELOPE, envelope);
-        state.set_calm(RISEN, risen);
-        state.set_calm(STRENGTH, strength);
+        state.set_flushed(ENVELOPE, envelope);
+        state.set_flushed(RISEN, risen);
+        state.set_flushed(STRENGTH, strength);
         state.set(GATE, edges.before);
         const { assert!(HIGH == STAGES + 4) };
     }

@@ -88,13 +88,13 @@ impl Module for Chorus {
         let mut away = [[0.0; LANES_MAX]; VOICES];
         for frame in 0..io.frames {
             let (depth, delay) = (depth.at(frame), delay.at(frame).max(depth.at(frame)));
-            let mut turn = phase;
+            let mut cycle = phase;
             for away in &mut away {
-                let samples = (delay + depth * math::sine(io, turn)) * each_ms;
+                let samples = (delay + depth * math::sine(io, cycle)) * each_ms;
                 // The lower bound last: it replaces NaN.
                 let samples = samples.min(furthest).max(nearest);
                 samples.store(&mut away[..L::N]);
-                turn = turn + io.splat_bits(APART);
+                cycle = cycle + io.splat_bits(APART);
             }
             phase = phase + math::step(io, rate.at(frame));
             let (mut feedbacks, mut mixes) = ([0.0; LANES_MAX], [0.0; LANES_MAX]);
@@ -136,8 +136,8 @@ mod tests {
     use crate::bench::{Bench, alone, level, step_max};
 
     fn sine(hz: f64, frames: usize) -> Vec<f32> {
-        let turn = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
-        (0..frames).map(|n| turn(n) as f32 * 0.5).collect()
+        let cycle = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
+        (0..frames).map(|n| cycle(n) as f32 * 0.5).collect()
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn it_bends_the_pitch_as_far_as_its_formula() {
-        // Three voices a third of a turn apart: no single tone is left, but beats. Within half a turn
+        // Three voices a third of a cycle apart: no single tone is left, but beats. Within half a cycle
         // of the wavering each is once as sharp as depth times rate times 2π: 1 + 2π · 1 · 0.003.
         let values = [("depth", 3.0), ("rate", 1.0), ("mix", 1.0)];
         let out = Bench::of::<Chorus>(&values).run(48_000, &[("in", sine(1_000.0, 48_000))]);

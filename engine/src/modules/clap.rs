@@ -118,10 +118,10 @@ impl Module for Clap {
         );
         drum.keep(state);
         for (cell, value) in [(LEVEL, level), (BURSTS, bursts), (UNTIL, until)] {
-            state.set_calm(cell, value);
+            state.set_flushed(cell, value);
         }
-        state.set_calm(Z, z[0]);
-        state.set_calm(Z + 1, z[1]);
+        state.set_flushed(Z, z[0]);
+        state.set_flushed(Z + 1, z[1]);
     }
 }
 

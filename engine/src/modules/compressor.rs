@@ -118,8 +118,8 @@ impl Module for Compressor {
             gain.store(to);
             (io.at(0, frame) * gain).store(out);
         }
-        state.set_calm(RELEASED, released);
-        state.set_calm(TAKEN, taken);
+        state.set_flushed(RELEASED, released);
+        state.set_flushed(TAKEN, taken);
     }
 }
 

@@ -10,7 +10,7 @@
 //! <https://ccrma.stanford.edu/~jos/pasp/>.
 
 use super::{
-    echo::{self, Band, calm},
+    echo::{self, Band, flush_denormal},
     linear,
 };
 use crate::{
@@ -77,7 +77,7 @@ impl Module for Delay {
         for channel in 0..io.channels {
             let of = |value: L| value.lane(channel);
             let mut tap = echo::Tap::load(io, state, channel, LINE);
-            let mut poles = [0, 1].map(|n| calm(state.number(FILTERS + n, channel)));
+            let mut poles = [0, 1].map(|n| flush_denormal(state.number(FILTERS + n, channel)));
             let mut band = Band::lane(first_band, channel);
             state.writes(channel * LINE..(channel + 1) * LINE, tap.at, io.frames);
             let line = &mut state.memory[channel * LINE..][..LINE];
@@ -94,7 +94,7 @@ impl Module for Delay {
                     }
                     back = band.next(&mut poles, echo);
                 }
-                line[tap.at] = calm(input + back * of(feedback.at(frame)));
+                line[tap.at] = flush_denormal(input + back * of(feedback.at(frame)));
                 tap.next();
             }
             tap.keep(state, channel);

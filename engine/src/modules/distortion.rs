@@ -113,8 +113,8 @@ const BETWEEN: usize = SHAPED + DOWN;
 const HALVED: usize = BETWEEN + 2 * DOWN;
 const TONE: usize = HALVED + LAST;
 const HELD: usize = TONE + 1;
-const TURN: usize = HELD + 1;
-const MODE: usize = TURN + 1;
+const PHASE: usize = HELD + 1;
+const MODE: usize = PHASE + 1;
 const OLD_MODE: usize = MODE + 1;
 const LEFT: usize = OLD_MODE + 1;
 
@@ -146,7 +146,7 @@ impl<L: Lanes, const LEN: usize, const TWICE: usize> Past<L, LEN, TWICE> {
     #[inline(always)]
     fn store(&self, state: &mut State<'_, L>, cell: usize) {
         for number in 0..LEN {
-            state.set_calm(cell + number, self.ring[self.at % LEN + number]);
+            state.set_flushed(cell + number, self.ring[self.at % LEN + number]);
         }
     }
 
@@ -288,12 +288,12 @@ fn folded<L: Lanes>(io: &Io<'_, L>, line: [L; 4], pieces: &[[f32; 4]]) -> Parts<
     for (number, weights) in pieces.iter().enumerate() {
         let way = io.splat((number + 1) as f32 / pieces.len() as f32);
         let end = from + way * (first + way * (second + way * cube));
-        // In turns, reduced to the middle turn.
-        let turns = (begin + end) * io.splat(0.25 * std::f32::consts::FRAC_1_PI);
-        let part = turns - (turns + half).floor();
+        // In cycles, reduced to the middle cycle.
+        let cycles = (begin + end) * io.splat(0.25 * std::f32::consts::FRAC_1_PI);
+        let part = cycles - (cycles + half).floor();
         let sine = math::sine(io, (part * io.splat(16_777_216.0)).truncate().up(8));
         // The mean of the sine over the piece: its value in the middle times sin(w) / w with half the piece w; 0 for
-        // a piece of half a turn or more.
+        // a piece of half a cycle or more.
         let way = (end - begin) * half;
         let x = (way * way).min(io.splat(std::f32::consts::PI * std::f32::consts::PI));
         let mean = io.splat(1.0 / 362_880.0) - x * io.splat(1.0 / 39_916_800.0);
@@ -439,7 +439,7 @@ fn pass<L: Lanes>(
     let mut line: [L; LINE] = std::array::from_fn(|cell| state.get(LINED + cell));
     let mut open: [L; OPEN] = std::array::from_fn(|cell| state.get(OPENED + cell));
     let mut low = state.get(TONE);
-    let (mut held, mut turn) = (state.get(HELD), state.get(TURN));
+    let (mut held, mut cycle) = (state.get(HELD), state.get(PHASE));
     let (gain_moves, go_moves) = (drive.still().is_none(), tone.still().is_none());
     let mut gain = math::amplitude(io, drive.first());
     let mut go = math::one_pole(io, tone.first());
@@ -489,9 +489,9 @@ fn pass<L: Lanes>(
         }
         let mut wet = last(io, halved.all());
         if old == CRUSH || mode == CRUSH {
-            turn = turn + rate.at(frame) * io.splat(1.0 / io.context.rate_hz);
-            let due = one.le(turn);
-            turn = L::select(due, (turn - turn.floor()).max(zero), turn);
+            cycle = cycle + rate.at(frame) * io.splat(1.0 / io.context.rate_hz);
+            let due = one.le(cycle);
+            cycle = L::select(due, (cycle - cycle.floor()).max(zero), cycle);
             let steps = math::exp2(io, bits.at(frame) - one);
             let clipped = wet.min(one).max(-one);
             let coarse = (clipped * steps + half).floor() / steps;
@@ -513,14 +513,14 @@ fn pass<L: Lanes>(
     between.store(state, BETWEEN);
     halved.store(state, HALVED);
     for (cell, sample) in line.into_iter().enumerate() {
-        state.set_calm(LINED + cell, sample);
+        state.set_flushed(LINED + cell, sample);
     }
     for (cell, sample) in open.into_iter().enumerate() {
-        state.set_calm(OPENED + cell, sample);
+        state.set_flushed(OPENED + cell, sample);
     }
-    state.set_calm(TONE, low);
-    state.set_calm(HELD, held);
-    state.set_calm(TURN, turn);
+    state.set_flushed(TONE, low);
+    state.set_flushed(HELD, held);
+    state.set_flushed(PHASE, cycle);
 }
 
 #[cfg(test)]

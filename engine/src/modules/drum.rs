@@ -89,9 +89,9 @@ impl<L: Lanes> Drum<L> {
     #[inline(always)]
     pub fn keep(self, state: &mut State<'_, L>) {
         state.set(GATE, self.gate.before);
-        state.set_calm(HEIGHT, self.height);
-        state.set_calm(LAST, self.last);
-        state.set_calm(LEFT, self.left);
+        state.set_flushed(HEIGHT, self.height);
+        state.set_flushed(LAST, self.last);
+        state.set_flushed(LEFT, self.left);
         state.set_bits(WHITE, self.white);
     }
 }

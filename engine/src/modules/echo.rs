@@ -180,7 +180,7 @@ impl Band {
 
 /// Replaces inaudible and non-finite values by 0.
 #[inline(always)]
-pub fn calm(x: f32) -> f32 {
+pub fn flush_denormal(x: f32) -> f32 {
     if x.is_finite() && x.abs() > NOTHING {
         x
     } else {

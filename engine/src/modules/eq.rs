@@ -142,8 +142,8 @@ impl Module for Eq {
                 let [bands, lows] = solved.next(&mut z, x);
                 (dry * x + band * bands + low * lows).store(sample);
             }
-            state.set_calm(Z + 2 * band, z[0]);
-            state.set_calm(Z + 2 * band + 1, z[1]);
+            state.set_flushed(Z + 2 * band, z[0]);
+            state.set_flushed(Z + 2 * band + 1, z[1]);
         }
     }
 }

@@ -131,8 +131,8 @@ impl Module for Filter {
         for (number, coefficient) in coefficients.into_iter().enumerate() {
             state.set(COEFFICIENTS + number, coefficient);
         }
-        state.set_calm(Z, z[0]);
-        state.set_calm(Z + 1, z[1]);
+        state.set_flushed(Z, z[0]);
+        state.set_flushed(Z + 1, z[1]);
     }
 }
 

@@ -8,7 +8,7 @@
 //! John Chowning, The synthesis of complex audio spectra by means of frequency modulation, 1973; the
 //! feedback, of the mean of the last two samples, after Norio Tomisawa, US patent 4,249,447, 1981.
 
-use super::{choice, linear, log, oscillator, sync::Sync};
+use super::{choice, hard_sync::Sync, linear, log, oscillator};
 use crate::{
     catalog::{ModuleType, Param},
     lanes::{Bits, Lanes, Mask, inlined},
@@ -20,9 +20,9 @@ use crate::{
 pub struct Fm;
 
 const OPERATORS: usize = 4;
-/// The phase modulation by an operator at level 1, in turns: an index of 4 π.
+/// The phase modulation by an operator at level 1, in cycles: an index of 4 π.
 const INDEX: f32 = 2.0;
-/// The phase modulation of the fourth operator by itself at level 1 and feedback 1, in turns.
+/// The phase modulation of the fourth operator by itself at level 1 and feedback 1, in cycles.
 const FEEDBACK: f32 = 0.5;
 
 const RATIO: usize = 2;
@@ -77,11 +77,11 @@ const LEFT: usize = ALGORITHM + 1;
 const ROUTE: usize = LEFT + 1;
 const ROUNDS: usize = ROUTE + ROUTES;
 
-/// A phase shifted by `turns`.
+/// A phase shifted by `cycles`.
 #[inline(always)]
-fn moved<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, turns: L) -> L::Bits {
-    let part = turns - (turns + io.splat(0.5)).floor();
-    phase + (part * io.splat(math::TURN)).truncate()
+fn moved<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, cycles: L) -> L::Bits {
+    let part = cycles - (cycles + io.splat(0.5)).floor();
+    phase + (part * io.splat(math::CYCLE)).truncate()
 }
 
 const fn ratio(name: &'static str) -> Param {
@@ -213,11 +213,11 @@ impl Module for Fm {
                         let four = four * levels[3];
                         let three = math::sine(io, moved(io, phases[2], four * by(R43)));
                         let three = three * levels[2];
-                        let turns = four * by(R42) + three * by(R32);
-                        let two = math::sine(io, moved(io, phases[1], turns));
+                        let cycles = four * by(R42) + three * by(R32);
+                        let two = math::sine(io, moved(io, phases[1], cycles));
                         let two = two * levels[1];
-                        let turns = four * by(R41) + three * by(R31) + two * by(R21);
-                        let one = math::sine(io, moved(io, phases[0], turns));
+                        let cycles = four * by(R41) + three * by(R31) + two * by(R21);
+                        let one = math::sine(io, moved(io, phases[0], cycles));
                         let one = one * levels[0];
                         let part = |operator: usize| io.splat(routes[HEARD + operator]);
                         let sum =
@@ -274,10 +274,10 @@ impl Module for Fm {
         for (operator, phase) in phases.into_iter().enumerate() {
             state.set_bits(PHASES + operator, phase);
         }
-        state.set_calm(LAST, last[0]);
-        state.set_calm(LAST + 1, last[1]);
+        state.set_flushed(LAST, last[0]);
+        state.set_flushed(LAST + 1, last[1]);
         state.set(SYNC, sync_before);
-        state.set_calm(ROUNDS, due);
+        state.set_flushed(ROUNDS, due);
         state.set_bits(LEFT, io.splat_bits(left));
         for (number, route) in routes.into_iter().enumerate() {
             state.set(ROUTE + number, io.splat(route));
@@ -353,9 +353,9 @@ mod tests {
                 let found = heard::<Fm>(&values, 480.0, 4_800);
                 let mut last = [0.0; 2];
                 for (n, found) in found.iter().enumerate() {
-                    let sine = |operator: usize, turns: f64| {
+                    let sine = |operator: usize, cycles: f64| {
                         let own = 0.01 * n as f64 * f64::from(ratios[operator - 1]);
-                        let angle = (own - libm::floor(own) + turns) * std::f64::consts::TAU;
+                        let angle = (own - libm::floor(own) + cycles) * std::f64::consts::TAU;
                         f64::from(levels[operator - 1]) * libm::sin(angle)
                     };
                     let four = sine(4, (last[0] + last[1]) / 2.0 * f64::from(feedback) * 0.5);
@@ -372,9 +372,9 @@ mod tests {
 
     #[test]
     fn synced_it_is_nearly_without_noise() {
-        let plain = |turn: f64| {
-            let modulator = 0.15 * libm::sin(turn * std::f64::consts::TAU);
-            libm::sin((turn + 2.0 * modulator) * std::f64::consts::TAU)
+        let plain = |cycle: f64| {
+            let modulator = 0.15 * libm::sin(cycle * std::f64::consts::TAU);
+            libm::sin((cycle + 2.0 * modulator) * std::f64::consts::TAU)
         };
         assert_synced_without_noise::<Fm>(plain);
     }

@@ -78,7 +78,7 @@ impl Module for Follower {
                 level * gain.at(frame)
             },
         );
-        state.set_calm(LEVEL, level);
+        state.set_flushed(LEVEL, level);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     bandlimited::{self, Bounds, GRAIN_REACH, Kernel, ONE, Quality},
     catalog::ModuleType,
     lanes::{Lanes, Whole},
-    module::{Context, Io, Module, Outs, Shape, State},
+    module::{Context, Io, Module, Outs, Polyphony, State},
 };
 
 pub struct Granular;
@@ -127,7 +127,7 @@ impl Module for Granular {
         takes_notes: false,
         takes_sample: true,
     };
-    const SHAPE: Shape = Shape::Summed;
+    const POLYPHONY: Polyphony = Polyphony::Summed;
     const CELLS: usize = FIRST + GRAINS * GRAIN;
 
     fn memory(_: Context) -> usize {
@@ -247,8 +247,8 @@ mod tests {
     use common::sample::Sample;
 
     fn tone(hz: f64, frames: usize) -> Vec<f32> {
-        let turn = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
-        (0..frames).map(|n| turn(n) as f32 * 0.5).collect()
+        let cycle = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
+        (0..frames).map(|n| cycle(n) as f32 * 0.5).collect()
     }
 
     #[test]

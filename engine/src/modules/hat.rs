@@ -143,9 +143,9 @@ impl Module for Hat {
         for (pulse, phase) in phases.into_iter().enumerate() {
             state.set_bits(PHASES + pulse, phase);
         }
-        state.set_calm(LEVEL, level);
+        state.set_flushed(LEVEL, level);
         for (number, value) in z.into_iter().flatten().enumerate() {
-            state.set_calm(Z + number, value);
+            state.set_flushed(Z + number, value);
         }
     }
 }

@@ -42,7 +42,7 @@ const STANDS: usize = 7;
 #[derive(Clone, Copy)]
 struct String<L> {
     /// The period in frames.
-    turn: L,
+    cycle: L,
     /// The weights of a sample and of its neighbours in the loop.
     middle: L,
     sides: L,
@@ -51,10 +51,10 @@ struct String<L> {
 #[inline(always)]
 fn string<L: Lanes>(io: &Io<'_, L>, hz: L, ms: L, brightness: L) -> String<L> {
     let (half, rate) = (io.splat(0.5), io.context.rate_hz);
-    let turn = io.splat(rate) / hz;
+    let cycle = io.splat(rate) / hz;
     // The level after a period: 60 dB are 9.97 halvings.
     let frames = ms * io.splat(rate / 1_000.0);
-    let keep = math::exp2(io, io.splat(-9.965_784) * turn / frames);
+    let keep = math::exp2(io, io.splat(-9.965_784) * cycle / frames);
     let middle = half + half * brightness;
     let side = (half - half * brightness) * half;
     // Compensates the filter's loss at the fundamental, as far as the stability of lower frequencies allows.
@@ -62,7 +62,7 @@ fn string<L: Lanes>(io: &Io<'_, L>, hz: L, ms: L, brightness: L) -> String<L> {
     let cosine = math::sine(io, math::step(io, hz) + quarter);
     let keep = (keep / (middle + (side + side) * cosine)).min(io.splat(0.999_99));
     String {
-        turn,
+        cycle,
         middle: middle * keep,
         sides: side * keep,
     }
@@ -141,7 +141,7 @@ impl Module for Karplus {
         let select = inlined(
             #[inline(always)]
             |mask: L::Mask, yes: String<L>, no: String<L>| String {
-                turn: L::select(mask, yes.turn, no.turn),
+                cycle: L::select(mask, yes.cycle, no.cycle),
                 middle: L::select(mask, yes.middle, no.middle),
                 sides: L::select(mask, yes.sides, no.sides),
             },
@@ -166,7 +166,7 @@ impl Module for Karplus {
                 };
                 if opens.any() {
                     height = L::select(opens, gate.min(one), height);
-                    burst = L::select(opens, now.turn, burst);
+                    burst = L::select(opens, now.cycle, burst);
                 }
                 bits = noise::next(bits);
                 let white = noise::white(io, bits);
@@ -174,7 +174,7 @@ impl Module for Karplus {
                 burst = (burst - one).max(zero);
 
                 // The four samples around the read position, one or two of them before it.
-                let delay = (now.turn - one).max(least).min(most);
+                let delay = (now.cycle - one).max(least).min(most);
                 let whole = delay.floor();
                 let mut firsts = [0; LANES_MAX];
                 whole.truncate().store(&mut firsts[..L::N]);
@@ -214,11 +214,11 @@ impl Module for Karplus {
         state.set_bits(AT, io.splat_bits(at as u32));
         state.set_bits(WHITE, bits);
         state.set(GATE, edges.before);
-        state.set_calm(HEIGHT, height);
-        state.set_calm(BURST, burst);
+        state.set_flushed(HEIGHT, height);
+        state.set_flushed(BURST, burst);
         for number in 0..2 {
-            state.set_calm(READ + number, read[number]);
-            state.set_calm(STANDS + number, stands[number]);
+            state.set_flushed(READ + number, read[number]);
+            state.set_flushed(STANDS + number, stands[number]);
         }
     }
 }

@@ -104,7 +104,7 @@ impl Module for Kick {
         drum.keep(state);
         state.set_bits(PHASE, phase);
         for (cell, value) in [(LEVEL, level), (BENT, bent), (KNOCK, knock)] {
-            state.set_calm(cell, value);
+            state.set_flushed(cell, value);
         }
     }
 }
@@ -130,7 +130,7 @@ mod tests {
                 1.0,
                 144_000,
             );
-            // A turn of 50 Hz has 960 frames; how far apart two of them are.
+            // A cycle of 50 Hz has 960 frames; how far apart two of them are.
             let at = (ms * 48.0) as usize;
             let fell = peak(&kick[..960]) / peak(&kick[at..at + 960]);
             let fell = 20.0 * libm::log10(f64::from(fell));
@@ -147,15 +147,15 @@ mod tests {
             60_000,
         );
         // It rises through 0 where the integral of the frequency is whole.
-        let mut turns = 0.0_f64;
+        let mut cycles = 0.0_f64;
         let mut wanted = Vec::new();
         for n in 0..60_000 {
             let bent = libm::pow(10.0, -3.0 * f64::from(n) / 4_800.0);
-            let next = turns + 60.0 * libm::exp2(2.0 * bent) / 48_000.0;
-            if libm::floor(next) > libm::floor(turns) {
+            let next = cycles + 60.0 * libm::exp2(2.0 * bent) / 48_000.0;
+            if libm::floor(next) > libm::floor(cycles) {
                 wanted.push(n as usize + 1);
             }
-            turns = next;
+            cycles = next;
         }
         let rises = |n: &usize| kick[n - 1] < 0.0 && kick[*n] >= 0.0;
         let found: Vec<usize> = (1..60_000).filter(rises).collect();

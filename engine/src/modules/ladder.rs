@@ -149,7 +149,7 @@ impl Module for Ladder {
             }
         }
         for (stage, z) in z.into_iter().enumerate() {
-            state.set_calm(STAGES + stage, z);
+            state.set_flushed(STAGES + stage, z);
         }
     }
 }
@@ -219,8 +219,8 @@ mod tests {
                 .filter(|n| late[n - 1] < 0.0 && late[*n] >= 0.0)
                 .map(|n| n as f64 - f64::from(late[n] / (late[n] - late[n - 1])))
                 .collect();
-            let turns = (rises.len() - 1) as f64;
-            let hz = 48_000.0 * turns / (rises[rises.len() - 1] - rises[0]);
+            let cycles = (rises.len() - 1) as f64;
+            let hz = 48_000.0 * cycles / (rises[rises.len() - 1] - rises[0]);
             let cents = 1_200.0 * libm::log2(hz / f64::from(cutoff));
             assert!(cents.abs() < 3.0, "{cutoff}: {cents} cents");
         }

@@ -7,7 +7,7 @@
 //! # Source
 //! The random values: Marsaglia, Xorshift RNGs, 2003 (32 bits: 13, 17, 5).
 
-use super::{choice, linear, log, noise, seam, tempo};
+use super::{choice, discontinuity, linear, log, noise, tempo};
 use crate::{
     catalog::{ModuleType, Param, Scale},
     lanes::{Bits, Lanes, Mask, inlined},
@@ -38,7 +38,7 @@ const STEP: usize = 2;
 const RESET: usize = 4;
 const RANDOM: usize = 5;
 const SEED: usize = 6;
-const SEAM: usize = 7;
+const DISCONTINUITY: usize = 7;
 
 /// The number of a shape and a polarity.
 fn choices(params: &[f32]) -> u32 {
@@ -48,9 +48,9 @@ fn choices(params: &[f32]) -> u32 {
 /// The step per frame at a frequency, in two halves.
 #[inline(always)]
 fn moving_step<L: Lanes>(io: &Io<'_, L>, hz: L) -> [L::Bits; 2] {
-    let turns = hz * io.splat(math::TURN / io.context.rate_hz);
-    let whole = turns.floor();
-    let rest = (turns - whole) * io.splat(math::TURN / 2.0);
+    let cycles = hz * io.splat(math::CYCLE / io.context.rate_hz);
+    let whole = cycles.floor();
+    let rest = (cycles - whole) * io.splat(math::CYCLE / 2.0);
     [rest.truncate().up(1), whole.truncate()]
 }
 
@@ -68,7 +68,7 @@ impl Module for Lfo {
                 "frequency; without effect with sync",
             ),
             choice("shape", SHAPES, "shape of the wave"),
-            linear("phase", "turns", [0.0, 0.0, 1.0], "phase offset"),
+            linear("phase", "cycles", [0.0, 0.0, 1.0], "phase offset"),
             choice(
                 "polarity",
                 &["bipolar", "unipolar"],
@@ -95,12 +95,12 @@ impl Module for Lfo {
         takes_notes: false,
         takes_sample: false,
     };
-    const CELLS: usize = SEAM + seam::CELLS;
+    const CELLS: usize = DISCONTINUITY + discontinuity::CELLS;
 
     fn start(channel: usize, params: &[f32], cells: &mut [u32]) {
         cells[SEED] = params[SEED_PARAM] as u32;
         cells[RANDOM] = noise::start(cells[SEED], channel);
-        cells[SEAM] = choices(params);
+        cells[DISCONTINUITY] = choices(params);
     }
 
     #[inline(always)]
@@ -125,8 +125,8 @@ impl Module for Lfo {
         if let (Some(speed), true) = (still, io.fresh) {
             for channel in 0..L::N {
                 let hz = f64::from(speed.lane(channel)) * unit;
-                let turns = hz / f64::from(io.context.rate_hz);
-                let step = (turns * 18_446_744_073_709_551_616.0) as u64;
+                let cycles = hz / f64::from(io.context.rate_hz);
+                let step = (cycles * 18_446_744_073_709_551_616.0) as u64;
                 *state.cell(STEP, channel) = step as u32;
                 *state.cell(STEP + 1, channel) = (step >> 32) as u32;
             }
@@ -134,7 +134,8 @@ impl Module for Lfo {
         let mut step = [state.bits(STEP), state.bits(STEP + 1)];
         let (mut low, mut high) = (state.bits(LOW), state.bits(HIGH));
         let (mut before, mut random) = (state.get(RESET), state.bits(RANDOM));
-        let mut seam = seam::Seam::begin(io, state, SEAM, shape * 2 + unipolar);
+        let mut discontinuity =
+            discontinuity::Discontinuity::begin(io, state, DISCONTINUITY, shape * 2 + unipolar);
         let offset = io.param(PHASE);
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
         let (none, single, half) = (
@@ -187,10 +188,10 @@ impl Module for Lfo {
                     random = L::Bits::select(next.lt(high), noise::next(random), random);
                 }
                 high = next;
-                seam.next(io, level)
+                discontinuity.next(io, level)
             },
         );
-        seam.end(io, state, SEAM);
+        discontinuity.end(io, state, DISCONTINUITY);
         state.set_bits(LOW, low);
         state.set_bits(HIGH, high);
         state.set(RESET, before);
@@ -203,15 +204,15 @@ mod tests {
     use super::*;
     use crate::bench::{Bench, step_max};
 
-    fn shape(turn: f64, shape: usize) -> f64 {
+    fn shape(cycle: f64, shape: usize) -> f64 {
         match shape {
-            0 => libm::sin(turn * std::f64::consts::TAU),
-            1 if turn < 0.25 => 4.0 * turn,
-            1 if turn < 0.75 => 2.0 - 4.0 * turn,
-            1 => 4.0 * turn - 4.0,
-            2 if turn < 0.5 => 1.0,
+            0 => libm::sin(cycle * std::f64::consts::TAU),
+            1 if cycle < 0.25 => 4.0 * cycle,
+            1 if cycle < 0.75 => 2.0 - 4.0 * cycle,
+            1 => 4.0 * cycle - 4.0,
+            2 if cycle < 0.5 => 1.0,
             2 => -1.0,
-            _ => 2.0 * turn - 1.0,
+            _ => 2.0 * cycle - 1.0,
         }
     }
 
@@ -227,14 +228,14 @@ mod tests {
                 ]);
                 let heard = lfo.run(48_000, &[]).remove(0);
                 for (n, heard) in heard.iter().enumerate() {
-                    let turns = f64::from(3.3_f32) / 48_000.0 * n as f64 + f64::from(offset);
-                    let turn = turns - turns.floor();
-                    let mut exact = shape(turn, number);
+                    let cycles = f64::from(3.3_f32) / 48_000.0 * n as f64 + f64::from(offset);
+                    let cycle = cycles - cycles.floor();
+                    let mut exact = shape(cycle, number);
                     if unipolar > 0.0 {
                         exact = exact * 0.5 + 0.5;
                     }
                     // Where it jumps, a frame more or less is all the same.
-                    if number >= 2 && (turn * 2.0 - (turn * 2.0).round()).abs() < 2e-4 {
+                    if number >= 2 && (cycle * 2.0 - (cycle * 2.0).round()).abs() < 2e-4 {
                         continue;
                     }
                     assert!((f64::from(*heard) - exact).abs() < 2e-6, "{number}: {n}");
@@ -249,12 +250,12 @@ mod tests {
         let mut lfo = Bench::of::<Lfo>(&[("rate", 0.001), ("shape", 3.0)]);
         let frames = 4_800_000;
         let heard = lfo.run(frames, &[]).remove(0);
-        let turns = |n: usize| f64::from(0.001_f32) * n as f64 / 48_000.0;
+        let cycles = |n: usize| f64::from(0.001_f32) * n as f64 / 48_000.0;
         for n in [0, 1, 47, 1_000_000, frames - 1] {
-            assert!((f64::from(heard[n]) - (2.0 * turns(n) - 1.0)).abs() < 1.3e-7);
+            assert!((f64::from(heard[n]) - (2.0 * cycles(n) - 1.0)).abs() < 1.3e-7);
         }
-        // The step loses less than 2^-64 of a turn a frame: in ten hours less than 2^-33.
-        let step = turns(1) * 18_446_744_073_709_551_616.0;
+        // The step loses less than 2^-64 of a cycle a frame: in ten hours less than 2^-33.
+        let step = cycles(1) * 18_446_744_073_709_551_616.0;
         assert!((step - step.floor()) * 1.728e9 / 18_446_744_073_709_551_616.0 < 1e-10);
     }
 
@@ -275,8 +276,8 @@ mod tests {
             ]);
             let heard = lfo.run(480_000, &[]).remove(0);
             let falls = (1..heard.len()).filter(|n| heard[*n] < heard[*n - 1]);
-            for (turn, n) in falls.enumerate() {
-                let exact = (turn + 1) as f64 * frames;
+            for (cycle, n) in falls.enumerate() {
+                let exact = (cycle + 1) as f64 * frames;
                 assert!((n as f64 - exact).abs() <= 1.0, "{division}: {n} {exact}");
             }
         }
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rise_at_reset_begins_the_turn_anew() {
+    fn a_rise_at_reset_begins_the_cycle_anew() {
         let mut lfo = Bench::of::<Lfo>(&[("rate", 10.0), ("shape", 3.0)]);
         let reset = (0..3_000).map(|n| f32::from(u8::from(n >= 777))).collect();
         let heard = lfo.run(3_000, &[("reset", reset)]).remove(0);

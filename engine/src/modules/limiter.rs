@@ -153,8 +153,8 @@ mod tests {
     use crate::bench::{Bench, alone, noise, step_max};
 
     fn sine(hz: f64, gain: f64, frames: usize) -> Vec<f32> {
-        let turn = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
-        (0..frames).map(|n| (turn(n) * gain) as f32).collect()
+        let cycle = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
+        (0..frames).map(|n| (cycle(n) * gain) as f32).collect()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `offset_a` and `offset_b` are added to the inputs; an input without a cable is therefore a constant. The output is
 //! finite for any input.
 
-use super::{choice, linear, seam};
+use super::{choice, discontinuity, linear};
 use crate::{
     catalog::ModuleType,
     lanes::{Lanes, inlined},
@@ -39,7 +39,7 @@ impl Module for Math {
         takes_notes: false,
         takes_sample: false,
     };
-    const CELLS: usize = seam::CELLS;
+    const CELLS: usize = discontinuity::CELLS;
 
     fn start(_: usize, params: &[f32], cells: &mut [u32]) {
         cells[0] = params[0] as u32;
@@ -50,7 +50,7 @@ impl Module for Math {
         let operation = io.param(0).first().lane(0) as u32;
         let (offset_a, offset_b) = (io.param(1), io.param(2));
         let [first, second] = io.inputs();
-        let mut seam = seam::Seam::begin(io, state, 0, operation);
+        let mut discontinuity = discontinuity::Discontinuity::begin(io, state, 0, operation);
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
         let (least, half) = (io.splat(DIVISOR_MIN), io.splat(0.5));
         let result = inlined(
@@ -80,10 +80,10 @@ impl Module for Math {
             |frame| {
                 let a = first.at(frame) + offset_a.at(frame);
                 let b = second.at(frame) + offset_b.at(frame);
-                seam.next(io, result(a, b))
+                discontinuity.next(io, result(a, b))
             },
         );
-        seam.end(io, state, 0);
+        discontinuity.end(io, state, 0);
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::{
     catalog::ModuleType,
     lanes::Lanes,
-    module::{Io, Module, Outs, Shape, State},
+    module::{Io, Module, Outs, Polyphony, State},
 };
 
 pub struct Merge;
@@ -28,7 +28,7 @@ impl Module for Merge {
         takes_notes: false,
         takes_sample: false,
     };
-    const SHAPE: Shape = Shape::Merge;
+    const POLYPHONY: Polyphony = Polyphony::Merge;
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {

@@ -125,7 +125,7 @@ impl Module for Noise {
         }
         state.set_bits(WHITE, bits);
         for (number, pole) in poles.into_iter().enumerate() {
-            state.set_calm(POLES + number, pole);
+            state.set_flushed(POLES + number, pole);
         }
     }
 }

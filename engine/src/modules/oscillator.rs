@@ -5,8 +5,8 @@
 //! to reduce aliasing, each by the actual phase step there, even while the frequency moves.
 
 use super::{
+    hard_sync::{self, Anew, Here, Sync},
     linear, log,
-    sync::{self, Anew, Here, Sync},
 };
 use crate::{
     catalog::{ModuleType, Param},
@@ -44,7 +44,7 @@ pub const fn described(name: &'static str, help: &'static str) -> ModuleType {
 }
 
 /// Cells of state.
-pub const CELLS: usize = ANEW + sync::CELLS;
+pub const CELLS: usize = ANEW + hard_sync::CELLS;
 /// The input `sync` in the previous frame.
 const SYNC: usize = 0;
 /// The frequency in the previous frame.
@@ -120,7 +120,7 @@ pub fn walk<L: Lanes>(
     state.set(HZ, last_hz);
 }
 
-/// Renders a wave: its level at a phase, in units of 2^-32 of a turn, given the steps either side of it
+/// Renders a wave: its level at a phase, in units of 2^-32 of a cycle, given the steps either side of it
 /// and the frame's number.
 ///
 /// A rising zero crossing at `sync` restarts the cycle ([`Anew`]).
@@ -162,7 +162,7 @@ pub fn render<L: Lanes>(
     anew.store(state, ANEW);
 }
 
-/// The width of an edge's rounding, in turns: one step on either side.
+/// The width of an edge's rounding, in cycles: one step on either side.
 #[derive(Clone, Copy)]
 pub struct Steps<L> {
     /// After the edge, in the direction of a growing phase.
@@ -181,7 +181,7 @@ impl<L: Lanes> Steps<L> {
     #[inline(always)]
     pub fn of(io: &Io<'_, L>, last_hz: L, hz: L) -> Self {
         let (most, least) = (io.splat(0.499), io.splat(1e-9));
-        let turns = inlined(
+        let cycles = inlined(
             #[inline(always)]
             |hz: L| {
                 (hz * io.splat(1.0 / io.context.rate_hz))
@@ -189,7 +189,7 @@ impl<L: Lanes> Steps<L> {
                     .max(-most)
             },
         );
-        let (last, next) = (turns(last_hz), turns(hz));
+        let (last, next) = (cycles(last_hz), cycles(hz));
         let (after, before) = (last.max(-next).max(least), next.max(-last).max(least));
         let one = io.splat(1.0);
         Self {
@@ -234,7 +234,7 @@ impl<L: Lanes> Steps<L> {
         }
     }
 
-    /// The larger of both widths, in turns.
+    /// The larger of both widths, in cycles.
     #[inline(always)]
     pub fn widest(self) -> L {
         self.after.max(self.before)
@@ -242,11 +242,11 @@ impl<L: Lanes> Steps<L> {
 
     /// The proximity to the edge on either side: 0 at a distance of a step or more, 1 on the edge.
     #[inline(always)]
-    fn near(self, io: &Io<'_, L>, turn: L) -> [L; 2] {
+    fn near(self, io: &Io<'_, L>, cycle: L) -> [L; 2] {
         let (zero, one) = (io.splat(0.0), io.splat(1.0));
         [
-            (self.rounds[0] - turn * self.each[0]).max(zero),
-            (self.rounds[1] - (one - turn) * self.each[1]).max(zero),
+            (self.rounds[0] - cycle * self.each[0]).max(zero),
+            (self.rounds[1] - (one - cycle) * self.each[1]).max(zero),
         ]
     }
 }
@@ -259,18 +259,18 @@ impl<L: Lanes> Steps<L> {
 /// integrated polynomial interpolation, 2012 (the two-point polynomial, "`PolyBLEP`").
 #[inline(always)]
 pub fn edge<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, steps: Steps<L>) -> L {
-    let [after, before] = steps.near(io, math::turns(io, phase));
+    let [after, before] = steps.near(io, math::cycles(io, phase));
     after * after - before * before
 }
 
-/// The correction that rounds the corner of a wave whose slope grows by 8 per turn at the begin of the cycle: the
+/// The correction that rounds the corner of a wave whose slope grows by 8 per cycle at the begin of the cycle: the
 /// integral of [`edge`].
 ///
 /// # Source
 /// Esqueda, Välimäki, Bilbao: Rounding corners with BLAMP, 2016 (two points, "`PolyBLAMP`").
 #[inline(always)]
 pub fn corner<L: Lanes>(io: &Io<'_, L>, phase: L::Bits, steps: Steps<L>) -> L {
-    let [after, before] = steps.near(io, math::turns(io, phase));
+    let [after, before] = steps.near(io, math::cycles(io, phase));
     let sum = after * after * after * steps.after + before * before * before * steps.before;
     sum * io.splat(4.0 / 3.0)
 }
@@ -296,8 +296,8 @@ pub mod tests {
             let (mut re, mut im) = (0.0, 0.0);
             let len = 48_000;
             for (n, sample) in signal[begin..begin + len].iter().enumerate() {
-                let turns = f64::from(hz) * (begin + n) as f64 / 48_000.0;
-                let angle = (turns - libm::floor(turns)) * std::f64::consts::TAU;
+                let cycles = f64::from(hz) * (begin + n) as f64 / 48_000.0;
+                let angle = (cycles - libm::floor(cycles)) * std::f64::consts::TAU;
                 let window = 0.5 - 0.5 * libm::cos(n as f64 / len as f64 * std::f64::consts::TAU);
                 re += f64::from(*sample) * window * libm::cos(angle);
                 im -= f64::from(*sample) * window * libm::sin(angle);
@@ -317,13 +317,13 @@ pub mod tests {
         }
     }
 
-    /// What an oscillator of 1,000 Hz sounds like whose turn begins anew 700 times a second, in dB: all that lies
+    /// What an oscillator of 1,000 Hz sounds like whose cycle begins anew 700 times a second, in dB: all that lies
     /// between the partials of 700 Hz, against those.
     fn synced_noise<M: Module>() -> f64 {
-        // Not a whole number of frames: each turn begins anew somewhere else between two of them.
+        // Not a whole number of frames: each cycle begins anew somewhere else between two of them.
         let master = |n: usize| {
-            let turns = n as f64 * 700.0 / 48_000.0;
-            ((turns - libm::floor(turns)) * 2.0 - 1.0) as f32
+            let cycles = n as f64 * 700.0 / 48_000.0;
+            ((cycles - libm::floor(cycles)) * 2.0 - 1.0) as f32
         };
         let sync: Vec<f32> = (0..96_000).map(master).collect();
         let mut oscillator = Bench::of::<M>(&[("freq", 1_000.0), ("gain", 1.0)]);
@@ -358,7 +358,7 @@ pub mod tests {
         noise_between(&heard)
     }
 
-    /// Synced, it has at least 20 dB less of it than a plain wave whose turn begins with a frame.
+    /// Synced, it has at least 20 dB less of it than a plain wave whose cycle begins with a frame.
     pub fn assert_synced_without_noise<M: Module>(plain: impl Fn(f64) -> f64) {
         let (smooth, snapped) = (synced_noise::<M>(), snapped_noise(plain));
         println!("{}: {smooth:.1} dB, snapped {snapped:.1}", M::TYPE.name);

@@ -7,7 +7,7 @@ use super::{choice, linear};
 use crate::{
     catalog::{ModuleType, Param},
     lanes::Lanes,
-    module::{Io, Module, Outs, Shape, State},
+    module::{Io, Module, Outs, Polyphony, State},
 };
 
 pub struct Out;
@@ -39,7 +39,7 @@ impl Module for Out {
         takes_notes: false,
         takes_sample: false,
     };
-    const SHAPE: Shape = Shape::Summed;
+    const POLYPHONY: Polyphony = Polyphony::Summed;
     /// The switch of the safety stage; the stage itself is a part of the engine ([`crate::safety`]).
     const CELLS: usize = 1;
 

@@ -14,10 +14,10 @@ use crate::{
 
 pub struct Pan;
 
-/// The cosine and the sine of `part` (0 to 1) of a quarter turn.
+/// The cosine and the sine of `part` (0 to 1) of a quarter cycle.
 #[inline(always)]
 pub fn equal_power<L: Lanes>(io: &Io<'_, L>, part: L) -> [L; 2] {
-    // Rounded to 2^-24 of a turn, the resolution of a float.
+    // Rounded to 2^-24 of a cycle, the resolution of a float.
     let angle = (part * io.splat(4_194_304.0)).truncate().up(8);
     let quarter = io.splat_bits(1 << 30);
     [math::sine(io, quarter - angle), math::sine(io, angle)]

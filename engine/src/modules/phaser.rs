@@ -1,6 +1,6 @@
 //! `phaser`: moving notches.
 //!
-//! Six first-order all-pass filters in series, mixed with the input: at frequencies with a phase shift of half a turn
+//! Six first-order all-pass filters in series, mixed with the input: at frequencies with a phase shift of half a cycle
 //! the two cancel out. The feedback has no delay; its equation is solved in each frame.
 //!
 //! # Source
@@ -103,7 +103,7 @@ impl Module for Phaser {
             },
         );
         for (stage, z) in z.into_iter().enumerate() {
-            state.set_calm(stage, z);
+            state.set_flushed(stage, z);
         }
         state.set_bits(PHASE, phase);
     }
@@ -121,11 +121,11 @@ mod tests {
             let mut input = vec![0.0; 48_000];
             input[0] = 1.0;
             let out = Bench::of::<Phaser>(&values).run(input.len(), &[("in", input)]);
-            // Notches: where six stages turn by half a turn, or three halves of one.
+            // Notches: where six stages shift the phase by half a cycle, or three halves of one.
             let tan = |hz: f64| libm::tan(std::f64::consts::PI * hz / 48_000.0);
             for hz in [50.0, 268.0, 700.0, 1_001.0, 3_700.0, 15_000.0] {
-                let turn = -12.0 * libm::atan(tan(hz) / tan(1_000.0));
-                let (re, im) = (libm::cos(turn), libm::sin(turn));
+                let cycle = -12.0 * libm::atan(tan(hz) / tan(1_000.0));
+                let (re, im) = (libm::cos(cycle), libm::sin(cycle));
                 // (1 + a / (1 - fa)) / 2 = (1 + a (1 - f)) / (1 - fa) / 2
                 let f = f64::from(feedback);
                 let top = [1.0 + re * (1.0 - f), im * (1.0 - f)];
@@ -138,7 +138,7 @@ mod tests {
                     "{feedback} {hz}: {found} {expected}"
                 );
             }
-            // 1 kHz times the tangent of a twelfth of half a turn.
+            // 1 kHz times the tangent of a twelfth of half a cycle.
             let notch = gain_at(&out[0], 268.1);
             assert!(feedback != 0.0 || notch < 2e-3, "{notch}");
         }

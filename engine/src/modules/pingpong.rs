@@ -9,13 +9,13 @@
 
 use super::{
     choice,
-    echo::{self, Band, calm},
+    echo::{self, Band, flush_denormal},
     linear,
 };
 use crate::{
     catalog::{ModuleType, Param},
     lanes::Lanes,
-    module::{Context, Io, Module, Outs, Shape, State},
+    module::{Context, Io, Module, Outs, Polyphony, State},
 };
 
 pub struct Pingpong;
@@ -97,7 +97,7 @@ impl Module for Pingpong {
         takes_notes: false,
         takes_sample: false,
     };
-    const SHAPE: Shape = Shape::Summed;
+    const POLYPHONY: Polyphony = Polyphony::Summed;
     const CELLS: usize = FILTERS + 4;
 
     fn memory(_: Context) -> usize {
@@ -115,7 +115,7 @@ impl Module for Pingpong {
             let of = |value: L| value.lane(channel);
             let mut tap = echo::Tap::load(io, state, channel, LINE);
             let mut poles: [f32; 4] =
-                std::array::from_fn(|n| calm(state.number(FILTERS + n, channel)));
+                std::array::from_fn(|n| flush_denormal(state.number(FILTERS + n, channel)));
             let mut band = Band::lane(first_band, channel);
             for line in [2 * channel, 2 * channel + 1] {
                 state.writes(line * LINE..(line + 1) * LINE, tap.at, io.frames);
@@ -141,8 +141,9 @@ impl Module for Pingpong {
                 let (mut first_poles, mut second_poles) = ([a, b], [c, d]);
                 let feedback = of(feedback.at(frame));
                 let input = io.input(0)[frame * L::N + channel];
-                near[tap.at] = calm(input + band.next(&mut second_poles, second) * feedback);
-                far[tap.at] = calm(band.next(&mut first_poles, first) * feedback);
+                near[tap.at] =
+                    flush_denormal(input + band.next(&mut second_poles, second) * feedback);
+                far[tap.at] = flush_denormal(band.next(&mut first_poles, first) * feedback);
                 poles = [
                     first_poles[0],
                     first_poles[1],
@@ -156,7 +157,7 @@ impl Module for Pingpong {
             }
             tap.keep(state, channel);
             for (n, pole) in poles.into_iter().enumerate() {
-                state.set_number(FILTERS + n, channel, calm(pole));
+                state.set_number(FILTERS + n, channel, flush_denormal(pole));
             }
         }
     }

@@ -129,7 +129,7 @@ impl Module for Quantizer {
                 before = pitch;
             }
         }
-        state.set_calm(NOTE, before);
+        state.set_flushed(NOTE, before);
     }
 }
 

@@ -13,7 +13,7 @@ use super::{linear, log};
 use crate::{
     catalog::ModuleType,
     lanes::Lanes,
-    module::{Context, Io, Module, Outs, Shape, State},
+    module::{Context, Io, Module, Outs, Polyphony, State},
     smooth::glide_frames,
 };
 
@@ -66,8 +66,8 @@ fn design(context: Context, length: usize, decay_s: f32, damping_hz: f32) -> (f3
     let rate = f64::from(context.rate_hz);
     let loss_db = 60.0 * length as f64 / (rate * f64::from(decay_s).max(0.01));
     let gain = libm::pow(10.0, -loss_db / 20.0);
-    let turn = f64::from(damping_hz).clamp(1.0, rate * 0.49) / rate;
-    let w = libm::tan(std::f64::consts::PI * turn);
+    let cycle = f64::from(damping_hz).clamp(1.0, rate * 0.49) / rate;
+    let w = libm::tan(std::f64::consts::PI * cycle);
     let corner = w / (libm::pow(10.0, loss_db / 10.0) - 1.0).max(1e-12).sqrt();
     // A pass that loses nearly all energy would need a low-pass that rings for longer than the decay.
     let corner = corner.max(std::f64::consts::LN_10 * 1.5 / (rate * f64::from(decay_s).max(0.01)));
@@ -92,7 +92,7 @@ fn hadamard(mut x: [f32; LINES]) -> [f32; LINES] {
 
 /// Flushes inaudible values to 0.
 #[inline(always)]
-fn calm(x: f32) -> f32 {
+fn flush_denormal(x: f32) -> f32 {
     let size = x.abs();
     if size > NOTHING && size < 1e10 {
         x
@@ -133,7 +133,7 @@ impl Module for Reverb {
         takes_notes: false,
         takes_sample: false,
     };
-    const SHAPE: Shape = Shape::Summed;
+    const POLYPHONY: Polyphony = Polyphony::Summed;
     const CELLS: usize = LOW + LINES;
 
     fn memory(_: Context) -> usize {
@@ -212,7 +212,7 @@ impl Module for Reverb {
                 let old_part = if left == 0 { 0.0 } else { old_part };
                 left = left.saturating_sub(1);
                 let dry = io.input(0)[frame * L::N + channel];
-                pre_line[at % PREDELAY] = calm(dry);
+                pre_line[at % PREDELAY] = flush_denormal(dry);
                 let heard = |length: usize| pre_line[at.wrapping_sub(length) % PREDELAY];
                 let mut x = heard(pres[0]);
                 if left > 0 {
@@ -221,7 +221,7 @@ impl Module for Reverb {
                 for (line, length) in diffuser_lines.chunks_exact_mut(DIFFUSER).zip(diffusers) {
                     let came = line[at.wrapping_sub(length) % DIFFUSER];
                     let goes = x + came * DIFFUSION;
-                    line[at % DIFFUSER] = calm(goes);
+                    line[at % DIFFUSER] = flush_denormal(goes);
                     x = came - goes * DIFFUSION;
                 }
                 let mut y = [0.0; LINES];
@@ -242,7 +242,7 @@ impl Module for Reverb {
                 }
                 let mixed = hadamard(y);
                 for (line, mixed) in mixed.into_iter().enumerate() {
-                    lines[line * LINE + at % LINE] = calm(mixed * EACH + x * 0.5);
+                    lines[line * LINE + at % LINE] = flush_denormal(mixed * EACH + x * 0.5);
                 }
                 at = at.wrapping_add(1);
                 let mix = mix.at(frame).lane(channel);
@@ -265,7 +265,7 @@ impl Module for Reverb {
             for line in 0..LINES {
                 state.set_number(GAIN + line, channel, gain[line]);
                 state.set_number(GO + line, channel, go[line]);
-                state.set_number(LOW + line, channel, calm(low[line]));
+                state.set_number(LOW + line, channel, flush_denormal(low[line]));
             }
         }
     }

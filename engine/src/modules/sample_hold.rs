@@ -46,7 +46,7 @@ impl Module for SampleHold {
                 held
             },
         );
-        state.set_calm(HELD, held);
+        state.set_flushed(HELD, held);
         state.set(GATE, edges.before);
     }
 }

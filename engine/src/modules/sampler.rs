@@ -228,7 +228,7 @@ impl Voice {
 
     /// Wraps a position that has left the played part; false at the end.
     #[inline(always)]
-    fn turn(&mut self, part: &Part) -> bool {
+    fn render(&mut self, part: &Part) -> bool {
         let (first, last) = (part.first << 32, part.last << 32);
         let Some(way) = part.way else {
             return match self.backwards {
@@ -244,18 +244,18 @@ impl Voice {
                 };
                 if past {
                     let into = self.place.wrapping_sub(first).rem_euclid(last - first);
-                    let turns = way == Way::Backwards && !self.backwards;
-                    self.place = match turns {
+                    let cycles = way == Way::Backwards && !self.backwards;
+                    self.place = match cycles {
                         true => (last - ONE - into).max(first),
                         false => first + into,
                     };
-                    self.backwards |= turns;
+                    self.backwards |= cycles;
                     self.around = true;
                 }
             }
             Way::ToAndFro => {
                 // The first and the last frame occur once: a cycle is twice the loop minus two frames.
-                let turn = (2 * (last - first) - 2 * ONE).max(ONE);
+                let cycle = (2 * (last - first) - 2 * ONE).max(ONE);
                 let past = match self.backwards {
                     true => self.place < first,
                     false => self.place > last - ONE,
@@ -263,13 +263,13 @@ impl Voice {
                 if past {
                     let up = self.place.wrapping_sub(first);
                     let into = if self.backwards {
-                        turn.wrapping_sub(up)
+                        cycle.wrapping_sub(up)
                     } else {
                         up
                     };
-                    let into = into.rem_euclid(turn);
+                    let into = into.rem_euclid(cycle);
                     self.backwards = into > last - ONE - first;
-                    let up = if self.backwards { turn - into } else { into };
+                    let up = if self.backwards { cycle - into } else { into };
                     self.place = (first + up).clamp(first, last - ONE);
                     self.around = true;
                 }
@@ -488,14 +488,14 @@ impl Module for Sampler {
                 lefts[frame * L::N + channel] = heard[0] * gain;
                 rights[frame * L::N + channel] = heard[1] * gain;
                 voice.go(step);
-                if voice.plays() && !voice.turn(&part) {
+                if voice.plays() && !voice.render(&part) {
                     (fading, fade, left) = (voice, short, short);
                     voice.from = NOTHING;
                 } else if left > 0 {
                     left -= 1;
                     fading.go(step);
                     // The fading voice still loops; past an end it continues into the adjacent frames.
-                    fading.turn(&part);
+                    fading.render(&part);
                 }
             }
             voice.keep(state, 0, channel);

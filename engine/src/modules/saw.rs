@@ -22,8 +22,8 @@ impl Module for Saw {
             outs,
             #[inline(always)]
             |phase, steps, _| {
-                let turn = math::turns(io, phase);
-                turn + turn - io.splat(1.0) + oscillator::edge(io, phase, steps)
+                let cycle = math::cycles(io, phase);
+                cycle + cycle - io.splat(1.0) + oscillator::edge(io, phase, steps)
             },
         );
     }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn synced_it_is_in_tune_and_nearly_without_noise() {
-        assert_synced_without_noise::<Saw>(|turn| 2.0 * turn - 1.0);
+        assert_synced_without_noise::<Saw>(|cycle| 2.0 * cycle - 1.0);
     }
 
     #[test]

@@ -36,14 +36,14 @@ mod tests {
         for hz in [27.5, 440.0, 9_999.5, 20_000.0] {
             let mut sine = Bench::of::<Sine>(&[("freq", hz), ("gain", 0.8)]);
             let found = sine.run(480_000, &[]);
-            // What a step of 2^-32 of a turn cannot say.
+            // What a step of 2^-32 of a cycle cannot say.
             let steps = (hz * (4_294_967_296.0 / 48_000.0) + 0.5).floor();
-            let turns_each = f64::from(steps) / 4_294_967_296.0;
+            let cycles_each = f64::from(steps) / 4_294_967_296.0;
             // A tenth of a cent is 5.8e-5.
-            assert!((turns_each * 48_000.0 / f64::from(hz) - 1.0).abs() < 5e-7);
+            assert!((cycles_each * 48_000.0 / f64::from(hz) - 1.0).abs() < 5e-7);
             for (n, found) in found[0].iter().enumerate() {
-                let turns = turns_each * n as f64;
-                let exact = 0.8 * libm::sin((turns - turns.floor()) * std::f64::consts::TAU);
+                let cycles = cycles_each * n as f64;
+                let exact = 0.8 * libm::sin((cycles - cycles.floor()) * std::f64::consts::TAU);
                 assert!(
                     (f64::from(*found) - exact).abs() < 1e-6,
                     "{hz} Hz at {n}: {found} {exact}"
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rise_at_sync_begins_the_turn_anew() {
+    fn a_rise_at_sync_begins_the_cycle_anew() {
         let mut sine = Bench::of::<Sine>(&[("freq", 220.0), ("gain", 1.0)]);
         let sync: Vec<f32> = (0..1_000)
             .map(|n| if n < 77 { -1.0 } else { 1.0 })
@@ -111,6 +111,6 @@ mod tests {
 
     #[test]
     fn synced_it_is_in_tune_and_nearly_without_noise() {
-        assert_synced_without_noise::<Sine>(|turn| libm::sin(turn * std::f64::consts::TAU));
+        assert_synced_without_noise::<Sine>(|cycle| libm::sin(cycle * std::f64::consts::TAU));
     }
 }

@@ -63,8 +63,8 @@ impl Module for Slew {
                 level
             },
         );
-        state.set_calm(LEVEL, level);
-        state.set_calm(CARRY, carry);
+        state.set_flushed(LEVEL, level);
+        state.set_flushed(CARRY, carry);
     }
 }
 

@@ -105,7 +105,7 @@ impl Module for Snare {
         state.set_bits(PHASES, phases[0]);
         state.set_bits(PHASES + 1, phases[1]);
         for (cell, value) in [(HEAD, head), (WIRES, wires), (LOW, low)] {
-            state.set_calm(cell, value);
+            state.set_flushed(cell, value);
         }
     }
 }

@@ -5,7 +5,7 @@
 use crate::{
     catalog::ModuleType,
     lanes::Lanes,
-    module::{Io, Module, Outs, Shape, State},
+    module::{Io, Module, Outs, Polyphony, State},
 };
 
 pub struct Split;
@@ -24,7 +24,7 @@ impl Module for Split {
         takes_notes: false,
         takes_sample: false,
     };
-    const SHAPE: Shape = Shape::Split;
+    const POLYPHONY: Polyphony = Polyphony::Split;
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {

@@ -52,7 +52,7 @@ impl Module for Square {
             #[inline(always)]
             |phase, steps, frame| {
                 let width = (width.at(frame) * io.splat(16_777_216.0)).truncate().up(8);
-                let above = math::turns(io, phase).lt(math::turns(io, width));
+                let above = math::cycles(io, phase).lt(math::cycles(io, width));
                 let plain = L::select(above, one, -one);
                 plain - oscillator::edge(io, phase, steps)
                     + oscillator::edge(io, phase - width, steps)
@@ -115,7 +115,7 @@ mod tests {
         square.run(10, &[]);
         square.set("width", 0.8);
         let heard = square.run(4_800, &[]).remove(0);
-        // Two edges a turn and no other step: ten turns.
+        // Two edges a cycle and no other step: ten cycles.
         assert!(step_max(&heard) <= 2.0);
         let moved = heard.windows(2).filter(|w| (w[1] - w[0]).abs() > 1e-6);
         assert!(moved.count() <= 10 * 2 * 2);
@@ -133,6 +133,6 @@ mod tests {
 
     #[test]
     fn synced_it_is_in_tune_and_nearly_without_noise() {
-        assert_synced_without_noise::<Square>(|turn| if turn < 0.5 { 1.0 } else { -1.0 });
+        assert_synced_without_noise::<Square>(|cycle| if cycle < 0.5 { 1.0 } else { -1.0 });
     }
 }

@@ -4,7 +4,7 @@ use super::linear;
 use crate::{
     catalog::ModuleType,
     lanes::Lanes,
-    module::{Io, Module, Outs, Shape, State},
+    module::{Io, Module, Outs, Polyphony, State},
 };
 
 pub struct Sum;
@@ -20,7 +20,7 @@ impl Module for Sum {
         takes_notes: false,
         takes_sample: false,
     };
-    const SHAPE: Shape = Shape::Summed;
+    const POLYPHONY: Polyphony = Polyphony::Summed;
 
     #[inline(always)]
     fn render<L: Lanes>(io: &Io<'_, L>, _: &mut State<'_, L>, outs: &mut Outs<'_, L>) {

@@ -8,8 +8,8 @@
 //! Adam Szabo, How to emulate the super saw, 2010 (Roland JP-8000: offsets, detune curve, mix).
 
 use super::{
+    hard_sync::{self, Anew, Here},
     linear, noise, oscillator,
-    sync::{self, Anew, Here},
 };
 use crate::{
     catalog::{ModuleType, Param, Scale},
@@ -117,7 +117,7 @@ impl Module for Supersaw {
         takes_notes: false,
         takes_sample: false,
     };
-    const CELLS: usize = ANEW + SAWS * sync::CELLS;
+    const CELLS: usize = ANEW + SAWS * hard_sync::CELLS;
 
     fn start(channel: usize, params: &[f32], cells: &mut [u32]) {
         for saw in 0..SAWS {
@@ -153,12 +153,12 @@ impl Module for Supersaw {
         }
         let one = io.splat(1.0);
         let mut anew: [Anew<L>; SAWS] =
-            std::array::from_fn(|saw| Anew::load(state, ANEW + saw * sync::CELLS));
+            std::array::from_fn(|saw| Anew::load(state, ANEW + saw * hard_sync::CELLS));
         let wave = inlined(
             #[inline(always)]
             |(phase, steps): (L::Bits, oscillator::Steps<L>)| {
-                let turn = math::turns(io, phase);
-                turn + turn - one + oscillator::edge(io, phase, steps)
+                let cycle = math::cycles(io, phase);
+                cycle + cycle - one + oscillator::edge(io, phase, steps)
             },
         );
         oscillator::walk(
@@ -208,7 +208,7 @@ impl Module for Supersaw {
         );
         for (saw, phase) in phases.into_iter().enumerate() {
             state.set_bits(PHASES + saw, phase);
-            anew[saw].store(state, ANEW + saw * sync::CELLS);
+            anew[saw].store(state, ANEW + saw * hard_sync::CELLS);
         }
     }
 }
@@ -302,7 +302,7 @@ mod tests {
         let mut saw = Bench::of::<Supersaw>(&[("freq", 100.0), ("gain", 1.0), ("detune", 0.0)]);
         let sync = (0..200).map(|n| if n < 77 { -1.0 } else { 1.0 }).collect();
         let heard = saw.run(200, &[("sync", sync)]).remove(0);
-        // It rises half-way between the frames 76 and 77; a turn begins a frame later, and its jump is
+        // It rises half-way between the frames 76 and 77; a cycle begins a frame later, and its jump is
         // rounded over the frames beside it.
         for (n, found) in heard[79..200].iter().enumerate() {
             let plain = (n as f32 + 1.5) / 240.0 - 1.0;
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn synced_it_is_nearly_without_noise() {
-        assert_synced_without_noise::<Supersaw>(|turn| 2.0 * turn - 1.0);
+        assert_synced_without_noise::<Supersaw>(|cycle| 2.0 * cycle - 1.0);
     }
 
     #[test]

@@ -76,8 +76,8 @@ impl Module for Svf {
             notch.store(&mut notches[at.clone()]);
             (notch - low).store(&mut highs[at]);
         }
-        state.set_calm(Z, z[0]);
-        state.set_calm(Z + 1, z[1]);
+        state.set_flushed(Z, z[0]);
+        state.set_flushed(Z + 1, z[1]);
     }
 }
 

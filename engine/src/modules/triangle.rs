@@ -28,10 +28,10 @@ impl Module for Triangle {
             outs,
             #[inline(always)]
             |phase, steps, _| {
-                // Folded to a quarter turn on either side, like the sine.
+                // Folded to a quarter cycle on either side, like the sine.
                 let from_top = phase - quarter;
                 let folded = quarter - from_top.abs();
-                let plain = L::of_signed(folded) * io.splat(4.0 / math::TURN);
+                let plain = L::of_signed(folded) * io.splat(4.0 / math::CYCLE);
                 let from_bottom = from_top + io.splat_bits(1 << 31);
                 plain - oscillator::corner(io, from_top, steps)
                     + oscillator::corner(io, from_bottom, steps)
@@ -77,8 +77,8 @@ mod tests {
         let triangle = heard::<Triangle>(&[], 4_700.0, 48_000);
         let plain: Vec<f32> = (0..48_000)
             .map(|n| {
-                let turn = ((n * 4_700 + 12_000) % 48_000) as f64 / 48_000.0;
-                (1.0 - 4.0 * (turn - 0.5).abs()) as f32
+                let cycle = ((n * 4_700 + 12_000) % 48_000) as f64 / 48_000.0;
+                (1.0 - 4.0 * (cycle - 0.5).abs()) as f32
             })
             .collect();
         // These come down to 5.7 and 3.7 kHz.
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn synced_it_is_in_tune_and_nearly_without_noise() {
-        assert_synced_without_noise::<Triangle>(|turn| {
-            1.0 - ((turn + 0.75) % 1.0 * 4.0 - 2.0_f64).abs()
+        assert_synced_without_noise::<Triangle>(|cycle| {
+            1.0 - ((cycle + 0.75) % 1.0 * 4.0 - 2.0_f64).abs()
         });
     }
 }

@@ -77,7 +77,7 @@ pub struct SequenceSpec {
     pub pattern: PatternSpec,
     /// The saved patterns that the sequence plays instead, in turn, in a loop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub chain: Vec<LinkSpec>,
+    pub chain: Vec<ChainSpec>,
 }
 
 const fn usual_bpm() -> f32 {
@@ -112,7 +112,7 @@ pub struct TargetSpec {
 /// A pattern in a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LinkSpec {
+pub struct ChainSpec {
     /// The name of the saved pattern.
     pub pattern: String,
     /// Bars, 1 to [`BARS_MAX`].

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use common::{
     command::Command,
     command_log::{self, Catalogue, Head, Reach, Record},
-    stage::Shape,
+    stage::AudioFormat,
     units::{BlockIndex, Seq},
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Part {
     pub(super) version: u32,
     /// Of its writer, where that knew other types.
     pub(super) other: Option<Box<Catalogue>>,
-    pub(super) shape: Shape,
+    pub(super) format: AudioFormat,
     pub(super) patch: String,
     /// The same with the values last set; empty where it was just loaded.
     pub(super) values: String,
@@ -46,12 +46,12 @@ pub(super) struct Part {
 impl Part {
     /// Reads the records of a segment, perhaps in several pieces: how it begins, and what follows.
     pub(super) fn read(pieces: &[&[u8]]) -> Result<Self, ReplayError> {
-        let Head { version, shape } = command_log::head(pieces.first().unwrap_or(&&[][..]))?;
+        let Head { version, format } = command_log::head(pieces.first().unwrap_or(&&[][..]))?;
         let (mut commands, mut decisions) = (Vec::new(), Vec::new());
         let mut part = Self {
             version,
             other: None,
-            shape,
+            format,
             patch: String::new(),
             values: String::new(),
             arena: Vec::new(),

@@ -5,14 +5,14 @@ use super::*;
 /// Renders a whole log; returns the blocks and the commands.
 fn replay(bytes: &[u8], mut each: impl FnMut(&[f32])) -> Result<(u64, u64), ReplayError> {
     let mut replay = Replay::new(bytes, Box::new(|_| None))?;
-    let mut block = vec![0.0; replay.shape().block_samples()];
+    let mut block = vec![0.0; replay.format().block_samples()];
     while replay.next(&mut block)? {
         each(&block);
     }
     Ok((replay.blocks(), replay.commands()))
 }
 
-const SHAPE: Shape = Shape {
+const FORMAT: AudioFormat = AudioFormat {
     rate_hz: 48_000,
     block_frames: 64,
     channels: 2,
@@ -31,7 +31,7 @@ fn log(records: &[Record]) -> Vec<u8> {
 fn log_of_version(version: u32, records: &[Record]) -> Vec<u8> {
     let head = Record::Head {
         version,
-        shape: SHAPE,
+        format: FORMAT,
     };
     let all = std::iter::once(&head).chain(records);
     all.flat_map(command_log::encode).collect()
@@ -39,7 +39,7 @@ fn log_of_version(version: u32, records: &[Record]) -> Vec<u8> {
 
 fn command(seq: u64, command: Command) -> Record {
     Record::Command {
-        token: 0,
+        submission_id: 0,
         seq: Seq(seq),
         command,
     }
@@ -53,7 +53,7 @@ fn decision(block: u64, seq: u64) -> Record {
 }
 
 fn fresh() -> Engine {
-    Engine::new(&Patch::default_patch(), SHAPE.into()).unwrap()
+    Engine::new(&Patch::default_patch(), FORMAT.into()).unwrap()
 }
 
 /// In version 3 `out` had one parameter, and `gain_amount` was number 1, which is `safety` now.
@@ -98,7 +98,7 @@ fn commands_come_in_before_the_block_that_was_decided() {
 
     let mut engine = fresh();
     let mut expected = Vec::new();
-    let mut block = vec![0.0; SHAPE.block_samples()];
+    let mut block = vec![0.0; FORMAT.block_samples()];
     for number in 0..9 {
         if number == 2 {
             engine.apply(&GATE);
@@ -132,7 +132,7 @@ fn a_log_of_another_build_is_read_by_names_or_refused_with_the_one_to_use() {
                 Record::Catalogue(Box::new(other.clone())),
                 Record::Command {
                     seq: Seq(1),
-                    token: 0,
+                    submission_id: 0,
                     command: Command::Patch(json.clone()),
                 },
                 Record::State {
@@ -142,7 +142,7 @@ fn a_log_of_another_build_is_read_by_names_or_refused_with_the_one_to_use() {
                 },
                 Record::Command {
                     seq: Seq(2),
-                    token: 0,
+                    submission_id: 0,
                     command: Command::Event(Event::Param {
                         module: 0,
                         param,
@@ -161,7 +161,7 @@ fn a_log_of_another_build_is_read_by_names_or_refused_with_the_one_to_use() {
     };
     let values = |bytes: &[u8]| -> Result<_, ReplayError> {
         let mut replay = Replay::new(bytes, Box::new(|_| None))?;
-        let mut block = vec![0.0; replay.shape().block_samples()];
+        let mut block = vec![0.0; replay.format().block_samples()];
         while replay.next(&mut block)? {}
         Ok(replay.patch().modules[0].params.clone())
     };
@@ -202,7 +202,7 @@ fn segments() -> ([Vec<u8>; 3], Vec<f32>) {
     ];
     let mut engine = fresh();
     let (mut states, mut heard) = (Vec::new(), Vec::new());
-    let mut block = vec![0.0; SHAPE.block_samples()];
+    let mut block = vec![0.0; FORMAT.block_samples()];
     for number in 0..30 {
         if number % 10 == 0 {
             states.push(engine.arena().to_vec());
@@ -226,7 +226,7 @@ fn segments() -> ([Vec<u8>; 3], Vec<f32>) {
         };
         let patch = command(1, Command::Patch(json.clone()));
         let state = states[number as usize].clone();
-        let mut bytes = command_log::preamble(SHAPE, &catalog::catalogue(), &known, &patch, state);
+        let mut bytes = command_log::preamble(FORMAT, &catalog::catalogue(), &known, &patch, state);
         for (seq, (at, what)) in (2..).zip(&commands) {
             if (begin..begin + 10).contains(at) {
                 bytes.extend(command_log::encode(&command(seq, what.clone())));
@@ -251,7 +251,7 @@ fn then(number: u64, bytes: &[u8]) -> Later {
 
 fn rendered(replay: &mut Replay) -> Vec<f32> {
     let mut heard = Vec::new();
-    let mut block = vec![0.0; SHAPE.block_samples()];
+    let mut block = vec![0.0; FORMAT.block_samples()];
     while replay.next(&mut block).unwrap() {
         heard.extend_from_slice(&block);
     }
@@ -261,7 +261,7 @@ fn rendered(replay: &mut Replay) -> Vec<f32> {
 #[test]
 fn what_a_damaged_or_missing_segment_does_not_tell_is_silence_and_the_next_one_goes_on() {
     let ([first, second, third], heard) = segments();
-    let samples = SHAPE.block_samples();
+    let samples = FORMAT.block_samples();
     let expected = |lost: &Range<u64>| -> Vec<f32> {
         let mut expected = heard[..28 * samples].to_vec();
         expected[lost.start as usize * samples..lost.end as usize * samples].fill(0.0);
@@ -305,7 +305,7 @@ fn a_run_that_was_cut_off_is_rendered_to_its_last_decision() {
         block: BlockIndex(18),
     });
     let cut = &second[..second.len() - progress.len()];
-    let samples = SHAPE.block_samples();
+    let samples = FORMAT.block_samples();
     let blocks = |bytes: &[u8]| {
         let replay = Replay::new(bytes, Box::new(|_| None)).unwrap();
         let mut replay = replay.to_last_decision();
@@ -328,7 +328,7 @@ fn a_run_that_was_cut_off_is_rendered_to_its_last_decision() {
 fn a_resumed_instance_begins_where_it_was() {
     let mut engine = fresh();
     engine.apply(&GATE);
-    let mut block = vec![0.0; SHAPE.block_samples()];
+    let mut block = vec![0.0; FORMAT.block_samples()];
     engine.render(&mut block, &mut |_| {});
     let bytes = log(&[
         command(1, Command::Patch(Patch::default_patch().to_json())),
@@ -372,13 +372,13 @@ fn stems_add_up_to_the_mix() {
         },
     ]);
     assert_eq!(heard(&bytes).unwrap(), ["a", "d", "b"]);
-    let (mut mix, mut sum) = (Vec::new(), vec![0.0; 400 * SHAPE.block_samples()]);
+    let (mut mix, mut sum) = (Vec::new(), vec![0.0; 400 * FORMAT.block_samples()]);
     replay(&bytes, |block| mix.extend_from_slice(block)).unwrap();
     for id in heard(&bytes).unwrap() {
         let mut stem = Replay::alone(&bytes, Box::new(|_| None), &id).unwrap();
-        let mut block = vec![0.0; SHAPE.block_samples()];
+        let mut block = vec![0.0; FORMAT.block_samples()];
         let mut peak = 0.0_f32;
-        let mut places = sum.chunks_mut(SHAPE.block_samples());
+        let mut places = sum.chunks_mut(FORMAT.block_samples());
         while stem.next(&mut block).unwrap() {
             for (sum, sample) in places.next().unwrap().iter_mut().zip(&block) {
                 *sum += sample;
@@ -404,8 +404,8 @@ fn stems_of_a_resumed_instance_go_on_where_it_was() {
         {"id": "out", "type": "out"}],
         "cables": [{"from": "a", "to": "out"}, {"from": "b", "to": "out", "fade": "in"}]}"#;
     let patch = Patch::from_log(json).unwrap();
-    let mut engine = Engine::new(&patch, SHAPE.into()).unwrap();
-    let mut block = vec![0.0; SHAPE.block_samples()];
+    let mut engine = Engine::new(&patch, FORMAT.into()).unwrap();
+    let mut block = vec![0.0; FORMAT.block_samples()];
     for _ in 0..100 {
         engine.render(&mut block, &mut |_| {});
     }
@@ -426,7 +426,7 @@ fn stems_of_a_resumed_instance_go_on_where_it_was() {
     assert!(rest.iter().any(|sample| sample.abs() > 0.3));
     for id in ["a", "b"] {
         let mut stem = Replay::alone(&bytes, Box::new(|_| None), id).unwrap();
-        for places in rest.chunks_mut(SHAPE.block_samples()) {
+        for places in rest.chunks_mut(FORMAT.block_samples()) {
             stem.next(&mut block).unwrap();
             places
                 .iter_mut()

@@ -47,8 +47,8 @@ impl Bench {
 }
 
 fn sine(hz: f64, gain: f64, frames: usize) -> Vec<f32> {
-    let turn = |n: usize| libm::sin(n as f64 * hz / f64::from(RATE) * std::f64::consts::TAU);
-    (0..frames).map(|n| (turn(n) * gain) as f32).collect()
+    let sine = |n: usize| libm::sin(n as f64 * hz / f64::from(RATE) * std::f64::consts::TAU);
+    (0..frames).map(|n| (sine(n) * gain) as f32).collect()
 }
 
 /// The same on both channels.

@@ -6,10 +6,9 @@ use common::{
     units::{Incarnation, Seq, Slot},
 };
 
-use super::{Action, Event, Judge, Scene, trying};
+use super::{Action, Judge, Observation, Scene, trying};
 use crate::{
-    blame::Death,
-    inquest::{self, Bypass, Verdict},
+    blame::{self, Bypass, Death, Verdict},
     trial::{self, Case, Modules},
 };
 
@@ -29,7 +28,7 @@ impl Judge {
         death: Death,
     ) -> Vec<Action> {
         let is_own = |seq| self.own.contains(&seq);
-        match inquest::examine(stage, slot, incarnation, death, is_own) {
+        match blame::examine(stage, slot, incarnation, death, is_own) {
             Verdict::Nothing => Vec::new(),
             Verdict::Held { block, after, last } => {
                 let mut actions = vec![Action::Held(block, after, last)];
@@ -56,14 +55,14 @@ impl Judge {
         let over = now_us >= self.keep_until_us || self.trials.case().is_none();
         if self.keep_until_us > 0 && over {
             self.keep_until_us = 0;
-            stage.keep_checkpoints(false);
+            stage.freeze_checkpoints(false);
         }
         let seat = stage.trial();
         let mut actions = Vec::new();
         if self.trials.life() == Some(seat.incarnation()) {
-            actions.extend(trying(trial::Event::At(seat.crumb().command)));
+            actions.extend(trying(trial::Report::At(seat.breadcrumb().command)));
         }
-        actions.extend(trying(trial::Event::Tick));
+        actions.extend(trying(trial::Report::Tick));
         actions
     }
 
@@ -76,7 +75,7 @@ impl Judge {
         if self.trials.tries_commands() {
             return Vec::new();
         }
-        if inquest::is_stopped_with(&scene.stage, held, scene.stopped) {
+        if blame::is_stopped_with(&scene.stage, held, scene.stopped) {
             harmless(held)
         } else if now_us > since + UNEXPLAINED_US {
             open_commands(held, scene.newest)
@@ -89,14 +88,14 @@ impl Judge {
         &mut self,
         now_us: u64,
         stage: &Stage<'_>,
-        event: trial::Event,
+        event: trial::Report,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
         for action in self.trials.step(now_us, event) {
             let then = match action {
                 trial::Action::Start(life, case) => {
                     self.keep_until_us = now_us + KEEP_US;
-                    stage.keep_checkpoints(true);
+                    stage.freeze_checkpoints(true);
                     actions.push(Action::StartTrial(life, case));
                     continue;
                 }
@@ -105,15 +104,15 @@ impl Judge {
                     continue;
                 }
                 trial::Action::LiftBypassing(after, modules) => {
-                    actions.push(Action::Then(Event::Lift(after)));
-                    let here = |module| Action::Then(Event::BypassHere(module));
+                    actions.push(Action::Then(Observation::Lift(after)));
+                    let here = |module| Action::Then(Observation::BypassHere(module));
                     actions.extend(modules.iter().map(here));
                     continue;
                 }
-                trial::Action::Quarantine(seq) => Event::LeaveOut(seq),
-                trial::Action::Lift(after) => Event::Lift(after),
+                trial::Action::Quarantine(seq) => Observation::LeaveOut(seq),
+                trial::Action::Lift(after) => Observation::Lift(after),
                 trial::Action::Replace(slot, incarnation, block) => {
-                    Event::Distrust(slot, incarnation, block)
+                    Observation::Distrust(slot, incarnation, block)
                 }
             };
             actions.push(Action::Then(then));
@@ -123,7 +122,7 @@ impl Judge {
 }
 
 fn open_commands(after: Seq, last: Seq) -> Vec<Action> {
-    trying(trial::Event::Open(Case::Commands {
+    trying(trial::Report::Open(Case::Commands {
         after,
         last,
         bypassing: Modules::default(),
@@ -132,8 +131,8 @@ fn open_commands(after: Seq, last: Seq) -> Vec<Action> {
 
 /// What is held has killed nobody. The trial is ended first: once lifted, it must not blame any more.
 fn harmless(held: Seq) -> Vec<Action> {
-    let mut actions = trying(trial::Event::Harmless);
-    actions.push(Action::Then(Event::Lift(held)));
+    let mut actions = trying(trial::Report::Harmless);
+    actions.push(Action::Then(Observation::Lift(held)));
     actions
 }
 
@@ -141,7 +140,7 @@ pub(super) fn bypass_here(stage: &Stage<'_>, module: u16) -> Vec<Action> {
     let seats = Slot::ALL.map(|slot| stage.slot(slot));
     let furthest = seats.into_iter().max_by_key(SlotWords::frontier);
     let verdict =
-        furthest.map(|seat| inquest::bypass(stage, seat.frontier(), module, seat.applied()));
+        furthest.map(|seat| blame::bypass(stage, seat.frontier(), module, seat.applied()));
     match verdict {
         Some(Verdict::Bypass(bypass)) => vec![Action::Bypass(bypass)],
         _ => Vec::new(),

@@ -10,8 +10,8 @@ const START: Preference = Preference {
     slot: Slot::Zero,
 };
 
-fn died(slot: Slot, incarnation: Incarnation) -> Event {
-    Event::Died {
+fn died(slot: Slot, incarnation: Incarnation) -> Fact {
+    Fact::Died {
         slot,
         incarnation,
         own_making: false,
@@ -23,14 +23,14 @@ fn protected() -> Supervision {
     let mut state = Supervision::adopt(0, START, [Some(FIRST), Some(SECOND)], THIRD);
     state.step(
         0,
-        Event::Proven {
+        Fact::Proven {
             slot: Slot::Zero,
             incarnation: FIRST,
         },
     );
     state.step(
         0,
-        Event::Proven {
+        Fact::Proven {
             slot: Slot::One,
             incarnation: SECOND,
         },
@@ -40,9 +40,9 @@ fn protected() -> Supervision {
 }
 
 #[test]
-fn an_empty_house_gets_two_workers_with_lives_of_their_own() {
+fn an_empty_instance_gets_two_workers_with_lives_of_their_own() {
     let mut state = Supervision::adopt(0, START, [None, None], FIRST);
-    let actions = state.step(0, Event::Tick);
+    let actions = state.step(0, Fact::Tick);
     assert_eq!(
         actions,
         [
@@ -63,13 +63,13 @@ fn a_dead_leader_is_replaced_only_after_the_switch_is_acknowledged() {
             to: Slot::One
         }]
     );
-    assert_eq!(state.step(2, Event::Tick), []);
+    assert_eq!(state.step(2, Fact::Tick), []);
     assert_eq!(
-        state.step(3, Event::Acknowledged(Epoch(0))),
+        state.step(3, Fact::Acknowledged(Epoch(0))),
         [],
         "an older epoch"
     );
-    let actions = state.step(4, Event::Acknowledged(Epoch(1)));
+    let actions = state.step(4, Fact::Acknowledged(Epoch(1)));
     assert_eq!(actions, [Action::Spawn(Slot::Zero, THIRD)]);
 }
 
@@ -78,7 +78,7 @@ fn a_hung_leader_is_killed_only_after_the_switch_is_acknowledged() {
     let mut state = protected();
     let actions = state.step(
         1,
-        Event::Failed {
+        Fact::Failed {
             slot: Slot::Zero,
             incarnation: FIRST,
             own_making: true,
@@ -91,7 +91,7 @@ fn a_hung_leader_is_killed_only_after_the_switch_is_acknowledged() {
             to: Slot::One
         }]
     );
-    let actions = state.step(2, Event::Acknowledged(Epoch(1)));
+    let actions = state.step(2, Fact::Acknowledged(Epoch(1)));
     assert_eq!(actions, [Action::Kill(Slot::Zero, FIRST)]);
     assert_eq!(
         state.step(3, died(Slot::Zero, FIRST)),
@@ -104,7 +104,7 @@ fn a_second_death_during_the_clean_up_waits_for_its_own_epoch() {
     let mut state = protected();
     state.step(1, died(Slot::Zero, FIRST));
     assert_eq!(state.step(2, died(Slot::One, SECOND)), []);
-    let actions = state.step(3, Event::Acknowledged(Epoch(1)));
+    let actions = state.step(3, Fact::Acknowledged(Epoch(1)));
     let fourth = Incarnation(4);
     assert_eq!(
         actions,
@@ -120,7 +120,7 @@ fn an_unproven_standby_is_preferred_to_a_failed_leader_which_is_ended_after_that
     let mut state = protected();
     state.step(1, died(Slot::One, SECOND));
     assert_eq!(state.living(Slot::One), Some(THIRD));
-    let failed = Event::Failed {
+    let failed = Fact::Failed {
         slot: Slot::Zero,
         incarnation: FIRST,
         own_making: true,
@@ -130,7 +130,7 @@ fn an_unproven_standby_is_preferred_to_a_failed_leader_which_is_ended_after_that
         to: Slot::One,
     };
     assert_eq!(state.step(2, failed), [to_the_standby]);
-    let actions = state.step(3, Event::Acknowledged(Epoch(1)));
+    let actions = state.step(3, Fact::Acknowledged(Epoch(1)));
     assert_eq!(actions, [Action::Kill(Slot::Zero, FIRST)]);
 }
 
@@ -139,8 +139,8 @@ fn a_standby_that_never_proves_itself_is_given_up_and_replaced() {
     let mut state = protected();
     state.step(1, died(Slot::One, SECOND));
     assert!(!state.protected());
-    assert_eq!(state.step(READY_WITHIN_US, Event::Tick), []);
-    let actions = state.step(READY_WITHIN_US + 1, Event::Tick);
+    assert_eq!(state.step(READY_WITHIN_US, Fact::Tick), []);
+    let actions = state.step(READY_WITHIN_US + 1, Fact::Tick);
     assert_eq!(actions, [Action::Kill(Slot::One, THIRD)]);
     let actions = state.step(READY_WITHIN_US + 2, died(Slot::One, THIRD));
     assert_eq!(actions, [Action::Spawn(Slot::One, Incarnation(4))]);
@@ -154,7 +154,7 @@ fn news_of_an_earlier_life_changes_nothing() {
     assert_eq!(
         state.step(
             2,
-            Event::Proven {
+            Fact::Proven {
                 slot: Slot::One,
                 incarnation: SECOND
             }
@@ -180,7 +180,7 @@ fn a_switch_lost_to_audio_out_does_not_leave_the_clean_up_waiting_for_ever() {
         epoch: Epoch(2),
         slot: Slot::Zero,
     };
-    let actions = state.step(2, Event::Preference(seen));
+    let actions = state.step(2, Fact::Preference(seen));
     assert_eq!(
         actions,
         [Action::Prefer {
@@ -193,20 +193,20 @@ fn a_switch_lost_to_audio_out_does_not_leave_the_clean_up_waiting_for_ever() {
         epoch: Epoch(2),
         slot: Slot::One,
     };
-    assert_eq!(state.step(3, Event::Preference(seen)), []);
-    let actions = state.step(4, Event::Acknowledged(Epoch(2)));
+    assert_eq!(state.step(3, Fact::Preference(seen)), []);
+    let actions = state.step(4, Fact::Acknowledged(Epoch(2)));
     assert_eq!(actions, [Action::Spawn(Slot::Zero, THIRD)]);
 }
 
 #[test]
 fn whoever_sits_there_is_preferred_to_an_empty_seat() {
     let mut state = Supervision::adopt(0, START, [None, Some(SECOND)], THIRD);
-    let crash = |incarnation| Event::Died {
+    let crash = |incarnation| Fact::Died {
         slot: Slot::Zero,
         incarnation,
         own_making: true,
     };
-    state.step(0, Event::Tick);
+    state.step(0, Fact::Tick);
     (3..6).for_each(|life| drop(state.step(0, crash(Incarnation(life)))));
     assert!(matches!(
         state.seat(Slot::Zero),
@@ -222,7 +222,7 @@ fn a_pause_before_the_next_try_is_cut_short_on_request() {
     let mut life = SECOND;
     loop {
         now += 1;
-        let crash = Event::Died {
+        let crash = Fact::Died {
             slot: Slot::One,
             incarnation: life,
             own_making: true,
@@ -232,15 +232,15 @@ fn a_pause_before_the_next_try_is_cut_short_on_request() {
             _ => break,
         }
     }
-    assert_eq!(state.step(now + 1, Event::Tick), []);
-    let actions = state.step(now + 1, Event::Restart(Slot::One));
+    assert_eq!(state.step(now + 1, Fact::Tick), []);
+    let actions = state.step(now + 1, Fact::Restart(Slot::One));
     assert_eq!(actions, [Action::Spawn(Slot::One, life.next())]);
 }
 
 #[test]
 fn a_planned_restart_of_the_leader_switches_first() {
     let mut state = protected();
-    let actions = state.step(1, Event::Restart(Slot::Zero));
+    let actions = state.step(1, Fact::Restart(Slot::Zero));
     assert_eq!(
         actions,
         [Action::Prefer {

@@ -2,7 +2,7 @@
 //! to two crashes, a freeze of any length, and a command that kills whoever applies it.
 //!
 //! stateright goes through all states of a small world (two blocks, a lead of two). The rules are
-//! the production ones, the inquest among them, over the very words that processes share; what the model adds is who takes
+//! the production ones, `blame` among them, over the very words that processes share; what the model adds is who takes
 //! the next step. A worker's step is what lies between two words that others can see.
 #![cfg(not(loom))]
 
@@ -57,7 +57,7 @@ impl Model for Switch {
             Property::always("no clean-up before the acknowledgement", |_, w: &World| {
                 !w.wrongs.early_clean_up
             }),
-            // A leader frozen right after it has decided the poison, before its first crumb, is no
+            // A leader frozen right after it has decided the poison, before its first breadcrumb, is no
             // suspect; whoever is preferred then comes to the poison first, and so does the frozen
             // one when it thaws.
             Property::always(

@@ -4,15 +4,15 @@
 use std::{cell::RefCell, sync::atomic::Ordering};
 
 use common::{
-    stage::{Crumb, DECISION, Phase, STAGE_WORDS, Shape, Stage},
+    stage::{AudioFormat, Breadcrumb, DECISION, Phase, STAGE_WORDS, Stage},
     sync::{AtomicU64, heap},
     units::{BlockIndex, Epoch, Incarnation, Seq, Slot},
 };
 use failover::{
     blame::Death,
+    blame::{self, Verdict},
     decide::{self, Step},
-    inquest::{self, Verdict},
-    switch::{Action, Event, Seat, Supervision},
+    switch::{Action, Fact, Seat, Supervision},
 };
 
 pub const BLOCKS: u64 = 2;
@@ -164,21 +164,21 @@ impl World {
     pub fn new() -> Self {
         let lives = [Incarnation(1), Incarnation(2)];
         let words = heap(STAGE_WORDS);
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 64,
             channels: 1,
             lead_blocks: 2,
             freewheel: false,
         };
-        let stage = Stage::create(&words, &shape).unwrap();
+        let stage = Stage::create(&words, &format).unwrap();
         for (slot, life) in Slot::ALL.into_iter().zip(lives) {
             stage.slot(slot).take_seat(life, BlockIndex(0), FIRST);
         }
         let seats = lives.map(Some);
         let mut supervision = Supervision::adopt(0, stage.preference(), seats, Incarnation(3));
         for (slot, incarnation) in Slot::ALL.into_iter().zip(lives) {
-            supervision.step(0, Event::Proven { slot, incarnation });
+            supervision.step(0, Fact::Proven { slot, incarnation });
         }
         let live = words[..LIVE].iter().map(|w| w.load(Ordering::Relaxed));
         Self {
@@ -202,8 +202,8 @@ impl World {
     fn work(&mut self, slot: Slot) -> bool {
         let (worker, received) = (&mut self.workers[slot.index()], self.received);
         let (block, applied) = (worker.block, worker.applied);
-        let crumb = |stage: &Stage<'_>, phase, command| {
-            stage.slot(slot).drop_crumb(Crumb {
+        let breadcrumb = |stage: &Stage<'_>, phase, command| {
+            stage.slot(slot).drop_breadcrumb(Breadcrumb {
                 block,
                 phase,
                 module: 0,
@@ -226,9 +226,9 @@ impl World {
             At::Apply(seq) => {
                 let mut mask = 0;
                 on_stage(&mut self.words, |stage| {
-                    crumb(stage, Phase::Applying, applied);
+                    breadcrumb(stage, Phase::Applying, applied);
                     for command in (applied.0 + 1..=seq.0).map(Seq) {
-                        crumb(stage, Phase::Applying, command);
+                        breadcrumb(stage, Phase::Applying, command);
                         if stage.quarantined(command) {
                             continue;
                         }
@@ -238,7 +238,7 @@ impl World {
                         }
                         mask |= 1 << command.0;
                     }
-                    crumb(stage, Phase::Rendering, seq);
+                    breadcrumb(stage, Phase::Rendering, seq);
                 });
                 worker.sound.push(mask);
                 worker.at = At::Seal(seq);
@@ -246,7 +246,7 @@ impl World {
             }
             At::Seal(seq) => {
                 let sealed = on_stage(&mut self.words, |stage| {
-                    crumb(stage, Phase::Publishing, seq);
+                    breadcrumb(stage, Phase::Publishing, seq);
                     stage.seal(block, seq)
                 });
                 worker.at = At::Publish(seq);
@@ -268,7 +268,7 @@ impl World {
                 (worker.block, worker.applied, worker.at) = (block.next(), seq, At::Decide);
                 on_stage(&mut self.words, |stage| {
                     stage.slot(slot).advance(block.next(), seq);
-                    crumb(stage, Phase::Idle, seq);
+                    breadcrumb(stage, Phase::Idle, seq);
                 });
             }
         }
@@ -319,7 +319,7 @@ impl World {
     }
 
     /// What the supervisor does when the rule of the switch has an event.
-    fn supervise(&mut self, now_us: u64, event: Event) {
+    fn supervise(&mut self, now_us: u64, event: Fact) {
         for action in self.supervision.step(now_us, event) {
             match action {
                 Action::Prefer { from, to } => {
@@ -350,11 +350,11 @@ impl World {
         self.wrongs.early_clean_up |= acknowledged < self.left_at[slot.index()];
     }
 
-    /// The inquest, and what the judge does about its verdict; a trial takes as long as it likes.
+    /// Blame, and what the judge does about its verdict; a trial takes as long as it likes.
     fn blame(&mut self, slot: Slot, death: Death) {
         let life = self.workers[slot.index()].life;
         let trial = on_stage(&mut self.words, |stage| {
-            match inquest::examine(stage, slot, life, death, |_| false) {
+            match blame::examine(stage, slot, life, death, |_| false) {
                 Verdict::Held { after, last, .. } => Some((after, last)),
                 Verdict::Harmless(held) => {
                     let _ = stage.lift(held);
@@ -371,7 +371,7 @@ impl World {
         let incarnation = self.workers[slot.index()].life;
         self.supervise(
             0,
-            Event::Died {
+            Fact::Died {
                 slot,
                 incarnation,
                 own_making: death == Death::OwnMaking,
@@ -414,7 +414,7 @@ impl World {
                     let own_making = false;
                     next.supervise(
                         0,
-                        Event::Failed {
+                        Fact::Failed {
                             slot,
                             incarnation,
                             own_making,
@@ -428,12 +428,12 @@ impl World {
                 let (seen, acknowledged) = on_stage(&mut next.words, |stage| {
                     (stage.preference(), stage.acknowledged())
                 });
-                next.supervise(0, Event::Preference(seen));
-                next.supervise(0, Event::Acknowledged(acknowledged));
+                next.supervise(0, Fact::Preference(seen));
+                next.supervise(0, Fact::Acknowledged(acknowledged));
                 next != *self
             }
             Move::Wait => {
-                next.supervise(LATER_US, Event::Tick);
+                next.supervise(LATER_US, Fact::Tick);
                 next != *self
             }
             Move::EndTrial => match next.trial.take() {
@@ -472,7 +472,7 @@ impl World {
             block >= ahead.min(stage.horizon()).min(BlockIndex(BLOCKS)) && block >= stage.cursor()
         });
         if level {
-            self.supervise(0, Event::Proven { slot, incarnation });
+            self.supervise(0, Fact::Proven { slot, incarnation });
         }
         level
     }

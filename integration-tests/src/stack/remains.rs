@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use common::{
     command::{self, Event},
     command_log::{self, Record},
-    stage::Shape,
+    stage::AudioFormat,
 };
 use engine::replay::Replay;
 use platform::samples::Samples;
@@ -59,17 +59,17 @@ impl Remains {
     ///
     /// # Errors
     /// When the log cannot be rendered.
-    pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<Shape> {
+    pub fn replay(&self, mut each: impl FnMut(&[f32])) -> Result<AudioFormat> {
         platform::realtime::flush_denormals();
         let samples = Samples::beside(&self.command_log);
         let bytes = std::fs::read(&self.command_log)?;
         let mut replay = Replay::new(&bytes, Box::new(move |id| samples.find(id)))?;
-        let shape = replay.shape();
-        let mut block = vec![0.0; shape.block_samples()];
+        let format = replay.format();
+        let mut block = vec![0.0; format.block_samples()];
         while replay.next(&mut block)? {
             each(&block);
         }
-        Ok(shape)
+        Ok(format)
     }
 
     /// The values that were sent to `adsr.attack`, in sixteenths, in the order of the log.

@@ -8,7 +8,7 @@ use std::{
 
 use ::common::{
     inbox::{INBOX_WORDS, Inbox},
-    stage::{STAGE_WORDS, Shape, Stage},
+    stage::{AudioFormat, STAGE_WORDS, Stage},
     sync::heap,
 };
 use osc_gateway::namespace::{Module, Namespace, Param};
@@ -83,14 +83,14 @@ pub fn inbox() -> Inbox<'static> {
 
 /// A stage on which nobody plays: nobody knows what time tags mean.
 pub fn stage() -> Stage<'static> {
-    let shape = Shape {
+    let format = AudioFormat {
         rate_hz: 48_000,
         block_frames: 128,
         channels: 2,
         lead_blocks: 4,
         freewheel: false,
     };
-    Stage::create(Vec::leak(heap(STAGE_WORDS)), &shape).unwrap()
+    Stage::create(Vec::leak(heap(STAGE_WORDS)), &format).unwrap()
 }
 
 pub fn sender(port: u16) -> SocketAddr {

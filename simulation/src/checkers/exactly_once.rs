@@ -29,14 +29,14 @@ pub fn check(log: &Log, acknowledged: u64, poison_can_be: bool) -> Result<(), Vi
             }
             continue;
         }
-        if command.token != last + 1 {
+        if command.submission_id != last + 1 {
             return Err(format!(
-                "command {seq} has token {}, {} was next",
-                command.token,
+                "command {seq} has submission_id {}, {} was next",
+                command.submission_id,
                 last + 1
             ));
         }
-        last = command.token;
+        last = command.submission_id;
     }
     if last < acknowledged {
         return Err(format!(

@@ -8,7 +8,7 @@ use std::{
 
 use common::{
     command_log::{self, Extent, Preamble, Reader},
-    stage::Shape,
+    stage::AudioFormat,
 };
 
 /// An upper bound of the length of a log's header, in bytes.
@@ -35,11 +35,11 @@ fn extent_of(path: &Path) -> Option<Extent> {
     begins(path).map(|(extent, _)| extent)
 }
 
-/// The extent of a command log, and the shape of its sound.
-pub fn begins(path: &Path) -> Option<(Extent, Shape)> {
+/// The extent of a command log, and the format of its sound.
+pub fn begins(path: &Path) -> Option<(Extent, AudioFormat)> {
     let mut reader = Reader::without_arenas(File::open(path).ok()?);
     let preamble = Preamble::read(&mut reader).ok()??;
-    Some((preamble.extent(), preamble.shape))
+    Some((preamble.extent(), preamble.format))
 }
 
 /// The extent of a command log, and the length of its file in bytes; `None` for a file with only a header.

@@ -11,7 +11,7 @@ use common::{
     units::First,
 };
 
-const SHAPE: Shape = Shape {
+const FORMAT: AudioFormat = AudioFormat {
     rate_hz: 48_000,
     block_frames: 64,
     channels: 2,
@@ -28,14 +28,14 @@ fn begun(folder: &Path) -> CommandLog {
     let patch = Patch::default_patch();
     let json = patch.to_json();
     let begin = First::default();
-    let log = CommandLog::create(&paths, SHAPE, 1, &patch, json, Vec::new(), begin).unwrap();
+    let log = CommandLog::create(&paths, FORMAT, 1, &patch, json, Vec::new(), begin).unwrap();
     fs::rename(paths.next_command_log(), paths.command_log()).unwrap();
     log
 }
 
 fn commands(count: u64) -> Vec<(u64, Command)> {
     (0..count)
-        .map(|token| (10 + token, Command::Event(Event::Run(true))))
+        .map(|submission_id| (10 + submission_id, Command::Event(Event::Run(true))))
         .collect()
 }
 
@@ -46,10 +46,13 @@ fn what_is_accepted_is_written_before_anybody_is_told() {
     let accepted = log.accept(commands(3)).unwrap();
     let written = fs::read(log.paths.command_log()).unwrap();
     let last = command_log::records(&written).last().unwrap().1;
-    let Record::Command { seq, token, .. } = last else {
+    let Record::Command {
+        seq, submission_id, ..
+    } = last
+    else {
         panic!("{last:?}");
     };
-    assert_eq!((seq, token), (accepted[2].seq, 12));
+    assert_eq!((seq, submission_id), (accepted[2].seq, 12));
     assert_eq!(log.length(), accepted[2].next_offset);
 }
 
@@ -67,7 +70,7 @@ fn decisions(log: &CommandLog) -> Vec<(u64, u64)> {
 fn playing<'a>(folder: &Path, words: &'a [AtomicU64]) -> (CommandLog, Stage<'a>) {
     let mut log = begun(folder);
     log.accept(commands(2)).unwrap();
-    (log, Stage::create(words, &SHAPE).unwrap())
+    (log, Stage::create(words, &FORMAT).unwrap())
 }
 
 /// The workers decide on the blocks of that range with these commands in.
@@ -151,7 +154,10 @@ fn one_that_is_taken_over_goes_on_after_its_last_whole_record() {
     let file = File::options().append(true).open(paths.command_log());
     file.unwrap().write_all(&[9; 5]).unwrap();
     let (mut log, account) = CommandLog::adopt(&paths).unwrap();
-    assert_eq!((log.length(), log.seq(), log.token()), (length, Seq(4), 12));
+    assert_eq!(
+        (log.length(), log.seq(), log.submission_id()),
+        (length, Seq(4), 12)
+    );
     assert_eq!(account.seq, Seq(4));
     let next = log.accept(commands(1)).unwrap();
     assert_eq!((next[0].seq, next[0].offset), (Seq(5), length));

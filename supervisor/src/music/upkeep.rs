@@ -29,10 +29,10 @@ const LEDGER_BYTES: u64 = 512 << 10;
 
 impl Music {
     /// Starts a new segment of the log if the current one is too long, too old or lost, and writes state files
-    /// regularly. `calm`: no command is held or tried; `both`: two workers play and must agree on the state.
-    pub fn look_after_log(&mut self, options: &Options, shared: &Shared, calm: bool, both: bool) {
+    /// regularly. `idle`: no command is held or tried; `both`: two workers play and must agree on the state.
+    pub fn look_after_log(&mut self, options: &Options, shared: &Shared, idle: bool, both: bool) {
         match self.making.take() {
-            None if calm => {
+            None if idle => {
                 if let Some(what) = self.what_is_due(options, shared) {
                     let (told, prepared) = mpsc::channel();
                     let order = self.log.order(what, shared, both);
@@ -48,7 +48,7 @@ impl Music {
                 Err(TryRecvError::Empty) => self.making = Some(Making::Preparing(what, prepared)),
                 Err(TryRecvError::Disconnected) => self.made(what),
             },
-            Some(Making::Prepared(prepared)) if !calm => self.made(prepared.what),
+            Some(Making::Prepared(prepared)) if !idle => self.made(prepared.what),
             Some(Making::Prepared(mut prepared)) => match self.log.change(&mut prepared) {
                 Ok(true) => {
                     self.made(prepared.what);
@@ -102,8 +102,8 @@ impl Music {
     fn is_over(&self, options: &Options, shared: &Shared) -> bool {
         let (bytes, blocks) = self.log.grown();
         let (Bytes(most), Seconds(oldest)) = options.segment;
-        let shape = shared.stage.shape();
-        let seconds = blocks * u64::from(shape.block_frames) / u64::from(shape.rate_hz);
+        let format = shared.stage.format();
+        let seconds = blocks * u64::from(format.block_frames) / u64::from(format.rate_hz);
         bytes >= most || seconds >= oldest || self.log.wants_segment()
     }
 }

@@ -7,7 +7,7 @@ use common::{
     stage::AudioState,
     units::Slot,
 };
-use failover::judge::{Event as Heard, Judge};
+use failover::judge::{Judge, Observation};
 use platform::harm;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -88,7 +88,7 @@ impl Stack {
         let Some(process) = self.peers.processes.get(&service) else {
             // The service waits for its next start: start it now.
             match service {
-                Service::Worker(slot) => self.judge(Heard::Restart(slot)),
+                Service::Worker(slot) => self.judge(Observation::Restart(slot)),
                 _ => self.start_now(service),
             }
             self.waiting.push(Waiting {
@@ -107,7 +107,7 @@ impl Stack {
                     return;
                 }
                 self.history.failed(slot, "restart", Some(Instant::now()));
-                self.judge(Heard::Restart(slot));
+                self.judge(Observation::Restart(slot));
                 self.history.answered(slot);
                 self.history.leave(&self.shared.stage);
             }
@@ -256,9 +256,9 @@ impl Stack {
             status::removed(&stage.slot(preference.slot));
         json!({
             "instance": self.options.instance, "state": state, "osc": self.options.osc,
-            "rate": self.shape.rate_hz, "block": self.shape.block_frames,
+            "rate": self.format.rate_hz, "block": self.format.block_frames,
             "lead": stage.lead(), "lead_auto": self.ahead.is_auto(),
-            "closest_deadline_ms": self.ahead.closest_ms(), "channels": self.shape.channels,
+            "closest_deadline_ms": self.ahead.closest_ms(), "channels": self.format.channels,
             "realtime_priority": realtime,
             "epoch": preference.epoch.0, "leader": preference.slot.index(),
             "services": services,

@@ -21,7 +21,7 @@ const STALE_MAX: usize = 16_384;
 /// A waiting sync: it is answered once every ready worker has applied the commands up to `seq` and the log is synced
 /// to the disk up to `length`, so that acknowledged commands survive a power cut.
 pub struct Syncing {
-    token: u64,
+    submission_id: u64,
     seq: Seq,
     length: u64,
 }
@@ -34,7 +34,7 @@ struct Batch {
     outcomes: Vec<(u64, Outcome)>,
 }
 
-/// Whether the submission is logged under its token.
+/// Whether the submission is logged under its submission id.
 const fn is_command(submission: &Submission) -> bool {
     use Submission::{Commit, Control, Draft, Edit, Event, Preset};
     matches!(
@@ -47,18 +47,19 @@ impl Stack {
     pub(super) fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
         let mut batch = Batch::default();
         let mut overtaken = false;
-        for (token, submission) in submissions {
-            let known = token <= self.music.log.token() && !self.stale.remove(&token);
+        for (submission_id, submission) in submissions {
+            let known = submission_id <= self.music.log.submission_id()
+                && !self.stale.remove(&submission_id);
             let is_command = is_command(&submission);
             match submission {
                 // Submitted again, since the gateway or the supervisor ended before the outcome arrived.
                 _ if is_command && known => {
                     let accepted = Outcome::Accepted(self.music.log.seq());
-                    batch.outcomes.push((token, accepted));
+                    batch.outcomes.push((submission_id, accepted));
                 }
-                // Submissions after a stale one wait with it: otherwise the log would have a higher token, and the
+                // Submissions after a stale one wait with it: otherwise the log would have a higher submission id, and the
                 // stale one would appear as known when it returns.
-                _ if is_command && overtaken => self.put_back(&mut batch, token),
+                _ if is_command && overtaken => self.put_back(&mut batch, submission_id),
                 Submission::Event {
                     generation,
                     event,
@@ -67,82 +68,94 @@ impl Stack {
                     self.take_edits(&mut batch);
                     overtaken = generation != self.music.generation;
                     match overtaken {
-                        false => batch.events.push(Timed { token, event, at }),
-                        true => self.put_back(&mut batch, token),
+                        false => batch.events.push(Timed {
+                            submission_id,
+                            event,
+                            at,
+                        }),
+                        true => self.put_back(&mut batch, submission_id),
                     }
                 }
                 Submission::Control { id, control, at } => {
                     self.take_edits(&mut batch);
                     match self.music.control(&id, control) {
-                        Ok(event) => batch.events.push(Timed { token, event, at }),
+                        Ok(event) => batch.events.push(Timed {
+                            submission_id,
+                            event,
+                            at,
+                        }),
                         Err(why) => {
                             self.tallies.refused += 1;
-                            batch.outcomes.push((token, Outcome::Refused(why)));
+                            batch.outcomes.push((submission_id, Outcome::Refused(why)));
                         }
                     }
                 }
                 Submission::Edit(edit) => {
                     self.take_events(&mut batch);
-                    batch.edits.push((token, edit));
+                    batch.edits.push((submission_id, edit));
                 }
                 Submission::Draft(drafted) => {
                     self.take_all(&mut batch);
-                    let numbered = self.music.draft(token, drafted);
-                    self.taken(&mut batch, token, numbered.map(|n| (n, None)));
+                    let numbered = self.music.draft(submission_id, drafted);
+                    self.taken(&mut batch, submission_id, numbered.map(|n| (n, None)));
                 }
                 Submission::Commit { forced } => {
                     self.take_all(&mut batch);
                     let stage = self.shared.stage;
-                    let taken = self.music.commit(token, &stage, forced);
-                    self.taken(&mut batch, token, taken);
+                    let taken = self.music.commit(submission_id, &stage, forced);
+                    self.taken(&mut batch, submission_id, taken);
                 }
                 Submission::Preset(preset) => {
                     self.take_all(&mut batch);
-                    let numbered = self.music.preset(token, preset);
-                    self.taken(&mut batch, token, numbered.map(|n| (n, None)));
+                    let numbered = self.music.preset(submission_id, preset);
+                    self.taken(&mut batch, submission_id, numbered.map(|n| (n, None)));
                 }
                 Submission::Presets(module) => {
                     self.take_all(&mut batch);
                     let names = self.music.presets(module.as_deref());
                     let said =
                         names.map_or_else(|why| Outcome::Refused(why.to_string()), Outcome::Text);
-                    batch.outcomes.push((token, said));
+                    batch.outcomes.push((submission_id, said));
                 }
                 Submission::Sync => {
                     self.take_all(&mut batch);
                     let (seq, length) = (self.music.log.seq(), self.music.log.length());
-                    self.syncs.push(Syncing { token, seq, length });
+                    self.syncs.push(Syncing {
+                        submission_id,
+                        seq,
+                        length,
+                    });
                 }
                 Submission::Record(wish) => {
                     self.take_all(&mut batch);
-                    self.record(&wish, Asker::Gateway(token));
+                    self.record(&wish, Asker::Gateway(submission_id));
                 }
                 Submission::RecordStatus => {
                     let status = Outcome::Text(self.show_recording().to_string());
-                    batch.outcomes.push((token, status));
+                    batch.outcomes.push((submission_id, status));
                 }
                 Submission::Status => {
                     let status = Outcome::Text(self.status().to_string());
-                    batch.outcomes.push((token, status));
+                    batch.outcomes.push((submission_id, status));
                 }
             }
         }
         self.take_all(&mut batch);
         let mut outcomes = batch.outcomes;
-        outcomes.sort_by_key(|(token, _)| *token);
+        outcomes.sort_by_key(|(submission_id, _)| *submission_id);
         if !outcomes.is_empty() {
             self.tell_gateway(who.pid, outcomes);
         }
     }
 
     /// Marks a submission as stale, so that the gateway submits it again. Later submissions may be in progress under higher
-    /// tokens, so the token is remembered as missing from the log.
-    fn put_back(&mut self, batch: &mut Batch, token: u64) {
-        self.stale.insert(token);
+    /// submission ids, so the submission id is remembered as missing from the log.
+    fn put_back(&mut self, batch: &mut Batch, submission_id: u64) {
+        self.stale.insert(submission_id);
         if self.stale.len() > STALE_MAX {
             self.stale.pop_first();
         }
-        batch.outcomes.push((token, Outcome::Stale));
+        batch.outcomes.push((submission_id, Outcome::Stale));
     }
 
     fn take_all(&mut self, batch: &mut Batch) {
@@ -155,22 +168,24 @@ impl Stack {
         if events.is_empty() {
             return;
         }
-        let tokens = events.iter().map(|timed| timed.token);
+        let submission_ids = events.iter().map(|timed| timed.submission_id);
         match self.music.accept(&events) {
             Ok(numbered) => {
                 let stage = &self.shared.stage;
-                let frames = u64::from(self.shape.block_frames);
+                let frames = u64::from(self.format.block_frames);
                 let coming_in = FrameIndex(stage.horizon().0.saturating_mul(frames));
                 let late = |timed: &&Timed| timed.at.is_some_and(|at| at < coming_in);
                 self.tallies.late += events.iter().filter(late).count() as u64;
                 let accepted = numbered.iter().map(|n| Outcome::Accepted(n.seq));
-                batch.outcomes.extend(tokens.zip(accepted));
+                batch.outcomes.extend(submission_ids.zip(accepted));
                 self.broadcast(&numbered);
             }
             Err(why) => {
                 self.tallies.refused += events.len() as u64;
                 let refused = Outcome::Refused(format!("not accepted: {why}"));
-                batch.outcomes.extend(tokens.map(|t| (t, refused.clone())));
+                batch
+                    .outcomes
+                    .extend(submission_ids.map(|t| (t, refused.clone())));
             }
         }
     }
@@ -183,25 +198,27 @@ impl Stack {
         match self.music.edit(&edits) {
             Ok((numbered, outcomes)) => {
                 let seq = self.music.log.seq();
-                for (token, outcome) in outcomes {
+                for (submission_id, outcome) in outcomes {
                     self.tallies.refused += u64::from(outcome.is_err());
                     let outcome =
                         outcome.map_or_else(Outcome::Refused, |()| Outcome::Accepted(seq));
-                    batch.outcomes.push((token, outcome));
+                    batch.outcomes.push((submission_id, outcome));
                 }
                 self.broadcast_patch(&numbered);
             }
             Err(why) => {
                 self.tallies.refused += edits.len() as u64;
                 let refused = Outcome::Refused(format!("not accepted: {why:#}"));
-                let tokens = edits.iter().map(|(token, _)| *token);
-                batch.outcomes.extend(tokens.map(|t| (t, refused.clone())));
+                let submission_ids = edits.iter().map(|(submission_id, _)| *submission_id);
+                batch
+                    .outcomes
+                    .extend(submission_ids.map(|t| (t, refused.clone())));
             }
         }
     }
 
     /// Sends the outcome of a submission in progress.
-    fn taken(&mut self, batch: &mut Batch, token: u64, taken: anyhow::Result<Weighed>) {
+    fn taken(&mut self, batch: &mut Batch, submission_id: u64, taken: anyhow::Result<Weighed>) {
         let outcome = match taken {
             Ok((numbered, note)) => {
                 self.broadcast_patch(&numbered);
@@ -213,7 +230,7 @@ impl Stack {
                 Outcome::Refused(format!("{why:#}"))
             }
         };
-        batch.outcomes.push((token, outcome));
+        batch.outcomes.push((submission_id, outcome));
     }
 
     /// Sends commands to every worker, and a patch among them to the gateway.
@@ -224,7 +241,7 @@ impl Stack {
         }
     }
 
-    /// Sends outcomes to the gateway with process id `pid` only, since tokens belong to one gateway. A gateway that does
+    /// Sends outcomes to the gateway with process id `pid` only, since submission ids belong to one gateway. A gateway that does
     /// not read its answers loses its link; it links again and submits everything without an outcome again.
     pub(super) fn tell_gateway(&mut self, pid: u32, outcomes: Vec<(u64, Outcome)>) {
         let Some(process) = self.peers.get(Service::OscGateway, pid) else {
@@ -289,7 +306,7 @@ impl Stack {
             .collect();
         let outcomes: Vec<_> = done
             .into_iter()
-            .map(|sync| (sync.token, Outcome::Synced))
+            .map(|sync| (sync.submission_id, Outcome::Synced))
             .collect();
         let gateway = self.peers.processes.get(&Service::OscGateway);
         if let Some(pid) = gateway

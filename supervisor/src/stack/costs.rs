@@ -36,7 +36,7 @@ impl Stack {
     }
 
     fn percent(&self, ns: u64) -> f64 {
-        hundredths(100.0 * ns as f64 / self.shape.block_ns().max(1) as f64)
+        hundredths(100.0 * ns as f64 / self.format.block_ns().max(1) as f64)
     }
 
     /// The most expensive modules during an overload.

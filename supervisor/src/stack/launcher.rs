@@ -6,8 +6,8 @@ use common::{
     units::Incarnation,
 };
 use failover::{
-    judge::{Cause, Event as Heard, Found, Judge},
-    switch::{Event as Fact, Seat},
+    judge::{Cause, Found, Judge, Observation},
+    switch::{Fact, Seat},
 };
 use platform::{living, say};
 
@@ -133,7 +133,7 @@ impl Stack {
         }
         let now_us = self.now_us();
         self.judge = Some(Judge::adopt(now_us, &self.shared.stage, found));
-        self.judge(Heard::Switch(Fact::Tick, Cause::Start));
+        self.judge(Observation::Switch(Fact::Tick, Cause::Start));
         for service in roster::without_workers(&self.options) {
             // An earlier supervisor may have handled the death of this process.
             if !self.is_coming(service) {

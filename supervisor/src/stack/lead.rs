@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use common::{
     limits::LEAD_BLOCKS_MAX,
     options::Options,
-    stage::{Shape, Stage},
+    stage::{AudioFormat, Stage},
     units::Slot,
 };
 use failover::lead::Lead;
@@ -26,9 +26,9 @@ pub struct Ahead {
 
 impl Ahead {
     pub fn new(options: &Options, stage: &Stage<'_>) -> Self {
-        let shape = stage.shape();
-        let most = longest(options.lead_max_ms, &shape);
-        let rule = || Lead::new(shape.lead_blocks, most, stage.late_blocks(), 0);
+        let format = stage.format();
+        let most = longest(options.lead_max_ms, &format);
+        let rule = || Lead::new(format.lead_blocks, most, stage.late_blocks(), 0);
         Self {
             rule: options.lead_blocks.is_none().then(rule),
             closest: VecDeque::new(),
@@ -62,8 +62,8 @@ impl Ahead {
 }
 
 /// The number of blocks that last `max_ms` milliseconds, within the limit of the lead.
-fn longest(max_ms: u32, shape: &Shape) -> u32 {
-    let blocks = u64::from(max_ms) * 1_000_000 / shape.block_ns().max(1);
+fn longest(max_ms: u32, format: &AudioFormat) -> u32 {
+    let blocks = u64::from(max_ms) * 1_000_000 / format.block_ns().max(1);
     blocks.clamp(1, LEAD_BLOCKS_MAX) as u32
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use common::{stage::STAGE_WORDS, sync::heap};
 
-    const SHAPE: Shape = Shape {
+    const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 48_000,
         block_frames: 128,
         channels: 2,
@@ -111,15 +111,15 @@ mod tests {
 
     #[test]
     fn the_limit_is_a_time_and_fits_the_rings() {
-        assert_eq!(longest(32, &SHAPE), 12);
-        let small = Shape {
+        assert_eq!(longest(32, &FORMAT), 12);
+        let small = AudioFormat {
             block_frames: 16,
-            ..SHAPE
+            ..FORMAT
         };
         assert_eq!(u64::from(longest(32, &small)), LEAD_BLOCKS_MAX);
-        let large = Shape {
+        let large = AudioFormat {
             block_frames: 2_048,
-            ..SHAPE
+            ..FORMAT
         };
         assert_eq!(longest(32, &large), 1);
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn the_smallest_margin_of_both_workers_is_shown_for_a_minute() {
         let words = heap(STAGE_WORDS);
-        let stage = Stage::create(&words, &SHAPE).unwrap();
+        let stage = Stage::create(&words, &FORMAT).unwrap();
         let mut ahead = Ahead {
             rule: None,
             closest: VecDeque::new(),

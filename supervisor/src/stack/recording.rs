@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A client that has requested a recording or its end.
 pub enum Asker {
-    /// By OSC, under this token.
+    /// By OSC, under this submission id.
     Gateway(u64),
     /// At the control socket.
     Person(oneshot::Sender<Answer>),
@@ -35,18 +35,18 @@ pub struct Asked {
 impl Stack {
     /// Starts or ends a recording.
     pub(super) fn record(&mut self, wish: &Wish, asker: Asker) {
-        let token = match asker {
-            Asker::Gateway(token) => Some(token),
+        let submission_id = match asker {
+            Asker::Gateway(submission_id) => Some(submission_id),
             Asker::Person(_) => None,
         };
-        if token.is_some_and(|token| token <= self.tape.token()) {
+        if submission_id.is_some_and(|submission_id| submission_id <= self.tape.submission_id()) {
             // Submitted again by a gateway that has not received the outcome.
             return self.answer_asker(asker, Ok(()));
         }
         let starts = matches!(wish, Wish::Start(_));
         let done = match wish {
-            Wish::Start(name) => self.start_recording(name.as_deref(), token),
-            Wish::Stop => self.end_recording(token),
+            Wish::Start(name) => self.start_recording(name.as_deref(), submission_id),
+            Wish::Stop => self.end_recording(submission_id),
         };
         match done {
             Ok(take) => self.asked.push(Asked {
@@ -59,7 +59,11 @@ impl Stack {
         }
     }
 
-    fn start_recording(&self, name: Option<&str>, token: Option<u64>) -> Result<u64, String> {
+    fn start_recording(
+        &self,
+        name: Option<&str>,
+        submission_id: Option<u64>,
+    ) -> Result<u64, String> {
         if self.tape.recording() {
             let name = self.tape.order().unwrap_or_default().name;
             return Err(format!(
@@ -68,7 +72,7 @@ impl Stack {
         }
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let by_date = name_by_date(now.as_secs());
-        let (name, _) = file_name(name.unwrap_or(&by_date), self.shape.channels)
+        let (name, _) = file_name(name.unwrap_or(&by_date), self.format.channels)
             .map_err(|why| why.to_string())?;
         let path = self.paths.recordings().join(&name);
         if path.symlink_metadata().is_ok() {
@@ -77,11 +81,11 @@ impl Stack {
                 path.display()
             ));
         }
-        self.tape.begin(&name, token);
+        self.tape.begin(&name, submission_id);
         Ok(self.tape.order().unwrap_or_default().take)
     }
 
-    fn end_recording(&self, token: Option<u64>) -> Result<u64, String> {
+    fn end_recording(&self, submission_id: Option<u64>) -> Result<u64, String> {
         let order = self.tape.order().unwrap_or_default();
         if !self.tape.recording() {
             return Err(
@@ -89,7 +93,7 @@ impl Stack {
             );
         }
         if order.to.is_none() {
-            self.tape.end(token);
+            self.tape.end(submission_id);
         }
         Ok(order.take)
     }
@@ -123,14 +127,14 @@ impl Stack {
                     Err(why) => Answer::No(why),
                 });
             }
-            Asker::Gateway(token) => {
+            Asker::Gateway(submission_id) => {
                 self.tallies.refused += u64::from(outcome.is_err());
                 let outcome = outcome.map_or_else(Outcome::Refused, |()| {
                     Outcome::Accepted(self.music.log.seq())
                 });
                 let gateway = self.peers.processes.get(&Service::OscGateway);
                 if let Some(pid) = gateway.map(|process| process.pid) {
-                    self.tell_gateway(pid, vec![(token, outcome)]);
+                    self.tell_gateway(pid, vec![(submission_id, outcome)]);
                 }
             }
         }
@@ -154,11 +158,11 @@ impl Stack {
         let begun = self.tape.begun() == order.take;
         let progress = self.tape.progress();
         let progress = if begun { progress } else { Default::default() };
-        let seconds = progress.frames as f64 / f64::from(self.shape.rate_hz);
+        let seconds = progress.frames as f64 / f64::from(self.format.rate_hz);
         json!({
             "recording": self.tape.recording(), "folder": folder.display().to_string(),
             "file": folder.join(&order.name).display().to_string(),
-            "from_frame": order.from * u64::from(self.shape.block_frames),
+            "from_frame": order.from * u64::from(self.format.block_frames),
             "frames": progress.frames, "seconds": (seconds * 1e3).round() / 1e3,
             "bytes": progress.bytes, "missing_frames": progress.missing,
             "trouble": self.tape.trouble().filter(|_| begun),

@@ -8,7 +8,7 @@ use common::{
     stage::{AudioState, Stage},
     units::{BlockIndex, Incarnation, Slot},
 };
-use failover::{judge::Event as Heard, restart::Record, switch::Seat};
+use failover::{judge::Observation, restart::Record, switch::Seat};
 use platform::say;
 
 use super::{Stack, verdicts};
@@ -38,8 +38,8 @@ pub fn still_for(stage: &Stage<'_>) -> Duration {
 
 /// The time for which the play cursor may stand still.
 pub fn still_max(stage: &Stage<'_>) -> Duration {
-    let shape = stage.shape();
-    let block = f64::from(shape.block_frames) / f64::from(shape.rate_hz);
+    let format = stage.format();
+    let block = f64::from(format.block_frames) / f64::from(format.rate_hz);
     STILL.max(Duration::from_secs_f64(
         2.0 * block * (stage.burst() + 1) as f64,
     ))
@@ -317,7 +317,7 @@ impl Stack {
         let judges = self.judges();
         for (service, incarnation) in deaf.into_iter().filter(|_| judges) {
             match service {
-                Service::Worker(slot) => self.judge(Heard::Deaf(slot, incarnation)),
+                Service::Worker(slot) => self.judge(Observation::Deaf(slot, incarnation)),
                 Service::AudioOut
                 | Service::OscGateway
                 | Service::Recorder
@@ -343,7 +343,7 @@ impl Stack {
             .is_some_and(|p| p.up)
             && stage.audio_state() == AudioState::Playing;
         // Without a clock audio-out may wait for the recorder.
-        let waits = stage.shape().freewheel && !self.tape.has_room();
+        let waits = stage.format().freewheel && !self.tape.has_room();
         if !plays || waits || !stage.playing() || !Slot::ALL.iter().any(there) {
             self.cursor.moved = Instant::now();
         } else if self.cursor.moved.elapsed() > STUCK && self.judges() {
@@ -400,20 +400,20 @@ impl PeerLink {
 mod tests {
     use super::*;
     use common::{
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
     };
 
     fn on_stage(test: impl FnOnce(Stage<'_>, Cursor)) {
         let words = heap(STAGE_WORDS);
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 128,
             channels: 2,
             lead_blocks: 4,
             freewheel: false,
         };
-        test(Stage::create(&words, &shape).unwrap(), Cursor::new());
+        test(Stage::create(&words, &format).unwrap(), Cursor::new());
     }
 
     #[test]

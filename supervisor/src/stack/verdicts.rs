@@ -9,9 +9,9 @@ use common::{
     units::{Incarnation, Seq, Slot},
 };
 use failover::{
+    blame::Bypass,
     blame::Death,
-    inquest::Bypass,
-    judge::{Action, Cause, Event as Heard, Scene},
+    judge::{Action, Cause, Observation, Scene},
     trial::{Case, End},
 };
 use platform::say;
@@ -37,7 +37,7 @@ pub fn death(ending: Ending) -> Death {
 
 impl Stack {
     /// Passes an event to the judge and carries out the resulting actions.
-    pub(super) fn judge(&mut self, event: Heard) {
+    pub(super) fn judge(&mut self, event: Observation) {
         let now_us = self.now_us();
         let Some(judge) = self.judge.as_mut() else {
             return;
@@ -130,7 +130,7 @@ impl Stack {
             return;
         };
         let seq = self.music.log.seq();
-        self.judge(Heard::Bypassed(bypass, seq));
+        self.judge(Observation::Bypassed(bypass, seq));
         self.broadcast(&numbered);
         let name = self.music.module_name(module);
         let text = format!("module {name} is bypassed from block {block} on: a worker died in it");
@@ -142,7 +142,7 @@ impl Stack {
     fn quarantine(&mut self, seq: Seq) {
         let Some(found) = self.music.find(seq) else {
             // Quarantine the command even if the log cannot be read.
-            return self.judge(Heard::LeftOut(seq, seq));
+            return self.judge(Observation::LeftOut(seq, seq));
         };
         let last = match found.is_patch {
             true => self.music.log.seq(),
@@ -154,7 +154,7 @@ impl Stack {
             let text = format!("the command log cannot be written: {why}");
             say::line("supervisor", &text);
         }
-        self.judge(Heard::LeftOut(seq, last));
+        self.judge(Observation::LeftOut(seq, last));
         let text = format!("command {seq} ({what}) kills the worker that applies it: quarantined");
         say::line("supervisor", &text);
         if found.is_patch {
@@ -162,7 +162,7 @@ impl Stack {
         }
         if let Some(gateway) = self.peers.gateway() {
             let why = format!("quarantined: {what} killed the worker that applied it");
-            let _ = gateway.send(ToGateway::Quarantined(found.token, why));
+            let _ = gateway.send(ToGateway::Quarantined(found.submission_id, why));
         }
         self.findings.add(&Found::LeftOut { seq, what });
     }
@@ -188,19 +188,21 @@ impl Stack {
     /// The trial has ended.
     pub(super) fn trial_gone(&mut self, incarnation: Incarnation, ending: Ending) {
         let seat = self.shared.stage.trial();
-        let (own, crumb) = (seat.incarnation() == incarnation, seat.crumb());
+        let (own, breadcrumb) = (seat.incarnation() == incarnation, seat.breadcrumb());
         let end = match ending {
             Ending::Exit(0) => End::Passed(seat.verdict().filter(|_| own).map(|(_, sum)| sum)),
             // The trial itself has failed.
             Ending::Exit(1) => End::Outside,
-            ending if death(ending) == Death::OwnMaking && own && crumb.phase != Phase::Idle => {
-                End::Died(crumb.command, crumb.module)
+            ending
+                if death(ending) == Death::OwnMaking && own && breadcrumb.phase != Phase::Idle =>
+            {
+                End::Died(breadcrumb.command, breadcrumb.module)
             }
             _ => End::Outside,
         };
         let text = format!("trial (incarnation {incarnation}) has ended: {ending}, {end:?}");
         say::line("supervisor", &text);
-        self.judge(Heard::TrialEnded(incarnation, end));
+        self.judge(Observation::TrialEnded(incarnation, end));
     }
 
     // ---- mutes ----

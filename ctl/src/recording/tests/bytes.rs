@@ -87,7 +87,7 @@ pub fn big(id: &[u8; 4], body: &[u8]) -> Vec<u8> {
 pub fn aiff(said_frames: u32, bytes: usize) -> Vec<u8> {
     // 48,000 as an 80-bit number: 2^15 times 1.46484375.
     let rate = [0x40, 0x0e, 0xbb, 0x80, 0, 0, 0, 0, 0, 0];
-    let shape = [
+    let format = [
         &1_u16.to_be_bytes()[..],
         &said_frames.to_be_bytes(),
         &16_u16.to_be_bytes(),
@@ -98,7 +98,7 @@ pub fn aiff(said_frames: u32, bytes: usize) -> Vec<u8> {
         .flat_map(|x| (*x as i16).to_be_bytes())
         .collect();
     let sound = big(b"SSND", &[&[0; 8][..], &sound].concat());
-    let body = [&b"AIFF"[..], &big(b"COMM", &shape.concat()), &sound].concat();
+    let body = [&b"AIFF"[..], &big(b"COMM", &format.concat()), &sound].concat();
     let mut file = big(b"FORM", &body);
     file.truncate(file.len() - 32 + bytes);
     file

@@ -4,16 +4,16 @@ use super::*;
 
 /// How loud a tone of that frequency is, and the root of the mean square of all else as if of a tone.
 pub fn tone_and_rest(heard: &[f32], hz: f64, rate_hz: f64) -> (f64, f64) {
-    let turn = |n: usize| n as f64 * hz / rate_hz * std::f64::consts::TAU;
+    let angle = |n: usize| n as f64 * hz / rate_hz * std::f64::consts::TAU;
     let (mut cc, mut cs, mut ss, mut xc, mut xs) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (n, x) in heard.iter().enumerate() {
-        let (s, c) = turn(n).sin_cos();
+        let (s, c) = angle(n).sin_cos();
         (cc, cs, ss) = (cc + c * c, cs + c * s, ss + s * s);
         (xc, xs) = (xc + f64::from(*x) * c, xs + f64::from(*x) * s);
     }
     let det = cc * ss - cs * cs;
     let (a, b) = ((xc * ss - xs * cs) / det, (xs * cc - xc * cs) / det);
-    let off = |(n, x): (usize, &f32)| f64::from(*x) - a * turn(n).cos() - b * turn(n).sin();
+    let off = |(n, x): (usize, &f32)| f64::from(*x) - a * angle(n).cos() - b * angle(n).sin();
     let rest: f64 = heard.iter().enumerate().map(off).map(|off| off * off).sum();
     (a.hypot(b), (2.0 * rest / heard.len() as f64).sqrt())
 }
@@ -34,8 +34,9 @@ fn a_conversion_lets_through_what_is_heard_and_nothing_else() {
             if hz >= f64::from(from) / 2.0 {
                 continue;
             }
-            let turn = |n: u32| (f64::from(n) * hz / f64::from(from) * std::f64::consts::TAU).sin();
-            let tone = (0..from / 2).map(|n| (0.5 * turn(n)) as f32).collect();
+            let angle =
+                |n: u32| (f64::from(n) * hz / f64::from(from) * std::f64::consts::TAU).sin();
+            let tone = (0..from / 2).map(|n| (0.5 * angle(n)) as f32).collect();
             let sample = at_rate(Sample::new(from, 1, tone).unwrap(), to).unwrap();
             let sound = sample.at_rate(to);
             assert_eq!((sound.rate_hz(), sound.frames()), (to, to as usize / 2));

@@ -43,7 +43,7 @@ fn from_a_snapshot_on_everything_is_equal_to_the_bit() {
 }
 
 #[test]
-fn whatever_a_block_changes_is_lively_or_said_to_be_written() {
+fn whatever_a_block_changes_is_active_or_said_to_be_written() {
     GUARDED.set(true);
     let palette = include_str!("../../../../patches/palette.json");
     let patch = Patch::from_json(palette).unwrap();
@@ -68,10 +68,10 @@ fn whatever_a_block_changes_is_lively_or_said_to_be_written() {
             let pieces = engine.words().chunks(piece).zip(before.chunks(piece));
             for (number, (now, before)) in pieces.enumerate() {
                 let is_in = |bits: &[u64]| bits[number / 64] & 1 << (number % 64) != 0;
-                let calm = !is_in(engine.lively());
-                changed += usize::from(calm && now != before);
+                let inactive = !is_in(engine.active());
+                changed += usize::from(inactive && now != before);
                 said += usize::from(is_in(&written));
-                let known = is_in(&written) || !calm || now == before;
+                let known = is_in(&written) || !inactive || now == before;
                 assert!(known, "piece {number}, block {block} of {block_frames}");
             }
         }

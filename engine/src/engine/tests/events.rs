@@ -96,10 +96,10 @@ fn a_block_is_cut_so_often_and_no_more() {
     for at in 0..CONFIG.block_frames {
         engine.apply_at(FrameIndex(at.into()), &note(1, 60.0, 1.0, 1));
     }
-    let mut turns = 0;
+    let mut calls = 0;
     let mut block = [0.0; CONFIG.block_samples()];
-    engine.render(&mut block, &mut |_| turns += 1);
-    assert_eq!(turns, 3 * (CUTS_MAX + 1));
+    engine.render(&mut block, &mut |_| calls += 1);
+    assert_eq!(calls, 3 * (CUTS_MAX + 1));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn silence_is_at_once_and_for_good_whatever_rang() {
     };
     let first = sound(&mut played);
     assert!(first.iter().any(|sample| sample.abs() > 0.05));
-    let clock = played.agenda().clock();
+    let clock = played.event_queue().clock();
     played.apply_at(FrameIndex(clock.0 + 100), &note(0, 62.0, 1.0, 0));
     played.apply(&note(0, 60.0, 0.0, 0));
     heard(&mut played, 1);

@@ -487,7 +487,7 @@ fn a_note_whose_end_finds_no_room_is_struck_and_ends_at_once() {
         assert!(first[0] > 0.0, "it is struck");
         heard(&mut engine, 20)[19 * 64..].to_vec()
     };
-    let most = crate::agenda::WAITING_MAX;
+    let most = crate::event_queue::WAITING_MAX;
     assert!(later(most).iter().all(|sample| *sample == 0.0));
     assert!(later(most - 1).iter().all(|sample| *sample > 0.5));
 }

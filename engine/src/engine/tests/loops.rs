@@ -1,4 +1,4 @@
-//! Cables that lead back: a block late, or a frame, in loops among modules that have their turns for whole
+//! Cables that lead back: a block late, or a frame, in loops among modules that are processed for whole
 //! blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,7 @@ fn two_that_lead_back_make_a_filter_of_second_order() {
     }
     assert!(last[1].abs() > 0.01, "there was something to compare");
     // o, x, y, b, d, p, q
-    assert_eq!(turns(&mut engine), [1, 1, 64, 1, 64, 64, 64]);
+    assert_eq!(calls(&mut engine), [1, 1, 64, 1, 64, 64, 64]);
 }
 
 /// Types whose sound does not depend on where a block is cut.
@@ -183,7 +183,7 @@ fn a_loop_sounds_as_if_all_were_rendered_frame_by_frame() {
                 cut.apply(&event);
             }
             // The whole patch frame by frame: something that nobody hears is due at each.
-            let now = cut.agenda().clock().0;
+            let now = cut.event_queue().clock().0;
             for frame in 1..32 {
                 cut.apply_at(FrameIndex(now + frame), &gate(&patch, "o", 0.0));
             }
@@ -254,7 +254,7 @@ fn what_is_beside_a_loop_sounds_as_without_it() {
                 same.map(|s| s.0)
             );
         }
-        assert_eq!(turns(&mut one)[at..at + 4], [64, 64, 64, 1]);
+        assert_eq!(calls(&mut one)[at..at + 4], [64, 64, 64, 1]);
     }
 }
 
@@ -319,7 +319,7 @@ fn what_leads_back_is_a_block_late_however_blocks_are_cut() {
     cut.apply(&moved);
     for _ in 0..30 {
         for _ in 0..dice.roll(4) {
-            let frame = FrameIndex(cut.agenda().clock().0 + dice.roll(64));
+            let frame = FrameIndex(cut.event_queue().clock().0 + dice.roll(64));
             cut.apply_at(frame, &gate(&patch, "v", 1.0));
         }
         let mut copy = engine(&patch);
@@ -383,12 +383,12 @@ fn what_leads_back_a_frame_late_makes_a_filter() {
     let mut copy = engine(&patch);
     copy.restore(whole.arena()).unwrap();
     assert_eq!(bits(&heard(&mut copy, 3)), bits(&heard(&mut whole, 3)));
-    assert_eq!(turns(&mut whole), [1, 1, 64, 64], "o, one, y, half");
+    assert_eq!(calls(&mut whole), [1, 1, 64, 64], "o, one, y, half");
     let mut opened = patch.clone();
     opened.cables.remove(2);
     let mut after = edited(&whole, &opened, 1);
-    assert_eq!(turns(&mut after), [1, 1, 64, 64]);
+    assert_eq!(calls(&mut after), [1, 1, 64, 64]);
     let steps = step_max(&heard(&mut after, 6));
     assert!(steps < 0.02, "{steps}");
-    assert_eq!(turns(&mut after), [1; 4]);
+    assert_eq!(calls(&mut after), [1; 4]);
 }

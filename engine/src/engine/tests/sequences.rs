@@ -98,8 +98,8 @@ fn what_is_not_marked_as_written_has_not_changed() {
         let pieces: Vec<bool> = (0..copy.len().div_ceil(PIECE_WORDS))
             .map(|piece| {
                 let bit = |bits: &[u64]| bits[piece / 64] >> (piece % 64) & 1 != 0;
-                let lively = bit(engine.lively());
-                lively || bit(engine.written())
+                let active = bit(engine.active());
+                active || bit(engine.written())
             })
             .collect();
         engine.written().fill(0);
@@ -126,14 +126,14 @@ fn all_begin_anew_at_the_same_frame() {
     for number in 0..2 {
         played.apply(&sequence(number, SequenceControl::Start));
     }
-    let frame = |engine: &mut Engine, ahead| FrameIndex(engine.agenda().clock().0 + ahead);
+    let frame = |engine: &mut Engine, ahead| FrameIndex(engine.event_queue().clock().0 + ahead);
     let (at, there) = (frame(&mut played, 77), frame(&mut fresh, 77));
     played.apply_at(at, &Event::ResetSequences);
     fresh.apply_at(there, &Event::ResetSequences);
     heard(&mut played, 2);
     heard(&mut fresh, 2);
     let states = |engine: &Engine| -> Vec<String> {
-        let clock = engine.words()[agenda_at(4)];
+        let clock = engine.words()[event_queue_at(4)];
         let first = sequences_at(4);
         let words = &engine.words()[first..first + sequence_words(engine.patch())];
         words
@@ -240,7 +240,7 @@ fn a_new_one_begins_with_the_next_bar_of_those_that_play() {
     };
     played = edited(&played, &mut patch, add);
     let mut bars = (1..).map(|n| (n * 240_000 * 48_000 * 2 + 174_300) / (2 * 174_300));
-    let clock = played.agenda().clock().0;
+    let clock = played.event_queue().clock().0;
     let next = bars.find(|frame| *frame >= clock).unwrap();
     assert_eq!(played.sequence(2).due(), next);
     // Then on the same grid for ever.

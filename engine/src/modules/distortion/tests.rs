@@ -4,8 +4,8 @@ use super::*;
 use crate::bench::{Bench, alone, level, step_max};
 
 fn sine(hz: f64, gain: f64, frames: usize) -> Vec<f32> {
-    let turn = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
-    (0..frames).map(|n| (turn(n) * gain) as f32).collect()
+    let cycle = |n: usize| libm::sin(n as f64 * hz / 48_000.0 * std::f64::consts::TAU);
+    (0..frames).map(|n| (cycle(n) * gain) as f32).collect()
 }
 
 fn bent(mode: u32, drive: f32, input: Vec<f32>) -> Vec<f32> {
@@ -70,14 +70,14 @@ fn what_folds_back_of_a_high_sine_is_below_60_db_at_every_drive() {
             println!("distortion, mode {mode}, {drive} dB: {worst_db:.1} dB");
             assert!(worst_db < -60.0, "{mode} {drive}: {worst_db}");
         }
-        // What is meant is there: the first two partials at 12 dB, of the formula at a hundred points a turn.
+        // What is meant is there: the first two partials at 12 dB, of the formula at a hundred points a cycle.
         let out = &bent(mode, 12.0, input.clone())[8_000..];
         for partial in [1.0, 3.0] {
             let gain = libm::pow(10.0, 12.0 / 20.0);
             let points = 20_000;
             let sum = (0..points).map(|n| {
-                let turn = f64::from(n) / f64::from(points) * std::f64::consts::TAU;
-                let x = gain * libm::sin(turn);
+                let cycle = f64::from(n) / f64::from(points) * std::f64::consts::TAU;
+                let x = gain * libm::sin(cycle);
                 let y = match mode {
                     SOFT => {
                         let t = (x / 1.875).clamp(-1.0, 1.0);
@@ -86,7 +86,7 @@ fn what_folds_back_of_a_high_sine_is_below_60_db_at_every_drive() {
                     HARD => x.clamp(-1.0, 1.0),
                     _ => libm::sin(x),
                 };
-                y * libm::sin(partial * turn)
+                y * libm::sin(partial * cycle)
             });
             let meant = (2.0 * sum.sum::<f64>() / f64::from(points)).abs();
             // The tone's filter, at 20 kHz, takes 1.7 dB of 15 kHz.

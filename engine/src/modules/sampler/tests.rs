@@ -59,19 +59,19 @@ fn it_starts_ends_turns_and_loops_where_it_should() {
 }
 
 fn tone(hz: f64, rate_hz: f64, frames: usize) -> Vec<f32> {
-    let turn = |n: usize| (n as f64 * hz / rate_hz).fract() * std::f64::consts::TAU;
+    let cycle = |n: usize| (n as f64 * hz / rate_hz).fract() * std::f64::consts::TAU;
     (0..frames)
-        .map(|n| (0.5 * libm::sin(turn(n))) as f32)
+        .map(|n| (0.5 * libm::sin(cycle(n))) as f32)
         .collect()
 }
 
 /// How loud a tone of that frequency is in it, and the root of the mean square of all else, both to
 /// a tone of 0.5.
 fn tone_and_rest(heard: &[f32], hz: f64) -> (f64, f64) {
-    let turn = |n: usize| (n as f64 * hz / 48_000.0).fract() * std::f64::consts::TAU;
+    let cycle = |n: usize| (n as f64 * hz / 48_000.0).fract() * std::f64::consts::TAU;
     let (mut cc, mut cs, mut ss, mut xc, mut xs) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (n, x) in heard.iter().enumerate() {
-        let (s, c) = (libm::sin(turn(n)), libm::cos(turn(n)));
+        let (s, c) = (libm::sin(cycle(n)), libm::cos(cycle(n)));
         (cc, cs, ss) = (cc + c * c, cs + c * s, ss + s * s);
         (xc, xs) = (xc + f64::from(*x) * c, xs + f64::from(*x) * s);
     }
@@ -81,7 +81,7 @@ fn tone_and_rest(heard: &[f32], hz: f64) -> (f64, f64) {
         .iter()
         .enumerate()
         .map(|(n, x)| {
-            let fit = a * libm::cos(turn(n)) + b * libm::sin(turn(n));
+            let fit = a * libm::cos(cycle(n)) + b * libm::sin(cycle(n));
             (f64::from(*x) - fit) * (f64::from(*x) - fit)
         })
         .sum();
@@ -142,7 +142,7 @@ fn a_sine_that_goes_round_has_no_seam() {
         .into_iter()
         .flat_map(|round| [0.25, 0.4, 1.0, 1.5, 2.3].map(|pitch| (round, pitch)))
     {
-        // 480 frames have five turns; to and fro from one peak to another, 96 frames further each.
+        // 480 frames have five cycles; to and fro from one peak to another, 96 frames further each.
         let wave = |n: usize| 0.5 * libm::cos(n as f64 / 96.0 * std::f64::consts::TAU);
         let all: Vec<f32> = (0..2_400).map(|n| wave(n) as f32).collect();
         let (from, to) = (
@@ -277,8 +277,8 @@ fn what_was_converted_is_played_to_the_bit_and_loops_as_it_was_recorded() {
 
 #[test]
 fn nothing_clicks_when_it_is_struck_again_or_let_go() {
-    let turn = |n: usize| libm::sin(n as f64 * 100.0 / 48_000.0 * std::f64::consts::TAU);
-    let sample = Sample::new(48_000, 1, (0..48_000).map(|n| turn(n) as f32).collect()).unwrap();
+    let cycle = |n: usize| libm::sin(n as f64 * 100.0 / 48_000.0 * std::f64::consts::TAU);
+    let sample = Sample::new(48_000, 1, (0..48_000).map(|n| cycle(n) as f32).collect()).unwrap();
     let mut gate = vec![0.0; 10_000];
     // Opened where the tone begins at 0, again in its middle, and closed.
     for (from, to) in [(100, 2_000), (2_001, 7_000)] {

@@ -8,7 +8,7 @@ use super::{
         check::{Places, at_most, check_id, check_value},
         error::hint,
     },
-    BARS_MAX, BPM, CHAIN_MAX, DIVISION_MAX, GATE_LENGTH, LANES_MAX, LinkSpec, PATTERNS_MAX, Patch,
+    BARS_MAX, BPM, CHAIN_MAX, ChainSpec, DIVISION_MAX, GATE_LENGTH, LANES_MAX, PATTERNS_MAX, Patch,
     PatternSpec, RATCHETS_MAX, SEQUENCES_MAX, STEPS_MAX, SWING_MAX, SequenceSpec, TARGETS_MAX,
     TargetSpec, steps_of,
 };
@@ -127,7 +127,7 @@ impl Patch {
         check_pattern(&format!("{at}.pattern"), &spec.pattern)?;
         check_lanes(&format!("{at}.pattern"), spec, &spec.pattern, places)?;
         at_most("patterns in a chain", spec.chain.len(), CHAIN_MAX)?;
-        for (number, LinkSpec { pattern, bars }) in spec.chain.iter().enumerate() {
+        for (number, ChainSpec { pattern, bars }) in spec.chain.iter().enumerate() {
             let at = format!("{at}.chain[{number}]");
             let kept = self.kept(&at, pattern)?;
             within(&at, "bars", *bars as f32, 1.0, BARS_MAX as f32)?;

@@ -7,7 +7,7 @@ use common::{
 
 use super::{
     super::{PatchError, check::check_id, error::hint},
-    LinkSpec, Patch, PatternSpec, Pitch, SequenceError, SequenceSpec, TargetSpec, steps_of,
+    ChainSpec, Patch, PatternSpec, Pitch, SequenceError, SequenceSpec, TargetSpec, steps_of,
 };
 
 impl Patch {
@@ -122,7 +122,7 @@ impl Patch {
                 }
             }
             Setting::Chain(links) => {
-                let link = |(pattern, bars): &(String, u32)| LinkSpec {
+                let link = |(pattern, bars): &(String, u32)| ChainSpec {
                     pattern: pattern.clone(),
                     bars: *bars,
                 };

@@ -74,9 +74,9 @@ fn euclidean(letter: char, numbers: &str, hit: Step) -> Result<Vec<Step>, String
         )
     };
     let parsed: Result<Vec<i64>, _> = numbers.split(',').map(|n| n.trim().parse()).collect();
-    let (hits, steps, turn) = match parsed.map_err(|_| wrong())?.as_slice() {
+    let (hits, steps, rotation) = match parsed.map_err(|_| wrong())?.as_slice() {
         [hits, steps] => (*hits, *steps, 0),
-        [hits, steps, turn] => (*hits, *steps, *turn),
+        [hits, steps, rotation] => (*hits, *steps, *rotation),
         _ => return Err(wrong()),
     };
     if !(1..=STEPS_MAX as i64).contains(&steps) || !(0..=steps).contains(&hits) {
@@ -96,7 +96,7 @@ fn euclidean(letter: char, numbers: &str, hit: Step) -> Result<Vec<Step>, String
         tails = left;
     }
     let mut all: Vec<Step> = heads.into_iter().chain(tails).flatten().collect();
-    all.rotate_right(turn.rem_euclid(steps) as usize);
+    all.rotate_right(rotation.rem_euclid(steps) as usize);
     Ok(all)
 }
 

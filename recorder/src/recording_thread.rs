@@ -13,7 +13,7 @@ use std::{
 
 use common::{
     recording::file_name,
-    stage::Shape,
+    stage::AudioFormat,
     tape::{Found, Order, Progress, Tape},
 };
 use platform::{say, service::Signs};
@@ -33,18 +33,18 @@ const AGAIN: Duration = Duration::from_millis(500);
 const BATCH: usize = 1 << 16;
 
 /// The tape and the folder of recordings.
-pub struct Reel {
+pub struct RecordingThread {
     tape: Tape<'static>,
-    shape: Shape,
+    audio_format: AudioFormat,
     folder: PathBuf,
 }
 
-impl Reel {
+impl RecordingThread {
     /// Records from a tape to files in a folder.
-    pub const fn new(tape: Tape<'static>, shape: Shape, folder: PathBuf) -> Self {
+    pub const fn new(tape: Tape<'static>, audio_format: AudioFormat, folder: PathBuf) -> Self {
         Self {
             tape,
-            shape,
+            audio_format,
             folder,
         }
     }
@@ -65,24 +65,24 @@ impl Reel {
         let Some(mut take) = Take::open(self, &order) else {
             return;
         };
-        let look = match self.shape.freewheel {
+        let look = match self.audio_format.freewheel {
             true => LOOK_FREEWHEEL,
             false => LOOK,
         };
         loop {
             signs.act();
-            match take.turn() {
-                Turn::More => {}
-                Turn::Waits => thread::sleep(look),
-                Turn::Failed => thread::sleep(AGAIN),
-                Turn::Over => return,
+            match take.step() {
+                Stepped::More => {}
+                Stepped::Waits => thread::sleep(look),
+                Stepped::Failed => thread::sleep(AGAIN),
+                Stepped::Over => return,
             }
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum Stepped {
     /// More samples are available at once.
     More,
     /// All played samples are written.
@@ -96,7 +96,7 @@ enum Turn {
 /// A running recording.
 struct Take {
     tape: Tape<'static>,
-    shape: Shape,
+    audio_format: AudioFormat,
     number: u64,
     from: u64,
     path: PathBuf,
@@ -114,13 +114,13 @@ struct Take {
 
 impl Take {
     /// Starts or continues a recording. On failure reports the error and ends the recording.
-    fn open(reel: &Reel, order: &Order) -> Option<Self> {
-        let tape = reel.tape;
-        let path = reel.folder.join(&order.name);
+    fn open(recording: &RecordingThread, order: &Order) -> Option<Self> {
+        let tape = recording.tape;
+        let path = recording.folder.join(&order.name);
         let resumes = tape.begun() == order.take;
         let opened = match resumes {
-            true => Self::over(reel, order, &path, Some(tape.progress())),
-            false => Self::over(reel, order, &path, None),
+            true => Self::over(recording, order, &path, Some(tape.progress())),
+            false => Self::over(recording, order, &path, None),
         };
         let take = match opened {
             Ok(take) => take,
@@ -149,31 +149,32 @@ impl Take {
     }
 
     fn over(
-        reel: &Reel,
+        recording: &RecordingThread,
         order: &Order,
         path: &Path,
         progress: Option<Progress>,
     ) -> io::Result<Self> {
-        let shape = reel.shape;
-        let (_, format) = file_name(&order.name, shape.channels).map_err(io::Error::other)?;
+        let audio_format = recording.audio_format;
+        let (_, format) =
+            file_name(&order.name, audio_format.channels).map_err(io::Error::other)?;
         let file = match &progress {
-            Some(progress) => File::resume(path, format, &shape, progress)?,
-            None => File::create(path, format, &shape)?,
+            Some(progress) => File::resume(path, format, &audio_format, progress)?,
+            None => File::create(path, format, &audio_format)?,
         };
         let Progress {
             frames, missing, ..
         } = progress.unwrap_or_default();
-        let block_frames = u64::from(shape.block_frames);
+        let block_frames = u64::from(audio_format.block_frames);
         Ok(Self {
-            tape: reel.tape,
-            shape,
+            tape: recording.tape,
+            audio_format,
             number: order.take,
             from: order.from,
             path: path.into(),
             file,
             next: order.from + frames / block_frames,
-            skip: (frames % block_frames) as usize * shape.channels as usize,
-            block: vec![0.0; shape.block_samples()],
+            skip: (frames % block_frames) as usize * audio_format.channels as usize,
+            block: vec![0.0; audio_format.block_samples()],
             pending: Vec::new(),
             missing,
             head_at: Instant::now(),
@@ -181,7 +182,7 @@ impl Take {
         })
     }
 
-    fn turn(&mut self) -> Turn {
+    fn step(&mut self) -> Stepped {
         let to = self.tape.order().and_then(|order| order.to);
         let end = self.tape.position().min(to.unwrap_or(u64::MAX));
         self.read(end);
@@ -191,16 +192,16 @@ impl Take {
             Err(why) => {
                 self.failed(Some(why));
                 if to.is_none() {
-                    return Turn::Failed;
+                    return Stepped::Failed;
                 }
                 // The order has ended, so do not wait for free space.
                 return self.end();
             }
         }
         match self.next < end {
-            true => Turn::More,
+            true => Stepped::More,
             false if last => self.end(),
-            false => Turn::Waits,
+            false => Stepped::Waits,
         }
     }
 
@@ -212,7 +213,7 @@ impl Take {
                 Found::NotYet => return,
                 Found::Gone => {
                     self.block.fill(0.0);
-                    self.missing += u64::from(self.shape.block_frames);
+                    self.missing += u64::from(self.audio_format.block_frames);
                 }
             }
             self.pending.extend_from_slice(&self.block[self.skip..]);
@@ -240,7 +241,7 @@ impl Take {
             bytes,
             frames,
             missing: self.missing,
-            needed: self.from + frames / u64::from(self.shape.block_frames),
+            needed: self.from + frames / u64::from(self.audio_format.block_frames),
         });
     }
 
@@ -264,7 +265,7 @@ impl Take {
         self.failing = !self.failing;
     }
 
-    fn end(&mut self) -> Turn {
+    fn end(&mut self) -> Stepped {
         let _ = self.file.update_head(true);
         let (_, frames) = self.file.written();
         self.tape.set_ended(self.number);
@@ -273,7 +274,7 @@ impl Take {
             self.path.display()
         );
         say::line("recorder", &text);
-        Turn::Over
+        Stepped::Over
     }
 }
 
@@ -298,7 +299,7 @@ mod tests {
     use super::*;
     use common::{sync::heap, tape::tape_words, units::BlockIndex};
 
-    const SHAPE: Shape = Shape {
+    const FORMAT: AudioFormat = AudioFormat {
         rate_hz: 48_000,
         block_frames: 16,
         channels: 2,
@@ -307,10 +308,10 @@ mod tests {
     };
     const CELLS: usize = 2_048;
 
-    fn reel(folder: &Path) -> Reel {
-        let words = heap(tape_words(SHAPE.block_samples(), CELLS)).leak();
-        let tape = Tape::create(words, SHAPE.block_samples(), CELLS).unwrap();
-        Reel::new(tape, SHAPE, folder.into())
+    fn recording(folder: &Path) -> RecordingThread {
+        let words = heap(tape_words(FORMAT.block_samples(), CELLS)).leak();
+        let tape = Tape::create(words, FORMAT.block_samples(), CELLS).unwrap();
+        RecordingThread::new(tape, FORMAT, folder.into())
     }
 
     /// Plays a number of blocks, each with another ramp.
@@ -322,7 +323,7 @@ mod tests {
     }
 
     fn block(place: u64) -> Vec<f32> {
-        let samples = SHAPE.block_samples();
+        let samples = FORMAT.block_samples();
         let sample = |n| (place as usize * samples + n) as f32 / (1 << 23) as f32;
         (0..samples).map(sample).collect()
     }
@@ -346,15 +347,15 @@ mod tests {
     fn killed_again_and_again(name: &str, read: fn(&Path) -> Vec<f32>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
-        let reel = reel(folder.path());
-        let tape = reel.tape;
+        let recording = recording(folder.path());
+        let tape = recording.tape;
         play(&tape, 5);
         tape.begin(name, None);
         for blocks in [0, 1, 300, 0, 700, 13, 999, 2] {
             play(&tape, blocks);
             let order = tape.order().unwrap();
-            let mut take = Take::open(&reel, &order).unwrap();
-            while take.turn() == Turn::More {}
+            let mut take = Take::open(&recording, &order).unwrap();
+            while take.step() == Stepped::More {}
             // Killed in the middle of the next write.
             let mut file = std::fs::OpenOptions::new()
                 .append(true)
@@ -365,8 +366,8 @@ mod tests {
         play(&tape, 100);
         tape.end(None);
         play(&tape, 1);
-        let mut take = Take::open(&reel, &tape.order().unwrap()).unwrap();
-        while take.turn() != Turn::Over {}
+        let mut take = Take::open(&recording, &tape.order().unwrap()).unwrap();
+        while take.step() != Stepped::Over {}
         assert!(!tape.recording());
         assert_eq!((tape.progress().missing, tape.trouble()), (0, None));
         assert_eq!(read(&path), expected(5..2_120));
@@ -381,13 +382,13 @@ mod tests {
     #[test]
     fn what_the_tape_does_not_hold_any_more_is_silence_and_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let reel = reel(folder.path());
-        let tape = reel.tape;
+        let recording = recording(folder.path());
+        let tape = recording.tape;
         tape.begin("a.wav", None);
         play(&tape, CELLS as u64 + 10);
         tape.end(None);
-        let mut take = Take::open(&reel, &tape.order().unwrap()).unwrap();
-        while take.turn() != Turn::Over {}
+        let mut take = Take::open(&recording, &tape.order().unwrap()).unwrap();
+        while take.step() != Stepped::Over {}
         assert_eq!(tape.progress().missing, 10 * 16);
         let heard = wav(&folder.path().join("a.wav"));
         assert!(heard[..320].iter().all(|sample| *sample == 0.0));
@@ -397,10 +398,10 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_told_once_and_ends_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let reel = reel(&folder.path().join("nowhere"));
-        let tape = reel.tape;
+        let recording = recording(&folder.path().join("nowhere"));
+        let tape = recording.tape;
         tape.begin("a.wav", None);
-        assert!(Take::open(&reel, &tape.order().unwrap()).is_none());
+        assert!(Take::open(&recording, &tape.order().unwrap()).is_none());
         assert_eq!((tape.begun(), tape.ended()), (1, 1));
         assert!(tape.trouble().unwrap().contains("a.wav cannot be written"));
         // A disk that is full from the start.
@@ -408,10 +409,10 @@ mod tests {
         let full = folder.path().join("nowhere/b.wav");
         std::os::unix::fs::symlink("/dev/full", full).unwrap();
         tape.begin("b.wav", None);
-        assert!(Take::open(&reel, &tape.order().unwrap()).is_none());
+        assert!(Take::open(&recording, &tape.order().unwrap()).is_none());
         assert!(tape.trouble().unwrap().contains("No space left"));
         tape.begin("c.wav", None);
-        assert!(Take::open(&reel, &tape.order().unwrap()).is_some());
+        assert!(Take::open(&recording, &tape.order().unwrap()).is_some());
         assert_eq!(tape.trouble(), None);
     }
 }

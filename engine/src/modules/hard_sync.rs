@@ -121,7 +121,7 @@ impl<L: Lanes> Anew<L> {
         let rounds = height * self.ago * self.ago * io.splat(0.5);
         here.rounds = here.rounds + L::select(rises, rounds, zero);
         // The wave no longer reaches its own edge, unless that edge is nearer.
-        let behind = math::turns(io, end).lt(math::turns(io, here.phase));
+        let behind = math::cycles(io, end).lt(math::cycles(io, here.phase));
         let forwards = zero.le(hz);
         let passes = (behind & forwards) | (!behind & !forwards);
         here.steps = here.steps.without_edge_ahead(io, rises & !passes, hz);

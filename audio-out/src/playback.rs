@@ -1,4 +1,4 @@
-//! The player: supplies a sink's thread with any number of frames from blocks.
+//! The playback: supplies a sink's thread with any number of frames from blocks.
 //!
 //! REAL-TIME: no allocation, lock, log or file; the one system call is the futex that wakes the
 //! workers when the play cursor has moved; the clock is read without one.
@@ -8,7 +8,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use common::{
     stage::Listener,
     tape::Tape,
-    time_tag::{Anchoring, is_set},
+    time_tag::{OriginTracker, is_set},
     units::{BlockIndex, FrameIndex},
 };
 use failover::merge::{Merger, Taken};
@@ -20,18 +20,18 @@ use crate::faults::{self, Point};
 const RECORDER: Duration = Duration::from_millis(1);
 
 /// Plays the instance's sound.
-pub struct Player {
+pub struct Playback {
     shared: Shared,
     tape: Tape<'static>,
     merger: Merger,
     block: Vec<f32>,
     /// The number of samples of `block` that are played.
     used: usize,
-    anchoring: Anchoring,
+    tracker: OriginTracker,
 }
 
-impl Player {
-    /// A player that continues at the play cursor, without a gap.
+impl Playback {
+    /// A playback that continues at the play cursor, without a gap.
     pub fn new(shared: &Shared, tape: Tape<'static>) -> Self {
         Self::with(
             shared,
@@ -40,7 +40,7 @@ impl Player {
         )
     }
 
-    /// A player for a device, where the last played frames have been lost: it fades in, unless nothing has been played
+    /// A playback for a device, where the last played frames have been lost: it fades in, unless nothing has been played
     /// yet.
     pub fn for_device(shared: &Shared, tape: Tape<'static>) -> Self {
         let (stage, cursor) = (&shared.stage, shared.stage.cursor());
@@ -51,15 +51,15 @@ impl Player {
     }
 
     fn with(shared: &Shared, tape: Tape<'static>, merger: Merger) -> Self {
-        let shape = shared.stage.shape();
-        let samples = shape.block_samples();
+        let format = shared.stage.format();
+        let samples = format.block_samples();
         Self {
             shared: *shared,
             tape,
             merger,
             block: vec![0.0; samples],
             used: samples,
-            anchoring: Anchoring::new(shape.rate_hz, shape.rate_hz / shape.block_frames),
+            tracker: OriginTracker::new(format.rate_hz, format.rate_hz / format.block_frames),
         }
     }
 
@@ -140,19 +140,19 @@ impl Player {
     /// Publishes the mapping from time tags to frames, if a clock plays.
     fn tell_time(&mut self) {
         let stage = &self.shared.stage;
-        let shape = stage.shape();
-        if shape.freewheel {
+        let format = stage.format();
+        if format.freewheel {
             return;
         }
-        let coming_in = FrameIndex(stage.horizon().0 * u64::from(shape.block_frames));
-        // First, since an anchor is only valid with the offset.
+        let coming_in = FrameIndex(stage.horizon().0 * u64::from(format.block_frames));
+        // First, since a time origin is only valid with the offset.
         let ahead = realtime::wall_ahead_of(stage);
         if is_set(stage.wall(), ahead) {
             stage.set_wall(ahead);
         }
         let now = realtime::monotonic_ntp();
-        if let Some(anchor) = self.anchoring.note(now, coming_in, stage.anchor()) {
-            stage.set_anchor(anchor);
+        if let Some(origin) = self.tracker.note(now, coming_in, stage.time_origin()) {
+            stage.set_time_origin(origin);
         }
     }
 
@@ -182,15 +182,15 @@ impl Player {
         if !self.tape.has_room() {
             return std::thread::sleep(RECORDER);
         }
-        let bell = self.shared.stage.bell(Listener::AudioOut);
-        let seen = bell.load(Ordering::Acquire);
+        let word = self.shared.stage.futex(Listener::AudioOut);
+        let seen = word.load(Ordering::Acquire);
         if self
             .shared
             .rings
             .iter()
             .all(|ring| ring.published(self.merger.block()).is_none())
         {
-            futex::wait(bell, seen, timeout);
+            futex::wait(word, seen, timeout);
         }
     }
 }

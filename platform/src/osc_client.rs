@@ -14,12 +14,12 @@ use crate::reach;
 pub use rosc::OscType as Argument;
 
 /// The way to the gateway.
-pub struct Player {
+pub struct OscClient {
     socket: UdpSocket,
     to: SocketAddr,
 }
 
-impl Player {
+impl OscClient {
     /// Plays to whom listens at that address.
     ///
     /// # Errors

@@ -22,24 +22,24 @@ const COUNT: usize = 1;
 /// Words before the events: a piece, so that it alone changes in every block.
 const HEAD: usize = common::checkpoint::PIECE_WORDS;
 /// Words of the arena.
-pub const AGENDA_WORDS: usize = HEAD + WAITING_MAX * ENTRY;
+pub const EVENT_QUEUE_WORDS: usize = HEAD + WAITING_MAX * ENTRY;
 /// Words of them that change only when something is asked for.
-pub const CALM: std::ops::Range<usize> = HEAD..AGENDA_WORDS;
+pub const INACTIVE: std::ops::Range<usize> = HEAD..EVENT_QUEUE_WORDS;
 
 /// The part of the arena that holds them.
-pub struct Agenda<'a> {
-    /// [`AGENDA_WORDS`].
+pub struct EventQueue<'a> {
+    /// [`EVENT_QUEUE_WORDS`].
     words: &'a mut [u64],
     /// Where they begin in the arena, of which `written` has a bit for each piece.
     first: usize,
     written: &'a mut [u64],
 }
 
-impl<'a> Agenda<'a> {
+impl<'a> EventQueue<'a> {
     /// The one that begins at the word `first` of an arena, of which `written` has a bit for each piece.
     pub fn of(arena: &'a mut [u64], first: usize, written: &'a mut [u64]) -> Self {
         Self {
-            words: &mut arena[first..first + AGENDA_WORDS],
+            words: &mut arena[first..first + EVENT_QUEUE_WORDS],
             first,
             written,
         }
@@ -139,7 +139,7 @@ impl<'a> Agenda<'a> {
 }
 
 /// Takes over what waits elsewhere, and the count of frames; `renumber` says what an event is here. Both
-/// begin where an agenda does; meant for an arena that no checkpoint holds a part of yet.
+/// begin where an event queue does; meant for an arena that no checkpoint holds a part of yet.
 pub fn adopt(words: &mut [u64], old: &[u64], renumber: impl Fn(Event) -> Option<Event>) {
     words[CLOCK] = old[CLOCK];
     let count = (old[COUNT] as usize).min(WAITING_MAX);
@@ -287,32 +287,32 @@ mod tests {
 
     #[test]
     fn what_waits_comes_in_order_of_frames_then_of_asking() {
-        let mut words = vec![0; AGENDA_WORDS];
+        let mut words = vec![0; EVENT_QUEUE_WORDS];
         let mut written = vec![0; 64];
-        let mut agenda = Agenda::of(&mut words, 0, &mut written);
+        let mut queue = EventQueue::of(&mut words, 0, &mut written);
         for (at, module) in [(30, 0), (10, 1), (20, 2), (10, 3), (30, 4)] {
-            assert!(agenda.add(FrameIndex(at), &gate(module)));
+            assert!(queue.add(FrameIndex(at), &gate(module)));
         }
-        assert_eq!(agenda.take(FrameIndex(9)), None);
-        assert_eq!(agenda.next(), Some(FrameIndex(10)));
-        let rest: Vec<_> = std::iter::from_fn(|| agenda.take(FrameIndex(30))).collect();
+        assert_eq!(queue.take(FrameIndex(9)), None);
+        assert_eq!(queue.next(), Some(FrameIndex(10)));
+        let rest: Vec<_> = std::iter::from_fn(|| queue.take(FrameIndex(30))).collect();
         assert_eq!(rest, [1, 3, 2, 0, 4].map(gate));
         assert!(written.iter().any(|bits| *bits != 0));
     }
 
     #[test]
     fn when_it_is_full_it_says_so_and_keeps_what_it_has() {
-        let mut words = vec![0; AGENDA_WORDS];
+        let mut words = vec![0; EVENT_QUEUE_WORDS];
         let mut written = vec![0; 64];
-        let mut agenda = Agenda::of(&mut words, 0, &mut written);
+        let mut queue = EventQueue::of(&mut words, 0, &mut written);
         for at in 0..WAITING_MAX as u64 {
-            assert!(agenda.add(FrameIndex(at), &gate(at as u16)));
+            assert!(queue.add(FrameIndex(at), &gate(at as u16)));
         }
-        assert!(!agenda.add(FrameIndex(0), &gate(0)));
+        assert!(!queue.add(FrameIndex(0), &gate(0)));
         for at in 0..WAITING_MAX as u64 {
-            assert_eq!(agenda.take(FrameIndex(at)), Some(gate(at as u16)));
+            assert_eq!(queue.take(FrameIndex(at)), Some(gate(at as u16)));
         }
-        assert_eq!(agenda.next(), None);
+        assert_eq!(queue.next(), None);
     }
 
     #[test]

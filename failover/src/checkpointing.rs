@@ -15,7 +15,7 @@ const LONG_BLOCKS: u64 = 128;
 
 /// What a worker does for the checkpoints after a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum WriteCheckpoint {
     /// Nothing.
     Nothing,
     /// It goes on with the next.
@@ -30,15 +30,15 @@ pub enum Keep {
 /// # Real-time
 /// Yes: two loads.
 #[must_use]
-pub fn keep(
+pub fn write_checkpoint(
     stage: &Stage<'_>,
     me: Slot,
     block: BlockIndex,
     frontier: BlockIndex,
     newest: BlockIndex,
-) -> Keep {
-    if stage.checkpoints_kept() {
-        return Keep::Nothing;
+) -> WriteCheckpoint {
+    if stage.checkpoints_frozen() {
+        return WriteCheckpoint::Nothing;
     }
     let age = block.0.saturating_sub(newest.0);
     let bearable = match stage.preference().slot == me {
@@ -46,11 +46,11 @@ pub fn keep(
         false => 0,
     };
     if age >= bearable + LONG_BLOCKS {
-        Keep::AtOnce
+        WriteCheckpoint::AtOnce
     } else if age >= bearable && block >= frontier {
-        Keep::GoOn
+        WriteCheckpoint::GoOn
     } else {
-        Keep::Nothing
+        WriteCheckpoint::Nothing
     }
 }
 
@@ -58,33 +58,33 @@ pub fn keep(
 mod tests {
     use super::*;
     use common::{
-        stage::{STAGE_WORDS, Shape},
+        stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
     };
 
     #[test]
     fn the_follower_keeps_them_once_it_has_caught_up_and_anybody_does_in_the_end() {
         let words = heap(STAGE_WORDS);
-        let shape = Shape {
+        let format = AudioFormat {
             rate_hz: 48_000,
             block_frames: 64,
             channels: 2,
             lead_blocks: 8,
             freewheel: false,
         };
-        let stage = Stage::create(&words, &shape).unwrap();
-        let keep = |me, block, newest| {
+        let stage = Stage::create(&words, &format).unwrap();
+        let writes = |me, block, newest| {
             let frontier = BlockIndex(2_000);
-            super::keep(&stage, me, BlockIndex(block), frontier, BlockIndex(newest))
+            super::write_checkpoint(&stage, me, BlockIndex(block), frontier, BlockIndex(newest))
         };
         let (leader, follower) = (Slot::Zero, Slot::One);
-        assert_eq!(keep(follower, 2_000, 1_990), Keep::GoOn);
-        assert_eq!(keep(follower, 1_999, 1_990), Keep::Nothing);
-        assert_eq!(keep(follower, 1_999, 1_871), Keep::AtOnce);
-        assert_eq!(keep(leader, 3_000, 2_000), Keep::Nothing);
-        assert_eq!(keep(leader, 3_024, 2_000), Keep::GoOn);
-        assert_eq!(keep(leader, 3_152, 2_000), Keep::AtOnce);
-        stage.keep_checkpoints(true);
-        assert_eq!(keep(follower, 2_000, 0), Keep::Nothing);
+        assert_eq!(writes(follower, 2_000, 1_990), WriteCheckpoint::GoOn);
+        assert_eq!(writes(follower, 1_999, 1_990), WriteCheckpoint::Nothing);
+        assert_eq!(writes(follower, 1_999, 1_871), WriteCheckpoint::AtOnce);
+        assert_eq!(writes(leader, 3_000, 2_000), WriteCheckpoint::Nothing);
+        assert_eq!(writes(leader, 3_024, 2_000), WriteCheckpoint::GoOn);
+        assert_eq!(writes(leader, 3_152, 2_000), WriteCheckpoint::AtOnce);
+        stage.freeze_checkpoints(true);
+        assert_eq!(writes(follower, 2_000, 0), WriteCheckpoint::Nothing);
     }
 }

@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn a_sine_has_its_level_and_pitch_and_so_it_has_on_a_shifted_level() {
-        let turn = std::f64::consts::TAU * 440.0 / f64::from(RATE_HZ);
+        let step = std::f64::consts::TAU * 440.0 / f64::from(RATE_HZ);
         for (shift, expected) in [(0.0, 0.5_f64.sqrt()), (0.5, 0.75_f64.sqrt())] {
-            let sine = (0..RATE_HZ).map(|n| ((f64::from(n) * turn).sin() + shift) as f32);
+            let sine = (0..RATE_HZ).map(|n| ((f64::from(n) * step).sin() + shift) as f32);
             let (level, pitch) = level_and_pitch(&sine.collect::<Vec<_>>());
             assert!((level - expected).abs() < 1e-3, "{level}");
             assert!((pitch - 440.0).abs() < 0.1, "{pitch}");

@@ -41,7 +41,7 @@ const TEXT_BYTES: u64 = 8 << 20;
 const TEXT_FILES: usize = 3;
 
 /// The handle of the thread.
-pub struct Keeper {
+pub struct Retention {
     paths: Paths,
     keep: Keep,
     look: SyncSender<()>,
@@ -49,7 +49,7 @@ pub struct Keeper {
     trouble: Arc<Mutex<Option<String>>>,
 }
 
-impl Keeper {
+impl Retention {
     /// Starts the thread, which checks at once.
     pub fn start(options: &Options, paths: &Paths) -> Self {
         let (look, looks) = mpsc::sync_channel(1);
@@ -254,11 +254,11 @@ fn archive(command: &str, path: &Path) -> io::Result<Child> {
 }
 
 fn begin(path: &Path) -> Option<Begin> {
-    let (extent, shape) = begins(path)?;
-    let frames = extent.block.0 as f64 * f64::from(shape.block_frames);
+    let (extent, format) = begins(path)?;
+    let frames = extent.block.0 as f64 * f64::from(format.block_frames);
     Some(Begin {
         run: extent.run,
-        seconds: frames / f64::from(shape.rate_hz),
+        seconds: frames / f64::from(format.rate_hz),
     })
 }
 

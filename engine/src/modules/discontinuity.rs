@@ -11,7 +11,7 @@ use crate::{
 pub const CELLS: usize = 4;
 
 /// The state during a block.
-pub struct Seam<L> {
+pub struct Discontinuity<L> {
     choice: u32,
     left: u32,
     begins: bool,
@@ -20,7 +20,7 @@ pub struct Seam<L> {
     last: L,
 }
 
-impl<L: Lanes> Seam<L> {
+impl<L: Lanes> Discontinuity<L> {
     /// Begins a block with a choice, the same for all channels; `at` is the first cell.
     #[inline(always)]
     pub fn begin(io: &Io<'_, L>, state: &mut State<'_, L>, at: usize, choice: u32) -> Self {
@@ -58,7 +58,7 @@ impl<L: Lanes> Seam<L> {
     pub fn end(self, io: &Io<'_, L>, state: &mut State<'_, L>, at: usize) {
         state.set_bits(at, io.splat_bits(self.choice));
         state.set_bits(at + 1, io.splat_bits(self.left));
-        state.set_calm(at + 2, self.step);
-        state.set_calm(at + 3, self.last);
+        state.set_flushed(at + 2, self.step);
+        state.set_flushed(at + 3, self.last);
     }
 }

@@ -60,7 +60,7 @@ const NICE: i32 = -10;
 const PACKET_BYTES: usize = 64 * 1024;
 
 /// The state that must outlive the other processes.
-pub struct House {
+pub struct LauncherState {
     paths: Paths,
     lock: File,
     children: Children,
@@ -84,7 +84,7 @@ pub struct House {
     ending: Option<Instant>,
 }
 
-impl House {
+impl LauncherState {
     /// Takes the instance's lock, binds its sockets, and removes the remains of dead instances. If processes of the
     /// instance run without a launcher, takes them over: with the descriptors that the supervisor has kept of the
     /// earlier launcher or, if `understudy up` has started this launcher, with new sockets.
@@ -176,7 +176,7 @@ impl House {
     }
 
     /// Runs the main loop until the instance has ended; `tell` sends to the waiting `up`.
-    pub fn keep(mut self, tell: &mut impl FnMut(Started)) {
+    pub fn run(mut self, tell: &mut impl FnMut(Started)) {
         let mut here = Instant::now();
         loop {
             self.keep_names();
