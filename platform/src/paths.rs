@@ -33,7 +33,7 @@ const SOCKET_BELOW_IPC: &str = "/.tmpXXXXXX/socket";
 pub enum PathError {
     /// The name is not one.
     #[error(
-        "{0:?} is not an instance name (expected 1 to 32 of a-z, A-Z, 0-9, - and _, no - first)"
+        "{0:?} is not an instance name (expected 1 to 32 of a-z, A-Z, 0-9, - and _, not beginning with -)"
     )]
     Name(String),
     /// The folder's name leaves no room for that of a socket.
@@ -267,7 +267,7 @@ mod tests {
         ] {
             let text = Paths::of(name).unwrap_err().to_string();
             assert!(
-                text.contains("is no instance name") && !text.contains(char::is_control),
+                text.contains("is not an instance name") && !text.contains(char::is_control),
                 "{text}"
             );
         }

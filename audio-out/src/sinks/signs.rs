@@ -227,7 +227,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.contains("1836 more") && line.contains("xruns (1 times)"),
+            line.contains("1836 further errors") && line.contains("xruns (1 times)"),
             "{line}"
         );
         teller.tell(Error::with_message(ErrorKind::DeviceNotAvailable, "gone"));
