@@ -337,7 +337,12 @@ pub enum Submission {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromPeer {
     /// A gateway's submissions, in order, each with its submission id.
-    Submit(Vec<(u64, Submission)>),
+    Submit {
+        /// The generation of the patch that the gateway knows.
+        generation: u64,
+        /// The submissions.
+        submissions: Vec<(u64, Submission)>,
+    },
     /// Where the sound goes now, as it is shown in `status`.
     Sink(String),
     /// It can do its work: the gateway listens, the sink is open.

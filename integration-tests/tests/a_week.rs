@@ -221,7 +221,7 @@ fn grown(before: &Census, after: &Census) -> Vec<String> {
 #[test]
 fn hours_without_a_clock_leave_everything_as_it_was() -> Result<()> {
     let hours = std::env::var("UNDERSTUDY_HOURS").ok();
-    let hours: f64 = hours.and_then(|text| text.parse().ok()).unwrap_or(0.5);
+    let hours: f64 = hours.and_then(|text| text.parse().ok()).unwrap_or(1.0);
     let kills = (hours * 3_600.0 / BETWEEN as f64) as u64;
     let begun = Instant::now();
     let stack = Stack::start(&OPTIONS)?;

@@ -12,7 +12,7 @@ use engine::{Engine, patch::Patch};
 use integration_tests::{
     ear,
     random::Random,
-    stack::{Stack, count_of, datagram_of, number},
+    stack::{Stack, count_of, datagram, datagram_of, number},
 };
 use serde_json::json;
 
@@ -108,6 +108,48 @@ impl Wanted {
         let cables: BTreeSet<_> = cables.map(|cable| (cable.from, cable.to)).collect();
         Ok(ids == self.modules && cables == self.cables)
     }
+}
+
+/// Values between edits, which are meant for the patch before: what comes back for the new one is overtaken by nothing.
+#[test]
+fn nothing_overtakes_what_a_new_patch_sends_back() -> Result<()> {
+    let stack = Stack::start(&["--sink", "null", "--lead", "48"])?;
+    stack.wait_protected()?;
+    let mut random = Random::seeded(40);
+    let rounds = count_of("UNDERSTUDY_ROUNDS", 300);
+    let edits: [(&str, &[&str]); 6] = [
+        ("/patch/create", &["more", "filter"]),
+        ("/patch/connect", &["filter", "more"]),
+        ("/patch/connect", &["more", "out"]),
+        ("/patch/commit", &[]),
+        ("/patch/remove", &["more"]),
+        ("/patch/commit", &[]),
+    ];
+    for _ in 0..rounds {
+        for (address, texts) in edits {
+            let cutoff = 1_000.0 + random.below(1_000) as f32;
+            stack.raw_send(&datagram("/mod/filter/cutoff", Some(cutoff)))?;
+            stack.raw_send(&datagram_of(address, texts))?;
+            sleep(Duration::from_micros(random.below(400)));
+        }
+    }
+    let sent = 12 * rounds;
+    stack.wait_for("all that was sent", |status| {
+        let count = |what: &str| number(status, &format!("/commands/{what}")).unwrap_or(0);
+        count("accepted") + count("rejected") >= sent && count("applied") == count("accepted")
+    })?;
+    let commands = stack.status()?["commands"].clone();
+    let fails = stack.replies("/fail");
+    println!(
+        "FIGURE {rounds} modules created, connected and removed again, a value between any two edits: refused {}",
+        commands["rejected"]
+    );
+    assert_eq!(
+        (number(&commands, "/rejected")?, fails.len()),
+        (0, 0),
+        "{fails:?}"
+    );
+    Ok(())
 }
 
 /// What the tone alone is.

@@ -149,18 +149,24 @@ impl Gateway {
         self.sessions.broken();
     }
 
+    /// The generation of the patch in force, as far as it is known.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.namespace.as_ref().map_or(0, |names| names.generation)
+    }
+
     /// The next batch to submit; call [`Self::submitted`] once it is sent.
     #[must_use]
     pub fn batch(&self) -> Vec<(u64, Submission)> {
-        match &self.namespace {
-            Some(namespace) if self.current => self.sessions.batch(namespace.generation),
-            _ => Vec::new(),
+        match self.current {
+            true => self.sessions.batch(self.generation()),
+            false => Vec::new(),
         }
     }
 
     /// Marks a batch as sent.
     pub fn submitted(&mut self, batch: &[(u64, Submission)]) {
-        self.sessions.sent(batch);
+        self.sessions.sent(batch, self.generation());
     }
 
     /// Replies to send.

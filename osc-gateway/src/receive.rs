@@ -233,7 +233,11 @@ impl Server {
     fn flush(&mut self, socket: &UdpSocket) {
         while self.link.is_some() {
             let batch = self.gateway.batch();
-            if batch.is_empty() || !self.tell(FromPeer::Submit(batch.clone())) {
+            let submit = FromPeer::Submit {
+                generation: self.gateway.generation(),
+                submissions: batch.clone(),
+            };
+            if batch.is_empty() || !self.tell(submit) {
                 break;
             }
             self.gateway.submitted(&batch);

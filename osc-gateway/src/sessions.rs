@@ -65,6 +65,8 @@ struct Pending {
     group: u64,
     sender: SocketAddr,
     work: PendingWork,
+    /// The generation under which it was sent, while a command of it has no outcome.
+    sent_under: Option<u64>,
 }
 
 /// A `Work` with the generation that an event was resolved against.
@@ -83,6 +85,17 @@ enum PendingWork {
     Presets(Option<String>),
 }
 
+impl PendingWork {
+    /// Whether its outcome follows at once and its order matters. A recording waits for the recorder.
+    const fn is_command(&self) -> bool {
+        match self {
+            Self::Event { .. } => true,
+            Self::Edit(submission) => !matches!(submission, Submission::Record(_)),
+            Self::Sync(_) | Self::Status | Self::RecordStatus | Self::Presets(_) => false,
+        }
+    }
+}
+
 /// The submissions of one message; the message is answered once all of them have an outcome.
 #[derive(Debug)]
 struct Group {
@@ -99,7 +112,8 @@ pub struct Sessions {
     next: u64,
     pending: BTreeMap<u64, Pending>,
     unsent: BTreeSet<u64>,
-    /// The number of sent events by the generation that they were resolved against.
+    /// The number of sent commands without an outcome, by the generation under which they were sent: until those of an
+    /// older one have theirs, nothing is sent, since it would overtake those that come back stale.
     out: BTreeMap<u64, usize>,
     /// The generation that the supervisor has called stale; the next one is not known yet.
     overtaken: Option<u64>,
@@ -261,6 +275,7 @@ impl Sessions {
                     group,
                     sender,
                     work,
+                    sent_under: None,
                 },
             );
             self.unsent.insert(submission_id);
@@ -312,12 +327,15 @@ impl Sessions {
             .collect()
     }
 
-    /// Marks a batch as sent.
-    pub fn sent(&mut self, batch: &[(u64, Submission)]) {
-        for (submission_id, submission) in batch {
+    /// Marks a batch as sent under that generation.
+    pub fn sent(&mut self, batch: &[(u64, Submission)], generation: u64) {
+        for (submission_id, _) in batch {
             self.unsent.remove(submission_id);
-            if let Submission::Event { generation, .. } = submission {
-                *self.out.entry(*generation).or_default() += 1;
+            if let Some(pending) = self.pending.get_mut(submission_id)
+                && pending.work.is_command()
+            {
+                pending.sent_under = Some(generation);
+                *self.out.entry(generation).or_default() += 1;
             }
         }
     }
@@ -325,6 +343,9 @@ impl Sessions {
     /// After a broken link: marks all submissions without an outcome as unsent.
     pub fn broken(&mut self) {
         self.unsent = self.pending.keys().copied().collect();
+        for pending in self.pending.values_mut() {
+            pending.sent_under = None;
+        }
         self.out.clear();
         self.overtaken = None;
     }
@@ -350,24 +371,26 @@ impl Sessions {
         if self.unsent.contains(&submission_id) {
             return None;
         }
-        let pending = self.pending.get(&submission_id)?;
+        let pending = self.pending.get_mut(&submission_id)?;
         let sender = pending.sender;
-        if let PendingWork::Event { generation, .. } = &pending.work {
-            let generation = *generation;
-            if let Some(count) = self.out.get_mut(&generation) {
-                *count -= 1;
-                if *count == 0 {
-                    self.out.remove(&generation);
-                }
+        if let Some(generation) = pending.sent_under.take()
+            && let Some(count) = self.out.get_mut(&generation)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.out.remove(&generation);
             }
-            if outcome == Outcome::Stale {
-                self.unsent.insert(submission_id);
-                if generation == namespace.generation {
-                    self.overtaken = Some(generation);
-                    return None;
-                }
-                return self.resolve_again(submission_id, namespace);
+        }
+        let pending = self.pending.get(&submission_id)?;
+        if let PendingWork::Event { generation, .. } = pending.work
+            && outcome == Outcome::Stale
+        {
+            self.unsent.insert(submission_id);
+            if generation == namespace.generation {
+                self.overtaken = Some(generation);
+                return None;
             }
+            return self.resolve_again(submission_id, namespace);
         }
         let reply = match (outcome, &pending.work) {
             (Outcome::Synced, PendingWork::Sync(number)) => {

@@ -105,6 +105,35 @@ fn stale_events_are_resolved_again_before_newer_ones() {
     assert_eq!(gateway.pending(), 0);
 }
 
+/// In one batch an event was stale, and the edit behind it comes back with it; the next batch, an edit, is under way.
+#[test]
+fn newer_events_wait_for_edits_that_may_come_back() {
+    let mut gateway = ready();
+    let create = |gateway: &mut Gateway, id: &str| {
+        let texts = vec![id.to_owned().into(), "filter".to_owned().into()];
+        gateway.datagram(common::ticket(), sender(1), &osc("/patch/create", texts));
+    };
+    freq(&mut gateway, 100.0);
+    create(&mut gateway, "a");
+    let first = send(&mut gateway);
+    create(&mut gateway, "b");
+    let second = send(&mut gateway);
+    assert_eq!((first.len(), second.len()), (2, 1));
+    gateway.patch(reversed(2));
+    freq(&mut gateway, 200.0);
+    gateway.outcomes(first.iter().map(|(id, _)| (*id, Outcome::Stale)).collect());
+    assert!(
+        send(&mut gateway).is_empty(),
+        "it would overtake the edit that is under way"
+    );
+    gateway.outcomes(vec![(second[0].0, Outcome::Stale)]);
+    let third = send(&mut gateway);
+    let ids: Vec<u64> = third.iter().map(|(id, _)| *id).collect();
+    assert_eq!(values(&third), [100.0, 200.0]);
+    assert_eq!(ids[..3], [first[0].0, first[1].0, second[0].0]);
+    assert!(ids.is_sorted() && ids.len() == 4);
+}
+
 #[test]
 fn stale_before_the_patch_is_told_waits_for_it() {
     let mut gateway = ready();

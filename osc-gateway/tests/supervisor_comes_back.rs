@@ -52,7 +52,7 @@ fn supervisors(paths: &Paths) -> Receiver<Link> {
 fn submissions(from: &LinkReceiver<FromPeer>) -> Vec<(u64, Submission)> {
     loop {
         match from.recv_for(Duration::from_secs(10)).unwrap() {
-            Some(FromPeer::Submit(batch)) => return batch,
+            Some(FromPeer::Submit { submissions, .. }) => return submissions,
             Some(_) => {}
             None => panic!("nothing submitted"),
         }

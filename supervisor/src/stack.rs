@@ -14,7 +14,7 @@ mod services;
 mod verdicts;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -109,8 +109,8 @@ pub struct Stack {
     /// Requests that came before the living processes were known.
     early: Vec<(Request, oneshot::Sender<Answer>)>,
     syncs: Vec<Syncing>,
-    /// The ids of submissions that the gateway must submit again.
-    stale: BTreeSet<u64>,
+    /// The gateway that has submitted a stale event, by its process id, and the generation that it knew.
+    overtaken: Option<(u32, u64)>,
     /// The clients that wait for the recorder.
     asked: Vec<Asked>,
     waiting: Vec<Waiting>,
@@ -190,7 +190,7 @@ impl Stack {
             own_cpu: Cpu::default(),
             early: Vec::new(),
             syncs: Vec::new(),
-            stale: BTreeSet::new(),
+            overtaken: None,
             asked: Vec::new(),
             waiting: Vec::new(),
             care: BTreeMap::new(),
@@ -459,7 +459,10 @@ impl Stack {
 
     fn hear_peer(&mut self, who: &Introduction, said: FromPeer) {
         match said {
-            FromPeer::Submit(submissions) => self.submit(who, submissions),
+            FromPeer::Submit {
+                generation,
+                submissions,
+            } => self.submit(who, generation, submissions),
             FromPeer::Sink(text) => self.sink = text,
             FromPeer::Note(text) => say::line(&who.service.to_string(), &text),
             FromPeer::Up => {

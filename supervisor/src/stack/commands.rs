@@ -14,10 +14,6 @@ use crate::{
     music::{Timed, Weighed},
 };
 
-/// The limit of remembered stale submissions: as many as a gateway has without an outcome. Submissions that are invalid
-/// in the new patch do not return.
-const STALE_MAX: usize = 16_384;
-
 /// A waiting sync: it is answered once every ready worker has applied the commands up to `seq` and the log is synced
 /// to the disk up to `length`, so that acknowledged commands survive a power cut.
 pub struct Syncing {
@@ -44,12 +40,17 @@ const fn is_command(submission: &Submission) -> bool {
 }
 
 impl Stack {
-    pub(super) fn submit(&mut self, who: &Introduction, submissions: Vec<(u64, Submission)>) {
+    /// Takes the submissions of a gateway that knows the patch of that generation.
+    pub(super) fn submit(
+        &mut self,
+        who: &Introduction,
+        known_generation: u64,
+        submissions: Vec<(u64, Submission)>,
+    ) {
         let mut batch = Batch::default();
-        let mut overtaken = false;
+        let mut overtaken = self.overtaken == Some((who.pid, known_generation));
         for (submission_id, submission) in submissions {
-            let known = submission_id <= self.music.log.submission_id()
-                && !self.stale.remove(&submission_id);
+            let known = submission_id <= self.music.log.submission_id();
             let is_command = is_command(&submission);
             match submission {
                 // Submitted again, since the gateway or the supervisor ended before the outcome arrived.
@@ -57,9 +58,11 @@ impl Stack {
                     let accepted = Outcome::Accepted(self.music.log.seq());
                     batch.outcomes.push((submission_id, accepted));
                 }
-                // Submissions after a stale one wait with it: otherwise the log would have a higher submission id, and the
-                // stale one would appear as known when it returns.
-                _ if is_command && overtaken => self.put_back(&mut batch, submission_id),
+                // Submissions after a stale one wait with it, until the gateway knows the new patch: otherwise they would
+                // overtake it, and with a higher submission id in the log, it would appear as known when it returns.
+                _ if is_command && overtaken => {
+                    batch.outcomes.push((submission_id, Outcome::Stale));
+                }
                 Submission::Event {
                     generation,
                     event,
@@ -67,13 +70,16 @@ impl Stack {
                 } => {
                     self.take_edits(&mut batch);
                     overtaken = generation != self.music.generation;
+                    if overtaken {
+                        self.overtaken = Some((who.pid, known_generation));
+                    }
                     match overtaken {
                         false => batch.events.push(Timed {
                             submission_id,
                             event,
                             at,
                         }),
-                        true => self.put_back(&mut batch, submission_id),
+                        true => batch.outcomes.push((submission_id, Outcome::Stale)),
                     }
                 }
                 Submission::Control { id, control, at } => {
@@ -146,16 +152,6 @@ impl Stack {
         if !outcomes.is_empty() {
             self.tell_gateway(who.pid, outcomes);
         }
-    }
-
-    /// Marks a submission as stale, so that the gateway submits it again. Later submissions may be in progress under higher
-    /// submission ids, so the submission id is remembered as missing from the log.
-    fn put_back(&mut self, batch: &mut Batch, submission_id: u64) {
-        self.stale.insert(submission_id);
-        if self.stale.len() > STALE_MAX {
-            self.stale.pop_first();
-        }
-        batch.outcomes.push((submission_id, Outcome::Stale));
     }
 
     fn take_all(&mut self, batch: &mut Batch) {
