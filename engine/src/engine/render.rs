@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Renders the next block: interleaved, [`Config::block_samples`] long. Calls `trace` with the
+    /// Renders the next block: interleaved, [`Config::block_samples`](super::Config::block_samples) long. Calls `trace` with the
     /// place of each module before it is processed, but for those that are bypassed.
     ///
     /// # Real-time
