@@ -5,16 +5,16 @@ use std::{fs, path::Path, thread::sleep, time::Duration};
 use anyhow::{Context, Result, ensure};
 use common::{
     command_log::{self, Record},
-    message::{SIGKILL, Target},
+    message::Target,
 };
 use integration_tests::{
     census::Census,
+    damage::kill,
     ear,
     random::Random,
     stack::{Recording, Remains, Stack, count_of, text},
     surgeon::Stopped,
 };
-use platform::pidfd;
 use serde_json::Value;
 
 /// The processes of a stack, its launcher last.
@@ -103,9 +103,7 @@ fn whoever_is_stopped_when_a_run_is_ended_the_log_has_its_last_block() -> Result
 fn kill_all(all: &[u32]) -> Result<()> {
     let stopped = stop(all)?;
     for pid in all {
-        let handle = pidfd::open(*pid)?;
-        pidfd::signal(&handle, SIGKILL)?;
-        assert!(pidfd::ended(&handle, Duration::from_secs(2)));
+        kill(*pid)?;
     }
     drop(stopped);
     Ok(())
@@ -208,8 +206,7 @@ fn a_run_of_which_every_process_is_killed_is_in_the_log_to_its_last_block() -> R
             // Supervisors that never get as far as to write down how far it was played.
             for _ in 0..3 {
                 sleep(Duration::from_millis(500));
-                let supervisor = pidfd::open(stack.pid("supervisor")?)?;
-                pidfd::signal(&supervisor, SIGKILL)?;
+                kill(stack.pid("supervisor")?)?;
             }
         }
         sleep(Duration::from_millis(random.below(1_200)));
