@@ -2,8 +2,8 @@
 //! is protected again within seconds, and the status never says that something is heard when nothing is.
 //!
 //! `UNDERSTUDY_STORM_SECONDS` and `UNDERSTUDY_STORM_SEEDS` make it longer. With `UNDERSTUDY_STORM_DIRECT=1` signals need no
-//! supervisor, and ten times as many faults arrive. Two real-time threads that hang at the end of such a storm take both
-//! cores of a small machine, and the supervisor, which is away 19 of 20 parts of its time, ends neither: not mended yet.
+//! supervisor, so that all faults arrive. Known to fail: two real-time threads that hang when such a storm ends take both
+//! cores of a small machine; the supervisor runs for a twentieth of the time only, and replaces neither.
 
 use std::{
     collections::BTreeMap,

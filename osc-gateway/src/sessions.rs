@@ -3,8 +3,8 @@
 //! Submission ids grow in the order of arrival. A submission id consists of the ticket of the datagram and an index in it, so a
 //! restarted gateway submits the same change under the same submission id, and the supervisor recognizes changes that it has
 //! already taken. A submission is unsent, then sent, then removed with its outcome; `Stale` and a broken link make
-//! it unsent again, under its old submission id. Two rules preserve the order: while a submission that was resolved against
-//! another patch is without an outcome, nothing is sent; and a sync is sent again if earlier events of its sender
+//! it unsent again, under its old submission id. Two rules preserve the order: while a command that was sent under an
+//! earlier patch is without an outcome, nothing is sent; and a sync is sent again if earlier commands of its sender
 //! were sent again. Everything is bounded; submissions beyond a limit are refused, never forgotten.
 
 use std::{

@@ -66,8 +66,8 @@ pub async fn keep(
     std::process::exit(exit::CANNOT_TAKE_OVER)
 }
 
-/// Those that are to be started, after what the launcher says. Those that do not stay up are tried again as often as
-/// there is another vigil.
+/// The requests to start services that the launcher reports as missing or killed. A service that exits by itself is tried
+/// again by the next vigil only.
 fn missing(options: &Options, news: &FromLauncher) -> Vec<ToLauncher> {
     let is_missing = |service: &Service| match news {
         FromLauncher::Children(children) => children.iter().all(|c| c.service != *service),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_why_and_nothing_else_is_done() {
+    fn the_status_says_why_and_other_requests_are_refused() {
         let options = options();
         let Answer::Ok(status) = reply(&options, &Request::Status, "the log is gone") else {
             panic!("no status");
