@@ -171,7 +171,9 @@ fn what_cannot_be_read_is_set_aside_by_the_next_run_and_told_by_replay() -> Resu
         "{told}"
     );
     let rendered = ear::read_wav(&again)?;
-    assert_eq!(ear::differing(&played[..rendered.len()], &rendered), 0);
+    // The last decision on the disk may be ahead of what was played.
+    assert!(rendered.len() > played.len() / 2, "{}", rendered.len());
+    assert_eq!(ear::differing(&played, &rendered), 0);
     // One that does not even begin like one.
     fs::write(log(&stack), "no log")?;
     let output = stack.verb(&["up", "--detach", "--osc", "127.0.0.1:0", "--sink", "null"])?;
