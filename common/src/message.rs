@@ -151,6 +151,8 @@ pub const SIGTERM: i32 = 15;
 pub const SIGCONT: i32 = 18;
 /// SIGSTOP on Linux.
 pub const SIGSTOP: i32 = 19;
+/// SIGXCPU on Linux: the kernel ends a process whose real-time thread spins.
+pub const SIGXCPU: i32 = 24;
 
 impl std::str::FromStr for Fault {
     type Err = String;
@@ -452,6 +454,9 @@ impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exit(code) => write!(f, "exit {code}"),
+            Self::Signal(SIGXCPU) => {
+                f.write_str("signal 24: a real-time thread ran on without a pause")
+            }
             Self::Signal(signal) => write!(f, "signal {signal}"),
             Self::Unseen => f.write_str("unseen, since its launcher had ended before"),
         }

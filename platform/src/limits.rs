@@ -4,6 +4,9 @@
 //! What the one who starts it may raise is raised: a soft limit, up to the hard one. All processes inherit
 //! what was found here. A limit on locked memory or on real-time priority is none of these: without, the
 //! music is less protected from other programs and plays all the same.
+//!
+//! One limit is lowered: real-time threads that spin, one for each processor, would keep everybody from running who
+//! could end them. The kernel does that.
 
 use std::{
     io,
@@ -12,6 +15,8 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::realtime;
 
 /// A limit, as the shell names it.
 struct Need {
@@ -94,7 +99,8 @@ pub enum LimitError {
     Threads(io::Error),
 }
 
-/// Raises soft limits as far as needed and allowed, and finds the first that is still too low.
+/// Raises soft limits as far as needed and allowed, and finds the first that is still too low. Lowers the one on the
+/// time for which a real-time thread may run without a pause.
 ///
 /// # Errors
 /// The limit, by name, and what it has to be.
@@ -120,7 +126,20 @@ pub fn check() -> Result<(), LimitError> {
             });
         }
     }
+    limit_spinning();
     try_threads(THREADS).map_err(LimitError::Threads)
+}
+
+/// Has the kernel end any process whose real-time thread spins; a lower limit stays.
+fn limit_spinning() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Rttime);
+    let most = realtime::SPINS_MAX.as_micros() as u64;
+    let lowered = Rlimit {
+        current: Some(current.map_or(most, |found| found.min(most))),
+        maximum,
+    };
+    // Without it the supervisor ends those that it comes to see.
+    let _ = setrlimit(Resource::Rttime, lowered);
 }
 
 /// Starts so many threads at once, and ends them.

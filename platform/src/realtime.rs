@@ -3,6 +3,8 @@
 //! A thread that plays asks for its priority and flushes denormals once; `section` then runs each
 //! piece of its work: in debug and test builds an allocation there ends the process.
 
+use std::time::Duration;
+
 use common::{
     stage::Stage,
     time_tag::{self, Timing},
@@ -28,6 +30,14 @@ impl Granted {
         u64::from(self.priority) | u64::from(self.locked) << 1
     }
 }
+
+/// A thread with real-time priority that runs for so long without a pause spins: the kernel ends its process with
+/// SIGXCPU (`RLIMIT_RTTIME`, set by [`crate::limits::check`]). Well above what the supervisor waits for, where it gets to run.
+pub const SPINS_MAX: Duration = Duration::from_secs(1);
+/// A real-time thread that has work for longer than this pauses for [`PAUSE`].
+pub const PAUSES_AFTER: Duration = Duration::from_millis(100);
+/// The shortest pause that the kernel sees: a sleep of 1 µs is over before the thread has left its processor.
+pub const PAUSE: Duration = Duration::from_micros(50);
 
 /// The variable that keeps the stack from asking for real-time priority, for measurements.
 pub const NO_REALTIME: &str = "UNDERSTUDY_NO_REALTIME";

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{
@@ -174,14 +174,23 @@ pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()
                 .shared
                 .stage
                 .futex(Listener::Worker(processor.slot));
+            let mut paused = Instant::now();
             loop {
                 let seen = word.load(Ordering::Acquire);
                 match realtime::section(|| processor.advance()) {
-                    Advanced::Rendered => processor.rest(),
+                    Advanced::Rendered => {
+                        let pause = processor.pause(paused);
+                        if pause.is_zero() {
+                            continue;
+                        }
+                        // Nobody rings there.
+                        futex::wait(&AtomicU64::new(0), 0, pause);
+                    }
                     Advanced::Idle => futex::wait(word, seen, LOOK_AGAIN),
                     Advanced::Overtaken => platform::harm::exit_now(OVERTAKEN),
                     Advanced::Overruled => platform::harm::exit_now(OVERRULED),
                 }
+                paused = Instant::now();
             }
         })?;
     Ok(())
@@ -213,13 +222,14 @@ impl RenderProcessor {
         Advanced::Rendered
     }
 
-    /// Leaves the processor to others for a while, where the music is too much for it.
-    fn rest(&self) {
+    /// How long to leave the processor to others after a block: for long where the music is too much for it, and
+    /// often enough not to be taken for spinning.
+    fn pause(&self, paused: Instant) -> Duration {
         let rest_ns = load::rest_ns(&self.shared.stage, self.slot, self.took_ns);
-        if rest_ns > 0 {
-            // Nobody rings there.
-            futex::wait(&AtomicU64::new(0), 0, Duration::from_nanos(rest_ns));
+        if rest_ns == 0 && paused.elapsed() > realtime::PAUSES_AFTER {
+            return realtime::PAUSE;
         }
+        Duration::from_nanos(rest_ns)
     }
 
     /// Renders the block with the commands up to `seq`; false when that was overruled.
