@@ -1,24 +1,25 @@
-//! What a worker may still do once it plays: read its log, talk to its supervisor, render; and what a
-//! recorder may: the same, and write into one folder.
+//! Confinement of workers and of the recorder, by the kernel. A confined worker may read its command
+//! log, talk to the supervisor and render. A confined recorder may also write into one folder.
 //!
-//! Two nets, both of the kernel's: landlock for files, TCP and signals to strangers; seccomp for
-//! system calls. Whatever is refused fails with an error number and never with a kill: both
-//! replicas do the same work, and what kills one would kill the other. So nothing that a worker
-//! needs may depend on a refused call. Not a sandbox for hostile code: shared memory stays writable.
+//! Landlock restricts files, TCP and signals to other processes; seccomp restricts system calls. A
+//! refused operation fails with an error number and never kills the process: both replicas do the same
+//! work, so what kills one would kill the other. Therefore nothing that a worker needs may depend on a
+//! refused call. This is no sandbox for hostile code: shared memory stays writable.
 
 use std::path::Path;
 
-/// What holds since [`worker`] or [`recorder`] was called; a net that the kernel does not have says why.
+/// The restrictions that are in force since [`worker`] or [`recorder`] was called. For a mechanism that
+/// the kernel does not offer, the error gives the reason.
 #[derive(Debug)]
 pub struct Confined {
-    /// Files, TCP and signals: landlock.
+    /// Landlock: files, TCP and signals.
     pub files: Result<(), String>,
-    /// System calls: seccomp.
+    /// Seccomp: system calls.
     pub calls: Result<(), String>,
 }
 
 impl Confined {
-    /// A line for each net that is missing; none when both hold.
+    /// One line for each mechanism that is missing; nothing if both are in force.
     pub fn skipped(&self) -> impl Iterator<Item = String> {
         let nets = [("landlock", &self.files), ("seccomp", &self.calls)];
         nets.into_iter().filter_map(|(net, held)| {
@@ -30,17 +31,17 @@ impl Confined {
     }
 }
 
-/// Confines the calling thread and every thread that it starts from now on, for ever: call it once
-/// the shared memory is mapped and before another thread is started. `readable` are the folders
-/// whose files may be read; no file may be made, changed or run.
+/// Confines the calling thread and every thread that it starts from now on. The confinement cannot be
+/// lifted. Call this function after the shared memory is mapped and before another thread is started.
+/// Files in the folders `readable` may be read; no file may be created, changed or executed.
 ///
-/// A path that is missing is left out: it cannot be read either way.
+/// Folders that do not exist are left out: nothing could be read there anyway.
 #[must_use]
 pub fn worker(readable: &[&Path]) -> Confined {
     confine(readable, &[])
 }
 
-/// As [`worker`], for a process that makes and changes files in that folder, and reads no others.
+/// As [`worker`], for a process that creates, changes and reads files in the folder `writable` only.
 #[must_use]
 pub fn recorder(writable: &Path) -> Confined {
     confine(&[], &[writable])
@@ -74,9 +75,10 @@ mod files {
         RulesetStatus, Scope, path_beneath_rules,
     };
 
-    /// The newest kernel interface that is made use of: files, devices, TCP, abstract sockets and
-    /// signals. An older kernel enforces what it knows. A later interface may also govern the
-    /// connecting to sockets, which a worker needs: name the sockets' folders then.
+    /// The newest landlock ABI that is used; it covers files, devices, TCP, abstract sockets and
+    /// signals. An older kernel enforces the part that it knows. A newer ABI may also restrict `connect`
+    /// on UNIX sockets, which a worker needs; with such an ABI, the folders of the sockets must be
+    /// allowed.
     const KNOWN: ABI = ABI::V6;
 
     pub fn restrict(readable: &[&Path], writable: &[&Path]) -> Result<(), String> {
@@ -90,7 +92,7 @@ mod files {
     fn enforce(readable: &[&Path], writable: &[&Path]) -> Result<RulesetStatus, RulesetError> {
         let reading = AccessFs::ReadFile | AccessFs::ReadDir;
         let writing = reading | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate;
-        // The own process's folder: the fault "out of memory" asks there how much is mapped.
+        // The process's own folder: the fault "out of memory" reads there how much memory is mapped.
         let folders = readable.iter().copied().chain([Path::new("/proc/self")]);
         let status = Ruleset::default()
             .handle_access(AccessFs::from_all(KNOWN))?
@@ -108,12 +110,12 @@ mod files {
 mod calls {
     use seccompiler::{BpfProgram, Error, TargetArch, apply_filter, sock_filter};
 
-    /// Calls that no worker has a use for, whatever their arguments.
+    /// System calls that no worker needs, whatever their arguments.
     const REFUSED: &[libc::c_long] = &[
-        // Another program in this one's place.
+        // Replacing this program by another one.
         libc::SYS_execve,
         libc::SYS_execveat,
-        // Other processes' memory and descriptors.
+        // Memory and descriptors of other processes.
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,
         libc::SYS_process_vm_writev,
@@ -122,12 +124,12 @@ mod calls {
         libc::SYS_kcmp,
         libc::SYS_perf_event_open,
         libc::SYS_userfaultfd,
-        // Calls made by the kernel in one's name, past this filter.
+        // Interfaces through which the kernel makes calls for the process, past this filter.
         libc::SYS_io_uring_setup,
         libc::SYS_io_uring_enter,
         libc::SYS_io_uring_register,
         libc::SYS_bpf,
-        // What landlock does not govern of files: owner, mode, times, attributes, handles.
+        // File operations that landlock does not restrict: owner, mode, times, attributes, handles.
         libc::SYS_fchmod,
         libc::SYS_fchmodat,
         SYS_FCHMODAT2,
@@ -182,12 +184,12 @@ mod calls {
         libc::SYS_setdomainname,
     ];
 
-    /// Numbers that are the same on all machines and newer than the `libc` crate's lists.
+    /// Numbers that are the same on all architectures and that the `libc` crate does not list yet.
     const SYS_FCHMODAT2: libc::c_long = 452;
     const SYS_SETXATTRAT: libc::c_long = 463;
     const SYS_REMOVEXATTRAT: libc::c_long = 466;
 
-    /// Older forms of the same calls, and what only this processor has.
+    /// Older forms of the same calls, and calls that exist only on x86-64.
     #[cfg(target_arch = "x86_64")]
     const REFUSED_HERE: &[libc::c_long] = &[
         libc::SYS_chmod,
@@ -203,8 +205,8 @@ mod calls {
     #[cfg(not(target_arch = "x86_64"))]
     const REFUSED_HERE: &[libc::c_long] = &[];
 
-    /// Calls that are numbered from here on are of the x32 interface and pass for ones of x86-64; no
-    /// other machine has so many.
+    /// Call numbers from here on belong to the x32 interface of x86-64. No other architecture has as
+    /// many numbers.
     const X32: u32 = 0x4000_0000;
 
     pub fn restrict() -> Result<(), String> {
@@ -220,11 +222,12 @@ mod calls {
         }))
     }
 
-    /// The filter: one comparison a call. The kernel runs it once for every call that it knows when
-    /// it is installed, so its length is paid for at each start; what `seccompiler` makes of the
-    /// same list is five times as long and kills for calls by the interface of another machine.
+    /// The filter program: one comparison for each refused call. At installation, the kernel runs the
+    /// program once for every system call that it knows, so each start pays for the program's length.
+    /// The program that `seccompiler` generates for the same list is five times as long, and kills a
+    /// process that makes a call through the interface of another architecture.
     fn program(machine: u32) -> BpfProgram {
-        // Offsets of the number, the machine and the first argument in `struct seccomp_data`.
+        // Offsets of the call number, the architecture and the first argument in `struct seccomp_data`.
         const NUMBER: u32 = 0;
         const MACHINE: u32 = 4;
         const FAMILY: u32 = 16;
@@ -238,7 +241,8 @@ mod calls {
         let answer = |k| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, k);
         let compare = |how, k, jt, jf| instruction(libc::BPF_JMP | libc::BPF_K | how, jt, jf, k);
         let refused: Vec<_> = REFUSED.iter().chain(REFUSED_HERE).collect();
-        // From the nth comparison to the last instruction, over the rest and four more.
+        // From the nth comparison to the last instruction: over the remaining comparisons and four more
+        // instructions.
         let count = refused.len();
         let onward = |nth: usize| u8::try_from(count - nth + 4).expect("fewer calls than 250");
         let mut program = vec![
@@ -247,7 +251,7 @@ mod calls {
             answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
             load(NUMBER),
             compare(libc::BPF_JGE, X32, onward(0) + 1, 0),
-            // `socket` of any family but UNIX: so is its supervisor reached, and nobody else.
+            // `socket` is allowed for the family UNIX only: through it a worker reaches its supervisor.
             compare(libc::BPF_JEQ, libc::SYS_socket as u32, onward(0) - 3, 0),
         ];
         for (nth, call) in (1..).zip(refused) {

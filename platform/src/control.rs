@@ -1,7 +1,8 @@
-//! Asking the supervisor: one JSON line to its socket, one JSON line back.
+//! The client of the control socket: sends the supervisor one JSON line and reads one JSON line
+//! back.
 //!
-//! The launcher holds the listening socket, so that a question put while a supervisor is being
-//! replaced waits for the next one instead of being refused.
+//! The launcher holds the listening socket. A request that arrives while the supervisor is being
+//! replaced therefore waits for the next supervisor and is not refused.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -16,18 +17,18 @@ use crate::paths::Paths;
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Nobody there.
+    /// Nothing listens at the control socket.
     #[error("no instance \"{0}\" is running; start it with `understudy up --instance {0}`")]
     NotRunning(String),
-    /// It broke off or took too long.
+    /// The connection broke, or the time-out passed.
     #[error("the supervisor did not answer: {0}")]
     NoAnswer(io::Error),
 }
 
-/// Asks one question.
+/// Sends one request and waits for its answer.
 ///
 /// # Errors
-/// When nobody is there or no answer comes within `timeout`.
+/// When no instance is running, or no answer comes within `timeout`.
 pub fn ask(paths: &Paths, request: &Request, timeout: Duration) -> Result<Answer, ControlError> {
     let stream = UnixStream::connect(paths.control_socket())
         .map_err(|_| ControlError::NotRunning(paths.instance.clone()))?;
@@ -39,7 +40,8 @@ fn exchange(mut stream: UnixStream, request: &Request, timeout: Duration) -> io:
     stream.set_write_timeout(Some(timeout))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
-    // Whoever is sent away at the door is told why, even if the question cannot be put any more.
+    // A supervisor that turns the connection away writes the reason first. So the answer is read
+    // even if writing the request failed.
     let put = stream.write_all(line.as_bytes());
     let mut answer = String::new();
     let read = BufReader::new(stream).read_line(&mut answer);

@@ -1,4 +1,5 @@
-//! Descriptors that the launcher hands down: by number, in an environment variable.
+//! Descriptors that the launcher passes to its children. An environment variable names the number
+//! of each.
 
 use std::{
     net::UdpSocket,
@@ -14,31 +15,31 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
 };
 
-/// The OSC socket, for the gateway, and for the supervisor to keep.
+/// The OSC socket, for the gateway. The supervisor holds a copy for the next launcher.
 pub const OSC: &str = "UNDERSTUDY_OSC_FD";
 /// The listening control socket, for the supervisor.
 pub const CONTROL: &str = "UNDERSTUDY_CONTROL_FD";
-/// The packet socket to the launcher, for the supervisor.
+/// The supervisor's end of the packet socket between launcher and supervisor.
 pub const LAUNCHER: &str = "UNDERSTUDY_LAUNCHER_FD";
 /// The launcher's end of the packet socket, for a launcher that takes over.
 pub const SUPERVISOR: &str = "UNDERSTUDY_SUPERVISOR_FD";
-/// The instance's lock, for the supervisor to keep.
+/// The instance's lock. The supervisor holds a copy for the next launcher.
 pub const LOCK: &str = "UNDERSTUDY_LOCK_FD";
-/// The pipe to whoever waits in `up`, for the launcher.
+/// The pipe to the waiting `understudy up`, for the launcher.
 pub const READY: &str = "UNDERSTUDY_READY_FD";
 
-/// Closes every descriptor but the first three and those that the variables name: what a careless
-/// parent had open is nobody's business here, nor in any child.
+/// Closes every descriptor except the first three and those that the variables `but` name.
+/// Descriptors that a careless parent has left open reach neither this process nor its children.
 ///
-/// Call it first of all in `main`, before anything is opened.
+/// Call this function first in `main`, before anything is opened.
 pub fn close_strangers(but: &[&str]) {
     let number = |variable: &&str| std::env::var(variable).ok()?.parse::<u32>().ok();
     let mut kept: Vec<u32> = but.iter().filter_map(number).filter(|n| *n >= 3).collect();
     kept.sort_unstable();
     let close = |first: u32, last: u32| {
         if first <= last {
-            // SAFETY: nothing has been opened by this process yet, so that nobody here owns, or
-            // will use, a descriptor in the range.
+            // SAFETY: this process has not opened anything yet, so no code in it owns, or will use,
+            // a descriptor in the range.
             unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         }
     };
@@ -50,9 +51,11 @@ pub fn close_strangers(but: &[&str]) {
     close(first, u32::MAX);
 }
 
-/// Starts a process that inherits these descriptors, each under the number that its variable names.
+/// Starts a process that inherits these descriptors. Each variable holds the number of its
+/// descriptor.
 ///
-/// Not for two threads at once: what is handed down is open to every process started meanwhile.
+/// Two threads must not call this function at the same time: every process that is started
+/// meanwhile inherits the descriptors too.
 ///
 /// # Errors
 /// When the operating system refuses.
@@ -68,16 +71,16 @@ pub fn spawn_with(command: &mut Command, handed: &[(&str, &OwnedFd)]) -> std::io
     started
 }
 
-/// Keeps so many descriptors free until what is returned is dropped.
+/// Reserves `count` descriptors until the returned value is dropped.
 ///
 /// # Errors
-/// When there are not so many, and what the operating system says.
+/// When fewer than `count` descriptors are free; the operating system's error.
 pub fn reserve(count: usize) -> std::io::Result<Vec<OwnedFd>> {
     let open = |_| Ok(fcntl_dupfd_cloexec(std::io::stdin(), 3)?);
     (0..count).map(open).collect()
 }
 
-/// Whether so many more descriptors can be opened.
+/// Checks that `count` more descriptors can be opened.
 ///
 /// # Errors
 /// As [`reserve`].
@@ -85,7 +88,7 @@ pub fn are_free(count: usize) -> std::io::Result<()> {
     reserve(count).map(drop)
 }
 
-/// A packet socket for launcher and supervisor, an end for each.
+/// Creates the packet socket between launcher and supervisor; returns both ends.
 ///
 /// # Errors
 /// When the operating system refuses.
@@ -98,7 +101,7 @@ pub fn packet_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Takes the descriptor named by the variable; call it once for each.
+/// Takes the descriptor that the variable names. Call this function once for each variable.
 ///
 /// # Errors
 /// When the variable is missing or names no open descriptor.
@@ -116,8 +119,8 @@ pub fn inherited(variable: &str) -> std::io::Result<OwnedFd> {
     if number < 3 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(explain());
     }
-    // SAFETY: it is open, handed down for this purpose alone, and nobody else in this process
-    // has taken it.
+    // SAFETY: the descriptor is open and was handed down for this purpose alone, and nothing else
+    // in this process has taken it.
     let taken = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(&taken, FdFlags::CLOEXEC)?;
     Ok(taken)

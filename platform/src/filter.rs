@@ -1,9 +1,9 @@
-//! A filter in front of a socket's queue: the kernel refuses what listed senders send.
+//! A kernel filter in front of a socket's queue: datagrams from listed senders are refused there.
 //!
-//! Refusing a datagram costs the time of its sender on this machine, not ours, and takes no room in the
-//! queue. One datagram in [`PASSED`] passes all the same, which shows who still floods and who has stopped.
-//! The filter stays with the socket when the process that set it dies. It is a classic BPF program, which
-//! needs no privilege.
+//! A refused datagram takes no room in the queue. If its sender is on this machine, refusing it costs the
+//! sender's processor time, not the gateway's. One datagram in [`PASSED`] passes all the same, which shows
+//! which senders still flood and which have stopped. The filter stays on the socket when the process that
+//! set it dies. It is a classic BPF program, so setting it needs no privilege.
 //!
 //! # Source
 //! Linux, `Documentation/networking/filter.rst`; S. McCanne, V. Jacobson, "The BSD Packet Filter", 1993.
@@ -21,17 +21,17 @@ use libc::{
     sock_filter,
 };
 
-/// Of the datagrams of a listed sender, one in so many passes; a power of two.
+/// One in `PASSED` datagrams of a listed sender passes. A power of two.
 pub const PASSED: u32 = 64;
 const _: () = assert!(PASSED.is_power_of_two());
 
-/// The whole datagram is kept.
+/// The program's return value for "pass the whole datagram".
 const KEEP: u32 = u32::MAX;
 
-/// Puts a filter for these senders, and no other, in front of the socket's queue; without a sender, none.
+/// Sets the filter for exactly these senders; removes the filter if `senders` is empty.
 ///
 /// # Errors
-/// When the kernel has no room for it.
+/// When the kernel has no room for the filter.
 pub fn set(socket: impl AsFd, senders: &[SocketAddr]) -> io::Result<()> {
     let mut program = program(senders);
     let about = libc::sock_fprog {
@@ -42,8 +42,8 @@ pub fn set(socket: impl AsFd, senders: &[SocketAddr]) -> io::Result<()> {
         [] => libc::SO_DETACH_FILTER,
         _ => libc::SO_ATTACH_FILTER,
     };
-    // SAFETY: a plain system call with a live value of the length that is given; the kernel copies the
-    // program that it points to, of the length that stands beside the pointer.
+    // SAFETY: a plain system call. `about` is alive and has the length that is given. The kernel copies the
+    // program that `about` points to, whose length stands beside the pointer.
     let done = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
@@ -55,14 +55,14 @@ pub fn set(socket: impl AsFd, senders: &[SocketAddr]) -> io::Result<()> {
     };
     match (done, io::Error::last_os_error()) {
         (0, _) => Ok(()),
-        // There was none.
+        // There was no filter to remove.
         (_, why) if senders.is_empty() && why.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         (_, why) => Err(why),
     }
 }
 
-/// For each listed sender a comparison of its address, kept in the program's memory, and of its port, kept
-/// in X; a packet's family says which list it is looked for in.
+/// The filter program. It loads the datagram's source port into X and its source address into the program's
+/// memory, and compares both with every listed sender of the same IP version.
 fn program(senders: &[SocketAddr]) -> Vec<sock_filter> {
     let ip_at = |offset: i32| (SKF_NET_OFF + offset) as u32;
     let mut v4 = vec![plain(BPF_LD | BPF_W | BPF_ABS, ip_at(12)), plain(BPF_ST, 0)];
@@ -71,7 +71,7 @@ fn program(senders: &[SocketAddr]) -> Vec<sock_filter> {
         v6.push(plain(BPF_LD | BPF_W | BPF_ABS, ip_at(8 + 4 * word)));
         v6.push(plain(BPF_ST, word as u32));
     }
-    // Where a jump to the end has to be filled in.
+    // A match ends in a jump with an open distance, which is filled in once the program's length is known.
     for sender in senders {
         let (list, words) = match sender.ip().to_canonical() {
             IpAddr::V4(ip) => (&mut v4, vec![ip.to_bits()]),
@@ -81,7 +81,8 @@ fn program(senders: &[SocketAddr]) -> Vec<sock_filter> {
                 (&mut v6, (0..4).map(word).collect())
             }
         };
-        // To the next sender: over the remaining comparisons, the port's two, the jump.
+        // Distance to the next sender: over the remaining comparisons, the two instructions for the port,
+        // and the jump.
         let mut left = 2 * words.len() as u8 + 2;
         for (at, word) in words.into_iter().enumerate() {
             left -= 2;
@@ -98,7 +99,7 @@ fn program(senders: &[SocketAddr]) -> Vec<sock_filter> {
         plain(BPF_LD | BPF_B | BPF_ABS, ip_at(0)),
         plain(BPF_ALU | BPF_AND | BPF_K, 0xf0),
         equal(0x60, 0, 1),
-        // Over the other list and its return.
+        // Over the IPv4 list and its return.
         plain(BPF_JMP | BPF_JA, v4.len() as u32 + 1),
     ];
     for list in [v4, v6] {
@@ -133,7 +134,7 @@ const fn plain(code: u32, k: u32) -> sock_filter {
     }
 }
 
-/// Skips `if_so` instructions if A has that value, else `if_not`.
+/// Skips `if_so` instructions if register A equals `value`, else `if_not`.
 const fn equal(value: u32, if_so: u8, if_not: u8) -> sock_filter {
     sock_filter {
         code: (BPF_JMP | BPF_JEQ | BPF_K) as u16,
@@ -149,7 +150,7 @@ mod tests {
     use common::inbox::FILTERED_MAX;
     use std::net::UdpSocket;
 
-    /// Of `sent` datagrams from each, how many come through.
+    /// Sends `sent` datagrams from each client; returns how many of each arrive.
     fn passed(socket: &UdpSocket, clients: &[UdpSocket], sent: usize) -> Vec<usize> {
         let mut counts = vec![0; clients.len()];
         let mut buffer = [0; 64];
@@ -191,7 +192,7 @@ mod tests {
             let clients = speak.map(|at| UdpSocket::bind(at).unwrap());
             let at = |n: usize| clients[n].local_addr().unwrap();
             assert_eq!(passed(&socket, &clients, 10), [10; 4]);
-            // As many as there may be, the two that speak last.
+            // As many senders as the filter can list; the two real ones come last.
             let mut senders: Vec<SocketAddr> = (1..)
                 .map(|port| SocketAddr::new(at(port as usize % 2).ip(), port))
                 .filter(|who| clients.iter().all(|c| c.local_addr().unwrap() != *who))
@@ -200,7 +201,7 @@ mod tests {
             senders.extend([at(0), at(1)]);
             set(&socket, &senders).unwrap();
             let counts = passed(&socket, &clients, 6_400);
-            // 100 are to be expected, with a deviation of 10.
+            // Expected: 100, with a standard deviation of 10.
             assert!((50..150).contains(&counts[0]), "{listens}: {counts:?}");
             assert!((50..150).contains(&counts[1]), "{listens}: {counts:?}");
             assert_eq!(counts[2..], [6_400; 2]);

@@ -1,7 +1,9 @@
-//! A doorbell between processes: sleep until a shared word changes.
+//! Waiting for a change of a word in shared memory, across processes: the two operations behind a
+//! doorbell.
 //!
-//! A doorbell, not a condition: whoever wakes looks again, and never sleeps without a time-out.
-//! Shared futexes, since private ones do not wake across processes.
+//! A wake-up says nothing about what has changed: the thread that wakes checks its condition again,
+//! and every wait has a time-out. The futexes are shared ones, since private ones do not wake
+//! threads of other processes.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -11,7 +13,7 @@ use std::{
 #[cfg(target_endian = "big")]
 compile_error!("the futex word is the low half of a 64-bit word: little-endian only");
 
-/// Sleeps until `word` no longer has the value `seen`, at most for `timeout`.
+/// Waits until `word` differs from `seen`, for at most `timeout`. May return early.
 pub fn wait(word: &AtomicU64, seen: u64, timeout: Duration) {
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
@@ -30,10 +32,10 @@ pub fn wait(word: &AtomicU64, seen: u64, timeout: Duration) {
     }
 }
 
-/// Changes `word` and wakes all who sleep at it.
+/// Adds 1 to `word` and wakes all threads that wait at it.
 ///
 /// # Real-time
-/// Yes: the one system call that may be made there; it does not block.
+/// Yes. The futex is the only system call that real-time code may make; waking does not block.
 pub fn wake(word: &AtomicU64) {
     word.fetch_add(1, Ordering::Release);
     // SAFETY: FUTEX_WAKE does not touch the memory; the address is mapped.

@@ -1,8 +1,10 @@
-//! Real faults, done to the own process on request: fault injection must not be an imitation.
+//! Real faults, inflicted on the own process on request: an injected fault must not be an
+//! imitation.
 
 use common::message::Fault;
 
-/// Does the own process a deadly fault; returns where the fault is not one, and is the caller's.
+/// Inflicts `fault` on this process if it is a crash, an exit, exhausted memory or a signal. Does
+/// nothing for the other faults; those are the caller's.
 pub fn inflict(fault: Fault) {
     match fault {
         Fault::Segv => segmentation_fault(),
@@ -15,26 +17,26 @@ pub fn inflict(fault: Fault) {
     }
 }
 
-/// A real segmentation fault: writes where nothing is mapped.
+/// Causes a real segmentation fault: writes to an address where nothing is mapped.
 fn segmentation_fault() -> ! {
     // SAFETY: none, on purpose: the write ends the process with SIGSEGV, which is what was asked.
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
     std::process::abort()
 }
 
-/// Sends itself a signal.
+/// Sends this process a signal.
 fn signal_self(signal: i32) {
     // SAFETY: plain system calls; what the signal does is what was asked.
     unsafe { libc::kill(libc::getpid(), signal) };
 }
 
-/// Leaves at once, as `_exit` does: no clean-up.
+/// Ends the process at once, without clean-up, as `_exit` does.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(code) }
 }
 
-/// Allocates until the process may not have more: 16 MiB beyond what it maps now.
+/// Lets the process map at most 16 MiB more than now, and allocates until an allocation fails.
 fn out_of_memory() -> ! {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let mapped = pages

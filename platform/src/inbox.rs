@@ -1,7 +1,9 @@
-//! Receiving datagrams straight into shared memory: `recvmmsg`, headers and all.
+//! Receives datagrams from the OSC socket straight into shared memory: `recvmmsg` with its headers in the
+//! inbox.
 //!
-//! What has left the socket's queue is in the inbox's staging when the call returns, and also when the
-//! process is killed before it returns: the kernel does not stop half-way through a datagram.
+//! When the call returns, the datagrams that have left the socket's queue are in the inbox's staging. The
+//! same holds if the process is killed before the call returns: the kernel does not stop in the middle of
+//! a datagram.
 
 use std::{
     fs, io,
@@ -18,7 +20,7 @@ use common::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-// The words that `common::inbox` reads are the kernel's fields.
+// The words that `common::inbox` reads are fields of the kernel's structures.
 const _: () = assert!(size_of::<libc::mmsghdr>() == HEAD_WORDS * 8);
 const _: () = assert!(offset_of!(libc::mmsghdr, msg_len) == 7 * 8);
 const _: () = assert!(offset_of!(libc::msghdr, msg_namelen) == 8);
@@ -26,9 +28,9 @@ const _: () = assert!(offset_of!(libc::msghdr, msg_controllen) == 5 * 8);
 const _: () = assert!(offset_of!(libc::msghdr, msg_flags) == 6 * 8);
 const _: () = assert!(size_of::<libc::sockaddr_in6>() <= NAME_WORDS * 8);
 
-/// Maps every page of the inbox for writing, and keeps it there where that is allowed: a page that
-/// the kernel had to bring in while it hands over a datagram could, if the process is killed just
-/// then, lose it.
+/// Maps every page of the inbox for writing and locks the pages where that is allowed. If the kernel had
+/// to bring in a page while it delivers a datagram, and the process were killed at that moment, the
+/// datagram could be lost.
 pub fn hold(inbox: &Inbox<'_>) {
     const PAGE_WORDS: usize = 4096 / 8;
     for word in inbox.all_words().iter().step_by(PAGE_WORDS) {
@@ -37,20 +39,21 @@ pub fn hold(inbox: &Inbox<'_>) {
     let _ = crate::shm::lock(inbox.all_words());
 }
 
-/// The kernel's queue of a socket.
+/// The state of a socket's queue in the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Queue {
-    /// How full it is, from 0 to 1.
+    /// How full the queue is, 0 to 1.
     pub fullness: f32,
-    /// Datagrams that were dropped since the socket was made, for want of room or by a filter; the count
-    /// may wrap.
+    /// Datagrams dropped since the socket was created, for lack of room or by a filter. The count may
+    /// wrap.
     pub dropped: u32,
 }
 
-/// The state of the socket's kernel queue; zeros if the kernel does not say.
+/// Reads the state of the socket's queue in the kernel; zeros if the kernel does not report it.
 #[must_use]
 pub fn queue(socket: impl AsFd) -> Queue {
-    // What waits, and how much may, in bytes; six more; and what was dropped (`SK_MEMINFO_DROPS`).
+    // `SO_MEMINFO`: bytes that wait, bytes that may wait, six other values, and datagrams dropped
+    // (`SK_MEMINFO_DROPS`).
     let mut memory = [0_u32; 9];
     let mut length = size_of_val(&memory) as libc::socklen_t;
     // SAFETY: a plain system call with a live buffer of the length that is given; the kernel writes no
@@ -73,8 +76,9 @@ pub fn queue(socket: impl AsFd) -> Queue {
     }
 }
 
-/// UDP datagrams that all sockets of this machine together have dropped for want of room; `None` where the
-/// system does not say. A socket's own count does not tell these from those that a filter refused.
+/// How many UDP datagrams all sockets of this machine together have dropped for lack of room; `None` where
+/// the system does not report it. A socket's own count does not separate these from datagrams that a
+/// filter refused.
 #[must_use]
 pub fn overflows() -> Option<u64> {
     let v4 = fs::read_to_string("/proc/net/snmp").ok()?;
@@ -92,40 +96,40 @@ pub fn overflows() -> Option<u64> {
     Some(of_v4 + of_v6.unwrap_or(0))
 }
 
-/// Waits until there is something to receive, or the time is over.
+/// Waits until there is a datagram to receive, for at most `time`.
 pub fn wait(socket: impl AsFd, time: Duration) {
     let fd = socket.as_fd();
     let timeout = Timespec {
         tv_sec: time.as_secs() as i64,
         tv_nsec: time.subsec_nanos().into(),
     };
-    // A failure is found by the next receive.
+    // The next receive reports a failure.
     let _ = poll(
         &mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)],
         Some(&timeout),
     );
 }
 
-/// Takes datagrams that are there into the inbox's staging, without waiting; returns the serial number of
-/// the first, and how many there are.
+/// Moves the datagrams that wait into the inbox's staging, without blocking. Returns the serial number of
+/// the first one, and their count.
 ///
 /// # Errors
-/// `WouldBlock` when there is none; otherwise what the socket says.
+/// `WouldBlock` when no datagram waits; otherwise the socket's error.
 pub fn receive(socket: impl AsFd, inbox: &Inbox<'_>) -> io::Result<(u64, u64)> {
     let first = inbox.next_serial();
     for serial in first..first + STAGED {
         prepare(serial, inbox.head_words(serial), inbox.slot_words(serial));
     }
     let heads = inbox.head_words(first).as_ptr();
-    // SAFETY: `STAGED` headers lie there one after the other (`first` is a multiple of it), each just
-    // filled with pointers to words of its own slot and their lengths; all are mapped, writable and made
-    // of atomic words, which the kernel may change at any time.
+    // SAFETY: `STAGED` headers lie there one after the other (`first` is a multiple of it). Each was just
+    // filled with pointers to words of its own slot and their lengths. All of them are mapped, writable
+    // and made of atomic words, which the kernel may change at any time.
     let received = unsafe {
         libc::recvmmsg(
             socket.as_fd().as_raw_fd(),
             heads.cast_mut().cast::<libc::mmsghdr>(),
             STAGED as libc::c_uint,
-            // With the length that it had, not the one that there was room for.
+            // Report a datagram's real length, even if it was longer than the room for it.
             (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as _,
             std::ptr::null_mut(),
         )
@@ -134,8 +138,8 @@ pub fn receive(socket: impl AsFd, inbox: &Inbox<'_>) -> io::Result<(u64, u64)> {
     Ok((first, received))
 }
 
-/// Fills a `struct mmsghdr` and its vector; the length stays 0 until the kernel sets its half of the
-/// word.
+/// Fills a `struct mmsghdr` and its I/O vector. The received length is half of a word and stays 0 until
+/// the kernel writes it.
 fn prepare(serial: u64, head: &[AtomicU64], slot: &[AtomicU64]) {
     let at = |word: usize| slot[word..].as_ptr().expose_provenance() as u64;
     let head_values = [
@@ -155,7 +159,7 @@ fn prepare(serial: u64, head: &[AtomicU64], slot: &[AtomicU64]) {
     slot[VECTOR + 1].store(DATAGRAM_BYTES_MAX as u64, Ordering::Relaxed);
 }
 
-/// The sender that an address names; `None` if it is neither IPv4 nor IPv6.
+/// The sender that a socket address names; `None` if the address is neither IPv4 nor IPv6.
 #[must_use]
 pub fn sender(name: &Name) -> Option<SocketAddr> {
     let family = i32::from(u16::from_ne_bytes([name[0], name[1]]));
@@ -168,8 +172,8 @@ pub fn sender(name: &Name) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// A sender as words of the inbox: its address, an IPv4 one as it is written in IPv6; and its port, with
-/// a mark for those that are IPv4.
+/// A sender as words of the inbox: the address in two words, an IPv4 one mapped into IPv6; then the port,
+/// with a bit that marks IPv4 senders.
 #[must_use]
 pub fn to_words(sender: SocketAddr) -> [u64; SENDER_WORDS] {
     let ip = match sender.ip() {
@@ -181,7 +185,7 @@ pub fn to_words(sender: SocketAddr) -> [u64; SENDER_WORDS] {
     [(bits >> 64) as u64, bits as u64, port]
 }
 
-/// The sender that [`to_words`] has written.
+/// The sender that [`to_words`] encoded.
 #[must_use]
 pub fn from_words([high, low, port]: [u64; SENDER_WORDS]) -> SocketAddr {
     let ip = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));

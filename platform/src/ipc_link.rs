@@ -1,9 +1,9 @@
-//! ipc-channel connections between the supervisor and its peers: links.
+//! Links: ipc-channel connections between the supervisor and its peers.
 //!
-//! A peer asks at the control socket for a one-shot server of its own and hands both ends over in
-//! one message. ipc-channel's send blocks once the receiver stops reading and has no try_send, so
-//! each link has a sender thread behind a bounded queue: the caller never waits, and sees how
-//! long the peer has taken nothing.
+//! A peer asks at the control socket for a one-shot server and hands both ends of the link over in its
+//! first message. ipc-channel has no `try_send`, and its send blocks once the receiver stops reading.
+//! Therefore each link has a sender thread behind a bounded queue: the caller never waits, and sees for
+//! how long the peer has not read.
 
 use std::{
     io,
@@ -26,13 +26,13 @@ use crate::{
     paths::Paths,
 };
 
-/// Messages that may wait for a peer. Counted, not given places beforehand: a queue of places touches
-/// page after page of its own as messages pass through, for every link anew.
+/// How many messages may wait for a peer. The limit is a count, not a queue with preallocated places: such
+/// a queue would touch page after page of its own memory as messages pass through, for each link.
 const QUEUE: usize = 1_024;
-/// Descriptors that a link may take while it is made. ipc-channel panics where it gets none, so it is seen
-/// beforehand whether they are there.
+/// How many descriptors a link may need while it is set up. ipc-channel panics if it gets none, so their
+/// number is checked before.
 const DESCRIPTORS: usize = 12;
-/// A peer that was given a server's name connects at once or never.
+/// How long a connection may take. A peer that was given a server's name connects at once or never.
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Why there is no link.
@@ -55,7 +55,8 @@ pub enum LinkError {
     Full,
 }
 
-/// The first message on a link: who it is, and the two ends that it has made for the supervisor.
+/// The first message on a link: the peer's introduction, and the two ends that the peer has made for the
+/// supervisor.
 #[derive(Serialize, Deserialize)]
 struct Hail<To>
 where
@@ -66,7 +67,7 @@ where
     from_peer: IpcReceiver<FromPeer>,
 }
 
-/// The sending end; never waits.
+/// The sending end of a link; never blocks.
 pub struct LinkSender<T> {
     queue: Sender<T>,
     progress: Arc<Progress>,
@@ -74,9 +75,9 @@ pub struct LinkSender<T> {
 
 struct Progress {
     start: Instant,
-    /// When the send under way began, in ms since `start`, plus 1; 0 when none is.
+    /// When the send in progress began, in ms since `start`, plus 1; 0 if no send is in progress.
     since_ms: AtomicU64,
-    /// Messages that wait.
+    /// How many messages wait.
     waiting: AtomicUsize,
     broken: AtomicBool,
 }
@@ -107,10 +108,10 @@ impl<T: Serialize + Send + 'static> LinkSender<T> {
         Ok(Self { queue, progress })
     }
 
-    /// Puts a message into the queue.
+    /// Queues a message.
     ///
     /// # Errors
-    /// When the other end is gone, or the queue is full since it has stopped reading.
+    /// When the other end is gone, or when the queue is full because the other end has stopped reading.
     pub fn send(&self, message: T) -> Result<(), LinkError> {
         if self.progress.broken.load(Ordering::Relaxed) {
             return Err(LinkError::Broken);
@@ -123,7 +124,7 @@ impl<T: Serialize + Send + 'static> LinkSender<T> {
         self.queue.send(message).map_err(|_| LinkError::Broken)
     }
 
-    /// How long the other end has taken nothing, while something waits for it.
+    /// For how long the send in progress has been blocked; zero if no send is in progress.
     #[must_use]
     pub fn stalled(&self) -> Duration {
         match self.progress.since_ms.load(Ordering::Relaxed) {
@@ -137,7 +138,7 @@ impl<T: Serialize + Send + 'static> LinkSender<T> {
     }
 }
 
-/// The receiving end; for a thread that may block.
+/// The receiving end of a link, for a thread that may block.
 pub struct LinkReceiver<T> {
     channel: IpcReceiver<T>,
 }
@@ -151,7 +152,7 @@ impl<T: DeserializeOwned + Serialize> LinkReceiver<T> {
         self.channel.recv().map_err(|_| LinkError::Broken)
     }
 
-    /// Waits for the next message for a while.
+    /// Waits for the next message, for at most `timeout`; `None` if none came.
     ///
     /// # Errors
     /// When the other end is gone.
@@ -167,7 +168,7 @@ impl<T: DeserializeOwned + Serialize> LinkReceiver<T> {
 /// Connects a peer to the supervisor.
 ///
 /// # Errors
-/// When nobody is there, the supervisor refuses, or the connection fails; try again later.
+/// When no supervisor answers, the supervisor refuses, or the connection fails. Try again later.
 pub fn connect<To>(
     paths: &Paths,
     introduction: Introduction,
@@ -198,11 +199,11 @@ where
     ))
 }
 
-/// Offers a link: returns the name of a one-shot server and calls `linked` on a thread of its
-/// own once the peer has come. A peer that never comes is given up after two seconds.
+/// Offers a link. Returns the name of a one-shot server, and calls `linked` on a thread of its own once
+/// the peer has connected. A peer that has not connected after two seconds is given up.
 ///
 /// # Errors
-/// When ipc-channel can make no server.
+/// When ipc-channel cannot create a server.
 pub fn offer<To>(
     linked: impl FnOnce(Introduction, LinkSender<To>, LinkReceiver<FromPeer>) + Send + 'static,
 ) -> Result<String, LinkError>
@@ -215,14 +216,15 @@ where
     let guard_name = name.clone();
     thread::Builder::new().spawn(move || {
         if seen.recv_timeout(CONNECT) == Err(RecvTimeoutError::Timeout) {
-            // `accept` has no time-out: a visitor who says nothing makes it return.
+            // `accept` has no time-out; a connection without a message makes it return.
             drop(IpcSender::<Hail<To>>::connect(guard_name));
         }
     })?;
     thread::Builder::new().spawn(move || {
         let accepted = server.accept();
         drop(come);
-        // Without a thread to send, there is no link: the peer sees it broken and comes again.
+        // If no sender thread can be started, there is no link. The peer finds the link broken and
+        // connects again.
         if let Ok((_, hail)) = accepted
             && let Ok(sender) = LinkSender::over(hail.to_peer)
         {

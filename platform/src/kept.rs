@@ -1,4 +1,5 @@
-//! A small file in which an instance keeps something, as JSON; whole at every moment.
+//! A small JSON file that keeps state of an instance. It is replaced by a rename, so it is complete
+//! at any time.
 
 use std::{
     fs, io,
@@ -7,18 +8,18 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Why it cannot be used.
+/// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{}: {why}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the machine says.
+        /// The operating system's error.
         why: io::Error,
     },
-    /// Somebody has written something else into it.
+    /// The content is not what this program writes.
     #[error("{}: {why}; remove the file to start anew", path.display())]
     Text {
         /// The file.
@@ -28,10 +29,10 @@ pub enum KeptError {
     },
 }
 
-/// Reads it; where there is none nothing is kept yet.
+/// Reads the file; the default value if there is no file.
 ///
 /// # Errors
-/// When it cannot be read, or is something else.
+/// When the file cannot be read, or its content is something else.
 pub fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, KeptError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -44,10 +45,10 @@ pub fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, KeptError> 
     })
 }
 
-/// Writes it beside the old one, then in its place.
+/// Writes a new file beside the old one, then renames it over the old one.
 ///
 /// # Errors
-/// When it cannot be written; the old one is left as it was.
+/// When the file cannot be written; the old one then stays as it was.
 pub fn write(path: &Path, kept: &impl Serialize) -> Result<(), KeptError> {
     let new = path.with_extension("new");
     let text = serde_json::to_string_pretty(kept).unwrap_or_default();

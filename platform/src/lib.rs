@@ -1,7 +1,8 @@
 //! The operating system, and all `unsafe` of Understudy.
 //!
-//! Thin: each file wraps one thing that the machine offers, names its errors for a person, and
-//! decides nothing. Linux is the home; what is not there elsewhere says so.
+//! Thin: each file wraps one facility of the operating system, words its errors for a person, and
+//! takes no decisions. Linux is the main platform; where a facility is missing elsewhere, its error
+//! says so.
 
 pub mod confine;
 pub mod control;

@@ -1,5 +1,5 @@
-//! The living processes of an instance, found by what they were started with: for whoever comes when
-//! their launcher has died.
+//! Finds the living processes of an instance by their environment and command line, for programs that cannot
+//! ask the instance's launcher.
 
 use std::{
     fs,
@@ -16,30 +16,30 @@ use common::{
 
 use crate::{log_end, paths::Paths, pidfd, process, shared::LAUNCHER_PID, shm};
 
-/// The variable that is the same in all processes of an instance, and in no other process.
+/// The environment variable whose value all processes of an instance share with no other process.
 pub const MARK: &str = "TMPDIR";
 
-/// A process that lives.
+/// A living process of an instance.
 pub struct Living {
-    /// What it is.
+    /// Its service, incarnation and process id.
     pub child: Child,
-    /// The options of its instance, as JSON.
+    /// The instance's options, as JSON.
     pub options: String,
-    /// The launcher that began the instance.
+    /// The process id of the launcher that began the instance.
     pub first_launcher: u32,
 }
 
-/// The kernel keeps so much of a process's name.
+/// How many characters of a process's name the kernel keeps.
 const NAME_CHARS: usize = 15;
-/// Whom a launcher was starting when it died has begun its own program by then.
+/// A child that a launcher was starting when it died runs its own program after this time at the latest.
 const BORN: Duration = Duration::from_millis(100);
 /// The launcher's program.
 pub const LAUNCHER: &str = "understudy-launcher";
 
 /// The process id of the instance's launcher, while it lives.
 ///
-/// The lock names it; since a stale one may name a stranger, the process's name is looked at. Where there is
-/// no lock, it is found by what it was started with.
+/// The lock names the launcher. A stale lock may name an unrelated process, so the process's name is
+/// checked. Without a lock, the launcher is found by its environment.
 #[must_use]
 pub fn launcher(paths: &Paths) -> Option<u32> {
     let text = fs::read_to_string(paths.lock()).unwrap_or_default();
@@ -52,7 +52,7 @@ pub fn launcher(paths: &Paths) -> Option<u32> {
         .or_else(|| nameless_launcher(paths))
 }
 
-/// The instance's launcher, found by what it was started with: where somebody has removed its lock.
+/// Finds the instance's launcher by its environment, for an instance whose lock was removed.
 #[must_use]
 pub fn nameless_launcher(paths: &Paths) -> Option<u32> {
     let own = std::process::id();
@@ -63,28 +63,28 @@ pub fn nameless_launcher(paths: &Paths) -> Option<u32> {
     })
 }
 
-/// The launcher that began the instance, as the lock of the last one names it.
+/// The process id of the launcher that began the instance, as the lock names it.
 #[must_use]
 pub fn first_launcher(paths: &Paths) -> Option<u32> {
     let text = fs::read_to_string(paths.lock()).ok()?;
     text.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// True while that process is a launcher and no zombie.
+/// True while that process is a launcher and not a zombie.
 #[must_use]
 pub fn is_launcher(pid: u32) -> bool {
     process::look(pid).is_some_and(|seen| seen.lives() && seen.name == LAUNCHER[..NAME_CHARS])
 }
 
-/// Ends the instance's launcher at once; the supervisor starts another.
+/// Kills the instance's launcher; the supervisor starts another one.
 pub fn end_launcher(paths: &Paths) {
     if let Some(handle) = launcher(paths).and_then(|pid| pidfd::open(pid).ok()) {
         let _ = pidfd::signal(&handle, SIGKILL);
     }
 }
 
-/// As [`of`], for a launcher that comes after another: waits for whom that one was starting when it
-/// died, who still looks like it.
+/// As [`of`], for a launcher that takes over. First waits, for at most 100 ms, for a child that its
+/// predecessor was starting when it died: until it runs its own program, that child looks like a launcher.
 #[must_use]
 pub fn of_with_unborn(paths: &Paths) -> Vec<Living> {
     let limit = Instant::now() + BORN;
@@ -99,7 +99,7 @@ pub fn of_with_unborn(paths: &Paths) -> Vec<Living> {
     of(paths)
 }
 
-/// All of the instance but its launcher.
+/// All living processes of the instance except its launcher.
 #[must_use]
 pub fn of(paths: &Paths) -> Vec<Living> {
     let mark = format!("{MARK}={}", paths.ipc().display());
@@ -107,10 +107,11 @@ pub fn of(paths: &Paths) -> Vec<Living> {
     marked.filter_map(living).collect()
 }
 
-/// Whether anybody of the instance renders or plays; true, too, where that cannot be seen.
+/// Whether any process of the instance lives beside launcher and supervisor; also true if that cannot be
+/// determined.
 #[must_use]
 pub fn any_plays(paths: &Paths) -> bool {
-    // Without a descriptor left, nobody would be seen.
+    // Without a free descriptor, no process would be found.
     let sees = crate::fd::are_free(1).is_ok() && fs::read_dir("/proc").is_ok();
     let plays = |l: &Living| !matches!(l.child.service, Service::Supervisor);
     !sees || of(paths).iter().any(plays)
@@ -121,8 +122,9 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The places of the instance that a launcher was started for. Its other options may differ: the first one
-/// may have been told to take a free port, its successor is told which one.
+/// The paths of the instance that a launcher was started for. Only the paths are compared, since other
+/// options may differ: the first launcher may have been told to take a free port, and its successor is told
+/// which port that is.
 fn paths_of(pid: u32) -> Option<Paths> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = |name: &str| variable(&environment, name);
@@ -130,14 +132,14 @@ fn paths_of(pid: u32) -> Option<Paths> {
     Paths::within(&options.instance, |name| value(name).map(Into::into)).ok()
 }
 
-/// The value of a variable in what `environ` holds.
+/// The value of a variable in the content of `environ`.
 fn variable(environment: &[u8], name: &str) -> Option<String> {
     let mut variables = environment.split(|b| *b == 0);
     let text = variables.find_map(|v| v.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
     String::from_utf8(text?.to_vec()).ok()
 }
 
-/// Whether that process was started with that variable, `NAME=VALUE`.
+/// Whether that process was started with that variable, given as `NAME=VALUE`.
 fn has(pid: u32, variable: &str) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment
@@ -145,11 +147,13 @@ fn has(pid: u32, variable: &str) -> bool {
         .any(|v| v == variable.as_bytes())
 }
 
-/// Ends all of the instance, completes its log and removes its shared memory; returns how many there were.
+/// Kills all processes of the instance, completes its log and removes its shared memory. Returns how many
+/// processes were ended.
 #[must_use]
 pub fn end_all(paths: &Paths) -> usize {
     let mut ended = 0;
-    // Again, until a round finds nobody: who is ended may just have started somebody.
+    // Repeat until a round finds no process: a process that is being ended may just have started another
+    // one.
     loop {
         let found = of(paths);
         if found.is_empty() {
@@ -189,14 +193,14 @@ fn living(pid: u32) -> Option<Living> {
     })
 }
 
-/// What a command line makes of a process.
+/// The service and incarnation that a command line stands for.
 fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
     let program = Path::new(words.first()?).file_name()?.to_str()?;
     let value = |name: &str| {
         let at = words.iter().position(|word| *word == name)?;
         words.get(at + 1)?.parse::<u64>().ok()
     };
-    // Whoever renders is told apart by its slot.
+    // Workers and trials run the same program; only a worker has the option `--slot`.
     let renders = match value("--slot") {
         None => Service::Trial,
         Some(0) => Service::Worker(Slot::Zero),

@@ -1,8 +1,8 @@
-//! The end of a command log whose supervisor did not write it: decisions and the play cursor are still in
-//! the stage when every process of the instance has ended.
+//! Completes a command log whose supervisor could not write its end. When every process of the instance has
+//! ended, the decisions and the play cursor are still in the stage.
 //!
-//! Used by the last or the next program (a launcher that closes or begins anew, `down`, `replay`). The
-//! supervisor's program does the writing, so that only one piece of code writes command logs.
+//! Used by a program that runs after the instance: a launcher that closes it or begins it anew, `down`,
+//! `replay`. The supervisor's program does the writing, so that only one piece of code writes command logs.
 
 use std::{
     process::{Command, Stdio},
@@ -14,12 +14,12 @@ use common::message::Service;
 
 use crate::{living, paths::Paths, shared::LAUNCHER_PID};
 
-/// The option of the supervisor's program; its value is the instance.
+/// The option of the supervisor's program that completes a log; its value is the instance.
 pub const OPTION: &str = "--complete-log";
-/// How long the completion may take: longer than reading a long log.
+/// How long the completion may take. Reading a long log takes less.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Completes the log of an instance without living processes, if its stage is still there.
+/// Completes the log of an instance that has no living process, if its stage still exists.
 pub fn complete_if_dead(paths: &Paths) {
     if living::launcher(paths).is_none()
         && living::of(paths).is_empty()
@@ -29,8 +29,8 @@ pub fn complete_if_dead(paths: &Paths) {
     }
 }
 
-/// Completes the log of an instance whose processes have all ended. If the stage is gone, or the log has its
-/// end, nothing changes.
+/// Completes the log of an instance whose processes have all ended. Changes nothing if the stage is gone, or
+/// if the log already has its end.
 pub fn complete(paths: &Paths, first_launcher: u32) {
     let Ok(program) = std::env::current_exe() else {
         return;
