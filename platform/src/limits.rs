@@ -1,12 +1,12 @@
-//! The limits of the operating system that a stack needs room below: looked at before it is started, so that
-//! a start that cannot be says at once which limit is missing.
+//! The limits of the operating system that a stack depends on. They are checked before the stack is started, so that
+//! a start that cannot succeed names the missing limit at once.
 //!
-//! What the one who starts it may raise is raised: a soft limit, up to the hard one. All processes inherit
-//! what was found here. A limit on locked memory or on real-time priority is none of these: without, the
-//! music is less protected from other programs and plays all the same.
+//! Soft limits that are too low are raised, as far as the hard limits allow. All processes of the stack inherit the
+//! result. Limits on locked memory and on real-time priority are not checked: below them the music is less protected
+//! from other programs, but plays.
 //!
-//! One limit is lowered: real-time threads that spin, one for each processor, would keep everybody from running who
-//! could end them. The kernel does that.
+//! One limit is lowered: real-time threads that spin, one on each processor, would keep every process that could end
+//! them from running. The kernel ends them instead.
 
 use std::{
     io,
@@ -18,11 +18,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::realtime;
 
-/// A limit, as the shell names it.
+/// A limit that must not be lower than `least`.
 struct Need {
     resource: Resource,
     what: &'static str,
-    /// The letter of `ulimit`, and the bytes, or things, that it counts in.
+    /// The option letter of `ulimit`; `unit` is what one step of `ulimit` stands for, in bytes or things.
     letter: char,
     unit: u64,
     least: u64,
@@ -31,8 +31,8 @@ struct Need {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What a stack of the usual format takes, twice over: a supervisor has 44 descriptors open and 64 more while
-/// visitors ask, audio-out and a worker map 285 MiB, the largest segment has 64 MiB at the most.
+/// About twice what a stack of the usual audio format takes: a supervisor has 44 descriptors open, and 64 more while
+/// clients ask; audio-out and a worker map 285 MiB each; the largest segment has at most 64 MiB.
 const NEEDS: [Need; 5] = [
     Need {
         resource: Resource::Nofile,
@@ -71,7 +71,7 @@ const NEEDS: [Need; 5] = [
     },
 ];
 
-/// Threads that a stack has beyond those that there are, and the stack that each is tried with.
+/// How many threads a stack adds to those that run already, and the stack size of each thread in the check.
 const THREADS: usize = 48;
 const STACK_BYTES: usize = 64 * 1_024;
 
@@ -83,13 +83,13 @@ pub enum LimitError {
         "the limit on {what} is {found} (expected at least {least}); raise it with `ulimit -{letter} {least}`"
     )]
     Low {
-        /// What is limited.
+        /// What the limit is on.
         what: &'static str,
         /// The letter of `ulimit`.
         letter: char,
-        /// What it is.
+        /// The present limit.
         found: u64,
-        /// What it has to be.
+        /// The lowest sufficient limit.
         least: u64,
     },
     /// A limit on the user, or on the group of processes.
@@ -99,11 +99,11 @@ pub enum LimitError {
     Threads(io::Error),
 }
 
-/// Raises soft limits as far as needed and allowed, and finds the first that is still too low. Lowers the one on the
-/// time for which a real-time thread may run without a pause.
+/// Raises soft limits as far as needed and allowed, and reports the first one that is still too low. Lowers the
+/// limit on the time for which a real-time thread may run without a pause.
 ///
 /// # Errors
-/// The limit, by name, and what it has to be.
+/// Names the limit and the lowest sufficient value.
 pub fn check() -> Result<(), LimitError> {
     for need in &NEEDS {
         let Rlimit { current, maximum } = getrlimit(need.resource);
@@ -130,7 +130,7 @@ pub fn check() -> Result<(), LimitError> {
     try_threads(THREADS).map_err(LimitError::Threads)
 }
 
-/// Has the kernel end any process whose real-time thread spins; a lower limit stays.
+/// Lets the kernel end any process whose real-time thread spins. A lower limit stays.
 fn limit_spinning() {
     let Rlimit { current, maximum } = getrlimit(Resource::Rttime);
     let most = realtime::SPINS_MAX.as_micros() as u64;
@@ -138,11 +138,11 @@ fn limit_spinning() {
         current: Some(current.map_or(most, |found| found.min(most))),
         maximum,
     };
-    // Without it the supervisor ends those that it comes to see.
+    // Without this limit, the supervisor ends the spinning processes that it notices.
     let _ = setrlimit(Resource::Rttime, lowered);
 }
 
-/// Starts so many threads at once, and ends them.
+/// Starts `count` threads at the same time, and ends them.
 fn try_threads(count: usize) -> io::Result<()> {
     let mut all = Vec::with_capacity(count);
     let (mut started, mut refused) = (0, None);
@@ -159,7 +159,7 @@ fn try_threads(count: usize) -> io::Result<()> {
         }
     }
     match refused {
-        // Those that have started wait for ever; the program is about to end.
+        // The threads that were started wait for ever; the program is about to end.
         Some(why) => Err(why),
         None => {
             gate.wait();

@@ -1,7 +1,8 @@
-//! Opening files by names that somebody else chose: nothing outside the folder is ever reached.
+//! Opens files by names that a user has chosen: no name reaches a file outside the given folder.
 //!
-//! The kernel resolves the name (`openat2`), so that a folder that is swapped for a symlink between
-//! a check and the use changes nothing. Whoever wants a file elsewhere names a folder elsewhere.
+//! The kernel resolves the name (`openat2`). So it does no harm if somebody replaces a folder by a
+//! symlink between a check and its use. To reach a file elsewhere, the caller passes another
+//! folder.
 
 use std::{
     fs::File,
@@ -21,10 +22,10 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Why a name cannot be opened in a folder.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The name is not one.
+    /// The name is empty.
     #[error("the file name is empty (expected a name)")]
     Empty,
-    /// The name is longer than a file system takes.
+    /// The name is longer than file systems allow.
     #[error("the file name has {0} bytes (expected at most {NAME_BYTES_MAX})")]
     Long(usize),
     /// The name leads out of the folder, or through a symlink.
@@ -45,27 +46,27 @@ pub enum OpenError {
         name: String,
         /// The folder.
         folder: PathBuf,
-        /// What it said.
+        /// The operating system's error.
         error: io::Error,
     },
 }
 
-/// What is wanted of the file.
+/// What the file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To read what is there.
+    /// Reading an existing file.
     Read,
-    /// To write a new file, or over an old one; owner-only.
+    /// Writing a new file, or overwriting an old one; owner-only.
     Write,
 }
 
-/// Opens the file of that name in or below that folder, and nothing else.
+/// Opens the file of that name in or below `folder`, and nothing else.
 ///
-/// The folder is the program's own choice and may be reached by symlinks; the name is a user's.
+/// The program chooses the folder, which may be reached through symlinks. A user chooses the name.
 ///
 /// # Errors
-/// When the name is empty, too long, leads out of the folder or through a symlink, or the operating
-/// system refuses; what to do is in the text.
+/// When the name is empty, too long, leads out of the folder or through a symlink, or when the
+/// operating system refuses. The text says what to do.
 ///
 /// # Examples
 /// ```
@@ -105,12 +106,12 @@ pub fn open_beneath(folder: &Path, name: &str, purpose: Purpose) -> Result<File,
             Mode::RUSR | Mode::WUSR,
         ),
     };
-    // A named pipe would make the caller wait for its other end.
+    // Without NONBLOCK, a named pipe would make the caller wait for its other end.
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let opened = loop {
         match openat2(&place, name, flags, mode, resolve) {
-            // Something was renamed meanwhile, and the kernel could not be sure.
+            // A concurrent rename kept the kernel from checking the path.
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => break other,
         }

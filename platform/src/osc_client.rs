@@ -1,5 +1,5 @@
-//! One who plays the instance from a process of its own: OSC to the gateway, each message with the time at
-//! which it comes in. Whoever hears something from outside says it so: MIDI, Ableton Link.
+//! An OSC client of the gateway, for a process that brings events in from outside: MIDI, Ableton Link.
+//! Each message carries the time at which it takes effect.
 
 use std::{
     io,
@@ -10,20 +10,20 @@ use rosc::{OscBundle, OscMessage, OscPacket, OscTime};
 
 use crate::reach;
 
-/// What a message says beside its address.
+/// An argument of a message.
 pub use rosc::OscType as Argument;
 
-/// The way to the gateway.
+/// A socket and the gateway's address.
 pub struct OscClient {
     socket: UdpSocket,
     to: SocketAddr,
 }
 
 impl OscClient {
-    /// Plays to whom listens at that address.
+    /// Creates a client of the gateway that listens at `osc`.
     ///
     /// # Errors
-    /// When it is none, or the machine gives no socket.
+    /// When `osc` is not an address, or the operating system gives no socket.
     pub fn new(osc: &str) -> io::Result<Self> {
         let no = |_| io::Error::other(format!("\"{osc}\" is not an address"));
         let (socket, to) = reach::sender(osc.parse().map_err(no)?)?;
@@ -31,7 +31,7 @@ impl OscClient {
         Ok(Self { socket, to })
     }
 
-    /// Sends what comes in at that time, an NTP timestamp.
+    /// Sends a message that takes effect at `ntp`, an NTP timestamp.
     pub fn play(&self, addr: impl Into<String>, args: Vec<Argument>, ntp: u64) {
         let timetag = OscTime {
             seconds: (ntp >> 32) as u32,
@@ -41,12 +41,12 @@ impl OscClient {
         let content = vec![OscPacket::Message(OscMessage { addr, args })];
         let packet = OscPacket::Bundle(OscBundle { timetag, content });
         if let Ok(bytes) = rosc::encoder::encode(&packet) {
-            // A gateway that is between two lives finds it in its socket.
+            // While the gateway is being replaced, the message waits in its socket.
             let _ = self.socket.send_to(&bytes, self.to);
         }
     }
 
-    /// What the gateway has refused since it was last asked.
+    /// The gateway's refusals (`/fail`) since the last call.
     pub fn refusals(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut bytes = [0; 2_048];

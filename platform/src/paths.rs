@@ -1,4 +1,4 @@
-//! Where an instance keeps its files: run-time files, logs, shared memory.
+//! The paths of an instance's files: run-time files, logs, shared memory.
 
 use std::{
     ffi::OsString,
@@ -12,50 +12,51 @@ use rustix::{
     io::Errno,
 };
 
-/// The places of one instance.
+/// The paths of one instance.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// The instance's name.
     pub instance: String,
-    /// Sockets, lock, process id; owner-only; gone after the instance has ended.
+    /// The folder of sockets, lock and process id; owner-only. Its content goes when the instance has
+    /// ended.
     pub runtime: PathBuf,
-    /// Logs and command logs; kept.
+    /// The folder of text logs and command logs, which stay.
     pub state: PathBuf,
 }
 
-/// Bytes of a socket's path, at the most, as the kernel has it.
+/// The longest path that the kernel allows for a socket, in bytes.
 const SOCKET_BYTES_MAX: usize = 107;
-/// What ipc-channel puts behind its folder's path.
+/// What ipc-channel appends to its folder's path.
 const SOCKET_BELOW_IPC: &str = "/.tmpXXXXXX/socket";
 
-/// Why the places of an instance cannot be used.
+/// Why the folders of an instance cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    /// The name is not one.
+    /// The name is not valid.
     #[error(
         "{0:?} is not an instance name (expected 1 to 32 of a-z, A-Z, 0-9, - and _, not beginning with -)"
     )]
     Name(String),
-    /// The folder's name leaves no room for that of a socket.
+    /// The folder's path leaves no room for the name of a socket.
     #[error(
         "{0:?} is too long: a socket in it would have a path of {1} bytes (expected at most {SOCKET_BYTES_MAX}); set XDG_RUNTIME_DIR to a shorter path or use a shorter instance name"
     )]
     Long(PathBuf, usize),
-    /// The folder cannot be made or is not ours.
+    /// The folder cannot be created, or does not belong to this user.
     #[error("cannot use {0:?}: {1}")]
     Folder(PathBuf, io::Error),
 }
 
 impl Paths {
-    /// The places of the instance of that name; makes nothing.
+    /// The paths of the instance of that name; creates nothing.
     ///
     /// # Errors
-    /// When the name could leave its folder or is too long.
+    /// When the name is too long or has characters that could lead out of the folder.
     pub fn of(instance: &str) -> Result<Self, PathError> {
         Self::within(instance, |name| std::env::var_os(name))
     }
 
-    /// The same in another environment.
+    /// As [`Self::of`], with another environment.
     ///
     /// # Errors
     /// As [`Self::of`].
@@ -64,7 +65,7 @@ impl Paths {
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, PathError> {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        // A name that begins like an option would be taken for one by every process that is told it.
+        // Every process that is passed the name would take it for an option.
         let option = instance.starts_with('-');
         let fits = (1..=32).contains(&instance.len());
         if !fits || option || !instance.chars().all(good) {
@@ -89,10 +90,10 @@ impl Paths {
         })
     }
 
-    /// Makes the folders, owner-only.
+    /// Creates the folders, owner-only.
     ///
     /// # Errors
-    /// When one cannot be made, belongs to somebody else or is open to others.
+    /// When a folder cannot be created or belongs to another user.
     pub fn make(&self) -> Result<(), PathError> {
         let longest = self.ipc().as_os_str().len() + SOCKET_BELOW_IPC.len();
         if longest > SOCKET_BYTES_MAX {
@@ -104,108 +105,109 @@ impl Paths {
         Ok(())
     }
 
-    /// The socket at which the supervisor answers.
+    /// The supervisor's socket for requests.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.runtime.join("control.sock")
     }
 
-    /// Locked while the instance runs; holds the launcher's process id, and that of the launcher that
-    /// began it.
+    /// The lock file, locked while the instance runs. It holds the launcher's process id, and that of
+    /// the launcher that began the instance.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.runtime.join("lock")
     }
 
-    /// Where ipc-channel makes its sockets.
+    /// The folder in which ipc-channel creates its sockets.
     #[must_use]
     pub fn ipc(&self) -> PathBuf {
         self.runtime.join("ipc")
     }
 
-    /// The patch that the instance was told to start with.
+    /// The patch with which the instance was started.
     #[must_use]
     pub fn first_patch(&self) -> PathBuf {
         self.state.join("first-patch.json")
     }
 
-    /// The segment in progress of the command log of the run in progress, or of the last one; see
+    /// The segment in progress of the command log, of the present run or of the last one; see
     /// `segments`.
     #[must_use]
     pub fn command_log(&self) -> PathBuf {
         self.state.join("commands.log")
     }
 
-    /// The segment that is to take its place.
+    /// The next segment, until it takes the place of [`Self::command_log`].
     #[must_use]
     pub fn next_command_log(&self) -> PathBuf {
         self.state.join("commands.new")
     }
 
-    /// Where the music stood a few seconds ago, twice: each what a segment could begin with.
+    /// The two state files: each holds what a log segment would begin with, a few seconds old.
     #[must_use]
     pub fn states(&self) -> [PathBuf; 2] {
         ["state.0", "state.1"].map(|name| self.state.join(name))
     }
 
-    /// What stood in the place of the command log and is none.
+    /// The file that was found in the place of the command log without being one.
     #[must_use]
     pub fn set_aside(&self) -> PathBuf {
         self.state.join("commands.set-aside.log")
     }
 
-    /// The recordings that its patches play from.
+    /// The folder of the recordings that patches play from.
     #[must_use]
     pub fn samples(&self) -> PathBuf {
         self.state.join(crate::samples::FOLDER)
     }
 
-    /// What its MIDI controllers turn.
+    /// The bindings of MIDI controllers to parameters.
     #[must_use]
     pub fn midi(&self) -> PathBuf {
         self.state.join("midi.json")
     }
 
-    /// The held state of its MIDI port; gone with the instance.
+    /// The held state of the MIDI input; removed with the instance.
     #[must_use]
     pub fn midi_held(&self) -> PathBuf {
         self.runtime.join("midi-held.json")
     }
 
-    /// What the Link session was followed with so far; gone with the instance.
+    /// The state of `link-in`: what it has passed on from the Link session so far. Removed with the
+    /// instance.
     #[must_use]
     pub fn link(&self) -> PathBuf {
         self.runtime.join("link.json")
     }
 
-    /// What was recorded of what it played.
+    /// The folder of recordings made by the recorder.
     #[must_use]
     pub fn recordings(&self) -> PathBuf {
         self.state.join("recordings")
     }
 
-    /// What the processes have to tell.
+    /// The text log of all processes.
     #[must_use]
     pub fn text_log(&self) -> PathBuf {
         self.state.join("understudy.log")
     }
 }
 
-/// Whatever this process and its children make from now on is for its owner alone, unless it is
-/// given more on purpose.
+/// Restricts all files that this process and its children create from now on to their owner, unless a
+/// file is given wider rights on purpose.
 pub fn owner_only() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Makes a folder for its owner alone, or finds one. The check and the change are made on the very
-/// folder that was opened: nobody can put another in its place between the two.
+/// Creates a folder for its owner alone, or checks an existing one. Owner and mode are checked and
+/// set on the opened folder, so nobody can replace the folder in between.
 fn make_private(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
         .or_else(|error| match error.kind() {
-            // A symlink to nowhere, or a file: the next step says what is wrong with it.
+            // The path is a file or a dangling symlink; the next step reports which error that is.
             io::ErrorKind::AlreadyExists => Ok(()),
             _ => Err(error),
         })?;
@@ -313,7 +315,7 @@ mod tests {
         assert!(belongs(uid, uid).is_ok());
         let text = belongs(uid + 1, uid).unwrap_err().to_string();
         assert!(text.contains(&(uid + 1).to_string()), "{text}");
-        // Only root may give a folder away.
+        // Only root may change a folder's owner.
         let paths = paths_in(folder.path());
         paths.make().unwrap();
         if std::os::unix::fs::chown(&paths.runtime, Some(uid + 1), None).is_ok() {

@@ -1,4 +1,4 @@
-//! A handle on a process that cannot come to mean another one.
+//! Process handles (pidfds). Unlike a process id, a handle never comes to mean another process.
 
 use std::{os::fd::OwnedFd, time::Duration};
 
@@ -7,7 +7,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal},
 };
 
-/// Opens a handle that becomes readable when the process has ended.
+/// Opens a handle, which becomes readable when the process has ended.
 ///
 /// # Errors
 /// When there is no such process.
@@ -19,14 +19,14 @@ pub fn open(pid: u32) -> std::io::Result<OwnedFd> {
 /// Sends a signal through the handle.
 ///
 /// # Errors
-/// When the process has been reaped or is not ours.
+/// When the process has been reaped or belongs to another user.
 pub fn signal(handle: &OwnedFd, signal: i32) -> std::io::Result<()> {
     let signal = Signal::from_named_raw(signal)
         .ok_or_else(|| std::io::Error::other(format!("no signal {signal}")))?;
     Ok(rustix::process::pidfd_send_signal(handle, signal)?)
 }
 
-/// Waits until the process has ended; false when it has not within `patience`.
+/// Waits until the process has ended; false if it still runs after `patience`.
 #[must_use]
 pub fn ended(handle: &OwnedFd, patience: Duration) -> bool {
     let timeout = Timespec {

@@ -1,30 +1,30 @@
-//! What the kernel tells of a process in `/proc/PID/stat`: the one reader of that line.
+//! The one parser of `/proc/PID/stat`: name, state and start of a process.
 
 use std::{fs, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The places in the line, counted from behind the name.
+/// Positions in the line, counted from the first word after the name.
 const STATE: usize = 0;
 const STARTED: usize = 19;
 
-/// A process as it was when it was looked at.
+/// A process at the moment when it was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its program's name, as much of it as the kernel keeps.
+    /// The program's name, shortened by the kernel.
     pub name: String,
     state: char,
-    /// When it was started, in clock ticks since the machine was.
+    /// When the process was started, in clock ticks since the machine was started.
     started: u64,
 }
 
-/// Looks at a process; `None` where there is none.
+/// Reads a process's state; `None` if there is no such process.
 #[must_use]
 pub fn look(pid: u32) -> Option<Seen> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// `PID (NAME) STATE …`; the name may hold anything and ends with the last bracket.
+/// `PID (NAME) STATE …`. The name may hold any character; it ends at the last bracket.
 fn parse(line: &str) -> Option<Seen> {
     let (_, rest) = line.split_once('(')?;
     let (name, rest) = rest.rsplit_once(')')?;
@@ -37,13 +37,14 @@ fn parse(line: &str) -> Option<Seen> {
 }
 
 impl Seen {
-    /// It has not ended. A zombie has: nobody has asked how yet, perhaps nobody ever does.
+    /// Whether the process has not ended. A zombie has ended, even if its parent never asks for its
+    /// exit status.
     #[must_use]
     pub const fn lives(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
     }
 
-    /// Somebody has stopped it: SIGSTOP, a debugger.
+    /// Whether SIGSTOP or a debugger has stopped the process.
     #[must_use]
     pub const fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')

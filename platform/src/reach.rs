@@ -1,18 +1,18 @@
-//! Who can reach an address that is listened at: this machine alone, or a network.
+//! Whether an OSC address can be reached from this machine alone or from a network.
 //!
-//! OSC knows no passwords: whoever can send a datagram plays. So whoever opens it to a network is
-//! told so, by `up` and in the log.
+//! OSC has no passwords: everyone who can send a datagram can play. So `up` and the log warn when the
+//! address is open to a network.
 
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
 };
 
-/// The address of a text: `ADDR:PORT`, `[ADDR]:PORT` or `NAME:PORT`. A name with several addresses means its
-/// first IPv4 address, as in most OSC programs.
+/// Parses and resolves an address: `ADDR:PORT`, `[ADDR]:PORT` or `NAME:PORT`. A name with several addresses
+/// stands for its first IPv4 address, as in most OSC programs.
 ///
 /// # Errors
-/// When it means none; the text says what would be right.
+/// When the text names no address; the error says what is expected.
 pub fn resolve(text: &str) -> io::Result<SocketAddr> {
     let no = |why: &str| {
         io::Error::other(format!(
@@ -38,7 +38,7 @@ pub fn resolve(text: &str) -> io::Result<SocketAddr> {
     first.copied().ok_or_else(|| no("has no address"))
 }
 
-/// What to tell whoever listens at that address, unless nobody but this machine can reach it.
+/// The warning for an instance that listens at `osc`; `None` if only this machine can reach the address.
 #[must_use]
 pub fn warning(osc: &SocketAddr) -> Option<String> {
     let ip = osc.ip().to_canonical();
@@ -55,11 +55,11 @@ pub fn warning(osc: &SocketAddr) -> Option<String> {
     ))
 }
 
-/// A socket for whoever sends to an instance that listens at that address, and where to send to: who
-/// listens everywhere is sent to on this machine.
+/// A socket for sending to an instance that listens at `osc`, and the address to send to. If the instance
+/// listens on all interfaces, that is the loopback address.
 ///
 /// # Errors
-/// When the machine gives none.
+/// When the operating system gives no socket.
 pub fn sender(osc: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
     let mut to = osc;
     let (any, here): (SocketAddr, _) = match osc {

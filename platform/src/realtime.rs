@@ -1,7 +1,7 @@
-//! The one choke point of real-time code: threads that play, and what holds inside them.
+//! The one choke point of real-time code: priority, floating-point mode, clocks, and the check for allocations.
 //!
-//! A thread that plays asks for its priority and flushes denormals once; `section` then runs each
-//! piece of its work: in debug and test builds an allocation there ends the process.
+//! A real-time thread asks for its priority and flushes denormals once. [`section`] then runs each piece of its work;
+//! in debug and test builds, an allocation in it ends the process.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use common::{
 #[cfg(debug_assertions)]
 pub use assert_no_alloc::AllocDisabler;
 
-/// What the machine granted a real-time thread.
+/// What the operating system granted a real-time thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
-    /// Real-time priority.
+    /// Real-time priority was granted.
     pub priority: bool,
-    /// Memory locked.
+    /// Memory is locked.
     pub locked: bool,
 }
 
 impl Granted {
-    /// As the bits that a worker shows on the stage.
+    /// The bits that a worker publishes on the stage.
     #[must_use]
     pub fn to_bits(self) -> u64 {
         u64::from(self.priority) | u64::from(self.locked) << 1
@@ -39,11 +39,11 @@ pub const PAUSES_AFTER: Duration = Duration::from_millis(100);
 /// The shortest pause that the kernel sees: a sleep of 1 µs is over before the thread has left its processor.
 pub const PAUSE: Duration = Duration::from_micros(50);
 
-/// The variable that keeps the stack from asking for real-time priority, for measurements.
+/// The environment variable that keeps a stack from asking for real-time priority, for measurements.
 pub const NO_REALTIME: &str = "UNDERSTUDY_NO_REALTIME";
 
-/// Asks for real-time priority for the calling thread; tells whether it was granted.
-/// `level` orders the threads among each other, 1 to 10.
+/// Asks for real-time priority for the calling thread; returns whether it was granted. `level`, 1 to 10, orders the
+/// stack's threads among each other; 10 is highest.
 #[must_use]
 pub fn ask_priority(level: i32) -> bool {
     if std::env::var_os(NO_REALTIME).is_some() {
@@ -57,7 +57,8 @@ pub fn ask_priority(level: i32) -> bool {
     unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
 }
 
-/// Whether a thread of this process would be granted real-time priority; leaves the caller as is.
+/// Whether a thread of this process would be granted real-time priority. The calling thread's priority does not
+/// change.
 #[must_use]
 pub fn priority_available() -> bool {
     let asked = std::thread::Builder::new().spawn(|| ask_priority(1));
@@ -74,7 +75,7 @@ pub fn monotonic_ns() -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
-/// The clock on the wall, as an NTP timestamp.
+/// The wall clock, as an NTP timestamp.
 ///
 /// # Real-time
 /// Yes: it is read without a system call.
@@ -85,7 +86,7 @@ pub fn ntp_now() -> u64 {
     time_tag::ntp(since.as_secs(), since.subsec_nanos())
 }
 
-/// How often two clocks are read until nothing came between.
+/// How many times a pair of clocks is read to find the reading with the least delay.
 const READINGS: usize = 4;
 
 /// The monotonic clock, in the units of NTP timestamps.
@@ -99,8 +100,8 @@ pub fn monotonic_ntp() -> u64 {
     now.tv_sec.unsigned_abs() << 32 | fraction
 }
 
-/// How far the clock on the wall is ahead of the monotonic one, as an NTP timestamp: of some readings, the one
-/// in which the least time passed between the two.
+/// How far the wall clock is ahead of the monotonic clock, as an NTP timestamp. Of several readings, the one with the
+/// shortest time between the two clocks counts.
 ///
 /// # Real-time
 /// Yes: a few readings without a system call.
@@ -115,7 +116,7 @@ pub fn wall_ahead() -> u64 {
     ahead
 }
 
-/// The same for an instance, in whose tests the clock on the wall is set.
+/// As [`wall_ahead`], plus the offset by which a test has set the instance's wall clock.
 ///
 /// # Real-time
 /// Yes; as [`wall_ahead`].
@@ -124,8 +125,8 @@ pub fn wall_ahead_of(stage: &Stage<'_>) -> u64 {
     wall_ahead().wrapping_add(stage.clock_set_by())
 }
 
-/// What time tags mean now; `None` while nobody knows, for ever where there is no clock. A clock that has just
-/// been set counts at once, whether or not audio-out has seen it.
+/// How time tags map to frames at present. `None` until audio-out has set the time origin; always `None` in
+/// freewheel. A wall clock that has just been set counts at once, whether or not audio-out has noticed the change.
 ///
 /// # Real-time
 /// Yes: a few readings without a system call.
@@ -147,8 +148,8 @@ pub fn timing(stage: &Stage<'_>) -> Option<Timing> {
     ))
 }
 
-/// Sets flush-to-zero and denormals-are-zero for the calling thread. Threads inherit the mode of
-/// their creator, so each thread that renders sets its own.
+/// Sets flush-to-zero and denormals-are-zero for the calling thread. A thread inherits the mode of the thread that
+/// starts it, so each thread that renders sets its own.
 pub fn flush_denormals() {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,8 +1,8 @@
-//! The recordings of an instance: a folder of files, each named by the hash of what it holds.
+//! The store of an instance's recordings: a folder of files, each named by the hash of its content.
 //!
-//! Written by whoever takes a patch in, before the patch is sent anywhere; read by everybody who plays.
-//! A file that is not what its name says is not played: all who look find the same, so that replicas
-//! stay equal.
+//! The program that accepts a patch writes the patch's recordings before it sends the patch anywhere.
+//! All processes that render read them. A file whose content does not match its name is not played. All
+//! processes find the same mismatch, so replicas stay equal.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +16,14 @@ use common::sample::{self, Sample};
 
 use crate::say;
 
-/// The recordings in a folder; each is in memory once, as long as somebody plays from it.
+/// The recordings in a folder. Each is in memory once, as long as it is in use.
 pub struct Samples {
     folder: PathBuf,
     known: Mutex<BTreeMap<String, Weak<Sample>>>,
 }
 
 impl Samples {
-    /// Those in that folder; it need not be there.
+    /// The store in that folder, which need not exist.
     #[must_use]
     pub const fn within(folder: PathBuf) -> Self {
         Self {
@@ -32,13 +32,13 @@ impl Samples {
         }
     }
 
-    /// Those that belong to a command log: in the folder beside it.
+    /// The store that belongs to a command log: the folder beside it.
     #[must_use]
     pub fn beside(log: &Path) -> Self {
         Self::within(log.parent().unwrap_or(Path::new(".")).join(FOLDER))
     }
 
-    /// The recording of that id; `None`, with a line for the log, where it is missing or damaged.
+    /// The recording with that id; `None`, with a line in the text log, if it is missing or damaged.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Arc<Sample>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,23 +65,23 @@ impl Samples {
         }
     }
 
-    /// The files that are there.
+    /// The files in the folder.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     }
 
-    /// Whether there is one of that id.
+    /// Whether there is a recording with that id.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
         self.folder.join(id).is_file()
     }
 
-    /// Keeps a recording's bytes under their id; whole at every instant.
+    /// Stores a recording's bytes under their id. The file is complete as soon as it has its name.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the bytes cannot be written.
     pub fn keep(&self, bytes: &[u8]) -> io::Result<()> {
         let id = sample::id(bytes);
         if self.has(&id) {
@@ -104,7 +104,7 @@ impl Samples {
             .inspect_err(|_| drop(fs::remove_file(&unfinished)))
     }
 
-    /// Removes those that nobody wants any more.
+    /// Removes the recordings whose id `wanted` rejects.
     pub fn sweep(&self, wanted: impl Fn(&str) -> bool) {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         for file in files {
@@ -114,7 +114,7 @@ impl Samples {
         }
     }
 
-    /// Whether there are any.
+    /// Whether there is any recording.
     #[must_use]
     pub fn any(&self) -> bool {
         fs::read_dir(&self.folder).is_ok_and(|mut files| files.next().is_some())

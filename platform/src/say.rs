@@ -1,5 +1,5 @@
-//! A line for the log: standard error, which the launcher has led into the instance's log file. A line
-//! that is said again and again is counted, not repeated.
+//! Lines for the text log, written to standard error, which the launcher has redirected into the
+//! instance's log file. Repetitions of a line are counted instead of written.
 
 use std::{
     io::Write,
@@ -7,13 +7,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// After so long a line that is still being said is written once more, with its count.
+/// After this time, a line that is still being repeated is written once more, with its count.
 const AGAIN: Duration = Duration::from_secs(60);
 
 static SAID: Mutex<Repeats> = Mutex::new(Repeats::new());
 
-/// Writes a line, with the time of day (UTC) and who says it; the same line again within a minute is only
-/// counted, and the count written before the next line. A log that cannot be written is no reason to die.
+/// Writes a line with the time of day (UTC) and the process's name. A repetition within a minute is only
+/// counted; the count is written before the next line. An error in writing the log is ignored.
 pub fn line(who: &str, text: &str) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -24,19 +24,19 @@ pub fn line(who: &str, text: &str) {
     }
 }
 
-/// The time of day, to the millisecond.
+/// The time of day (UTC), to the millisecond.
 fn clock(now: Duration) -> String {
     let (s, ms) = (now.as_secs(), now.subsec_millis());
     let (h, m, s) = (s / 3600 % 24, s / 60 % 60, s % 60);
     format!("{h:02}:{m:02}:{s:02}.{ms:03}")
 }
 
-/// The line that was said last.
+/// The last line, and how often it was repeated.
 struct Repeats {
     text: String,
-    /// When it was written, since 1970.
+    /// When the line was written last, since 1970.
     written: Duration,
-    /// How many times it was said since then.
+    /// How often the line was repeated since then.
     more: u64,
 }
 
@@ -49,9 +49,9 @@ impl Repeats {
         }
     }
 
-    /// What is to be written when this is said.
+    /// The lines to write for `text`.
     fn next(&mut self, now: Duration, text: &str) -> Vec<String> {
-        // A clock that was set back is as good as a minute that has passed.
+        // If the clock was set back, the line is written, as after a minute.
         let soon = now.checked_sub(self.written).is_some_and(|d| d < AGAIN);
         if text == self.text && soon {
             self.more += 1;
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(at(164, "full"), ["full"]);
         assert!(at(164, "full").is_empty());
         assert_eq!(at(165, "room"), ["full (once more)", "room"]);
-        // Set back by an hour.
+        // The clock is set back.
         assert_eq!(at(30, "room"), ["room"]);
         assert_eq!(at(1_000, "room"), ["room"]);
     }

@@ -1,8 +1,8 @@
-//! The files of a command log: the segment in progress, and the closed ones beside it, named by run and
-//! number, so that their names sort by age.
+//! The files of a command log: the segment in progress, and beside it the closed ones. Closed segments are
+//! named by run and number, so that their names sort by age.
 //!
-//! Closed by a hard link and one rename. Whoever is killed between the two leaves a second name of the
-//! segment in progress, which is taken away again.
+//! A segment is closed by a hard link and one rename. A process that is killed between the two leaves a second
+//! name for the segment in progress; [`mend`] removes it.
 
 use std::{
     fs, io,
@@ -15,13 +15,13 @@ use crate::paths::Paths;
 /// A closed segment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Closed {
-    /// Its run.
+    /// The run's number.
     pub run: u64,
-    /// Its number in the run.
+    /// The segment's number in its run.
     pub number: u64,
     /// The file.
     pub path: PathBuf,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
 }
 
@@ -46,8 +46,8 @@ pub fn closed(paths: &Paths) -> Vec<Closed> {
     closed
 }
 
-/// Run and number of a closed segment, by its name; the log that older builds kept beside the newest one
-/// comes before all.
+/// Run and number in the name of a closed segment. The log that older builds kept beside the newest one
+/// precedes all others.
 fn number_of(name: &str) -> Option<(u64, u64)> {
     if name == "commands.previous.log" {
         return Some((0, 0));
@@ -57,18 +57,18 @@ fn number_of(name: &str) -> Option<(u64, u64)> {
     Some((run.parse().ok()?, number.parse().ok()?))
 }
 
-/// Where a segment lies once it is closed.
+/// The path of a closed segment.
 fn place(paths: &Paths, run: u64, number: u64) -> PathBuf {
     paths
         .state
         .join(format!("commands.{run:06}.{number:08}.log"))
 }
 
-/// The complete file `next` takes the place of the segment in progress, which is kept under its numbers, or the
-/// next ones that are free.
+/// Replaces the segment in progress by the complete file `next`. The old segment is kept under its run and
+/// number, or under the next number that is free.
 ///
 /// # Errors
-/// When the file system refuses; then nothing has changed.
+/// When the file system refuses; nothing has changed then.
 pub fn change(paths: &Paths, next: &Path, run: u64, number: u64) -> io::Result<()> {
     let current = paths.command_log();
     let mut numbers = number..;
@@ -76,7 +76,7 @@ pub fn change(paths: &Paths, next: &Path, run: u64, number: u64) -> io::Result<(
         let closed = place(paths, run, numbers.next().unwrap_or(number));
         match fs::hard_link(&current, &closed) {
             Ok(()) => break closed,
-            // One whose beginning is damaged does not tell its numbers.
+            // A segment with a damaged beginning does not tell its numbers, so the given ones may be taken.
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
             Err(why) => return Err(why),
         }
@@ -84,11 +84,11 @@ pub fn change(paths: &Paths, next: &Path, run: u64, number: u64) -> io::Result<(
     fs::rename(next, &current).inspect_err(|_| drop(fs::remove_file(&closed)))
 }
 
-/// The complete file `next` takes the place of a log that is lost: of nothing, or of what is not the segment in
-/// progress, which is set aside.
+/// Puts the complete file `next` in the place of a command log that is lost. A file in that place that is not
+/// the segment in progress is set aside.
 ///
 /// # Errors
-/// When the file system refuses; then nothing has changed.
+/// When the file system refuses; nothing has changed then.
 pub fn put(paths: &Paths, next: &Path) -> io::Result<()> {
     let current = paths.command_log();
     match fs::rename(&current, paths.set_aside()) {
@@ -98,7 +98,7 @@ pub fn put(paths: &Paths, next: &Path) -> io::Result<()> {
     fs::rename(next, &current)
 }
 
-/// Takes away what somebody has left who was killed while a segment changed.
+/// Removes what a process left that was killed while it changed segments.
 pub fn mend(paths: &Paths) {
     let Ok(current) = fs::metadata(paths.command_log()) else {
         return;
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(names(&paths), all);
         let read = |at: usize| fs::read_to_string(&closed(&paths)[at].path).unwrap();
         assert_eq!((read(1).as_str(), read(4).as_str()), ("a", "d"));
-        // Killed before the rename.
+        // A process was killed before the rename.
         fs::write(paths.next_command_log(), "half").unwrap();
         fs::hard_link(paths.command_log(), place(&paths, 12, 1)).unwrap();
         assert_eq!(names(&paths), all);

@@ -1,5 +1,6 @@
-//! A service that the supervisor only looks after: a thread that talks to it for as long as the one that
-//! works gets on, and has harm done to that one on request.
+//! The frame of a service that the supervisor only watches (recorder, MIDI input, Link). A control thread
+//! answers the supervisor as long as the work thread makes progress, and inflicts injected faults on the
+//! work thread.
 
 use std::{
     sync::{
@@ -22,25 +23,26 @@ use common::{
 
 type Link = (LinkSender<FromPeer>, LinkReceiver<ToService>);
 
-/// Pause between two tries to find a supervisor.
+/// Pause between two attempts to connect to a supervisor.
 const AGAIN: Duration = Duration::from_millis(50);
-/// How often it is seen that a link is broken.
+/// Time-out of one receive on the link.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long it stays away when it is told to drop its link: longer than anybody waits for it.
+/// How long the control thread stays away after an injected `DropControl`: longer than anything waits for
+/// it.
 const GONE: Duration = Duration::from_secs(3_600);
 
-/// What the two threads tell each other.
+/// What the control thread and the work thread share.
 #[derive(Default)]
 pub struct Signs {
-    /// Turns of the thread that works.
+    /// How often the work thread has called [`Self::act`].
     beat: AtomicU64,
     hang: AtomicBool,
     slow_us: AtomicU32,
 }
 
 impl Signs {
-    /// Called by the thread that works, in each turn, at least four times a second: it gets on, and acts out
-    /// what was requested.
+    /// Called by the work thread in each iteration, at least four times a second. Counts the iteration as
+    /// progress and performs injected faults.
     pub fn act(&self) {
         self.beat.fetch_add(1, Ordering::Relaxed);
         while self.hang.load(Ordering::Relaxed) {
@@ -53,10 +55,10 @@ impl Signs {
     }
 }
 
-/// Starts to work, and serves until it is ended.
+/// Starts the work thread, then serves the supervisor until the process is ended.
 ///
 /// # Errors
-/// When the machine gives no thread.
+/// When the operating system gives no thread.
 pub fn serve(
     paths: &Paths,
     service: Service,

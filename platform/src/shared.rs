@@ -1,4 +1,5 @@
-//! All segments of an instance, under their names: made by the supervisor, opened by the others.
+//! All segments of an instance and their names. The supervisor creates them; the other processes open
+//! them.
 
 use std::path::PathBuf;
 
@@ -17,25 +18,25 @@ use crate::{
     shm::{self, ShmError},
 };
 
-/// The variable that names the process id of the launcher that began the instance, which is part of
-/// every segment's name; one that takes over goes on with it.
+/// The environment variable with the process id of the launcher that began the instance. That id is part
+/// of every segment's name; a launcher that takes over keeps it.
 pub const LAUNCHER_PID: &str = "UNDERSTUDY_LAUNCHER_PID";
 
 /// The shared memory of an instance, mapped until the process ends.
 #[derive(Clone, Copy)]
 pub struct Shared {
-    /// Where the music is.
+    /// The stage.
     pub stage: Stage<'static>,
     /// The rings of both slots.
     pub rings: [Ring<'static>; 2],
-    /// The two checkpoints of both slots.
+    /// Two checkpoints of each slot.
     pub checkpoints: [[Checkpoint<'static>; 2]; 2],
 }
 
-/// Makes room in all checkpoints of an instance for an arena of that many bytes.
+/// Reserves room in all checkpoints of an instance for an arena of `arena_bytes` bytes.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no room.
 pub fn reserve_checkpoints(instance: &str, arena_bytes: usize) -> Result<(), SharedError> {
     let names = Names::of(instance)?;
     for slot in Slot::ALL {
@@ -49,7 +50,7 @@ pub fn reserve_checkpoints(instance: &str, arena_bytes: usize) -> Result<(), Sha
     Ok(())
 }
 
-/// The inbox of an instance, which only gateway and supervisor map.
+/// Opens the inbox of an instance, which only gateway and supervisor map.
 ///
 /// # Errors
 /// When it is missing, unfinished or of another build.
@@ -58,7 +59,7 @@ pub fn inbox(instance: &str) -> Result<Inbox<'static>, SharedError> {
     Inbox::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
 }
 
-/// The stage of an instance, for who needs nothing else.
+/// Opens the stage of an instance, for a program that needs no other segment.
 ///
 /// # Errors
 /// When it is missing, unfinished or of another build.
@@ -67,7 +68,7 @@ pub fn stage(instance: &str) -> Result<Stage<'static>, SharedError> {
     Stage::open(shm::open(&name)?).map_err(|e| SharedError::Layout(name, e))
 }
 
-/// The tape of an instance, which only audio-out, recorder and supervisor map.
+/// Opens the tape of an instance, which only audio-out, recorder and supervisor map.
 ///
 /// # Errors
 /// When it is missing, unfinished or of another build.
@@ -76,13 +77,13 @@ pub fn tape(instance: &str, format: &AudioFormat) -> Result<Tape<'static>, Share
     Tape::open(shm::open(&name)?, format.block_samples()).map_err(|e| SharedError::Layout(name, e))
 }
 
-/// The file in which the supervisor leaves what the next one has to know.
+/// The name of the file in which the supervisor leaves its state for the next supervisor.
 pub const LEDGER: &str = "ledger";
 
-/// Where a file of an instance lies that is kept in memory and removed with its segments.
+/// The path of a file of an instance that is kept in memory and removed with the segments.
 ///
 /// # Errors
-/// When nobody said which launcher's it is.
+/// When [`LAUNCHER_PID`] is not set.
 pub fn file(instance: &str, what: &str) -> Result<PathBuf, SharedError> {
     Ok(shm::path(&Names::of(instance)?.name(what)))
 }
@@ -93,17 +94,17 @@ pub enum SharedError {
     /// The operating system refused.
     #[error(transparent)]
     Shm(#[from] ShmError),
-    /// The content does not fit.
+    /// The content does not have the expected layout.
     #[error("shared memory {0}: {1}")]
     Layout(String, LayoutError),
-    /// Nobody said whose.
+    /// [`LAUNCHER_PID`] is not set.
     #[error("{LAUNCHER_PID} is not set; start this program with `understudy up`")]
     NoLauncher,
 }
 
 impl SharedError {
-    /// Whether it was never made, as far as can be seen, or not to its end: all other errors are about
-    /// segments that are there.
+    /// Whether the segment was never created, as far as can be seen, or not completely. All other errors
+    /// concern segments that exist.
     #[must_use]
     pub const fn is_absence(&self) -> bool {
         matches!(
@@ -143,8 +144,9 @@ impl Names {
 }
 
 impl Shared {
-    /// Makes all segments, with room in the checkpoints for an arena of that many bytes, for a run whose
-    /// counters begin there; the stage last, so that whoever finds it finds all.
+    /// Creates all segments, with room in the checkpoints for an arena of `arena_bytes` bytes, for a run
+    /// whose counters begin at `first`. The stage is created last, so a process that finds the stage
+    /// finds all segments.
     ///
     /// # Errors
     /// When there is no room or the names are taken.
@@ -165,7 +167,7 @@ impl Shared {
             |slot, which| {
                 let name = names.checkpoint(slot, which);
                 shm::unlink(&name);
-                // What another patch takes is reserved when it is accepted.
+                // Room for a larger arena is reserved when its patch is accepted.
                 let words =
                     shm::create_partly(&name, CHECKPOINT_WORDS, checkpoint_words(arena_bytes))?;
                 Checkpoint::create(words).map_err(|e| SharedError::Layout(name, e))
@@ -198,7 +200,7 @@ impl Shared {
         Self::open_named(&Names::of(instance)?)
     }
 
-    /// Opens all segments of the instance of that launcher, for tests that look on.
+    /// Opens all segments of the instance that a given launcher began, for tests that observe it.
     ///
     /// # Errors
     /// When one is missing, unfinished or of another build.
@@ -238,7 +240,7 @@ impl Shared {
         }
     }
 
-    /// Locks stage and rings into memory; tells whether it was allowed.
+    /// Locks stage and rings into memory; returns whether that was allowed.
     #[must_use]
     pub fn lock(&self) -> bool {
         shm::lock(self.stage.all_words())
