@@ -1,8 +1,8 @@
 //! Shared memory: named segments, each a slice of 64-bit atomic words.
 //!
-//! A segment is reserved before it is used, since a full `/dev/shm` would otherwise show as
-//! SIGBUS at the first touch, and is never unlinked by dropping: names are removed by hand, by
-//! the launcher, when the instance has ended.
+//! Room for a segment is reserved before the segment is used: otherwise a full `/dev/shm` would show as
+//! SIGBUS at the first touch. Dropping a segment never unlinks it; the launcher removes the names when the
+//! instance has ended.
 
 use std::{
     collections::BTreeSet,
@@ -19,36 +19,36 @@ use crate::process;
 /// Why a segment cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ShmError {
-    /// It cannot be made.
+    /// The segment cannot be created.
     #[error("shared memory {0}: {1}")]
     Make(String, ShmemError),
-    /// There is none of that name, nor does any process hold one that had it.
+    /// No segment has that name, and no process holds one that had it.
     #[error("shared memory {0} is missing: it was never created, or it was removed")]
     Missing(String),
-    /// It is there and cannot be used: no permission, no descriptor left, no memory.
+    /// The segment exists but cannot be used: no permission, no descriptor left, no memory.
     #[error("shared memory {0} cannot be opened: {1}")]
     Refused(String, io::Error),
-    /// No room.
+    /// There is no room.
     #[error("shared memory {0}: no space for {1} bytes in /dev/shm ({2}); free some")]
     Room(String, usize, std::io::Error),
 }
 
-/// The name of a segment: in it the process id of the launcher that began the instance.
+/// The name of a segment. It contains the process id of the launcher that began the instance.
 #[must_use]
 pub fn name(instance: &str, launcher: u32, what: &str) -> String {
     format!("understudy.{launcher}.{instance}.{what}")
 }
 
-/// Makes a new segment of zeroed words, mapped until the process ends.
+/// Creates a segment of zeroed words and maps it until the process ends.
 ///
 /// # Errors
-/// When it exists already, or there is no room.
+/// When a segment of that name exists, or there is no room.
 pub fn create(name: &str, words: usize) -> Result<&'static [AtomicU64], ShmError> {
     create_partly(name, words, words)
 }
 
-/// The same, with room for the first words only: the rest must not be touched before it has been
-/// reserved, too.
+/// As [`create`], but reserves room for the first `reserved` words only. The others must not be touched
+/// before they are reserved too.
 ///
 /// # Errors
 /// As [`create`].
@@ -71,7 +71,7 @@ pub fn create_partly(
     Ok(words_of(segment))
 }
 
-/// Reserves the first words of a segment: what is reserved can be touched.
+/// Reserves room for the first `words` words of a segment. Reserved words can be touched.
 ///
 /// # Errors
 /// When there is no room.
@@ -84,11 +84,11 @@ pub fn reserve(name: &str, words: usize) -> Result<(), ShmError> {
         .map_err(|error| ShmError::Room(name.into(), bytes, error))
 }
 
-/// Maps a segment that another process has made, until this process ends; where its name has been removed,
-/// the one that a living process holds.
+/// Maps a segment that another process has created, until this process ends. If the name was removed, maps
+/// the segment through a living process that holds it.
 ///
 /// # Errors
-/// When it is missing or cannot be used.
+/// When the segment is missing or cannot be used.
 pub fn open(name: &str) -> Result<&'static [AtomicU64], ShmError> {
     let refused = |why| ShmError::Refused(name.into(), why);
     match ShmemConf::new().os_id(name).open() {
@@ -109,7 +109,8 @@ pub fn open(name: &str) -> Result<&'static [AtomicU64], ShmError> {
     }
 }
 
-/// The segment of a removed name, as long as a process holds it open: those who have mapped it do.
+/// The file of a segment whose name was removed, while a process holds it open. Every process that has
+/// mapped the segment does.
 fn held_by_somebody(name: &str) -> Option<File> {
     let removed = PathBuf::from(format!("{} (deleted)", path(name).display()));
     let processes = fs::read_dir("/proc").ok()?.flatten();
@@ -121,12 +122,13 @@ fn held_by_somebody(name: &str) -> Option<File> {
     File::options().read(true).write(true).open(place).ok()
 }
 
-/// Maps a segment that was found by other means than its name.
+/// Maps a segment from its file.
 fn map(file: File) -> io::Result<&'static [AtomicU64]> {
     use rustix::mm::{MapFlags, ProtFlags, mmap};
     let bytes = usize::try_from(file.metadata()?.len()).unwrap_or(0);
     let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping of a whole file, anywhere, takes the place of no other.
+    // SAFETY: the kernel chooses the address of the new mapping of the whole file, so no other mapping is
+    // replaced.
     let start = unsafe {
         mmap(
             std::ptr::null_mut(),
@@ -137,43 +139,43 @@ fn map(file: File) -> io::Result<&'static [AtomicU64]> {
             0,
         )?
     };
-    // Whoever comes later finds it with this process, too.
+    // The file stays open, so that later processes find the segment through this process too.
     std::mem::forget(file);
-    // SAFETY: as in `words_of`: the mapping is page-aligned, readable and writable, of so many bytes, stays
-    // until the process ends, and no process touches the memory other than through atomics.
+    // SAFETY: as in `words_of`: the mapping is page-aligned, readable and writable, `bytes` bytes long, and
+    // stays until the process ends. No process touches the memory other than through atomics.
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), bytes / 8) })
 }
 
 fn words_of(segment: Shmem) -> &'static [AtomicU64] {
     let (start, words) = (segment.as_ptr(), segment.len() / 8);
     std::mem::forget(segment);
-    // SAFETY: the mapping is page-aligned, readable and writable, `words * 8` bytes long, and
-    // stays until the process ends, since the owner of it was just forgotten. Every bit pattern
-    // is an AtomicU64, and no process touches the memory other than through atomics.
+    // SAFETY: the mapping is page-aligned, readable and writable, `words * 8` bytes long, and stays until
+    // the process ends, since its owner was just forgotten. Every bit pattern is an AtomicU64, and no
+    // process touches the memory other than through atomics.
     unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), words) }
 }
 
-/// Locks the words' pages into memory, touching each; tells whether it was allowed.
+/// Locks the pages of the words into memory, which touches each page; returns whether that was allowed.
 pub fn lock(words: &[AtomicU64]) -> bool {
     // SAFETY: the range is mapped; mlock changes no content.
     unsafe { libc::mlock(words.as_ptr().cast(), std::mem::size_of_val(words)) == 0 }
 }
 
-/// Maps the pages of those words at once, rather than one by one as they are touched; for writing, too,
-/// if so wanted. Where the system cannot, they come one by one.
+/// Maps the pages of the words at once instead of one by one as they are touched; for writing too if
+/// `to_write` says so. Where the system cannot do that, the pages are mapped one by one.
 pub fn touch(words: &[AtomicU64], to_write: bool) {
     let pages = pages(words);
     let advice = match to_write {
         true => libc::MADV_POPULATE_WRITE,
         false => libc::MADV_POPULATE_READ,
     };
-    // SAFETY: the pages lie within the mapping; to populate them changes no content.
+    // SAFETY: the pages lie within the mapping; populating them changes no content.
     unsafe {
         libc::madvise(pages.start as *mut _, pages.len(), advice);
     }
 }
 
-/// Addresses of the pages that lie wholly within those words; none if there are none.
+/// The addresses of the pages that lie completely within the words; an empty range if there are none.
 pub(crate) fn pages<T>(words: &[T]) -> std::ops::Range<usize> {
     let page = rustix::param::page_size();
     let start = (words.as_ptr() as usize).next_multiple_of(page);
@@ -181,12 +183,12 @@ pub(crate) fn pages<T>(words: &[T]) -> std::ops::Range<usize> {
     start..end.max(start)
 }
 
-/// Removes a name; the memory goes when the last process lets go of it.
+/// Removes a name. The memory is freed when the last process unmaps it.
 pub fn unlink(name: &str) {
     let _ = fs::remove_file(path(name));
 }
 
-/// Removes the segments of one launcher.
+/// Removes all segments of one launcher.
 pub fn unlink_all_of(launcher: u32) {
     let names = names();
     let its = names
@@ -195,8 +197,8 @@ pub fn unlink_all_of(launcher: u32) {
     its.for_each(|name| unlink(name));
 }
 
-/// The instances whose launcher and processes are all gone, each with its launcher, of which segments are
-/// left.
+/// The instances of which only segments are left: launcher and processes are gone. Each comes with its
+/// launcher's process id.
 #[must_use]
 pub fn stale() -> BTreeSet<(String, u32)> {
     let used = launchers_with_segments_in_use();
@@ -210,7 +212,8 @@ pub fn stale() -> BTreeSet<(String, u32)> {
         .collect()
 }
 
-/// The launchers whose segments somebody has mapped: they may have died, and left the others playing.
+/// The launchers whose segments a process has mapped. A launcher among them may have died while other
+/// processes play on.
 fn launchers_with_segments_in_use() -> BTreeSet<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let maps = processes.filter_map(|p| fs::read_to_string(p.path().join("maps")).ok());
@@ -222,14 +225,14 @@ fn launchers_with_segments_in_use() -> BTreeSet<u32> {
         .collect()
 }
 
-/// The names of all segments.
+/// The names of all segments of all instances.
 fn names() -> Vec<String> {
     let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| parts(name).is_some()).collect()
 }
 
-/// The instance and the launcher in a segment's name.
+/// The instance and the launcher that a segment's name contains.
 fn parts(name: &str) -> Option<(&str, u32)> {
     let mut parts = name.strip_prefix("understudy.")?.split('.');
     let launcher = parts.next()?.parse().ok()?;

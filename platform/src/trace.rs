@@ -1,39 +1,41 @@
-//! Another process's threads, held and driven an instruction or a system call at a time.
+//! Traces the threads of another process: stops them, and runs them by single instructions or
+//! system calls.
 //!
-//! For tests alone: they stop a worker at places that no clock would ever hit. Thin: each function
-//! is one request of ptrace(2), made by the thread that has seized the other one. Linux on x86-64.
+//! For tests only: they stop a worker at places that no clock would hit. Each function is one
+//! request of ptrace(2); the thread that has seized the other thread must make it. Linux on x86-64.
 
 use std::{io, ptr};
 
 use libc::{c_int, c_uint, c_void, pid_t};
 
-/// What a traced thread has come to; all but `Ended` leave it standing until [`go`].
+/// Why a traced thread has stopped, or that it has ended. A stopped thread stays stopped until
+/// [`go`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// One instruction is done, or a breakpoint was hit.
+    /// An instruction was executed, or a breakpoint was hit.
     Trap,
-    /// It enters or leaves a system call.
+    /// The thread enters or leaves a system call.
     SystemCall,
-    /// It has made a thread or a process, which is traced too.
+    /// The thread has created a thread or process, which is traced too.
     Born(u32),
-    /// It has begun to run another program.
+    /// The thread has begun to run another program.
     Exec,
-    /// It was told to stand, or it is new.
+    /// The thread was told to stop, or it is new.
     Standing,
-    /// It is about to be given this signal.
+    /// A signal is about to be delivered to the thread.
     Signal(i32),
-    /// It is no more.
+    /// The thread has ended.
     Ended,
 }
 
-/// How far a thread may go.
+/// How far a thread may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Something happens to it.
+    /// Until any event.
     Something,
-    /// The next entry to a system call, or the return from it.
+    /// Until the next entry to a system call or return from it.
     SystemCall,
-    /// One instruction is done.
+    /// For one instruction.
     OneInstruction,
 }
 
@@ -43,8 +45,8 @@ fn request(
     address: usize,
     data: *mut c_void,
 ) -> io::Result<libc::c_long> {
-    // SAFETY: the requests made here read and write the traced thread, and of the own memory at
-    // most what `data` points at, which the callers keep alive and large enough.
+    // SAFETY: the requests made here read and write the traced thread. Of this process's memory
+    // they touch at most what `data` points at, which the callers keep alive and large enough.
     let result = unsafe { libc::ptrace(request, thread as pid_t, address as *mut c_void, data) };
     if result == -1 {
         return Err(io::Error::last_os_error());
@@ -56,10 +58,11 @@ fn number(value: usize) -> *mut c_void {
     ptr::without_provenance_mut(value)
 }
 
-/// Takes hold of a thread without stopping it. What it starts is traced too if `children` says so.
+/// Attaches to a thread without stopping it. If `children` is set, threads and processes that it
+/// creates are traced too.
 ///
 /// # Errors
-/// When it is gone, or the machine does not allow it.
+/// When the thread is gone, or tracing is not allowed.
 pub fn seize(thread: u32, children: bool) -> io::Result<()> {
     let mut options = libc::PTRACE_O_TRACESYSGOOD;
     if children {
@@ -71,18 +74,18 @@ pub fn seize(thread: u32, children: bool) -> io::Result<()> {
     request(libc::PTRACE_SEIZE, thread, 0, number(options as usize)).map(drop)
 }
 
-/// Tells a running thread to stand; [`wait`] says when it does.
+/// Tells a running thread to stop; [`wait`] reports when it has stopped.
 ///
 /// # Errors
-/// When it is gone.
+/// When the thread is gone.
 pub fn interrupt(thread: u32) -> io::Result<()> {
     request(libc::PTRACE_INTERRUPT, thread, 0, number(0)).map(drop)
 }
 
-/// Lets a standing thread go, with a signal or 0.
+/// Continues a stopped thread, and delivers `signal` unless it is 0.
 ///
 /// # Errors
-/// When it is gone or does not stand.
+/// When the thread is gone or not stopped.
 pub fn go(thread: u32, until: Until, signal: i32) -> io::Result<()> {
     let how = match until {
         Until::Something => libc::PTRACE_CONT,
@@ -92,18 +95,18 @@ pub fn go(thread: u32, until: Until, signal: i32) -> io::Result<()> {
     request(how, thread, 0, number(signal as usize)).map(drop)
 }
 
-/// Lets go of a standing thread for good.
+/// Ends the tracing of a stopped thread, which runs on.
 ///
 /// # Errors
-/// When it is gone or does not stand.
+/// When the thread is gone or not stopped.
 pub fn detach(thread: u32) -> io::Result<()> {
     request(libc::PTRACE_DETACH, thread, 0, number(0)).map(drop)
 }
 
-/// Waits until that thread, or any that the caller traces, has come to something.
+/// Waits until that thread, or any thread that the caller traces, stops or ends.
 ///
 /// # Errors
-/// When there is none.
+/// When the caller traces no such thread.
 pub fn wait(thread: Option<u32>) -> io::Result<(u32, Stop)> {
     let mut status: c_int = 0;
     let whom = thread.map_or(-1, |thread| thread as pid_t);
@@ -147,18 +150,18 @@ fn registers(thread: u32) -> io::Result<libc::user_regs_struct> {
     Ok(registers)
 }
 
-/// The address of the next instruction of a standing thread.
+/// The address of the next instruction of a stopped thread.
 ///
 /// # Errors
-/// When it is gone or does not stand.
+/// When the thread is gone or not stopped.
 pub fn instruction(thread: u32) -> io::Result<u64> {
     Ok(registers(thread)?.rip)
 }
 
-/// Has a standing thread go on at another address.
+/// Sets the address of a stopped thread's next instruction.
 ///
 /// # Errors
-/// When it is gone or does not stand.
+/// When the thread is gone or not stopped.
 pub fn set_instruction(thread: u32, address: u64) -> io::Result<()> {
     let mut registers = registers(thread)?;
     registers.rip = address;
@@ -166,14 +169,15 @@ pub fn set_instruction(thread: u32, address: u64) -> io::Result<()> {
     request(libc::PTRACE_SETREGS, thread, 0, from).map(drop)
 }
 
-/// Puts a breakpoint before an instruction of a standing thread's program, or takes it away again
-/// by putting back the byte that was there. Returns that byte.
+/// Replaces a byte of a stopped thread's program and returns the old byte: sets a breakpoint, or
+/// restores the original byte.
 ///
 /// # Errors
-/// When it is gone, does not stand, or has nothing mapped there.
+/// When the thread is gone or not stopped, or nothing is mapped at the address.
 pub fn exchange_byte(thread: u32, address: u64, byte: u8) -> io::Result<u8> {
     let mut word: libc::c_long = 0;
-    // SAFETY: the C library's wrapper returns the word and errors by errno; zero before the call.
+    // SAFETY: the C library's wrapper returns the word, and reports errors by errno, which is zero
+    // before the call.
     let peeked = unsafe {
         *libc::__errno_location() = 0;
         libc::ptrace(

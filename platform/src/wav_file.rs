@@ -1,10 +1,10 @@
-//! A WAV file of 32-bit floats that is valid at every moment, a SIGKILL included, and has no limit.
+//! A WAV file of 32-bit floats that is valid at any time, even after a SIGKILL, and has no size limit.
 //!
-//! Samples are appended first, the sizes in the header follow: whoever opens the file finds no size
-//! that is larger than what is there. What stands behind the last frame that its writer has put down
-//! elsewhere is cut off by the writer's successor, which goes on from there: `hound` writes its header
-//! at the end only, and can neither be cut nor continued at a frame. A header keeps room for the sizes
-//! of more than 4 GiB; once they are needed, it says RF64 (EBU Tech 3306).
+//! Samples are appended first and the header's sizes are updated afterwards, so the sizes never exceed
+//! the file's content. The writer keeps the number of complete frames elsewhere. After its death, its
+//! successor cuts the file after these frames and continues there. `hound` is not used since it writes
+//! its header at the end only, and can neither cut nor continue a file. The header reserves room for
+//! sizes beyond 4 GiB; once these are needed, it becomes an RF64 header (EBU Tech 3306).
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,9 +17,9 @@ use common::stage::AudioFormat;
 
 /// Bytes before the first sample.
 const HEADER_BYTES: u64 = 80;
-/// What does not depend on the sizes: the format, and that samples follow.
+/// The part of the header that does not depend on the sizes: the format, and the tag of the samples.
 const FIXED: std::ops::Range<usize> = 48..76;
-/// The format tag of floats.
+/// The format tag of 32-bit floats.
 const FLOAT: u16 = 3;
 
 /// A WAV file that is being written.
@@ -32,10 +32,10 @@ pub struct WavFile {
 }
 
 impl WavFile {
-    /// A new file, readable by its owner only; what was there before is gone.
+    /// Creates a file, readable by its owner only; an existing file is overwritten.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn create(path: &Path, format: &AudioFormat) -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -54,11 +54,10 @@ impl WavFile {
         })
     }
 
-    /// Goes on with a file of the same format after that many frames; what stands behind them is cut
-    /// off.
+    /// Continues a file of the same format after `frames` frames; cuts off everything beyond them.
     ///
     /// # Errors
-    /// When it cannot be written, or is shorter, or of another format.
+    /// When the file cannot be written, is shorter, or has another format.
     pub fn resume(path: &Path, format: &AudioFormat, frames: u64) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let frame_bytes = 4 * u64::from(format.channels);
@@ -80,19 +79,19 @@ impl WavFile {
             frames,
             buffer: Vec::new(),
         };
-        // The sizes first: they must never say more than there is.
+        // Sizes first: they must never exceed the content.
         resumed.update_sizes()?;
         resumed.file.set_len(bytes)?;
         resumed.file.seek(SeekFrom::Start(bytes))?;
         Ok(resumed)
     }
 
-    /// Frames in the file.
+    /// The number of frames in the file.
     pub const fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Bytes in the file, up to the last whole frame.
+    /// The number of bytes up to the last whole frame.
     pub const fn bytes(&self) -> u64 {
         HEADER_BYTES + self.frames * self.frame_bytes
     }
@@ -100,7 +99,7 @@ impl WavFile {
     /// Appends whole frames, interleaved.
     ///
     /// # Errors
-    /// When the disk is full or fails; then the file ends with what was written before.
+    /// When the disk is full or fails; the file then ends with the frames written before.
     pub fn append(&mut self, samples: &[f32]) -> io::Result<()> {
         self.buffer.clear();
         self.buffer
@@ -114,7 +113,7 @@ impl WavFile {
         Ok(())
     }
 
-    /// Brings the sizes in the header up to date, in one write within a page: nobody finds a half of it.
+    /// Updates the sizes in the header by one write within a page, so no reader finds half of it.
     ///
     /// # Errors
     /// When the disk fails.
@@ -124,8 +123,8 @@ impl WavFile {
     }
 }
 
-/// The header of a file with so many bytes of samples: RIFF with room kept, or RF64; `fmt ` with 32-bit
-/// floats, `data`.
+/// The header of a file with `data` bytes of samples: RIFF with reserved room, or RF64; then `fmt ` for
+/// 32-bit floats; then `data`.
 fn header(format: &AudioFormat, data: u64) -> Vec<u8> {
     let channels = format.channels as u16;
     let riff = data + HEADER_BYTES - 8;
@@ -192,7 +191,7 @@ mod tests {
         file.update_sizes().unwrap();
         file.append(&[0.25; 8]).unwrap();
         assert_eq!(read(&path).len(), 8);
-        drop(file); // killed: what stands behind the sizes is cut off, or more
+        drop(file); // as after a kill: everything behind the sizes, or more, is cut off
         let mut file = WavFile::resume(&path, &FORMAT, 3).unwrap();
         assert_eq!(read(&path), [0.5; 6]);
         file.append(&[1.0; 2]).unwrap();

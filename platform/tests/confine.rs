@@ -1,6 +1,6 @@
-//! What a confined process may do no longer, and what it still must be able to do.
+//! What confinement refuses to a worker, and what a worker can still do.
 //!
-//! A process confines itself for ever, so the test runs itself again as a child.
+//! Confinement cannot be lifted, so the test runs itself again as a child process.
 
 use std::{
     fs::{self, File},
@@ -23,12 +23,12 @@ use rustix::{
     process::Signal,
 };
 
-/// The folder that the child works in; without it the child's part does nothing.
+/// The folder in which the child works. Without this variable, the child's test does nothing.
 const FOLDER: &str = "UNDERSTUDY_TEST_CONFINED";
-/// What the child prints once all of it held.
+/// What the child prints after all its checks have passed.
 const HELD: &str = "everything held";
 
-/// The call has failed, for want of a right.
+/// Checks that the call has failed for lack of permission.
 fn refused<T>(what: &str, result: io::Result<T>) {
     let Err(error) = result else {
         panic!("{what} was allowed");
@@ -59,7 +59,7 @@ fn a_confined_process_is_refused_with_an_error_and_can_do_its_work() {
     let log = state.join("commands.log");
     std::thread::spawn(move || {
         let (mut stream, _) = control.accept().unwrap();
-        // What is appended after the confinement is read, too.
+        // The child must also read what is appended after its confinement.
         let mut log = File::options().append(true).open(log).unwrap();
         log.write_all(b" two").unwrap();
         stream.write_all(b"go on").unwrap();
@@ -79,14 +79,14 @@ fn a_confined_process_is_refused_with_an_error_and_can_do_its_work() {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     println!("{text}{errors}");
     assert!(text.contains(HELD), "{text}{errors}");
-    // It ends by its own SIGABRT, which it may still send itself.
+    // The child ends by SIGABRT, which a confined process may still send to itself.
     assert_eq!(output.status.signal(), Some(libc::SIGABRT));
     assert!(errors.contains("last words"), "{errors}");
     let secret = fs::read_to_string(folder.path().join("secret")).unwrap();
     assert_eq!(secret, "secret");
 }
 
-/// Does nothing unless it is started by the test above.
+/// The child's part; does nothing unless the test above has started it.
 #[test]
 fn the_child() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
@@ -134,7 +134,7 @@ fn files_are_out_of_reach(folder: &Path, state: &Path) {
     let parent = rustix::process::getppid().unwrap();
     match rustix::process::kill_process(parent, Signal::CONT) {
         Err(errno) => assert_eq!(errno, Errno::PERM),
-        // Kernels before 6.12 do not know signals.
+        // Kernels before 6.12 do not restrict signals.
         Ok(()) => println!("signals to others are not refused by this kernel"),
     }
 }
@@ -172,7 +172,7 @@ fn what_is_needed_works(folder: &Path, state: &Path) {
         .send(sender)
         .unwrap();
     assert_eq!(receiver.recv().unwrap(), "hello");
-    // Larger than what fits a socket's buffer.
+    // Larger than a socket's buffer.
     let (sender, receiver) = ipc::channel::<Vec<u8>>().unwrap();
     let sending = std::thread::spawn(move || sender.send(vec![7; 8 << 20]));
     assert_eq!(receiver.recv().unwrap().len(), 8 << 20);
