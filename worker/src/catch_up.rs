@@ -1,7 +1,8 @@
-//! Where a worker begins: at the newest valid checkpoint, or where the newest segment of the log begins.
+//! The first state of a worker: restored from a checkpoint, or from the beginning of the log's newest
+//! segment.
 //!
-//! From there it renders what it missed, faster than real time, by the very rule by which it
-//! renders all blocks: the decisions stand in the shared words, the commands in the log.
+//! From there the worker renders the missed blocks, faster than real time and by the same rule as all
+//! blocks: the decisions are in shared memory, the commands in the log.
 
 use anyhow::{Context, Result, bail};
 use common::{
@@ -16,20 +17,20 @@ use crate::log_tail::LogTail;
 
 /// A worker's first state.
 pub struct Start {
-    /// The engine as it stands before `mark.block`.
+    /// The engine in its state before `mark.block`.
     pub engine: Box<Engine>,
-    /// Where that is.
+    /// The block, sequence number and places in the log of that state.
     pub mark: Mark,
-    /// Up to where blocks had been rendered by then, by whomever.
+    /// The first block that neither slot had rendered at that time.
     pub frontier: BlockIndex,
-    /// The commands after `mark.seq` that are in the log already.
+    /// The commands after `mark.seq` that the log holds already.
     pub commands: Vec<Numbered>,
 }
 
-/// Restores the newest valid checkpoint, or begins where the newest segment of the log begins.
+/// Restores the best valid checkpoint, by [`rank`], or begins where the newest segment of the log begins.
 ///
 /// # Errors
-/// When the log does not hold what it must.
+/// When the log lacks a patch, a state or a command that is needed.
 pub fn start(shared: &Shared, log: &mut LogTail, samples: &Samples) -> Result<Start> {
     let frontier = frontier(shared);
     start_from(shared, log, samples, |mark| {
@@ -42,10 +43,10 @@ fn frontier(shared: &Shared) -> BlockIndex {
     frontiers.into_iter().max().unwrap_or_default()
 }
 
-/// Restores the valid checkpoint that ranks highest, or begins where the newest segment of the log begins.
+/// As [`start`], with another ranking. Checkpoints for which `rank` is `None` are not used.
 ///
 /// # Errors
-/// When the log does not hold what it must.
+/// As [`start`].
 pub fn start_from<Rank: Ord>(
     shared: &Shared,
     log: &mut LogTail,
@@ -53,7 +54,7 @@ pub fn start_from<Rank: Ord>(
     rank: impl Fn(&Mark) -> Option<Rank>,
 ) -> Result<Start> {
     let config = shared.stage.format().into();
-    // By their marks alone: to read an arena takes long.
+    // Ranked by their marks alone, since reading an arena takes long.
     let mut ranked: Vec<(Rank, &Checkpoint<'_>)> = shared
         .checkpoints
         .iter()
@@ -66,7 +67,7 @@ pub fn start_from<Rank: Ord>(
         let (engine, mark) = restored
             .inspect_err(|why| say::line("worker", &format!("a checkpoint is skipped: {why:#}")))
             .ok()?;
-        // It may have been written anew meanwhile.
+        // The checkpoint may have been overwritten since it was ranked.
         rank(&mark).is_some().then_some((engine, mark))
     });
     let (engine, mark) = match restored {
@@ -83,10 +84,10 @@ pub fn start_from<Rank: Ord>(
     })
 }
 
-/// The engine of a patch, with its recordings, its arena in large pages.
+/// Builds the engine of a patch with its recordings; the arena lies in large pages.
 ///
 /// # Errors
-/// When it is no patch that can be played.
+/// When the patch cannot be played.
 pub fn build(json: &str, config: Config, samples: &Samples) -> Result<Engine> {
     let patch = Patch::from_log_unchecked(json)?.fetched(&|id| samples.find(id));
     Ok(Engine::new_in(&patch, config, heap::zeroed)?)
@@ -101,7 +102,7 @@ fn from_checkpoint(
     let mark = checkpoint
         .mark()
         .context("the checkpoint is being written")?;
-    // Before that, the segment does not have the commands that follow.
+    // The segment lacks commands that follow an older checkpoint.
     if !log.reaches(mark.next_offset) {
         bail!("the log begins after the checkpoint");
     }
@@ -136,7 +137,7 @@ fn from_log(log: &LogTail, samples: &Samples, config: Config) -> Result<(Engine,
     let mark = Mark {
         block: known.block,
         seq: known.seq,
-        // Before the first record: the patch is the one that was in force there.
+        // Before the first record: the patch is the one in force where the segment begins.
         patch_offset: 0,
         next_offset: known.from,
     };

@@ -1,6 +1,7 @@
-//! The thread that talks: takes commands in, from the link or from the log, and hands them on.
+//! The control thread: receives commands through the link or from the log, and passes them to the render
+//! thread.
 //!
-//! Without a supervisor it goes on: the log is there, and a new supervisor will be.
+//! Without a supervisor the thread goes on: it reads the log, and connects to the next supervisor.
 
 use std::{
     collections::VecDeque,
@@ -35,13 +36,13 @@ use crate::{
     render_loop::{Change, Input, RenderHandle},
 };
 
-/// How often a missing command is looked for.
+/// How often the thread looks for missing commands.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Serves until the process ends.
 ///
 /// # Errors
-/// When the log cannot be read any more.
+/// When the log can no longer be read.
 pub fn serve(
     mut handle: RenderHandle,
     paths: &Paths,
@@ -105,8 +106,8 @@ pub fn serve(
 
 type Link = (LinkSender<FromPeer>, LinkReceiver<ToWorker>);
 
-/// Seeks the supervisor on a thread of its own: while none is there, what is missing is still taken
-/// from the log.
+/// Connects to the supervisor on a thread of its own. Meanwhile the control thread still takes missing
+/// commands from the log.
 struct Seeker {
     paths: Paths,
     introduction: Introduction,
@@ -116,7 +117,7 @@ impl Seeker {
     fn seek(&self) -> Receiver<Link> {
         let (found, out) = mpsc::channel();
         let (paths, introduction) = (self.paths.clone(), self.introduction.clone());
-        // Without a thread it stays without a link, and is replaced for that.
+        // If no thread can be started, the worker stays without a link and is replaced for that.
         let _ = thread::Builder::new().spawn(move || {
             loop {
                 match ipc_link::connect(&paths, introduction.clone()) {
@@ -129,8 +130,8 @@ impl Seeker {
     }
 }
 
-/// Puts commands into the render thread's queue, in order, none twice, none left out; what is looked for
-/// in the log is looked for behind them.
+/// Queues commands for the render thread: in order, none twice, none left out. Sets the log's position
+/// behind them, so that missing commands are read from there.
 fn hand_on(
     handle: &mut RenderHandle,
     waiting: &mut VecDeque<Numbered>,
@@ -144,7 +145,7 @@ fn hand_on(
             continue;
         }
         if next.seq > handle.last.next() {
-            // Something was broadcast before the link was up: the log has it.
+            // A command was broadcast before the link was up; it is in the log.
             handle
                 .between
                 .wanted
@@ -186,7 +187,7 @@ fn prepare(handle: &RenderHandle, numbered: Numbered, samples: &Samples) -> Inpu
             match (build(handle, json, samples), &command) {
                 (Ok(engine), Command::Edited(_)) => Change::Edited(engine),
                 (Ok(engine), _) => Change::Patch(engine),
-                // The supervisor has checked it; if this build disagrees, both replicas do.
+                // The supervisor has checked the patch. If this build disagrees, both replicas do.
                 (Err(_), _) => Change::Nothing,
             }
         }
@@ -205,8 +206,8 @@ fn build(handle: &RenderHandle, json: &str, samples: &Samples) -> Result<Box<Eng
     Ok(Box::new(engine))
 }
 
-/// Maps the checkpoints that this worker writes, before they are first written to: page by page, in the
-/// render thread, that would take longer than the lead of a large state. In a thread of its own, since
+/// Maps this worker's checkpoints before they are first written. Mapping them page by page in the render
+/// thread would take longer than the lead if the state is large. Runs on a thread of its own, since
 /// nothing waits for it.
 pub fn touch_checkpoints(shared: &Shared, slot: Slot, arena_bytes: usize) {
     let Some(own) = shared.checkpoints.get(slot.index()).copied() else {
@@ -216,6 +217,6 @@ pub fn touch_checkpoints(shared: &Shared, slot: Slot, arena_bytes: usize) {
         own.iter()
             .for_each(|c| shm::touch(c.filled(arena_bytes), true))
     };
-    // Without a thread they come page by page.
+    // If no thread can be started, the pages are mapped one by one.
     let _ = thread::Builder::new().name("touch".into()).spawn(touch);
 }

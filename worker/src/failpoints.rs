@@ -1,12 +1,12 @@
-//! Named places where a worker can be made to fail, for tests: real crashes and hangs, at will.
+//! Failpoints: named places where a test can make a worker crash or hang.
 //!
-//! `UNDERSTUDY_FAILPOINTS` lists them, comma-separated, read once at the start:
-//! `POINT#NTH=FAULT` harms the worker when it passes the point for the nth time (points are
-//! `applied`, `rendered`, `sealed`, `proved`, `published`, `advanced`, `checkpointed`);
-//! `apply:MODULE.PARAM:VALUE=FAULT` when it applies that very change (numbers as in events), so that
-//! a command is poison; `render:MODULE:BLOCK=FAULT` when it renders that module at or after that
-//! block, so that a state is. Point failures hit one life of a slot only: `@INCARNATION` at the end
-//! says which. Without the variable each place costs one comparison.
+//! The environment variable `UNDERSTUDY_FAILPOINTS` lists them, comma-separated, and is read once at
+//! the start. `POINT#NTH=FAULT` injects the fault when the worker passes the point for the nth time
+//! (points are `applied`, `rendered`, `sealed`, `proved`, `published`, `advanced`, `checkpointed`).
+//! `apply:MODULE.PARAM:VALUE=FAULT` does so before that change is applied (numbers as in events),
+//! which makes a command poison. `render:MODULE:BLOCK=FAULT` does so before that module is rendered
+//! at or after that block, which makes a state poison. `@INCARNATION` at the end of an entry limits
+//! it to one incarnation. Without the variable, each place costs one comparison.
 
 use common::{
     command::Event,
@@ -15,10 +15,10 @@ use common::{
 };
 use platform::harm;
 
-/// The variable that lists the failpoints.
+/// The environment variable that lists the failpoints.
 const VARIABLE: &str = "UNDERSTUDY_FAILPOINTS";
 
-/// A place in a block's life.
+/// A place in the rendering of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     Applied,
@@ -47,7 +47,7 @@ enum Trigger {
     Render(u16, u64),
 }
 
-/// The failpoints of this life.
+/// The failpoints of this incarnation.
 #[derive(Debug, Default)]
 pub struct Failpoints {
     armed: Vec<(Trigger, Fault)>,
@@ -55,7 +55,7 @@ pub struct Failpoints {
 }
 
 impl Failpoints {
-    /// As the environment says.
+    /// Reads the environment variable.
     pub fn from_environment(incarnation: Incarnation) -> Self {
         let text = std::env::var(VARIABLE).unwrap_or_default();
         let armed = text
@@ -72,7 +72,7 @@ impl Failpoints {
         }
     }
 
-    /// The worker passes a point.
+    /// The worker passes `point`.
     ///
     /// # Real-time
     /// Yes.
@@ -114,7 +114,7 @@ impl Failpoints {
         for (trigger, fault) in &self.armed {
             if hit(trigger) {
                 harm::inflict(*fault);
-                // What is no deadly fault is a hang.
+                // A fault that does not end the process is a hang.
                 loop {
                     std::hint::spin_loop();
                 }

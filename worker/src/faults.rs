@@ -1,4 +1,4 @@
-//! Faults on request: what the control thread is told to do to this worker's render thread.
+//! Injected faults: the control thread requests them, the render thread performs them.
 
 use std::sync::{
     OnceLock,
@@ -8,10 +8,10 @@ use std::sync::{
 use common::message::Fault;
 use platform::harm;
 
-/// The faults under way; written by the control thread, acted out by the render thread.
+/// The requested faults. The control thread writes them; the render thread performs them.
 #[derive(Default)]
 pub struct Faults {
-    /// The first deadly one; there is no second.
+    /// The first requested fault that crashes, ends or hangs the worker; later ones are ignored.
     deadly: OnceLock<Fault>,
     slow_us: AtomicU32,
     nan: AtomicU32,
@@ -19,7 +19,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Takes in a fault; the ones that are not the render thread's are the caller's.
+    /// Accepts a fault. Exhausts the memory at once; ignores faults that are not performed inside
+    /// the worker or that the control thread performs itself.
     pub fn request(&self, fault: Fault) {
         match fault {
             Fault::Segv | Fault::Abort | Fault::Panic | Fault::Hang | Fault::Exit(_) => {
@@ -33,7 +34,7 @@ impl Faults {
         }
     }
 
-    /// Acts out what was requested, on a block just rendered.
+    /// Performs the requested faults on a block that was just rendered.
     ///
     /// # Real-time
     /// Yes, as long as nothing was requested.

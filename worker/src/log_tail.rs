@@ -1,6 +1,7 @@
-//! Reads commands from the command log, from any place on: what was not received is there.
+//! Reads commands from the command log, from any place on. A worker finds there the commands that it has not
+//! received.
 //!
-//! The supervisor writes a command before it broadcasts it, so a worker never has to ask.
+//! The supervisor writes a command before it broadcasts it, so a worker never has to ask for one.
 
 use std::{
     fs::{self, File},
@@ -14,10 +15,10 @@ use common::{
     message::Numbered,
 };
 
-/// Bytes read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// A place in the log, in its newest segment.
+/// A place in the command log, and its newest segment.
 pub struct LogTail {
     path: PathBuf,
     file: File,
@@ -26,10 +27,10 @@ pub struct LogTail {
 }
 
 impl LogTail {
-    /// The log where its newest segment goes on after its state.
+    /// Opens the log at the first record after the state with which its newest segment begins.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no log.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)
             .map_err(|e| io::Error::other(format!("cannot read {}: {e}", path.display())))?;
@@ -42,10 +43,10 @@ impl LogTail {
         })
     }
 
-    /// As [`Self::open`]; where there is no log, what the supervisor knows of it, until one is there.
+    /// As [`Self::open`]. If there is no log, starts from the supervisor's ledger until there is one again.
     ///
     /// # Errors
-    /// When there is neither.
+    /// When there is neither log nor ledger.
     pub fn open_or(path: &Path, ledger: Option<&Path>) -> io::Result<Self> {
         let log = Self::open(path);
         match (log, ledger) {
@@ -60,7 +61,7 @@ impl LogTail {
         }
     }
 
-    /// What the segment begins with, with its state.
+    /// The segment's preamble, with the arena.
     ///
     /// # Errors
     /// When reading fails.
@@ -68,8 +69,8 @@ impl LogTail {
         preamble(&self.file, true)
     }
 
-    /// The text of the patch at that place, as JSON; where the segment does not reach back to it, of the one
-    /// that was in force where it begins. `None` where there is none.
+    /// The patch in the record at `offset`, as JSON. For a place before the segment, the patch in force where
+    /// the segment begins. `None` if the record is not a patch.
     ///
     /// # Errors
     /// When reading fails.
@@ -84,17 +85,17 @@ impl LogTail {
         })
     }
 
-    /// Whether the segment has all that comes after that place.
+    /// Whether the segment holds all records from `offset` on.
     pub const fn reaches(&self, offset: u64) -> bool {
         offset >= self.segment.from
     }
 
-    /// Goes to the record at that place of the whole log.
+    /// Moves to the record at that place of the whole log.
     pub const fn seek(&mut self, offset: u64) {
         self.offset = offset;
     }
 
-    /// The next record and its place; `None` at the end, or where a record is not whole yet.
+    /// The next record and its place; `None` at the end, or where a record is incomplete as yet.
     fn next(&mut self) -> io::Result<Option<(u64, Record)>> {
         let mut bytes = Vec::new();
         loop {
@@ -110,12 +111,12 @@ impl LogTail {
         }
     }
 
-    /// All commands from here to the end, in the next segment too if there is one.
+    /// All commands from here to the end, including those in the next segment if there is one.
     ///
     /// # Errors
-    /// When reading fails, or what comes next is in a segment that was closed.
+    /// When reading fails, or the next records are in a segment that was closed meanwhile.
     pub fn commands(&mut self) -> io::Result<Vec<Numbered>> {
-        // Looked at first: who has made the next segment writes no more into this one.
+        // Looked up first: once there is a next segment, this one receives no more records.
         let next = self.next_segment()?;
         let mut found = self.rest()?;
         if let Some((file, segment)) = next {
@@ -131,7 +132,7 @@ impl LogTail {
         Ok(found)
     }
 
-    /// All commands from here to the end of the segment.
+    /// All commands from here to the end of this segment.
     fn rest(&mut self) -> io::Result<Vec<Numbered>> {
         let mut bytes = Vec::new();
         while self.read_more(&mut bytes)? {}
@@ -152,8 +153,8 @@ impl LogTail {
         Ok(found)
     }
 
-    /// The segment that has taken the place of this one, if one has. Where this one is gone, or something else
-    /// stands in its place, it still goes on: the supervisor puts a segment there again.
+    /// The segment that has replaced this one, if any. If this segment's name is gone, or names something
+    /// else, reading goes on in this one: the supervisor will put a segment there again.
     fn next_segment(&self) -> io::Result<Option<(File, Extent)>> {
         let own = self.file.metadata()?;
         let Ok(newest) = fs::metadata(&self.path) else {
@@ -166,7 +167,7 @@ impl LogTail {
         Ok(next.ok().map(|(begins, file)| (file, begins.extent())))
     }
 
-    /// Reads a chunk more of what follows `offset`; false at the end of the log.
+    /// Reads one more chunk of the bytes after `offset`; false at the end of the log.
     fn read_more(&self, bytes: &mut Vec<u8>) -> io::Result<bool> {
         let held = bytes.len();
         bytes.resize(held + CHUNK, 0);
@@ -177,9 +178,9 @@ impl LogTail {
     }
 }
 
-/// What a segment begins with.
+/// Reads the preamble of a segment.
 fn preamble(file: &File, with_arena: bool) -> io::Result<Preamble> {
-    // A descriptor of its own would share the place in the file; nobody else reads by that.
+    // A cloned descriptor would share this position. All other reads give their own position.
     io::Seek::rewind(&mut &*file)?;
     let mut reader = match with_arena {
         true => Reader::new(BufReader::new(file)),
@@ -199,7 +200,7 @@ mod tests {
         units::Seq,
     };
 
-    /// How a segment begins whose first record is at that place of the log.
+    /// The beginning of a segment whose first record is at `from` in the log.
     fn beginning(from: u64) -> Vec<u8> {
         let format = AudioFormat {
             rate_hz: 48_000,
@@ -291,7 +292,7 @@ mod tests {
         let places = [(10, 9 * length), (11, 10 * length), (12, 11 * length)];
         assert_eq!(seqs, places);
         assert!(!log.reaches(4 * length) && log.reaches(5 * length));
-        // Something else in its place: this one goes on.
+        // Another file in the segment's place: reading goes on in the segment.
         let mut held = File::options().append(true).open(&path).unwrap();
         fs::rename(&path, folder.path().join("away")).unwrap();
         fs::write(&path, "no log").unwrap();
@@ -303,7 +304,7 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         put(14 * length, 15..=16);
         assert!(log.commands().is_err());
-        // Lost: what the supervisor knows, then the log once it is there again.
+        // The log is lost: the ledger is read, then the log once there is one again.
         let ledger = folder.path().join("ledger");
         fs::rename(&path, &ledger).unwrap();
         assert!(LogTail::open_or(&path, None).is_err());

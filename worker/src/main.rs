@@ -1,8 +1,8 @@
 //! A worker: renders the patch, block by block, into the ring of its slot.
 //!
-//! Started by the supervisor through the launcher, killed by anybody: it restores the newest
-//! checkpoint, replays what came after it, and plays on. Two threads: one talks, one plays. With a
-//! task it plays for nobody: see `trial`.
+//! The launcher starts a worker when the supervisor asks for it. The worker restores a checkpoint, renders the blocks
+//! since then, and goes on in step with the other worker. It has two threads: the control thread communicates, the
+//! render thread renders. With `--task` it is a trial, whose output is not played: see `trial`.
 #![forbid(unsafe_code)]
 
 mod catch_up;
@@ -50,7 +50,7 @@ struct Arguments {
     incarnation: u64,
 }
 
-/// From now on a panic leaves its text in that seat and ends the process at once, in every build profile.
+/// Makes a panic leave its text in that seat and end the process at once, in every build profile.
 fn end_at_a_panic(seat: SlotWords<'static>) {
     std::panic::set_hook(Box::new(move |info| {
         seat.write_panic_message(&info.to_string());
@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     let incarnation = Incarnation(arguments.incarnation);
     let paths = Paths::of(&arguments.instance)?;
     let shared = Shared::open(&arguments.instance)?;
-    // Before the files are out of reach that are not the instance's.
+    // Before confinement: the ledger lies outside the folder that a worker may read.
     let ledger = shared::file(&paths.instance, shared::LEDGER)?;
     let mut log = log_tail::LogTail::open_or(&paths.command_log(), Some(&ledger))?;
     let confined = confine::worker(&[&paths.state]);

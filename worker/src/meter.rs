@@ -1,59 +1,61 @@
-//! How long each module takes: the clock is read between two modules, in a few blocks, for a few modules.
+//! Measures how long each module takes, by reading the clock between modules, in a few blocks and for a few
+//! modules at a time.
 //!
-//! Used by the render thread, which calls it wherever the engine goes on to another module; what is measured
-//! goes to the stage. REAL-TIME: it reads the clock without a system call, at most 258 times in one block
-//! of 16, beside the calls of a block that is cut for events. What a loop needs that is rendered frame by frame,
-//! or a large patch, is measured in several blocks: so no block is much longer for it. A block in which the
-//! machine did something else in between counts but little.
+//! The render thread calls the meter whenever the engine goes on to another module. Results go to the stage.
+//! REAL-TIME: the clock is read without a system call, at most 258 times in one block of 16; a block that is cut
+//! for events adds a reading per cut. A large patch, or a loop that is rendered frame by frame, is measured over
+//! several blocks, so that no block becomes much longer. A block that was interrupted by other programs counts
+//! but little.
 
 use common::{limits::MODULES_MAX, stage::Costs};
 
-/// One block of so many is measured.
+/// One block of `EVERY` is measured.
 const EVERY: u64 = 16;
-/// Calls of modules that are measured in one block; the next block that is measured goes on with the next.
+/// How many module calls are measured in one block. The next measured block continues with the following calls.
 const CALLS: usize = 256;
-/// Blocks of a new engine that are not measured: nothing of it is in the caches yet.
+/// How many blocks of a new engine are not measured, since its code and data are not in the caches yet.
 const COLD: u64 = 64;
-/// Rounds after which a mean has followed by two thirds: of what is dearer, and of what is cheaper, since only
-/// the former may be something else's time.
+/// How many rounds a mean takes to follow a change by two thirds: slowly upwards, quickly downwards, since only
+/// a higher measurement may contain the time of other programs.
 const ROUNDS_UP: f32 = 8.0;
 const ROUNDS_DOWN: f32 = 2.0;
-/// Rounds that are measured before anything is told.
+/// How many rounds pass before results are published.
 const UNTOLD: u64 = 1;
-/// What is so many times its mean is something else's time: it counts as so much.
+/// A measurement of more than this multiple of the mean contains the time of other programs. It counts as the
+/// multiple.
 const SPIKE: f32 = 4.0;
-/// Below this the clock is too coarse to call anything a spike.
+/// The least mean to which `SPIKE` is applied. Below, the clock is too coarse to tell a spike.
 const COARSE_NS: f32 = 200.0;
-/// The place of what is no module's; a module's is one more than its place in the patch.
+/// The index of the time outside all modules. A module's index is its place in the patch plus one.
 const REST: usize = 0;
 
-/// See the file's head.
+/// Measures one slot's modules; see the head of this file.
 pub struct Meter {
     costs: Costs<'static>,
-    /// What it takes to read the clock.
+    /// How long a reading of the clock takes.
     clock_ns: u64,
-    /// The engine that is measured, and its modules.
+    /// The fingerprint of the measured engine, and its number of modules.
     fingerprint: u64,
     modules: usize,
     blocks: u64,
-    /// This block is measured.
+    /// Whether this block is measured.
     measures: bool,
-    /// Turns so far in this block; the first that is measured.
+    /// How many module calls this block had so far, and the first call that is measured.
     calls: usize,
     first: usize,
-    /// Which module is called, and since when.
+    /// The index of the present call, and when it began.
     at: Option<(usize, u64)>,
-    /// Nanoseconds in this round, by place, and the blocks in which it has been measured.
+    /// Nanoseconds in this round, by index, and the number of blocks measured in it.
     round: Vec<u64>,
     round_blocks: u64,
-    /// Rounds of this engine.
+    /// Completed rounds of this engine.
     rounds: u64,
-    /// Nanoseconds of a block, by place; 0 before the first.
+    /// Nanoseconds per block, by index; 0 before the first measurement.
     means: Vec<f32>,
 }
 
 impl Meter {
-    /// Writes to that table; whatever is there is of a predecessor.
+    /// Creates a meter that writes to `costs`. Clears what a predecessor has left there.
     pub fn new(costs: Costs<'static>, clock: fn() -> u64) -> Self {
         costs.clear();
         let pairs = (0..64).map(|_| (clock(), clock()));
@@ -75,10 +77,10 @@ impl Meter {
         }
     }
 
-    /// A block begins, of the engine with that fingerprint and so many modules.
+    /// A block begins, rendered by the engine with that fingerprint and `modules` modules.
     ///
     /// # Real-time
-    /// Yes; linear in the modules where the engine is another.
+    /// Yes; linear in the modules if the engine has changed.
     pub fn begin(&mut self, fingerprint: u64, modules: usize, now_ns: u64) {
         if self.fingerprint != fingerprint {
             self.costs.clear();
@@ -95,7 +97,7 @@ impl Meter {
         self.at = self.measures.then_some((REST, now_ns));
     }
 
-    /// A module's call begins; without one, what is no module's.
+    /// A module's call begins; `None` stands for time outside all modules.
     ///
     /// # Real-time
     /// Yes; constant time.
@@ -148,11 +150,11 @@ impl Meter {
         }
     }
 
-    /// All calls of a block have been measured.
+    /// Publishes the means, after all calls of a block have been measured.
     fn publish(&mut self) {
         let places = self.round.iter().zip(&mut self.means);
         for (place, (sum, mean)) in places.enumerate().take(1 + self.modules) {
-            // The rest is measured in each block.
+            // The time outside modules is measured in every block of the round.
             let blocks = if place == REST { self.round_blocks } else { 1 };
             *mean = follow(*mean, *sum as f32 / blocks.max(1) as f32);
             match place.checked_sub(1) {
@@ -173,7 +175,7 @@ impl Meter {
     }
 }
 
-/// The mean after another measurement.
+/// The mean after one more measurement.
 fn follow(mean: f32, measured: f32) -> f32 {
     if mean == 0.0 {
         return measured;
@@ -205,7 +207,7 @@ mod tests {
         NOW.get()
     }
 
-    /// Blocks until something is told of a patch whose calls fit into one.
+    /// How many blocks pass until results are published, for a patch whose calls fit into one block.
     const TOLD: u64 = COLD + 2 * EVERY;
 
     fn pass(ns: u64) {
@@ -225,7 +227,7 @@ mod tests {
         (Meter::new(costs, now), costs)
     }
 
-    /// Blocks in which each module has so many calls, of so many nanoseconds each.
+    /// Renders `count` blocks. Each module has a number of calls, and a duration of each call in nanoseconds.
     fn blocks(meter: &mut Meter, count: u64, fingerprint: u64, modules: &[(usize, u64)]) {
         for _ in 0..count {
             meter.begin(fingerprint, modules.len(), now());

@@ -1,7 +1,7 @@
-//! The thread that plays: next block, commands, modules, proof, publication, checkpoint.
+//! The render thread: decides and renders the next block, leaves its proof, publishes it, writes checkpoints.
 //!
-//! REAL-TIME. It speaks to the control thread through two wait-free queues and a number each way,
-//! to the world through shared words, and makes no system call but the futex.
+//! REAL-TIME. The render thread communicates with the control thread through two wait-free queues and one number
+//! each way, and with other processes through shared words. It makes no system call but the futex.
 
 use std::{
     sync::{
@@ -44,10 +44,10 @@ use crate::{
     meter::Meter,
 };
 
-/// A doorbell may be missed; then the shared words are looked at again after this long.
+/// A wake-up may be missed; after this time the shared words are read again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// A command on its way to the render thread.
+/// A command in the queue to the render thread.
 pub struct Input {
     pub seq: Seq,
     pub offset: u64,
@@ -55,25 +55,26 @@ pub struct Input {
     pub change: Change,
 }
 
-/// What a command changes.
+/// The change that a command makes.
 pub enum Change {
     Event(Event),
-    /// At that very frame.
+    /// An event that takes effect at exactly that frame.
     At(FrameIndex, Event),
-    /// A whole engine, built by the control thread.
+    /// A complete engine, built by the control thread.
     Patch(Box<Engine>),
-    /// The same, whose modules keep the values of their parameters.
+    /// The same, for an edit: modules that stay keep the values of their parameters.
     Edited(Box<Engine>),
-    /// Nothing, but it has its number.
+    /// No change; the command only has a number.
     Nothing,
 }
 
-/// What the two threads share besides the queues.
+/// The words that the two threads share besides the queues.
 #[derive(Default)]
 pub struct Between {
-    /// The last command put into the queue; written by the control thread.
+    /// The last command in the queue. Written by the control thread.
     pub received: AtomicU64,
-    /// The last command that was decided but is not here; written by the render thread.
+    /// The last command that a decision includes and the queue lacks. Written by the render thread; the control
+    /// thread raises it too.
     pub wanted: AtomicU64,
     pub faults: Faults,
 }
@@ -85,7 +86,7 @@ pub struct RenderHandle {
     pub between: Arc<Between>,
     pub inputs: Producer<Input>,
     pub retired: Consumer<Box<Engine>>,
-    /// Commands that the log held at the start, not yet in the queue.
+    /// Commands that the log held at the start and that are not in the queue yet.
     pub backlog: Vec<Numbered>,
     pub last: Seq,
 }
@@ -100,17 +101,17 @@ pub struct RenderProcessor {
     retired: Producer<Box<Engine>>,
     engine: Box<Engine>,
     mark: Mark,
-    /// Where the others were when it began.
+    /// The frontier of both slots when this worker began.
     caught_up_at: BlockIndex,
     samples: Vec<f32>,
-    /// How long the last block took.
+    /// How long the last block took, in nanoseconds.
     took_ns: u64,
     checkpoints: checkpoint::Writer,
     failpoints: Failpoints,
     meter: Meter,
 }
 
-/// Both halves, born together.
+/// Creates both halves.
 pub fn pair(
     shared: &Shared,
     slot: Slot,
@@ -154,7 +155,7 @@ pub fn pair(
 /// Starts the render thread.
 ///
 /// # Errors
-/// When the machine gives no thread.
+/// When the operating system gives no thread.
 pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()> {
     thread::Builder::new()
         .name("render".into())
@@ -183,7 +184,7 @@ pub fn spawn(mut processor: RenderProcessor, locked: bool) -> std::io::Result<()
                         if pause.is_zero() {
                             continue;
                         }
-                        // Nobody rings there.
+                        // No thread wakes this word.
                         futex::wait(&AtomicU64::new(0), 0, pause);
                     }
                     Advanced::Idle => futex::wait(word, seen, LOOK_AGAIN),
@@ -232,7 +233,8 @@ impl RenderProcessor {
         Duration::from_nanos(rest_ns)
     }
 
-    /// Renders the block with the commands up to `seq`; false when that was overruled.
+    /// Renders the block with the commands up to `seq`. Returns false if the block was decided differently
+    /// meanwhile.
     fn block(&mut self, seq: Seq) -> bool {
         let stage = self.shared.stage;
         let block = self.mark.block;
@@ -279,7 +281,7 @@ impl RenderProcessor {
         seat.advance(self.mark.block, seq);
         self.failpoints.pass(Point::Advanced);
         let leads = stage.preference().slot == self.slot;
-        // Who waits for commands waits for both workers.
+        // A client that waits for its commands waits for both workers.
         if leads && (takes_commands || decide::follower_is_needed(&stage, self.slot)) {
             futex::wake(stage.futex(Listener::Worker(self.slot.other())));
         }
@@ -291,7 +293,7 @@ impl RenderProcessor {
         true
     }
 
-    /// Says what is about to be done in the block.
+    /// Publishes the phase that is about to begin.
     fn breadcrumb(&self, phase: Phase) {
         self.shared
             .stage
@@ -304,7 +306,7 @@ impl RenderProcessor {
             });
     }
 
-    /// Applies the commands up to `seq`, in order, but for those in quarantine.
+    /// Applies the commands up to `seq`, in order, except those in quarantine.
     fn apply(&mut self, seq: Seq) {
         self.breadcrumb(Phase::Applying);
         while self.inputs.peek().is_ok_and(|input| input.seq <= seq) {
@@ -313,7 +315,7 @@ impl RenderProcessor {
             self.mark.seq = input.seq;
             self.breadcrumb(Phase::Applying);
             if self.shared.stage.quarantined(input.seq) {
-                // A patch in quarantine leaves an engine to be dropped elsewhere.
+                // The engine of a quarantined patch is dropped by the control thread.
                 if let Change::Patch(engine) | Change::Edited(engine) = input.change {
                     self.retire(engine);
                 }
@@ -343,7 +345,7 @@ impl RenderProcessor {
         self.failpoints.pass(Point::Applied);
     }
 
-    /// The engine of the patch at that place of the log takes over.
+    /// Replaces the engine by `engine`, whose patch is at `offset` in the log.
     fn change_over(&mut self, mut engine: Box<Engine>, offset: u64) {
         std::mem::swap(&mut engine, &mut self.engine);
         self.checkpoints.begin(self.engine.words().len());
@@ -352,14 +354,15 @@ impl RenderProcessor {
     }
 
     fn retire(&mut self, engine: Box<Engine>) {
-        // As many places as inputs, and emptied by whoever fills those: never full.
+        // The queue has as many places as the queue of inputs, and the control thread, which fills that one,
+        // empties this one: it is never full.
         if let Err(rtrb::PushError::Full(engine)) = self.retired.push(engine) {
             std::mem::forget(engine);
         }
     }
 
-    /// Proves the block, and publishes it unless it is played already or a predecessor did. Returns
-    /// whether nobody had published it before.
+    /// Leaves the block's proof. Publishes the block unless it has been played or a predecessor in this slot has
+    /// published it. Returns whether this worker is the first of both slots to publish it.
     fn publish(&self, block: BlockIndex, seq: Seq) -> bool {
         let [own, across] = match self.slot {
             Slot::Zero => [0, 1],
@@ -383,7 +386,7 @@ impl RenderProcessor {
         is_first
     }
 
-    /// Says how long before its deadline the block was published.
+    /// Publishes how long before its deadline the block was finished.
     fn note_margin(&self, block: BlockIndex, now_ns: u64) {
         let stage = &self.shared.stage;
         let Some(margin_ns) = lead::margin_ns(stage, block, now_ns) else {
@@ -397,7 +400,7 @@ impl RenderProcessor {
         seat.published_before(u32::try_from(margin_us).unwrap_or(u32::MAX), second as u32);
     }
 
-    /// Goes on with the checkpoints, if they are this worker's to keep.
+    /// Continues the checkpoint in progress if this worker has to write one now.
     fn checkpoint(&mut self) {
         self.checkpoints.note(self.engine.written());
         let block = self.mark.block;

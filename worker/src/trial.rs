@@ -1,8 +1,9 @@
-//! The worker that plays for nobody: tries commands that may be poison, or renders a block a third
-//! time as the referee. Restored from a checkpoint, it does what the others did; nobody hears it.
+//! A trial: a worker whose output is not played. It tries commands that may be poison, or acts as
+//! the referee and renders a block a third time. It starts from a checkpoint and does what the
+//! workers did.
 //!
-//! What it finds out it says by how it ends: a code of 0, or the death that was to be tried; with
-//! its breadcrumb and its verdict in shared words of its own.
+//! The result is the way the trial ends: exit code 0, or the death that the commands cause. Its
+//! breadcrumb and its verdict are in shared words of its own.
 
 use anyhow::{Result, bail, ensure};
 use common::{
@@ -18,16 +19,16 @@ use platform::{realtime, samples::Samples, shared::Shared};
 
 use crate::{catch_up, failpoints::Failpoints, log_tail::LogTail};
 
-/// Blocks that are rendered after each command that is tried: some do harm only later.
+/// How many blocks are rendered after each command: some commands do harm only later.
 const BLOCKS_EACH: u64 = 16;
-/// First as many are rendered without any of them, since some harm comes without them; no more than
-/// for so many commands.
+/// Before any command is tried, as many blocks are rendered without the commands, since some
+/// failures need no command. This is the limit, as a number of commands.
 const CONTROLLED_MAX: u64 = 256;
 
-/// What it is to find out.
+/// The question that a trial answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Does one of these commands do harm?
+    /// Does one of the commands after `after`, up to `last`, do harm?
     Commands {
         after: Seq,
         last: Seq,
@@ -58,10 +59,10 @@ impl std::str::FromStr for Task {
     }
 }
 
-/// Does the task.
+/// Performs the task.
 ///
 /// # Errors
-/// When it cannot be done: no checkpoint or log to start from.
+/// When there is no checkpoint or log to start from.
 pub fn run(
     shared: &Shared,
     mut log: LogTail,
@@ -78,7 +79,8 @@ pub fn run(
         Task::Commands { after, .. } => catch_up::start_from(shared, &mut log, samples, |mark| {
             (mark.seq <= after).then_some(mark.block)
         })?,
-        // The oldest: the least likely to hold what is being looked for.
+        // The oldest checkpoint is the least likely to contain the error that the referee looks
+        // for.
         Task::Referee(block) => catch_up::start_from(shared, &mut log, samples, |mark| {
             (mark.block <= block).then_some(std::cmp::Reverse(mark.block))
         })?,
@@ -166,7 +168,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Applies the commands up to `seq`, in order, but for those in quarantine.
+    /// Applies the commands up to `seq`, in order, except those in quarantine.
     fn apply(&mut self, seq: Seq) -> Result<()> {
         while let Some(next) = self.commands.next_if(|next| next.seq <= seq) {
             self.mark.seq = next.seq;
