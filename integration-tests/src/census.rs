@@ -1,4 +1,5 @@
-//! A count of what an instance holds: descriptors, segments, zombies, memory. What grows, leaks.
+//! Counts the resources that an instance holds: descriptors, threads, segments, zombies, memory. A count
+//! that grows shows a leak.
 
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
@@ -6,36 +7,36 @@ use anyhow::Result;
 
 use crate::stack::Stack;
 
-/// Descriptors and threads that come and go with whoever asks the supervisor something at that very
-/// moment; what leaks with each of hundreds of failovers is far more.
+/// Descriptors and threads that the supervisor has open while it answers requests. A leak with each of
+/// hundreds of failovers is far larger.
 const COMING_AND_GOING: u64 = 4;
 
-/// The supervisor gives unused memory back every second.
+/// The supervisor returns unused memory to the system every second.
 const GIVEN_BACK: Duration = Duration::from_millis(1_500);
 
-/// What the allocator has touched comes and goes: after each thousand of 5,000 failovers the supervisor had
-/// 1,744, 1,788, 1,988, 1,840 and 1,404 KiB, and once 320 more after 400. What leaks with each of them is
-/// found above that; the smaller the leak, the more failovers it takes.
+/// How much the allocator's memory varies: after each thousand of 5,000 failovers the supervisor had 1,744,
+/// 1,788, 1,988, 1,840 and 1,404 KiB, and once 320 KiB more after 400 failovers. A leak shows above that;
+/// the smaller the leak, the more failovers are needed.
 const NOISE_KIB: u64 = 512;
 
-/// What there is at one moment.
+/// The counts at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Open descriptors of each service, the launcher included.
+    /// Open descriptors, by service; the launcher is included.
     pub descriptors: BTreeMap<String, usize>,
-    /// Resident memory of each, in KiB, without what is shared.
+    /// Resident anonymous memory in KiB, by service.
     pub memory_kib: BTreeMap<String, u64>,
-    /// The process of each.
+    /// Process ids, by service.
     pub pids: BTreeMap<String, u64>,
-    /// Threads of each.
+    /// Threads, by service.
     pub threads: BTreeMap<String, usize>,
     /// Segments in shared memory.
     pub segments: usize,
-    /// Children of the launcher that have ended and were not reaped.
+    /// Children of the launcher that have ended and have not been reaped.
     pub zombies: usize,
 }
 
-/// The processes whose parent that one is, and their states.
+/// The child processes of a process, and their states.
 pub fn children(parent: u32) -> impl Iterator<Item = (u32, String)> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes.filter_map(move |entry| {
@@ -49,7 +50,7 @@ pub fn children(parent: u32) -> impl Iterator<Item = (u32, String)> {
 }
 
 impl Census {
-    /// Counts.
+    /// Counts the resources of a running stack.
     ///
     /// # Errors
     /// When the stack does not answer.
@@ -61,7 +62,7 @@ impl Census {
             .filter_map(|s| Some((s["name"].as_str()?.to_owned(), s["pid"].as_u64()?)))
             .collect();
         pids.insert("launcher".into(), launcher.into());
-        // What the answer took is given back by then.
+        // Wait until the supervisor has returned the memory that the answer took.
         thread::sleep(GIVEN_BACK);
         let mut census = Self::default();
         for (name, pid) in pids {
@@ -84,8 +85,8 @@ impl Census {
         Ok(census)
     }
 
-    /// What has grown since `before`, a line each: descriptors, threads, segments and zombies,
-    /// memory of who has lived all the while by more than a hundredth and the noise.
+    /// What has grown since `before`, one line each: descriptors, threads, segments, zombies. Memory is
+    /// compared for processes that have lived all the time, and may grow by a hundredth plus the noise.
     #[must_use]
     pub fn grown_since(&self, before: &Self) -> Vec<String> {
         let mut lines = Vec::new();

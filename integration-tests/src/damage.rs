@@ -1,4 +1,5 @@
-//! What tests share that damage an instance: how to do it, and what was said and heard of it.
+//! Shared by the tests that damage an instance: killing, and checking what was printed and what was
+//! played.
 
 use std::{fs, process::Output, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::{
 /// Kills a process and waits until it has ended.
 ///
 /// # Errors
-/// When there is none, or it lives on.
+/// When there is no such process, or it does not end.
 pub fn kill(pid: u32) -> Result<()> {
     let handle = pidfd::open(pid)?;
     pidfd::signal(&handle, SIGKILL)?;
@@ -23,7 +24,7 @@ pub fn kill(pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Exit code and what was said, on both outputs.
+/// The exit code, and the text of both outputs.
 #[must_use]
 pub fn said(output: &Output) -> (i32, String) {
     let all = text(&output.stdout) + &text(&output.stderr);
@@ -36,10 +37,10 @@ pub fn complaints(status: &Value) -> String {
     status["complaints"].to_string()
 }
 
-/// Checks that the steady tone of a recording has no break from that frame on.
+/// Checks that the steady tone of a recording has no break from frame `from` on.
 ///
 /// # Errors
-/// Where it breaks, or the file cannot be read.
+/// Names the frames of the breaks; or the file cannot be read.
 pub fn no_breaks(recording: &Recording, from: usize) -> Result<()> {
     let breaks = ear::breaks(&recording.left_from(from)?, 440.0, 48_000.0);
     ensure!(breaks.is_empty(), "breaks at {breaks:?}");

@@ -1,4 +1,4 @@
-//! An ear of its own: it knows nothing of blocks or workers, only of samples.
+//! An independent ear: it judges samples and knows nothing of blocks or workers.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use symphonia::core::{
 /// The samples of a WAV file of 32-bit floats, channels interleaved.
 ///
 /// # Errors
-/// When there is no such file.
+/// When the file cannot be read.
 pub fn read_wav(path: &Path) -> Result<Vec<f32>> {
     let reader = hound::WavReader::open(path).with_context(|| path.display().to_string())?;
     Ok(reader.into_samples::<f32>().collect::<Result<_, _>>()?)
@@ -22,7 +22,7 @@ pub fn read_wav(path: &Path) -> Result<Vec<f32>> {
 /// The samples of a FLAC file of 24 bits, channels interleaved.
 ///
 /// # Errors
-/// When there is no such file, or something in it cannot be decoded.
+/// When the file cannot be read, or part of it cannot be decoded.
 pub fn read_flac(path: &Path) -> Result<Vec<i32>> {
     let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
     let source = MediaSourceStream::new(Box::new(file), Default::default());
@@ -38,13 +38,13 @@ pub fn read_flac(path: &Path) -> Result<Vec<i32>> {
     let (mut samples, mut part) = (Vec::new(), Vec::<i32>::new());
     while let Some(packet) = format.next_packet()? {
         decoder.decode(&packet)?.copy_to_vec_interleaved(&mut part);
-        // The decoder puts them at the upper end of 32 bits.
+        // The decoder returns 24-bit samples in the upper bits of 32-bit words.
         samples.extend(part.iter().map(|sample| sample >> 8));
     }
     Ok(samples)
 }
 
-/// Samples that differ, to the bit, over the length of the shorter one.
+/// The number of samples that differ in any bit, over the length of the shorter slice.
 #[must_use]
 pub fn differing(a: &[f32], b: &[f32]) -> usize {
     a.iter()
@@ -53,8 +53,9 @@ pub fn differing(a: &[f32], b: &[f32]) -> usize {
         .count()
 }
 
-/// Breaks in a steady sine of one channel: places where the next sample is not the one that the
-/// two before it foretell, x(n) = 2 cos(w) x(n-1) - x(n-2). Places closer than 10 ms are one break.
+/// Breaks in a steady sine of one channel: places where a sample is not the one that the two
+/// samples before it predict, x(n) = 2 cos(w) x(n-1) - x(n-2). Places closer than 10 ms are one
+/// break.
 #[must_use]
 pub fn breaks(samples: &[f32], hz: f64, rate_hz: f64) -> Vec<usize> {
     let factor = 2.0 * (std::f64::consts::TAU * hz / rate_hz).cos();
@@ -76,7 +77,7 @@ pub fn breaks(samples: &[f32], hz: f64, rate_hz: f64) -> Vec<usize> {
     found
 }
 
-/// The loudest sample.
+/// The largest absolute sample.
 #[must_use]
 pub fn peak(samples: &[f32]) -> f32 {
     samples
@@ -84,7 +85,7 @@ pub fn peak(samples: &[f32]) -> f32 {
         .fold(0.0, |peak, sample| peak.max(sample.abs()))
 }
 
-/// The value below which that share of the values lies.
+/// The smallest of the values that at least `share` of the values do not exceed.
 #[must_use]
 pub fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! Disks that are full, gone or slow: a small file system in a folder's place, and a process whose system calls
-//! fail or take their time, as `strace` has them do.
+//! Disks that are full, gone or slow: a small file system mounted on a folder, and a process whose system calls
+//! fail or are delayed by `strace`.
 
 use std::{
     fs::{self, File},
@@ -12,14 +12,14 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-/// A small disk in a folder's place, until it is dropped.
+/// A small file system mounted on a folder, until it is dropped.
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Puts it there; `None` where this user may not.
+    /// Mounts the file system; `None` if this user may not.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// When the folder cannot be created.
     pub fn at(folder: &Path, bytes: u64) -> Result<Option<Self>> {
         fs::create_dir_all(folder)?;
         let size = format!("size={bytes},mode=0700");
@@ -31,10 +31,10 @@ impl SmallDisk {
         Ok(mounted.then(|| Self(folder.to_owned())))
     }
 
-    /// Fills it to its last byte; returns the file that does so.
+    /// Fills the file system to the last byte; returns the file that fills it.
     ///
     /// # Errors
-    /// When that cannot be made.
+    /// When that file cannot be created.
     pub fn fill(&self) -> Result<PathBuf> {
         let path = self.0.join("ballast");
         let mut file = File::create(&path)?;
@@ -51,14 +51,15 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A process of which some system calls are tampered with, until it is dropped.
+/// A process in some of whose system calls `strace` injects faults, until this is dropped.
 pub struct Tampered(Child);
 
 impl Tampered {
-    /// Has those calls of all its threads end as said, in `strace`'s words; on that file only, if one is given.
+    /// Injects `how`, in the words of `strace`, into those calls of all threads; only for calls on `file`, if
+    /// given.
     ///
     /// # Errors
-    /// When there is no `strace`, or it may not.
+    /// When `strace` is missing or may not trace the process.
     pub fn with(pid: u32, calls: &str, how: &str, file: Option<&Path>) -> Result<Self> {
         let mut command = Command::new("strace");
         command
@@ -92,7 +93,7 @@ impl Tampered {
 
 impl Drop for Tampered {
     fn drop(&mut self) {
-        // It lets go of the process, which goes on.
+        // At SIGTERM, `strace` detaches from the process, which runs on.
         let pid = self.0.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.0.wait();

@@ -1,4 +1,4 @@
-//! What is fuzzed: whatever bytes come in, nothing panics, hangs or grows without bound. The targets
+//! The fuzzed functions. For any input, nothing may panic, hang or grow without bound. The targets
 //! in `fuzz/` and the test of the corpora call the same functions.
 
 use common::{
@@ -24,7 +24,7 @@ const CONFIG: Config = Config {
     channels: 2,
 };
 
-/// OSC bytes → commands.
+/// Decodes OSC bytes into commands.
 pub fn osc(bytes: &[u8]) {
     let json = Patch::default_patch().to_json();
     let Ok(names) = Namespace::of_patch(1, CONFIG.rate_hz, &json) else {
@@ -43,7 +43,7 @@ pub fn osc(bytes: &[u8]) {
     let _ = decode::address_of(bytes);
 }
 
-/// The command log's reader, and a replay of what it reads.
+/// Reads a command log and replays it.
 pub fn command_log(bytes: &[u8]) {
     let count = command_log::records(bytes).count();
     assert!(count <= bytes.len() / 8);
@@ -60,7 +60,7 @@ pub fn command_log(bytes: &[u8]) {
     let _ = replay.apply_rest();
 }
 
-/// A patch file → an engine that renders.
+/// Reads a patch file and renders it.
 pub fn patch(bytes: &[u8]) {
     let Ok(patch) = Patch::from_json(&String::from_utf8_lossy(bytes)) else {
         return;
@@ -77,7 +77,7 @@ pub fn patch(bytes: &[u8]) {
     }
 }
 
-/// What the command line reads: the first byte says as what, the rest is the file.
+/// The readers of the command line. The first byte selects the reader; the rest is the file.
 pub fn readers(bytes: &[u8]) {
     let Some((kind, file)) = bytes.split_first() else {
         return;
@@ -94,7 +94,7 @@ pub fn readers(bytes: &[u8]) {
 
 static FOLDER: OnceLock<TempDir> = OnceLock::new();
 
-/// Shared words that a hostile or torn writer has left: each is read by all its readers.
+/// Shared words left by a hostile or torn writer, read by all their readers.
 pub fn segments(bytes: &[u8]) {
     let format = AudioFormat {
         rate_hz: 48_000,
@@ -138,7 +138,7 @@ pub fn segments(bytes: &[u8]) {
         }
         inbox.free_below(inbox.tail());
     }
-    // Large, so only its head is written to.
+    // A checkpoint is large, so only its head is overwritten.
     if bytes.first().is_some_and(|byte| byte % 16 == 0) {
         let words = heap(CHECKPOINT_WORDS);
         let _ = Checkpoint::create(&words);
@@ -182,7 +182,7 @@ fn read_stage(stage: &Stage<'_>) {
     }
 }
 
-/// Each ten bytes are a place and a word.
+/// Overwrites words: each ten bytes are a place and a value.
 fn scribble(words: &[AtomicU64], bytes: &[u8]) {
     for ten in bytes.chunks_exact(10) {
         let place = usize::from(u16::from_le_bytes([ten[0], ten[1]])) % words.len();

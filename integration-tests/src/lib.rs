@@ -1,4 +1,4 @@
-//! Real processes, real kills, an independent ear: what the tests of the promises share.
+//! Shared by the integration tests: a stack of real processes, real kills, an independent ear.
 #![forbid(unsafe_code)]
 
 pub mod census;

@@ -1,8 +1,9 @@
-//! Patches that are large in one way: many modules, much state.
+//! Patches that are large in one respect: many modules, or much state.
 
 use serde_json::{Value, json};
 
-/// A thousand modules: 250 voices, the first of which sounds, each a little different in each edit.
+/// A patch of a thousand modules: 250 voices. The first voice, which tests open with `/gate/e0`,
+/// keeps its frequency; those of the others depend on `edit`.
 #[must_use]
 pub fn thousand(edit: usize) -> Value {
     let mut modules = Vec::new();
@@ -20,7 +21,7 @@ pub fn thousand(edit: usize) -> Value {
         cables.push(json!({"from": format!("a{voice}"), "to": "out"}));
     }
     modules.push(json!({"id": "out", "type": "out"}));
-    // Another one comes and goes.
+    // Every second edit has one more module.
     if edit % 2 == 1 {
         modules.push(json!({"id": "more", "type": "noise", "params": {"gain": 0}}));
         cables.push(json!({"from": "more", "to": "out"}));
@@ -28,7 +29,7 @@ pub fn thousand(edit: usize) -> Value {
     json!({"version": 1, "modules": modules, "cables": cables})
 }
 
-/// 200 modules, 198 of them echoes: 16 MiB of state.
+/// A patch of 200 modules with 16 MiB of state: 198 of them are delays.
 #[must_use]
 pub fn large_patch() -> Value {
     let mut modules = vec![json!({"id": "sine", "type": "sine"})];

@@ -1,10 +1,10 @@
 //! Random numbers from a seed, so that a failing run can be repeated.
 
-/// Sebastiano Vigna's splitmix64.
+/// splitmix64 by Sebastiano Vigna.
 pub struct Random(u64);
 
 impl Random {
-    /// From the seed in `UNDERSTUDY_SEED`, else from `default`; prints it.
+    /// Starts from the seed in `UNDERSTUDY_SEED`, else from `default`; prints the seed.
     #[must_use]
     pub fn seeded(default: u64) -> Self {
         let seed = std::env::var("UNDERSTUDY_SEED")

@@ -1,5 +1,5 @@
-//! Sound servers without a sound card, each a test's own: PulseAudio and PipeWire with null sinks, JACK with
-//! its dummy driver. Nothing of the machine's own sound is touched.
+//! Sound servers without a sound card, one for each test: PulseAudio and PipeWire with null sinks, JACK with
+//! its dummy driver. The sound system of the machine itself is not touched.
 
 use std::{
     io::Read,
@@ -14,22 +14,22 @@ use tempfile::TempDir;
 
 use crate::stack::{Stack, text, understudy};
 
-/// Which server.
+/// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// PulseAudio; what it plays can be heard.
+    /// PulseAudio. What it plays can be recorded.
     PulseAudio,
-    /// PipeWire with WirePlumber and its own PulseAudio server; what it plays can be heard.
+    /// PipeWire with WirePlumber and PipeWire's own PulseAudio server. What it plays can be recorded.
     PipeWire,
     /// JACK.
     Jack,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::PulseAudio, Self::PipeWire, Self::Jack];
 
-    /// As a stack names it.
+    /// The name that a stack gives the server.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,37 +40,37 @@ impl Kind {
     }
 }
 
-/// A running server; ended when dropped.
+/// A running server; stopped when dropped.
 pub struct Server {
-    /// Which it is.
+    /// The kind of server.
     pub kind: Kind,
     folder: PathBuf,
     processes: Vec<Child>,
 }
 
-/// A server's folder, which outlives it.
+/// The folder of a server, which outlives the server.
 pub struct Place {
     folder: TempDir,
     kind: Kind,
 }
 
 impl Place {
-    /// A new one.
+    /// Creates the folder.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the folder cannot be created.
     pub fn new(kind: Kind) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir_all(folder.path().join("server"))?;
-        // PulseAudio lets anybody in, but wants a cookie of this length to be shown.
+        // PulseAudio lets every client in, but expects a cookie of this length.
         std::fs::write(folder.path().join("cookie"), [0; 256])?;
         Ok(Self { folder, kind })
     }
 
-    /// Starts the server and a null sink `vout` at that rate.
+    /// Starts the server with a null sink `vout` at that rate.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When the server does not start.
     pub fn serve(&self, rate: u32) -> Result<Server> {
         let mut server = Server {
             kind: self.kind,
@@ -85,19 +85,19 @@ impl Place {
         Ok(server)
     }
 
-    /// Starts a stack whose sound systems are that server and ALSA without a card.
+    /// Starts a stack that finds that server, and ALSA without a card.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the stack does not start.
     pub fn stack(&self, options: &[&str]) -> Result<Stack> {
         let environment = environment(self.kind, self.folder.path());
         Stack::start_in(tempfile::tempdir()?, options, &environment)
     }
 
-    /// Runs the command line where it finds that server.
+    /// Runs the command line so that it finds that server.
     ///
     /// # Errors
-    /// When it cannot be run.
+    /// When the program cannot be run.
     pub fn understudy(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = understudy(self.folder.path());
         let environment = environment(self.kind, self.folder.path());
@@ -110,7 +110,7 @@ fn jack_name() -> String {
     format!("understudy-{}", std::process::id())
 }
 
-/// Where a stack finds that server, and no other.
+/// The environment in which a stack finds that server and no other.
 fn environment(kind: Kind, folder: &Path) -> Vec<(&'static str, String)> {
     let inside = |name: &str| folder.join(name).display().to_string();
     let (mut pulseaudio, mut pipewire, mut jack) =
@@ -151,7 +151,7 @@ impl Server {
 
     fn spawn(&mut self, program: &str, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(program);
-        // libpulse's own variable would keep a server from starting.
+        // With libpulse's own variable set, a server does not start.
         command.args(arguments).env_remove("PULSE_SERVER");
         let started = command.spawn();
         let started =
@@ -187,7 +187,7 @@ impl Server {
         self.wait_for_sink("vout")
     }
 
-    /// Where the D-Bus of its own listens, without which WirePlumber gives up.
+    /// The address of the test's own D-Bus, without which WirePlumber gives up.
     fn bus(&self) -> String {
         format!("unix:path={}", self.folder.join("server/bus").display())
     }
@@ -239,7 +239,7 @@ impl Server {
     /// The output of `pactl` with these arguments.
     ///
     /// # Errors
-    /// When it says no.
+    /// When `pactl` fails.
     pub fn pactl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command("pactl");
         let output = command
@@ -253,20 +253,20 @@ impl Server {
         }
     }
 
-    /// Plugs in another null sink.
+    /// Adds another null sink.
     ///
     /// # Errors
-    /// When the server does not take it.
+    /// When the server refuses.
     pub fn add_sink(&self, name: &str) -> Result<()> {
         let sink = format!("sink_name={name}");
         self.pactl(&["load-module", "module-null-sink", &sink, "channels=2"])?;
         self.wait_for_sink(name)
     }
 
-    /// Unplugs a null sink.
+    /// Removes a null sink.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When no sink has that name.
     pub fn remove_sink(&self, name: &str) -> Result<()> {
         let modules = self.pactl(&["list", "short", "modules"])?;
         let ours = |line: &&str| line.contains(&format!("sink_name={name}"));
@@ -276,7 +276,7 @@ impl Server {
         Ok(())
     }
 
-    /// The number of the sink that the stack's stream is played on.
+    /// The name of the sink on which the stack's stream is played.
     ///
     /// # Errors
     /// When there is no stream.
@@ -293,7 +293,7 @@ impl Server {
         Ok(sink.split_whitespace().nth(1).unwrap_or_default().into())
     }
 
-    /// Stops all its processes, or lets them go on.
+    /// Stops all processes of the server, or continues them.
     ///
     /// # Errors
     /// When one of them is gone.
@@ -313,7 +313,7 @@ impl Drop for Server {
             let _ = process.wait();
         }
         if self.kind == Kind::Jack {
-            // What a JACK server that was killed leaves behind.
+            // Files that a killed JACK server leaves behind.
             let name = jack_name();
             for entry in std::fs::read_dir("/dev/shm")
                 .into_iter()
@@ -328,17 +328,17 @@ impl Drop for Server {
     }
 }
 
-/// Hears what a server plays on a null sink.
+/// Records what a server plays on a null sink.
 pub struct Recorder {
     process: Child,
     listener: std::thread::JoinHandle<Vec<u8>>,
 }
 
 impl Recorder {
-    /// Begins to listen.
+    /// Starts recording.
     ///
     /// # Errors
-    /// When there is nobody to listen to.
+    /// When `parec` cannot be started.
     pub fn start(server: &Server, sink: &str) -> Result<Self> {
         let mut process = server
             .command("parec")
@@ -361,11 +361,11 @@ impl Recorder {
         Ok(Self { process, listener })
     }
 
-    /// The left channel from where the sound begins: parec begins with silence until its stream is
-    /// connected.
+    /// The left channel from 10 ms after the first sound on. Before its stream is connected, `parec`
+    /// delivers silence.
     ///
     /// # Errors
-    /// When it has ended by itself.
+    /// When `parec` has ended by itself.
     pub fn heard(mut self) -> Result<Vec<f32>> {
         self.process.kill()?;
         self.process.wait()?;

@@ -1,4 +1,4 @@
-//! A stack of real processes, started as a user would, in folders of its own.
+//! A stack of real processes, started as a user starts it, with its files in a folder of its own.
 
 mod remains;
 mod wait;
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 
 use crate::{ear, random::Random};
 
-/// What ails a service, one after the other.
+/// The faults that tests inject into a service, one after the other.
 pub const AILMENTS: [Fault; 7] = [
     Fault::Hang,
     Fault::Signal(SIGSTOP),
@@ -39,16 +39,16 @@ pub const AILMENTS: [Fault; 7] = [
 
 /// A running instance; stopped when dropped.
 pub struct Stack {
-    /// Its files.
+    /// The folder of the instance's files.
     pub folder: TempDir,
     paths: Paths,
     osc: String,
     socket: UdpSocket,
-    /// Workers killed so far, each of which is started again.
+    /// How many worker kills [`Self::wait_protected`] has to find replaced.
     killed: AtomicU64,
 }
 
-/// The folder of the programs under test: beside the test's own.
+/// The folder of the programs under test: the parent of the test's own folder.
 ///
 /// # Panics
 /// When the programs have not been built.
@@ -71,24 +71,24 @@ pub fn programs() -> PathBuf {
 }
 
 impl Stack {
-    /// Starts an instance with those options, each test with its own.
+    /// Starts an instance with those options and a temporary folder of its own.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the instance does not start.
     pub fn start(options: &[&str]) -> Result<Self> {
         Self::start_in(TempDir::new()?, options, &[])
     }
 
-    /// Starts an instance with its files in `folder` and more variables in its environment.
+    /// Starts an instance with its files in `folder` and additional environment variables.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the instance does not start.
     pub fn start_in(
         folder: TempDir,
         options: &[&str],
         environment: &[(&str, String)],
     ) -> Result<Self> {
-        // A test that names no lead is not about how late this machine wakes a thread.
+        // A test that sets no lead does not test how late this machine wakes a thread.
         let in_time = !options.contains(&"--freewheel") && !options.contains(&"--lead");
         let output = understudy(folder.path())
             .args([
@@ -123,16 +123,16 @@ impl Stack {
             killed: AtomicU64::new(0),
         };
         let status = stack.status()?;
-        // The port that the system has given, which everybody learns from the status.
+        // The status names the port that the system has assigned.
         stack.osc = status["osc"].as_str().unwrap_or_default().to_owned();
         Ok(stack)
     }
 
-    /// Starts an instance that plays into a WAV file, whose path is returned; it stays as long as the
-    /// folder beside it.
+    /// Starts an instance that plays into a WAV file, in a folder that is removed when the returned
+    /// recording is dropped.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the instance does not start.
     pub fn start_wav(options: &[&str]) -> Result<(Self, Recording)> {
         let recording = Recording::in_folder(TempDir::new()?);
         let sink = format!("wav:{}", recording.wav.display());
@@ -140,7 +140,7 @@ impl Stack {
         Ok((stack, recording))
     }
 
-    /// Starts the test tone and waits until it is steady; returns the frame from which on it is.
+    /// Starts the test tone and waits until it is steady; returns a frame from which on it is.
     ///
     /// # Errors
     /// When the stack does not answer.
@@ -150,13 +150,13 @@ impl Stack {
         Ok(number(&self.status()?, "/audio/play_cursor")? as usize * 128)
     }
 
-    /// Where it listens.
+    /// The OSC address of the instance.
     #[must_use]
     pub fn osc(&self) -> &str {
         &self.osc
     }
 
-    /// Runs a verb of the command line on it.
+    /// Runs a verb of the command line on this instance.
     ///
     /// # Errors
     /// When the program cannot be run.
@@ -167,18 +167,18 @@ impl Stack {
             .output()?)
     }
 
-    /// Asks its supervisor.
+    /// Sends a request to the supervisor.
     ///
     /// # Errors
-    /// When there is no answer, or it is no.
+    /// When there is no answer, or the supervisor refuses.
     pub fn ask(&self, request: &Request) -> Result<Value> {
         self.ask_within(request, Duration::from_secs(20))
     }
 
-    /// Asks its supervisor, and waits no longer than that for the answer.
+    /// Sends a request to the supervisor and waits at most `limit` for the answer.
     ///
     /// # Errors
-    /// When there is no answer, or it is no.
+    /// When there is no answer, or the supervisor refuses.
     pub fn ask_within(&self, request: &Request, limit: Duration) -> Result<Value> {
         match control::ask(&self.paths, request, limit)? {
             Answer::Ok(value) => Ok(value),
@@ -186,7 +186,7 @@ impl Stack {
         }
     }
 
-    /// Its status.
+    /// The status of the instance.
     ///
     /// # Errors
     /// When there is no answer.
@@ -197,17 +197,18 @@ impl Stack {
     /// Injects a fault.
     ///
     /// # Errors
-    /// When the answer is no.
+    /// When the supervisor refuses.
     pub fn inject(&self, fault: Fault, target: Target) -> Result<()> {
         self.ask(&Request::Inject(fault, target)).map(|_| ())
     }
 
-    /// SIGKILL to a worker; [`Self::wait_protected`] then waits for its replacement.
+    /// Kills a worker with SIGKILL; [`Self::wait_protected`] then waits for its replacement.
     ///
     /// # Errors
-    /// When the answer is no.
+    /// When the supervisor refuses.
     pub fn kill(&self, target: Target) -> Result<()> {
-        // One that was replaced for a reason of its own must not stand for one that is killed now.
+        // A worker that was replaced earlier for another reason must not count as the replacement of
+        // this one.
         let replaced = replaced(&self.status()?);
         self.inject(Fault::Signal(SIGKILL), target)?;
         self.killed.fetch_max(replaced, Ordering::Relaxed);
@@ -215,30 +216,30 @@ impl Stack {
         Ok(())
     }
 
-    /// Says that workers were killed by other means.
+    /// Adds workers that were killed by other means to those that must be replaced.
     pub fn expect_replacements(&self, count: u64) {
         self.killed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Sends a datagram: an address and one float, or none.
+    /// Sends an OSC message with one float, or without arguments.
     ///
     /// # Errors
-    /// When it cannot be sent.
+    /// When the datagram cannot be sent.
     pub fn osc_send(&self, address: &str, value: Option<f32>) -> Result<()> {
         self.raw_send(&datagram(address, value))
     }
 
-    /// Sends any datagram.
+    /// Sends a datagram of any content.
     ///
     /// # Errors
-    /// When it cannot be sent.
+    /// When the datagram cannot be sent.
     pub fn raw_send(&self, bytes: &[u8]) -> Result<()> {
         self.socket.send_to(bytes, &self.osc)?;
         Ok(())
     }
 
-    /// The replies to that address that have come to the socket that [`Self::osc_send`] sends from, as
-    /// text with the bytes that are none replaced.
+    /// The replies to `address` that have arrived at the socket of [`Self::osc_send`], as text; bytes
+    /// that are not text are replaced.
     #[must_use]
     pub fn replies(&self, address: &str) -> Vec<String> {
         let mut found = Vec::new();
@@ -254,18 +255,19 @@ impl Stack {
         found
     }
 
-    /// The process id of its launcher, the parent of all its processes.
+    /// The process id of the instance's launcher, the parent of its processes.
     ///
     /// # Errors
-    /// When it has left no lock.
+    /// When there is no lock.
     pub fn launcher(&self) -> Result<u32> {
         self.named_in_lock(0)
     }
 
-    /// The process id of the launcher that began it, which is in the names of its segments.
+    /// The process id of the launcher that began the instance. It is part of the names of the
+    /// segments.
     ///
     /// # Errors
-    /// When it has left no lock.
+    /// When there is no lock.
     pub fn first_launcher(&self) -> Result<u32> {
         self.named_in_lock(1)
     }
@@ -276,18 +278,18 @@ impl Stack {
         Ok(named.context("the lock names nobody")?.parse()?)
     }
 
-    /// Its shared memory, to look on.
+    /// The shared memory of the instance, for observation.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When the shared memory cannot be opened.
     pub fn shared(&self) -> Result<Shared> {
         Ok(Shared::open_of("test", self.first_launcher()?)?)
     }
 
-    /// The process id of one of its services, by the name in its status.
+    /// The process id of a service, by its name in the status.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such service.
     pub fn pid(&self, service: &str) -> Result<u32> {
         let status = self.status()?;
         let mut services = status["services"].as_array().into_iter().flatten();
@@ -296,10 +298,10 @@ impl Stack {
         Ok(pid.with_context(|| format!("no {service} in {status:#}"))? as u32)
     }
 
-    /// Changes one of a few parameters of the default patch.
+    /// Changes one of four parameters of the default patch, chosen at random.
     ///
     /// # Errors
-    /// When it cannot be sent.
+    /// When the message cannot be sent.
     pub fn change_something(&self, random: &mut Random) -> Result<()> {
         match random.below(4) {
             0 => self.osc_send("/mod/sine/freq", Some(100.0 + random.below(2_000) as f32)),
@@ -312,22 +314,22 @@ impl Stack {
         }
     }
 
-    /// The commands after that number that its log holds, in all segments that are kept, each once.
+    /// The commands with a number above `last` in all segments of the log that exist, each once.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the log cannot be read.
     pub fn commands_after(&self, mut last: u64) -> Result<Vec<(u64, command::Command)>> {
-        // First: what is closed from now on is this one, too.
+        // Opened first: a segment that is closed from now on is this one.
         let current = std::fs::File::open(self.paths.command_log())?;
         let closed = platform::segments::closed(&self.paths);
-        // The oldest may be deleted meanwhile.
+        // The oldest segment may be deleted meanwhile.
         let opened = closed.iter().map(|c| std::fs::File::open(&c.path));
         let closed: Vec<_> = opened.flatten().collect();
         let mut found = Vec::new();
         for file in closed.into_iter().chain([current]) {
             let mut reader = command_log::Reader::without_arenas(std::io::BufReader::new(file));
             while let Some((_, record)) = reader.next()? {
-                // The segment before has what follows its state, too.
+                // A closed segment also holds commands that are part of the next segment's state.
                 if let Record::Command { seq, command, .. } = record
                     && seq.0 > last
                 {
@@ -339,7 +341,8 @@ impl Stack {
         Ok(found)
     }
 
-    /// Renders the log of the run again, into a file beside that one; the samples, and what was told.
+    /// Renders the log of the run again, into a file beside `beside`. Returns the samples and the
+    /// output of `replay`.
     ///
     /// # Errors
     /// When `replay` fails.
@@ -354,22 +357,22 @@ impl Stack {
         Ok((ear::read_wav(&again)?, serde_json::from_str(&told)?))
     }
 
-    /// Where its files are.
+    /// The paths of the instance.
     #[must_use]
     pub const fn paths(&self) -> &Paths {
         &self.paths
     }
 
-    /// What it has written into its log.
+    /// The text log of the instance.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.paths.text_log()).unwrap_or_default()
     }
 
-    /// Stops it in good order.
+    /// Stops the instance with `down`.
     ///
     /// # Errors
-    /// When it does not stop.
+    /// When the instance does not stop.
     pub fn end(&self) -> Result<()> {
         let output = self.verb(&["down"])?;
         if !output.status.success() {
@@ -382,10 +385,10 @@ impl Stack {
         Ok(())
     }
 
-    /// Stops it in good order; its files stay.
+    /// Stops the instance with `down`; keeps copies of its logs and recordings.
     ///
     /// # Errors
-    /// When it does not stop.
+    /// When the instance does not stop.
     pub fn down(self) -> Result<Remains> {
         self.end()?;
         let command_log = self.paths.command_log();
@@ -405,7 +408,7 @@ impl Stack {
             std::fs::create_dir_all(&copy)?;
             std::fs::copy(file.path(), copy.join(file.file_name()))?;
         }
-        // It is there but for those who have removed it.
+        // Tests that have removed the folder have no recordings.
         let _ = std::fs::rename(self.paths.recordings(), remains.recordings());
         Ok(remains)
     }
@@ -420,25 +423,25 @@ impl Drop for Stack {
     }
 }
 
-/// A service in a status, by its name.
+/// The entry of a service in a status, by its name.
 #[must_use]
 pub fn service<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
     let mut services = status["services"].as_array().into_iter().flatten();
     services.find(|s| s["name"] == name)
 }
 
-/// The workers in a status.
+/// The entries of the workers in a status.
 pub fn workers(status: &Value) -> impl Iterator<Item = &Value> {
     let services = status["services"].as_array().into_iter().flatten();
     services.filter(|s| s["name"].as_str().is_some_and(|n| n.starts_with("worker")))
 }
 
-/// How many workers have been started again.
+/// How many times workers have been restarted, by a status.
 fn replaced(status: &Value) -> u64 {
     workers(status).filter_map(|s| s["restarts"].as_u64()).sum()
 }
 
-/// The command line, with its files in `folder`.
+/// A command `understudy` whose files are in `folder`.
 #[must_use]
 pub fn understudy(folder: &Path) -> Command {
     let mut command = Command::new(programs().join("understudy"));
@@ -449,7 +452,7 @@ pub fn understudy(folder: &Path) -> Command {
     command
 }
 
-/// A message as a datagram: an address and one float, or none.
+/// An OSC message with one float, or without arguments, as a datagram.
 #[must_use]
 pub fn datagram(address: &str, value: Option<f32>) -> Vec<u8> {
     let mut bytes = padded(address);
@@ -463,10 +466,10 @@ pub fn datagram(address: &str, value: Option<f32>) -> Vec<u8> {
     bytes
 }
 
-/// A note of the module `keys` in a bundle with that time tag.
+/// A message for a note of the module `keys`, in a bundle with that time tag.
 ///
 /// # Errors
-/// When it cannot be encoded.
+/// When the message cannot be encoded.
 pub fn note_at(tag: u64, velocity: i32, ms: f32) -> Result<Vec<u8>> {
     let note = OscMessage {
         addr: "/note/keys".into(),
@@ -485,7 +488,7 @@ pub fn note_at(tag: u64, velocity: i32, ms: f32) -> Result<Vec<u8>> {
     }))?)
 }
 
-/// An OSC message: an address and texts.
+/// An OSC message with texts as arguments.
 #[must_use]
 pub fn datagram_of(address: &str, texts: &[&str]) -> Vec<u8> {
     let mut bytes = padded(address);
@@ -500,16 +503,16 @@ fn padded(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Text that a program printed.
+/// The text that a program has printed.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A number in a status.
+/// A number in a status, by its JSON pointer.
 ///
 /// # Errors
-/// When it is not there.
+/// When there is no such number.
 pub fn number(status: &Value, path: &str) -> Result<u64> {
     status
         .pointer(path)
@@ -517,7 +520,7 @@ pub fn number(status: &Value, path: &str) -> Result<u64> {
         .with_context(|| format!("no {path} in {status:#}"))
 }
 
-/// How many times a test does what it does: from that variable, else `usual`.
+/// How many times a test repeats its work: the value of that environment variable, else `usual`.
 #[must_use]
 pub fn count_of(variable: &str, usual: u64) -> u64 {
     let set = std::env::var(variable).ok();

@@ -1,5 +1,5 @@
-//! A worker under the knife: its render thread is driven to a place in a block, an instruction at a
-//! time, and killed there.
+//! Kills a process at an exact place: a worker at an instruction of its render thread, or a process at the entry
+//! to or the return from a system call.
 
 use std::{collections::BTreeSet, fs, os::fd::OwnedFd, time::Duration};
 
@@ -14,14 +14,14 @@ use platform::{
     trace::{self, Stop, Until},
 };
 
-/// A process that can be stopped as a whole, and goes on when dropped.
+/// A process all of whose threads are stopped; continued when dropped.
 pub struct Stopped(OwnedFd);
 
 impl Stopped {
-    /// Stops it, and returns when it stands.
+    /// Stops the process and waits until all its threads have stopped.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the process is gone.
     pub fn stop(pid: u32) -> Result<Self> {
         let handle = pidfd::open(pid)?;
         pidfd::signal(&handle, SIGSTOP)?;
@@ -39,7 +39,7 @@ impl Drop for Stopped {
     }
 }
 
-/// The threads of a process with what `stat` tells of each.
+/// The threads of a process, each with the content of its `stat` file.
 fn threads(pid: u32) -> Result<impl Iterator<Item = (u32, String)>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
     Ok(tasks.flatten().filter_map(|task| {
@@ -52,7 +52,7 @@ fn state(stat: &str) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Where the program's first byte lies in the process.
+/// The address of the program's first byte in the process.
 fn program_start(pid: u32) -> Result<u64> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let own = maps.lines().find(|line| line.contains("understudy-worker"));
@@ -61,11 +61,11 @@ fn program_start(pid: u32) -> Result<u64> {
     Ok(u64::from_str_radix(start, 16)?)
 }
 
-/// The instruction before which a phase has just begun, from the program's start.
+/// The offset in the program of the first instruction in a phase.
 #[derive(Clone, Copy)]
 pub struct Entry(u64);
 
-/// A worker whose render thread stands, held by the calling thread; it is killed when dropped.
+/// A worker whose render thread is stopped and traced by the calling thread; killed when dropped.
 pub struct Patient {
     handle: OwnedFd,
     thread: u32,
@@ -73,10 +73,10 @@ pub struct Patient {
 }
 
 impl Patient {
-    /// Takes hold of the worker's render thread.
+    /// Attaches to the worker's render thread and stops it.
     ///
     /// # Errors
-    /// When the machine does not allow it.
+    /// When tracing is not allowed.
     pub fn hold(pid: u32) -> Result<Self> {
         let render = threads(pid)?.find(|(_, stat)| stat.contains("(render)"));
         let patient = Self {
@@ -100,7 +100,7 @@ impl Patient {
         Ok(trace::go(self.thread, until, 0)?)
     }
 
-    /// Does one instruction.
+    /// Executes one instruction.
     ///
     /// # Errors
     /// When the worker is gone.
@@ -115,7 +115,7 @@ impl Patient {
         }
     }
 
-    /// Steps until the phase begins; says where that is.
+    /// Executes instructions until the phase begins; returns where that is.
     ///
     /// # Errors
     /// When the worker is gone.
@@ -131,7 +131,7 @@ impl Patient {
         }
     }
 
-    /// Runs until the phase begins in a block that is as wished.
+    /// Runs until the phase begins in a block that `wished` accepts; returns the block.
     ///
     /// # Errors
     /// When the worker is gone.
@@ -164,7 +164,7 @@ impl Patient {
     }
 }
 
-/// Kills the worker where it stands.
+/// Kills the worker at the instruction where it was stopped.
 impl Drop for Patient {
     fn drop(&mut self) {
         let _ = pidfd::signal(&self.handle, SIGKILL);
@@ -172,12 +172,12 @@ impl Drop for Patient {
     }
 }
 
-/// Kills the next worker that the launcher starts at the `nth` door of a system call, of any of its
-/// threads: each call has one at its entry and one at its return. `provoke` makes the launcher
-/// start it; `look` is called at each door.
+/// Kills the next worker that the launcher starts, at the `nth` "door": the entry to or the return from a system
+/// call, in any of the worker's threads. `provoke` makes the launcher start a worker; `look` is called at each
+/// door.
 ///
 /// # Errors
-/// When the machine does not allow it, or it has ended by itself before.
+/// When tracing is not allowed, or the worker has ended by itself before.
 pub fn kill_newborn_at_door(
     launcher: u32,
     nth: u64,
@@ -187,8 +187,8 @@ pub fn kill_newborn_at_door(
     trace::seize(launcher, true)?;
     provoke();
     let mut victim: Option<(u32, OwnedFd)> = None;
-    // Those that are held until it is known which programs they run; and those of which it is: their birth
-    // may be told later than that.
+    // `newborn`: processes whose program is not known yet. `known`: processes whose program is known; the report
+    // of their birth may come later than that.
     let (mut newborn, mut known) = (BTreeSet::new(), BTreeSet::new());
     let (mut doors, mut over) = (0, false);
     loop {
@@ -242,7 +242,7 @@ pub fn kill_newborn_at_door(
             Stop::Signal(signal) => signal,
             _ => 0,
         };
-        // One that was killed meanwhile cannot go anywhere.
+        // A thread that was killed meanwhile cannot be continued.
         let _ = trace::go(thread, until, signal);
     }
     trace::detach(launcher)?;
@@ -252,11 +252,12 @@ pub fn kill_newborn_at_door(
     Ok(())
 }
 
-/// Kills a process at the `nth` door of a system call, of any of its threads, of those that it comes to from when
-/// `begun` says so until `over` does. Tells whether it came to so many; it is killed in any case.
+/// Kills a process at the `nth` door (see [`kill_newborn_at_door`]). Doors count from when `begun` returns true
+/// until `over` does; then the process is killed in any case. Returns whether the process has reached the `nth`
+/// door.
 ///
 /// # Errors
-/// When the machine does not allow it, or it has ended by itself before.
+/// When tracing is not allowed, or the process has ended by itself before.
 pub fn kill_at_door(
     pid: u32,
     nth: u64,
@@ -270,7 +271,7 @@ pub fn kill_at_door(
         trace::interrupt(thread)?;
     }
     let (mut doors, mut began, mut killed) = (0, false, false);
-    // Until there is none left to wait for.
+    // Until the caller traces no thread any more.
     while let Ok((thread, stop)) = trace::wait(None) {
         if stop == Stop::SystemCall && !killed {
             began |= begun();
@@ -284,7 +285,7 @@ pub fn kill_at_door(
             Stop::Signal(signal) => signal,
             _ => 0,
         };
-        // One that was killed meanwhile cannot go anywhere.
+        // A thread that was killed meanwhile cannot be continued.
         let _ = trace::go(thread, Until::SystemCall, signal);
     }
     if !killed {

@@ -224,7 +224,7 @@ mod tests {
         File::open("/dev/null").unwrap().into()
     }
 
-    /// Children whose worker is that script.
+    /// Children whose worker program is that shell script.
     fn with_worker(folder: &std::path::Path, script: &str) -> Children {
         let program = folder.join(Service::Worker(Slot::Zero).program());
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -259,7 +259,7 @@ mod tests {
         panic!("nobody ends");
     }
 
-    /// A single test, since reaping affects the children of the whole process.
+    /// A single test, since reaping affects all children of the test's process.
     #[test]
     fn children_are_listed_until_they_are_reaped_and_adopted_ones_end_unseen() {
         let folder = tempfile::tempdir().unwrap();
@@ -280,7 +280,7 @@ mod tests {
         children.end(zero);
         assert_eq!(reaped(&mut children), (stays, Ending::Signal(SIGKILL)));
 
-        // The launcher before started it: here it is no child of the table's.
+        // As a process of an earlier launcher: it is not in the table of children.
         let mut orphan = Command::new("sleep").arg("60").spawn().unwrap();
         let child = Child {
             service: one,

@@ -1,4 +1,4 @@
-//! What a stack leaves: what was recorded of it, and its log.
+//! What a stopped stack leaves: its recording and its logs.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::ear;
 
-/// What a stack has played into a WAV file.
+/// The WAV file into which a stack plays.
 pub struct Recording {
     /// The file.
     pub wav: PathBuf,
@@ -22,7 +22,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// One that will be made in that folder.
+    /// A recording that a stack will make in that folder.
     #[must_use]
     pub fn in_folder(folder: TempDir) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Recording {
         }
     }
 
-    /// The left channel of two, from that frame on.
+    /// The left channel of a stereo recording, from that frame on.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -41,21 +41,21 @@ impl Recording {
     }
 }
 
-/// What a stopped instance has left.
+/// The files of a stopped instance.
 pub struct Remains {
-    /// A copy of its command log.
+    /// A copy of the newest segment of its command log.
     pub command_log: PathBuf,
     pub(super) _folder: TempDir,
 }
 
 impl Remains {
-    /// The folder of what its recorder has recorded.
+    /// The folder of the recorder's files.
     #[must_use]
     pub fn recordings(&self) -> PathBuf {
         self._folder.path().join("recordings")
     }
 
-    /// Renders its command log again, a block at a time.
+    /// Renders the command log again; calls `each` with each block.
     ///
     /// # Errors
     /// When the log cannot be rendered.
@@ -72,10 +72,10 @@ impl Remains {
         Ok(format)
     }
 
-    /// The values that were sent to `adsr.attack`, in sixteenths, in the order of the log.
+    /// The values that were sent to `adsr.attack`, multiplied by 16, in the order of the log.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the log cannot be read.
     pub fn attacks(&self) -> Result<Vec<u32>> {
         let bytes = std::fs::read(&self.command_log)?;
         let attack = |record| match record {
@@ -95,10 +95,11 @@ impl Remains {
             .collect())
     }
 
-    /// Compares what was played with the replay: samples compared, and samples that differ.
+    /// Compares the recording with the replay: how many samples were compared, and how many of them
+    /// differ.
     ///
     /// # Errors
-    /// When one of them cannot be read, or they are not equally long.
+    /// When the recording or the log cannot be read, or their lengths differ.
     pub fn compare(&self, wav: &Path) -> Result<(usize, usize)> {
         let mut reader = hound::WavReader::open(wav)?;
         let played = reader.len() as usize;

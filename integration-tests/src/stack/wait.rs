@@ -1,4 +1,4 @@
-//! Waiting for a stack: until it is as wanted, by what its status says.
+//! Waits until the status of a stack meets a condition.
 
 use std::{
     sync::atomic::Ordering,
@@ -12,10 +12,11 @@ use serde_json::Value;
 use super::{Stack, number, replaced};
 
 impl Stack {
-    /// Waits until a leader plays and a proven follower stands by.
+    /// Waits until a leader plays and a proven follower is ready, and all killed workers have been
+    /// replaced.
     ///
     /// # Errors
-    /// When that takes longer than a machine under load may take.
+    /// When that takes longer than it may take on a busy machine.
     pub fn wait_protected(&self) -> Result<()> {
         self.wait_for("state protected", |status| {
             status["state"] == "protected"
@@ -23,17 +24,17 @@ impl Stack {
         })
     }
 
-    /// Waits until both workers are ready again after a kill of one that was ready: the killed one's
-    /// successor counts from nothing where the supervisor is a new one.
+    /// As [`Self::wait_protected`], where the supervisor may have been replaced: a new supervisor
+    /// counts replacements from 0, so they are not counted.
     ///
     /// # Errors
-    /// When that takes longer than a machine under load may take.
+    /// When that takes longer than it may take on a busy machine.
     pub fn wait_protected_anew(&self) -> Result<()> {
         std::thread::sleep(Duration::from_millis(30));
         self.wait_for("state protected", |status| status["state"] == "protected")
     }
 
-    /// Waits until what was sent so far has been played, which takes as long as the lead.
+    /// Waits until everything sent so far has been played, which takes as long as the lead.
     ///
     /// # Errors
     /// When the sound does not go on.
@@ -44,10 +45,10 @@ impl Stack {
         self.wait_for("what was sent", |status| cursor(status) >= last)
     }
 
-    /// As [`Self::wait_for`], where the supervisor itself may be away meanwhile.
+    /// As [`Self::wait_for`], while the supervisor may be away.
     ///
     /// # Errors
-    /// When that takes longer than a machine under load may take.
+    /// When that takes longer than it may take on a busy machine.
     pub fn wait_for_patiently(
         &self,
         what: &str,
@@ -66,19 +67,20 @@ impl Stack {
         }
     }
 
-    /// Waits until both workers are ready, whoever was killed just now.
+    /// Waits until both workers are ready, whichever process was killed before.
     ///
     /// # Errors
-    /// When that takes longer than a machine under load may take.
+    /// When that takes longer than it may take on a busy machine.
     pub fn wait_protected_patiently(&self) -> Result<()> {
         std::thread::sleep(Duration::from_millis(30));
         self.wait_for_patiently("state protected", |status| status["state"] == "protected")
     }
 
-    /// Waits until both workers live and are ready, and that is no old news.
+    /// Waits until both workers are ready, and checks that their processes live, since the status
+    /// may be old.
     ///
     /// # Errors
-    /// When that takes longer than a machine under load may take.
+    /// When that takes longer than it may take on a busy machine.
     pub fn wait_ready(&self) -> Result<()> {
         let lives = |service: &str| {
             // A zombie has no command line.
@@ -98,10 +100,10 @@ impl Stack {
         }
     }
 
-    /// Waits until the status is as wished.
+    /// Waits until the status meets the condition `wish`.
     ///
     /// # Errors
-    /// When that takes longer than a machine under load may take.
+    /// When that takes longer than it may take on a busy machine.
     pub fn wait_for(&self, what: &str, mut wish: impl FnMut(&Value) -> bool) -> Result<()> {
         let limit = Instant::now() + Duration::from_secs(20);
         loop {
