@@ -1,9 +1,9 @@
-//! Music without a clock for hours, or a week, with traffic and edits. Every ten seconds of it, or as soon as
-//! whoever was killed before is there again, somebody is killed. What was played is what the log renders, no
-//! command is lost, and nothing grows.
+//! Freewheel for hours of music, or a week, with commands and edits. A process is killed every ten seconds of
+//! music, or as soon as the last one has been replaced. The log renders what was played, no command is lost, and
+//! no count of resources grows.
 //!
-//! `UNDERSTUDY_HOURS` hours of music. What is played is recorded in parts, each of which is compared with what the
-//! log renders while the next one is recorded; so no more lies on the disk than two of them.
+//! `UNDERSTUDY_HOURS` is the number of hours of music. The music is recorded in parts. Each part is compared with
+//! what the log renders while the next one is recorded, so at most two parts are on the disk.
 
 use std::{
     collections::BTreeMap,
@@ -28,10 +28,10 @@ use integration_tests::{
     stack::{Stack, datagram, datagram_of, number, text, understudy},
 };
 
-/// The log that is kept: more than two parts of music take.
+/// How much of the log is kept: more than two parts of music take.
 const KEEP: &str = "2MB";
 const SEGMENT: &str = "200kB";
-/// With one block of lead the music is fast, and still whoever was killed is there again before the next is.
+/// With a lead of one block, rendering is fast, and a killed process is still replaced before the next kill.
 const OPTIONS: [&str; 15] = [
     "--freewheel",
     "--lead",
@@ -49,9 +49,9 @@ const OPTIONS: [&str; 15] = [
     "--segment-age",
     "300s",
 ];
-/// Kills in a part.
+/// How many kills there are in a part.
 const PART: u64 = 60;
-/// Seconds of music from one kill to the next.
+/// Seconds of music between two kills.
 const BETWEEN: u64 = 10;
 
 fn music_seconds(stage: &Stage<'_>) -> u64 {
@@ -59,7 +59,7 @@ fn music_seconds(stage: &Stage<'_>) -> u64 {
     stage.cursor().0 * u64::from(format.block_frames) / u64::from(format.rate_hz)
 }
 
-/// Asks, until there is a supervisor that answers.
+/// Sends a request again and again until a supervisor answers.
 fn ask(stack: &Stack, request: &Request) -> Result<serde_json::Value> {
     let limit = Instant::now() + Duration::from_secs(20);
     loop {
@@ -71,7 +71,7 @@ fn ask(stack: &Stack, request: &Request) -> Result<serde_json::Value> {
     }
 }
 
-/// How many times a process has been started again.
+/// How many times all services together have been restarted.
 fn restarts(status: &serde_json::Value) -> u64 {
     let services = status["services"].as_array().into_iter().flatten();
     services
@@ -79,7 +79,7 @@ fn restarts(status: &serde_json::Value) -> u64 {
         .sum()
 }
 
-/// A part of the music that is being recorded.
+/// A part of the music, while it is recorded.
 struct Part {
     file: PathBuf,
     from_frame: u64,
@@ -95,14 +95,15 @@ impl Part {
         })
     }
 
-    /// Ends it.
+    /// Ends the recording of this part.
     fn end(self, stack: &Stack) -> Result<Self> {
         let told = ask(stack, &Request::Record(Wish::Stop))?;
         ensure!(told["missing_frames"] == 0, "{told}");
         Ok(self)
     }
 
-    /// Compares it with what the log renders, and removes it: samples, and how many differ.
+    /// Compares the part with what the log renders, and removes it. Returns how many samples were compared and how
+    /// many differ.
     fn compare(self, stack: &Stack, block_frames: u64) -> JoinHandle<Result<(usize, usize)>> {
         let folder = stack.folder.path().to_owned();
         thread::spawn(move || {
@@ -132,7 +133,7 @@ impl Part {
     }
 }
 
-/// Numbered commands and edits, and what of them the log has.
+/// Numbered commands and edits, and how many of them the log holds.
 #[derive(Default)]
 struct Traffic {
     sent: u64,
@@ -147,7 +148,7 @@ struct Traffic {
 impl Traffic {
     fn send(&mut self, stack: &Stack, random: &mut Random) -> Result<()> {
         for _ in 0..3 {
-            // In sixteenths; the parameter has no more than 10,000.
+            // In sixteenths, up to 100,000 of them: the parameter's maximum is 10,000.
             let value = (self.sent % 100_000 + 16) as f32 / 16.0;
             self.sent += 1;
             stack.raw_send(&datagram("/mod/adsr/attack", Some(value)))?;
@@ -172,7 +173,7 @@ impl Traffic {
         Ok(())
     }
 
-    /// Looks at what the log has of it since it was last looked at.
+    /// Checks the part of the log that was written since the last check.
     fn check(&mut self, stack: &Stack) -> Result<()> {
         let wanted = 2 * self.sent;
         stack.wait_for_patiently("all that was sent", |status| {
@@ -188,7 +189,7 @@ impl Traffic {
             self.last
         );
         for (seq, command) in commands {
-            // None may be missing between what was seen last time and now.
+            // No command may be missing between the last check and now.
             self.wrong += (seq - self.last - 1).min(1);
             self.last = seq;
             match command {
@@ -209,7 +210,8 @@ impl Traffic {
     }
 }
 
-/// What has grown by more than a hundredth and what comes and goes, of fresh processes as of old ones.
+/// What has grown by more than a hundredth and the usual variation. Memory is compared even for processes that
+/// were replaced.
 fn grown(before: &Census, after: &Census) -> Vec<String> {
     let same = |census: &Census| Census {
         pids: BTreeMap::new(),
@@ -229,7 +231,7 @@ fn hours_without_a_clock_leave_everything_as_it_was() -> Result<()> {
     let stage = stack.shared()?.stage;
     let block_frames = u64::from(stage.format().block_frames);
     let service = Target::Service;
-    // A supervisor that dies soon after its start is started again only after a pause.
+    // A supervisor that dies soon after its start is restarted only after a pause.
     let targets = [
         Target::Leader,
         service(Service::OscGateway),
@@ -273,13 +275,13 @@ fn hours_without_a_clock_leave_everything_as_it_was() -> Result<()> {
         traffic.send(&stack, &mut random)?;
         let target = targets[kill as usize % targets.len()];
         let before = restarts(&ask(&stack, &Request::Status)?);
-        // Who is struck down cannot answer.
+        // A killed supervisor cannot answer.
         let _ = stack.inject(Fault::Signal(SIGKILL), target);
         stack.wait_for_patiently("who was killed", |status| {
             restarts(status) > before && status["state"] == "protected"
         })?;
         traffic.send(&stack, &mut random)?;
-        // Long before what was sent is deleted.
+        // Check the log long before its oldest segments are deleted.
         if kill % 20 == 19 {
             traffic.check(&stack)?;
         }

@@ -1,7 +1,7 @@
-//! The first promise at its worst moment: a worker is killed at the very instant its twin is first
-//! called ready, when nobody else has the music yet.
+//! The first promise at its worst moment: a worker is killed at the instant when its new twin is
+//! first reported as ready, and no other worker has the music.
 //!
-//! `UNDERSTUDY_KILLS` says how often (200 without it).
+//! `UNDERSTUDY_KILLS` is the number of kills (default 200).
 
 use std::{
     hint::spin_loop,
@@ -32,7 +32,7 @@ fn a_worker_killed_as_its_twin_is_called_ready_leaves_every_sample_as_it_was() -
     let mut random = Random::seeded(5);
     stack.osc_send("/gate/adsr", Some(1.0))?;
     stack.wait_protected()?;
-    // The first victim makes one of them the elder.
+    // The first kill makes the other worker the elder one.
     let mut elder = Slot::One;
     let younger = pidfd::open(stack.pid(&format!("worker:{}", elder.other()))?)?;
     let mut gone = stage.slot(elder.other()).incarnation();
@@ -42,7 +42,7 @@ fn a_worker_killed_as_its_twin_is_called_ready_leaves_every_sample_as_it_was() -
         let elders = worker(launcher, elder, stage.slot(elder).incarnation());
         stack.change_something(&mut random)?;
         let limit = Instant::now() + Duration::from_secs(20);
-        // Called ready: with somebody new in the other seat, and not before that is noticed.
+        // Wait until a new worker is in the other seat and is reported as ready.
         while stage.slot(elder.other()).incarnation() == gone || !stage.protected() {
             ensure!(Instant::now() < limit, "not ready again after {kill} kills");
             spin_loop();
@@ -50,7 +50,8 @@ fn a_worker_killed_as_its_twin_is_called_ready_leaves_every_sample_as_it_was() -
         gone = stage.slot(elder).incarnation();
         match elders.and_then(|elders| Ok(pidfd::signal(&elders, SIGKILL)?)) {
             Ok(()) => kill += 1,
-            // Too slow with a block without a clock, it was overruled and has left by itself.
+            // The worker has exited by itself: too slow with a block in freewheel, it was
+            // overruled.
             Err(_) => left += 1,
         }
         ensure!(left < kills, "too many have left by themselves");
@@ -69,7 +70,7 @@ fn a_worker_killed_as_its_twin_is_called_ready_leaves_every_sample_as_it_was() -
     Ok(())
 }
 
-/// A handle on that launcher's worker of that life in that slot.
+/// A handle of the launcher's worker in that slot with that incarnation.
 fn worker(launcher: u32, slot: Slot, life: Incarnation) -> Result<std::os::fd::OwnedFd> {
     let wanted = format!("--slot\0{slot}\0--incarnation\0{life}\0");
     let processes = std::fs::read_dir("/proc")?.flatten();

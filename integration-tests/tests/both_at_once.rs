@@ -1,5 +1,5 @@
-//! Outside the fault model: both workers at once. Nothing is lost, and the music comes back where it
-//! was, before the lead is used up where that is possible.
+//! Beyond the fault model: both workers are killed at once. Nothing is lost. The music continues where
+//! it stopped, before the lead is used up where that is possible.
 
 use std::{
     process::Command,
@@ -17,15 +17,16 @@ use integration_tests::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// SIGKILL to both, by one call; false where one has just left by itself: too slow with a block without
-/// a clock, it was overruled.
+/// Kills both workers by one call. Returns false if one has just exited by itself: too slow with a
+/// block in freewheel, it was overruled.
 fn kill_both(status: &Value) -> Result<bool> {
     let pids: Vec<String> = workers(status).map(|s| s["pid"].to_string()).collect();
     let killed = Command::new("kill").arg("-9").args(&pids).output()?;
     Ok(killed.status.success() && pids.len() == 2)
 }
 
-/// In time, and without a clock; each time one of its parameters is changed.
+/// Kills both workers again and again, with a device's timing or in freewheel, and changes a parameter
+/// before each kill.
 fn both_killed(options: &[&str], parameter: &str, how: &str, kills: u64) -> Result<()> {
     let (stack, recording) = Stack::start_wav(options)?;
     let mut random = Random::seeded(41);
@@ -56,7 +57,7 @@ fn both_killed(options: &[&str], parameter: &str, how: &str, kills: u64) -> Resu
 #[test]
 fn both_workers_killed_at_once_in_time_cannot_be_heard() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 100);
-    // 8 suffice on a machine that wakes whoever is due.
+    // A lead of 8 is enough on a machine that wakes threads in time.
     let lead = count_of("UNDERSTUDY_LEAD", 48).to_string();
     let how = format!(", lead {lead}");
     both_killed(&["--lead", &lead], "/mod/sine/freq", &how, kills)
@@ -69,7 +70,7 @@ fn both_workers_killed_at_once_without_a_clock_leave_every_sample_as_it_was() ->
     both_killed(&options, "/mod/sine/freq", " without a clock", kills)
 }
 
-/// The checkpoints of a large state are written a part in each block.
+/// The checkpoints of a large state are written over several blocks.
 #[test]
 fn both_workers_killed_at_once_with_a_large_state_leave_every_sample_as_it_was() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 100).min(100);
@@ -82,7 +83,8 @@ fn both_workers_killed_at_once_with_a_large_state_leave_every_sample_as_it_was()
     both_killed(&options, "/mod/d7/time", how, kills)
 }
 
-/// The same with much to restore: how long it is silent, and that nothing is lost.
+/// As above, with a large state to restore and a short lead: measures how long the silence lasts, and
+/// checks that nothing is lost.
 #[test]
 fn both_workers_killed_at_once_with_a_large_state_come_back_soon() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 100).min(100);
@@ -101,7 +103,7 @@ fn both_workers_killed_at_once_with_a_large_state_come_back_soon() -> Result<()>
     let mut silences = Vec::new();
     for _ in 0..kills {
         stack.wait_protected()?;
-        // A checkpoint or two later.
+        // One or two checkpoints later.
         sleep(Duration::from_micros(100_000 + random.below(100_000)));
         let before = stack.status()?;
         ensure!(kill_both(&before)?, "one has left by itself");

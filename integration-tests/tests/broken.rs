@@ -1,4 +1,4 @@
-//! What a person, or a machine at its limits, does to a stack: it says what is wrong, and the music goes on.
+//! Misuse by a person, or a machine at its limits: the stack says what is wrong, and the music goes on.
 
 use std::{
     fs,
@@ -214,7 +214,7 @@ fn a_command_log_that_was_moved_away_and_cannot_be_begun_anew_is_complained_of()
     })
 }
 
-/// The runtime folder goes, as at a logout; with `blocked` its place is taken for a while.
+/// The runtime folder is removed, as at a logout. If `blocked`, something else takes its place for a while.
 fn without_runtime_folder(blocked: bool) -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
@@ -226,7 +226,7 @@ fn without_runtime_folder(blocked: bool) -> Result<()> {
     fs::remove_dir_all(&run)?;
     if blocked {
         fs::write(&run, "no folder")?;
-        // A worker dies where nobody can link: another is there all the same, and stays.
+        // A worker dies while no process can connect a link: a replacement starts all the same, and stays.
         let slot = shared.stage.preference().slot;
         let pid = before[&format!("worker:{slot}")] as u32;
         let life = shared.stage.slot(slot).incarnation();
@@ -426,7 +426,7 @@ fn a_limit_that_is_too_low_is_named_at_once() -> Result<()> {
     }
     let (code, told) = up("", &format!("wav:{}", pipe.display()))?;
     assert!(code == 1 && told.contains("is a pipe"), "{told}");
-    // These it can do with, or raise itself.
+    // The stack can do with these limits, or raises them itself.
     for limits in [
         "ulimit -l 0;",
         "ulimit -Sn 16;",
@@ -445,7 +445,8 @@ fn a_limit_that_is_too_low_is_named_at_once() -> Result<()> {
     Ok(())
 }
 
-/// audio-out is killed at each place on a block's way to tape and file, while blocks are concealed.
+/// audio-out is killed at each point between taking a block and writing it to tape and file, while blocks
+/// are concealed.
 #[test]
 fn recording_and_sink_agree_wherever_audio_out_dies() -> Result<()> {
     let times = count_of("UNDERSTUDY_RUNS", 1) * 6;
@@ -455,7 +456,7 @@ fn recording_and_sink_agree_wherever_audio_out_dies() -> Result<()> {
         let sink = format!("wav:{}", recording.wav.display());
         let place = format!("{point}#{}", if point.starts_with('t') { 170 } else { 40 });
         let failpoint = [("UNDERSTUDY_AUDIO_FAILPOINT", place)];
-        // The stops are longer than the lead.
+        // The stops last longer than the lead.
         let options = ["--sink", &sink, "--lead", "4"];
         let stack = Stack::start_in(tempfile::tempdir()?, &options, &failpoint)?;
         stack.wait_for_patiently("protection", |s| s["state"] == "protected")?;

@@ -1,5 +1,5 @@
-//! Everything at once: real processes, OSC traffic, random faults on every service; then everything
-//! is counted. `./chaos.sh --minutes M --seed S` runs it for longer.
+//! Everything at once: real processes, OSC commands, random faults in every service. In the end
+//! everything is counted. `./chaos.sh --minutes M --seed S` runs the test for longer.
 
 use std::{
     net::UdpSocket,
@@ -44,7 +44,7 @@ const SERVICE_FAULTS: [Fault; 7] = [
     Fault::Exit(3),
 ];
 
-/// Everything runs, and both workers are ready.
+/// Waits until all services run and both workers are ready.
 fn well(stack: &Stack) -> Result<()> {
     stack.wait_for_patiently("all to be well", |s| {
         let up = |name| service(s, name).is_some_and(|s| s["state"] == "ready");
@@ -106,13 +106,13 @@ fn faults_on_every_service_lose_nothing_and_leave_nothing() -> Result<()> {
             "{:7.2} s {fault:?} on {target}",
             begun.elapsed().as_secs_f64()
         );
-        // Who is struck down cannot answer.
+        // A killed supervisor cannot answer.
         let before_pid = stack.pid(&target.to_string()).unwrap_or_default();
         let request = common::message::Request::Inject(fault, Target::Service(target));
         let _ = stack.ask_within(&request, Duration::from_millis(300));
         faults += 1;
         flips += usize::from(matches!(fault, Fault::Flip));
-        // Whatever it was, it is noticed, and there is another.
+        // Whatever the fault was, it is noticed, and the process is replaced.
         stack.wait_for_patiently(&format!("another {target} after {fault:?}"), |s| {
             service(s, &target.to_string()).is_some_and(|s| s["pid"] != before_pid)
         })?;
@@ -140,7 +140,7 @@ fn faults_on_every_service_lose_nothing_and_leave_nothing() -> Result<()> {
     remains.replay(|block| rendered += block.len())?;
     let differing = match concealed {
         0 => remains.compare(&recording.wav)?.1,
-        // What was concealed is not in the log: only the length can be compared.
+        // Concealed blocks are not in the log, so only the lengths can be compared.
         blocks => heard.len().abs_diff(rendered + blocks as usize * 256),
     };
     println!(
@@ -150,7 +150,8 @@ fn faults_on_every_service_lose_nothing_and_leave_nothing() -> Result<()> {
     );
     assert!(grown.is_empty(), "{grown:#?}\n{log}");
     assert_eq!(values, expected, "{log}");
-    // A flipped bit that is due before the referee has spoken is heard: one sample. It usually is not.
+    // A block with a flipped bit that is due before the referee's verdict is played: one wrong sample.
+    // This is rare.
     assert!(differing <= flips, "{log}");
     assert_eq!(concealed, 0, "{log}");
     Ok(())

@@ -1,4 +1,4 @@
-//! Commands: from clients that are not ours, around every kill, and wrong in every way.
+//! Commands: from other programs' OSC clients, around every kill, and with every kind of error.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -45,7 +45,7 @@ fn clients_that_are_not_ours_are_understood() -> Result<()> {
     Ok(())
 }
 
-/// Gate values that mean off: 0, 0.0, F, "off"; each is heard as silence.
+/// Gate values that mean off: 0, 0.0, F, "off". Each of them leads to silence.
 #[test]
 fn what_means_off_is_off() -> Result<()> {
     for off in [
@@ -76,7 +76,8 @@ fn what_means_off_is_off() -> Result<()> {
     Ok(())
 }
 
-/// A parameter sent at any moment around a kill is applied by whoever plays afterwards.
+/// A parameter that is sent at any time around a kill is applied by the worker that plays
+/// afterwards.
 #[test]
 fn commands_around_a_kill_reach_whoever_plays_afterwards() -> Result<()> {
     let stack = Stack::start(&["--sink", "null"])?;
@@ -107,7 +108,7 @@ fn commands_around_a_kill_reach_whoever_plays_afterwards() -> Result<()> {
     Ok(())
 }
 
-/// Hostile bytes change nothing, lose nothing and kill nobody.
+/// Hostile bytes change nothing, lose nothing and kill no process.
 #[test]
 fn bad_datagrams_change_nothing() -> Result<()> {
     let stack = Stack::start(&["--sink", "null"])?;
@@ -125,7 +126,7 @@ fn bad_datagrams_change_nothing() -> Result<()> {
     stack.osc_send("/no/such/thing", Some(1.0))?;
     for round in 0..2_000 {
         if round % 100 == 0 {
-            // A full socket drops datagrams, good ones too; that is not what is tested here.
+            // Wait, since a full socket drops good datagrams too, which this test is not about.
             std::thread::sleep(Duration::from_millis(20));
         }
         let length = random.below(200) as usize;
@@ -150,7 +151,8 @@ fn bad_datagrams_change_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Every fault that concerns a worker, on leader and follower: the music goes on, the stack heals.
+/// Every fault of a worker, in leader and follower: the music goes on, and the stack is protected
+/// again.
 #[test]
 fn every_fault_of_a_worker_is_survived() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
@@ -182,7 +184,7 @@ fn every_fault_of_a_worker_is_survived() -> Result<()> {
             stack.expect_replacements(1);
         }
     }
-    // These leave the worker alive and right, only slower.
+    // These faults leave the worker alive and correct, only slower.
     for name in ["cont", "slow:1"] {
         stack.wait_protected()?;
         stack.inject(name.parse().map_err(anyhow::Error::msg)?, Target::Leader)?;
@@ -207,7 +209,7 @@ fn every_fault_of_a_worker_is_survived() -> Result<()> {
     Ok(())
 }
 
-/// A start that cannot be says why in one line, and leaves nothing behind.
+/// A start that cannot succeed reports the reason in one line, and leaves nothing behind.
 #[test]
 fn a_start_that_cannot_be_says_why() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -269,8 +271,8 @@ fn a_start_that_cannot_be_says_why() -> Result<()> {
     Ok(())
 }
 
-/// The patch and the values that an instance last had are there again; segments that a dead
-/// instance has left are swept; the same instance is not started twice.
+/// A resumed instance has its last patch and values again, segments of a dead instance are removed,
+/// and a running instance is not started twice.
 #[test]
 fn an_instance_is_resumed_swept_after_and_not_started_twice() -> Result<()> {
     let folder = tempfile::tempdir()?;

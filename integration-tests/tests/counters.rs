@@ -1,8 +1,9 @@
-//! The edges of every counter, and the clock on the wall: a run that begins just below an edge plays, is killed,
-//! recorded and rendered again like any other; and setting the clock moves nothing that was asked for.
+//! The limits of every counter, and changes of the wall clock. A run that begins just below a limit plays, survives
+//! kills, and is recorded and rendered again like any other. Setting the wall clock moves no event.
 //!
-//! `UNDERSTUDY_FIRST_BLOCK` is the first block of a fresh run; `UNDERSTUDY_FIRST_NUMBER` is what all other counters
-//! begin after: sequence numbers, tickets, submission ids, epochs, lives, patches, segments, places of the log, futex words.
+//! `UNDERSTUDY_FIRST_BLOCK` is the first block of a fresh run. `UNDERSTUDY_FIRST_NUMBER` is the number after which
+//! all other counters begin: sequence numbers, tickets, submission ids, epochs, incarnations, patches, segments,
+//! places of the log, futex words.
 
 use std::{
     fs,
@@ -29,7 +30,7 @@ use serde_json::Value;
 
 const RATE: u32 = 48_000;
 
-/// The default patch and whatever else counts: a clock, a sequence that plays, an oscillator in time.
+/// The default patch with other modules that count: a clock, a playing sequence, an oscillator.
 const COUNTING: &str = r#"{"version": 1, "modules": [
     {"id": "sine", "type": "sine", "params": {"freq": 330, "gain": 0.2}}, {"id": "adsr", "type": "adsr"},
     {"id": "filter", "type": "filter"}, {"id": "clock", "type": "clock", "params": {"bpm": 174}},
@@ -42,12 +43,13 @@ const COUNTING: &str = r#"{"version": 1, "modules": [
     "sequences": [{"id": "beat", "bpm": 171.3, "division": 16, "pattern": "X..xx.x.", "running": true,
     "targets": [{"module": "kick", "role": "gate"}]}]}"#;
 
-/// A hundred years of blocks: of 128 frames, and of 16. The latter are passed in time in blocks of 128, since no lead
-/// of blocks of 16 is long enough for a shared machine, and without a clock in blocks of 16.
+/// A hundred years of blocks, of 128 frames and of 16. A run with a device's timing passes the latter number in
+/// blocks of 128, since no lead in blocks of 16 is long enough on a shared machine; freewheel passes it in blocks of
+/// 16.
 const CENTURY: u64 = 1_183_410_000_000;
 const CENTURY_OF_16: u64 = 8 * CENTURY;
 
-/// Where a run begins, and the edge that its blocks, or frames, pass.
+/// Where a run begins, and the limit that its blocks or frames pass.
 struct Edge {
     name: &'static str,
     block: u64,
@@ -62,7 +64,7 @@ const fn edge(name: &'static str, block: u64, number: u64) -> Edge {
     }
 }
 
-/// Below an edge of the blocks, or of the frames of 128 to a block; and of all other numbers.
+/// Starts below a limit of blocks, or of frames at 128 per block, and below a limit of all other numbers.
 const EDGES: [Edge; 7] = [
     edge("2^24 frames, numbers 2^16", 1 << 17, 1 << 16),
     edge("2^31 frames, numbers 2^24", 1 << 24, 1 << 24),
@@ -77,12 +79,12 @@ const EDGES: [Edge; 7] = [
     ),
 ];
 
-/// Blocks of 128 frames below the edge at which a run begins: 1.6 s.
+/// How many blocks of 128 frames below the limit a run begins: 1.6 s.
 const BEFORE: u64 = 600;
-/// The same for all other numbers: commands, tickets, lives, switches and segments pass the edge.
+/// How far below the limit all other numbers begin: commands, tickets, incarnations, switches and segments pass it.
 const NUMBERS_BEFORE: u64 = 3;
 
-/// Starts an instance at that block, with those numbers.
+/// Starts an instance at that block and with those numbers.
 fn start(first: (u64, u64), patch: &str, options: &[&str]) -> Result<(Stack, Recording)> {
     let recording = Recording::in_folder(tempfile::tempdir()?);
     let folder = recording.wav.parent().context("a folder")?;
@@ -102,7 +104,7 @@ fn start(first: (u64, u64), patch: &str, options: &[&str]) -> Result<(Stack, Rec
     Ok((stack, recording))
 }
 
-/// The values that `adsr.attack` was set to, in the order of the log; and the last command's number.
+/// The values sent to `adsr.attack`, in the order of the log, and the number of the last command.
 fn attacks(stack: &Stack) -> Result<(Vec<f32>, u64)> {
     let commands = stack.commands_after(0)?;
     let last = commands.last().context("no commands")?.0;
@@ -118,11 +120,11 @@ fn attacks(stack: &Stack) -> Result<(Vec<f32>, u64)> {
 }
 
 fn kill(stack: &Stack, target: Target) {
-    // Who is struck down cannot answer, who is just being started is struck once it is there.
+    // A killed supervisor cannot answer. A process that is just being started is killed once it runs.
     let _ = stack.inject(Fault::Signal(SIGKILL), target);
 }
 
-/// What a run across an edge has come to.
+/// The results of a run across a limit.
 #[derive(Default)]
 struct Passed {
     commands: u64,
@@ -135,7 +137,7 @@ struct Passed {
     concealed: u64,
 }
 
-/// Plays across an edge with commands, notes, edits and a recording, and kills everybody in turn.
+/// Passes a limit with commands, notes, edits and a recording, while each process is killed in turn.
 fn pass(edge: &Edge, seed: u64) -> Result<Passed> {
     let first = (edge.block - BEFORE, edge.number - NUMBERS_BEFORE);
     let segments = ["--segment-size", "4kB", "--segment-age", "1s"];
@@ -163,7 +165,7 @@ fn pass(edge: &Edge, seed: u64) -> Result<Passed> {
     stack.osc_send("/gate/adsr", Some(1.0))?;
     let (mut sent, mut kills) = (0, 0);
     let limit = Instant::now() + Duration::from_secs(60);
-    // Half a second beyond the edge, at the least, and until all kills are done.
+    // Until half a second after the limit at least, and until all kills are done.
     let beyond = edge.block + 190;
     while stage.cursor().0 < beyond || kills < targets.len() {
         ensure!(
@@ -282,7 +284,7 @@ fn no_counter_has_an_edge() -> Result<()> {
     Ok(())
 }
 
-/// Without a clock, thousands of blocks a second: everybody is killed on both sides of the edge.
+/// In freewheel, with thousands of blocks a second: each process is killed on both sides of the limit.
 #[test]
 fn nor_has_one_without_a_clock() -> Result<()> {
     killed_across(1 << 40, "2^40 blocks", &[])
@@ -324,7 +326,7 @@ fn killed_across(edge: u64, what: &str, options: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A keyboard whose gate is heard as it is: each onset is the first sample of a level.
+/// A keyboard whose gate is the output: each onset is the first sample of a level.
 const KEYS: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"},
     {"id": "out", "type": "out"}], "cables": [{"from": "keys.gate", "to": "out"}]}"#;
 
@@ -337,30 +339,30 @@ fn onsets(samples: &[f32]) -> Vec<u64> {
         .collect()
 }
 
-/// The time by the clock on the wall, as the stack sees it.
+/// The time by the wall clock, as the stack sees it.
 fn now(stage: &Stage<'_>) -> u64 {
     realtime::ntp_now().wrapping_add(stage.clock_set_by())
 }
 
-/// Sends a note that is to come in so many milliseconds from now; returns its frame.
+/// Sends a note that takes effect in `ms` milliseconds; returns its frame.
 fn send_ahead(stack: &Stack, stage: &Stage<'_>, ms: u64, velocity: i32) -> Result<FrameIndex> {
     let timing = realtime::timing(stage).context("no clock")?;
     let at = now(stage).wrapping_add((ms << 32) / 1_000);
     let frame = timing.frame(at);
-    // In the middle of a frame: two readings of the clocks differ by less than half of one.
+    // In the middle of a frame: two readings of the clocks differ by less than half a frame.
     stack.raw_send(&note_at(timing.tag(frame), velocity, 3.0)?)?;
     Ok(frame)
 }
 
-/// How far the clock is set from what the machine says, by when it is.
+/// The offset of the set clock from the machine's clock, computed when the clock is set.
 type Set<'a> = Box<dyn Fn() -> u64 + 'a>;
 
 fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-/// Sets the clock to and fro by hours, across notes that are to come, and through the end of NTP's era in 2036,
-/// while everybody is killed; in the first blocks and after a hundred years.
+/// Sets the clock back and forth by hours, across notes that wait for their frames, and across the end of NTP's era
+/// in 2036, while each process is killed; in the first blocks and after a hundred years.
 #[test]
 fn the_clock_on_the_wall_may_be_set_and_every_note_comes_in_at_its_frame() -> Result<()> {
     let (mut notes, mut off, mut late) = (0, 0_u64, 0);
@@ -372,7 +374,7 @@ fn the_clock_on_the_wall_may_be_set_and_every_note_comes_in_at_its_frame() -> Re
         let begin = first * u64::from(stage.format().block_frames);
         pause(1_500);
         let hours = |hours: i64| ((hours * 3_600) << 32).cast_unsigned();
-        // An era begins where NTP's seconds are 0 again.
+        // An era begins when NTP's seconds are 0 again.
         let until_era = || 0_u64.wrapping_sub(realtime::ntp_now());
         let gateway = Target::Service(Service::OscGateway);
         let audio = Target::Service(Service::AudioOut);
@@ -388,8 +390,8 @@ fn the_clock_on_the_wall_may_be_set_and_every_note_comes_in_at_its_frame() -> Re
         ];
         let mut wanted = Vec::new();
         for (set, killed) in &sets {
-            // It is on its way, and waits for its frame, when the clock is set; then others come in before and
-            // after it, none while it sounds: that would close its gate first, for a frame.
+            // The clock is set while this note is on its way and waits for its frame. Other notes take effect before
+            // and after it, none while it sounds, since that would close its gate for a frame.
             wanted.push(send_ahead(&stack, &stage, 140, 30)?);
             pause(60);
             if let Some(target) = killed {
@@ -439,7 +441,7 @@ fn the_clock_on_the_wall_may_be_set_and_every_note_comes_in_at_its_frame() -> Re
         "FIGURE clock on the wall set 14 times by up to 80 hours and across the end of 2036's era: notes off their frame {off} of {notes}, {late} late; samples that differ {differing} of {compared}"
     );
     assert_eq!(differing, 0);
-    // Where the machine sleeps for tens of milliseconds a note can be late: then it is counted.
+    // On a machine that pauses for tens of milliseconds, a note may be late; it is counted then.
     assert!(off <= late && 20 * late <= notes as u64, "{off} {late}");
     Ok(())
 }

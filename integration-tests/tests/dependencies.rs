@@ -17,7 +17,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use toml::Table;
 
-/// Features to check the licences with: as many as have been downloaded. `test.sh` builds the second set.
+/// Sets of features to check the licences with; those are used whose crates have been downloaded. `test.sh` builds
+/// the second set.
 const FEATURES: [&[&str]; 3] = [
     &["--all-features"],
     &[
@@ -28,12 +29,12 @@ const FEATURES: [&[&str]; 3] = [
 ];
 const LOCKS: [&str; 2] = ["Cargo.lock", "fuzz/Cargo.lock"];
 
-/// What `deny.toml` says.
+/// The content of `deny.toml`.
 struct Lists {
     target: String,
     allowed: Vec<String>,
     exceptions: BTreeMap<String, Vec<String>>,
-    /// Each banned crate, and who may depend on it all the same.
+    /// Each banned crate, and the crates that may depend on it all the same.
     bans: BTreeMap<String, Vec<String>>,
     registries: Vec<String>,
 }
@@ -100,7 +101,7 @@ fn assert_none(complaints: &[String]) {
 
 // ---- licences ----
 
-/// Whether a licence expression (SPDX, or the older `A/B` for `A OR B`) can be met by licences that are allowed.
+/// Whether the allowed licences satisfy a licence expression (SPDX, or the older `A/B` for `A OR B`).
 fn satisfied(expression: &str, allowed: &dyn Fn(&str) -> bool) -> Result<bool> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ");
     let spaced = spaced.replace('/', " OR ");
@@ -277,7 +278,7 @@ fn locked(lock: &str) -> Result<Vec<Locked>> {
     let text = |value: Option<&toml::Value>| Some(value?.as_str()?.to_owned());
     let package = |package: &toml::Value| {
         let dependencies = package.get("dependencies").map(texts).unwrap_or_default();
-        // Where there are several versions of a crate, its version follows the name.
+        // If there are several versions of a crate, the version follows the name.
         let name = |text: &String| Some(text.split(' ').next()?.to_owned());
         Some(Locked {
             name: text(package.get("name"))?,

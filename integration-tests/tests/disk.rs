@@ -1,5 +1,6 @@
-//! The command log's disk is full, gone, or takes five seconds to hold what was written: commands are refused with
-//! the reason, or synced late; nobody hears anything, of a leader's death neither, and all is well again by itself.
+//! The disk of the command log is full, missing, or takes five seconds to sync. Commands are refused with the
+//! reason, or acknowledged late. The sound does not change, even if the leader dies, and the stack recovers by
+//! itself.
 
 use std::{thread::sleep, time::Duration};
 
@@ -12,11 +13,11 @@ use integration_tests::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What is refused says so; who is killed meanwhile, is replaced.
+/// Checks that commands are refused with the reason, and that workers killed meanwhile are replaced.
 fn refused_and_replaced(stack: &Stack, state: &str, why: &str) -> Result<()> {
     let send = || stack.verb(&["send", "/mod/sine/freq", "333"]);
     stack.wait_for("the log to be in trouble", |status| {
-        // Decisions and how far it was played are written, too.
+        // Write something, in addition to the decisions and the play cursor; the answer does not matter.
         let _ = send();
         status["log"]["state"] == state
     })?;
@@ -40,7 +41,7 @@ fn refused_and_replaced(stack: &Stack, state: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Commands are taken again. What was played, all the time, is in the log.
+/// Checks that commands are accepted again, and that the log renders all that was played.
 fn all_is_well(stack: Stack, recording: &Recording, what: &str) -> Result<()> {
     stack.wait_for("the log to be written again", |status| {
         status["log"]["state"] == "ok" && status["complaints"] == Value::Array(vec![])
@@ -59,7 +60,7 @@ fn all_is_well(stack: Stack, recording: &Recording, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// A stack whose log lies in that folder.
+/// Starts a stack whose log lies in that folder.
 fn start(folder: TempDir) -> Result<(Stack, Recording)> {
     let recording = Recording::in_folder(tempfile::tempdir()?);
     let sink = format!("wav:{}", recording.wav.display());
@@ -80,7 +81,7 @@ fn a_full_disk_refuses_commands_and_nothing_is_heard() -> Result<()> {
     let (stack, recording) = start(folder)?;
     let ballast = disk.fill()?;
     refused_and_replaced(&stack, "full", "No space left")?;
-    // Its successor finds the disk as full.
+    // The next supervisor finds the disk still full.
     let _ = stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::Supervisor));
     stack.wait_protected_patiently()?;
     refused_and_replaced(&stack, "full", "No space left")?;
@@ -105,14 +106,14 @@ fn a_disk_that_is_gone_refuses_commands_and_nothing_is_heard() -> Result<()> {
     )
 }
 
-/// `/synced` comes late; what was sent after it is heard meanwhile.
+/// `/synced` comes late; commands sent after `/sync` are applied meanwhile.
 #[test]
 fn a_disk_that_takes_five_seconds_delays_synced_and_nothing_else() -> Result<()> {
     let (stack, recording) = start(tempfile::tempdir()?)?;
     let supervisor = stack.pid("supervisor")?;
     let calls = "fsync,fdatasync";
     let tampered = Tampered::with(supervisor, calls, "delay_enter=5000000", None)?;
-    // The one that is under way when it is taken hold of ends at once.
+    // A system call that was in progress when `strace` attached ends at once.
     sleep(Duration::from_secs(1));
     let client = std::net::UdpSocket::bind("127.0.0.1:0")?;
     client.set_read_timeout(Some(Duration::from_millis(1)))?;

@@ -1,7 +1,7 @@
 //! Speakers and ears: a patch that is far too loud, has DC and is muted at times stays within -0.2 dBFS, and kills
-//! in the middle of that change no sample.
+//! meanwhile change no sample.
 //!
-//! `UNDERSTUDY_KILLS` says how many kills (12 without it).
+//! `UNDERSTUDY_KILLS` is the number of kills (default 12).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use integration_tests::{
     stack::{Stack, count_of, number},
 };
 
-/// A tone that is eight times too loud, with DC; at 100 times that level it is muted.
+/// A tone that is eight times too loud, with DC. At 100 times its level it is muted.
 const LOUD: &str = r#"{"version": 1, "modules": [
     {"id": "tone", "type": "sine", "params": {"freq": 200, "gain": 1}},
     {"id": "loud", "type": "math", "params": {"op": 2, "offset_b": 8}},
@@ -32,7 +32,7 @@ fn nothing_is_too_loud_whoever_is_killed_and_status_says_what_was_removed() -> R
     let file = file.display().to_string();
     let (stack, recording) = Stack::start_wav(&["--patch", &file])?;
     let mut random = Random::seeded(16);
-    // A second and more, after which the DC is taken away.
+    // More than a second, after which the DC has been removed.
     std::thread::sleep(Duration::from_millis(1_800));
     let status = stack.status()?;
     let removed = |name: &str| status[name].as_f64().unwrap_or(0.0);
@@ -40,7 +40,7 @@ fn nothing_is_too_loud_whoever_is_killed_and_status_says_what_was_removed() -> R
     let samples = number(&status, "/limited_samples")?;
     for kill in 0..kills {
         stack.wait_protected()?;
-        // Muted, and a while later on the way back.
+        // Mute the output, and after a random time return to the former level.
         stack.osc_send("/mod/loud/offset_b", Some(100.0))?;
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
         stack.kill(if kill % 2 == 0 {
@@ -63,7 +63,7 @@ fn nothing_is_too_loud_whoever_is_killed_and_status_says_what_was_removed() -> R
     );
     assert_eq!((over, differing), (0, 0));
     assert!(peak > 0.9, "{peak}");
-    // Eight times and half of full scale are 18.8 dB beyond the ceiling; of the tone itself the high-pass takes a little.
+    // Eight times half of full scale is 18.8 dB above the ceiling; the high-pass removes a little of the tone itself.
     assert!((18.0..19.2).contains(&limited_db), "{limited_db}");
     assert!(
         samples > 10_000 && (0.3..0.7).contains(&dc),

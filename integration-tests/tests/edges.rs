@@ -1,8 +1,8 @@
-//! Events within one frame keep their order and their edges: every opening of a gate is a strike, for every type
-//! in the catalogue that takes a gate, by OSC, score, sequence and MIDI; a leader that is killed in that very
-//! block takes none of them along.
+//! Events within one frame keep their order and their edges. Every opening of a gate is a strike, for each
+//! module type in the catalogue that takes a gate, by OSC, score, sequence and MIDI. A leader that is killed in
+//! that block loses none of them.
 //!
-//! `UNDERSTUDY_ROUNDS` says how many rounds (6 without it).
+//! `UNDERSTUDY_ROUNDS` is the number of rounds (default 6).
 
 use std::{
     fs::{self, OpenOptions},
@@ -23,12 +23,12 @@ use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType};
 use serde_json::{Value, json};
 
 const RATE: u32 = 48_000;
-/// So quiet that no stage that guards ears and speakers has anything to do.
+/// So quiet that neither limiter nor mute changes the sound.
 const GAIN: f64 = 0.04;
-/// The keyboard, whose gate all types have at their input.
+/// The keyboard, whose gate is connected to all types.
 const KEYS: &str = "keys";
 
-/// Types that take a gate.
+/// The module types that take a gate.
 fn takers() -> Vec<&'static ModuleType> {
     let types = catalog::all().iter();
     types.filter(|kind| kind.takes_gate).collect()
@@ -45,7 +45,7 @@ fn output_of(kind: &ModuleType) -> &'static str {
     found.unwrap_or(kind.outputs[0])
 }
 
-/// The channel of sound of that number.
+/// The name of the nth channel of sound.
 fn channel(number: usize) -> String {
     match number {
         0 => "out.left".into(),
@@ -54,13 +54,13 @@ fn channel(number: usize) -> String {
     }
 }
 
-/// How many channels the patch of [`every_type`] has: one for each type, one for the keyboard.
+/// The number of channels of the patch of [`every_type`]: one for each type, and one for the keyboard.
 fn channels() -> usize {
     takers().len() + 1
 }
 
-/// Each type on a channel of its own, short and struck by gate, by the sequence `s`, and but for one by the
-/// keyboard, which has the last channel.
+/// A patch with one module of each type, each on a channel of its own and with a short sound. Each is struck by
+/// gate commands and by the sequence `s`, and all but one by the keyboard, which has the last channel.
 fn every_type(folder: &Path) -> Result<PathBuf> {
     let spec = hound::WavSpec {
         channels: 1,
@@ -111,7 +111,7 @@ fn every_type(folder: &Path) -> Result<PathBuf> {
         }
         targets.push(json!({"module": id, "role": "gate"}));
     }
-    // Eight steps a second, of which each lasts until the next.
+    // Eight steps a second; each lasts until the next.
     let sequences =
         json!([{"id": "s", "bpm": 120, "gate_len": 1, "pattern": "X", "targets": targets}]);
     let patch = json!({"version": 1, "modules": modules, "cables": cables, "sequences": sequences});
@@ -120,18 +120,18 @@ fn every_type(folder: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Strikes in a channel.
+/// How many strikes a channel has.
 fn strikes(samples: &[f32], kind: Option<&ModuleType>) -> usize {
     let pairs = samples.windows(2);
     match kind {
-        // Another value is held.
+        // A strike changes the held value.
         Some(kind) if kind.name == "sample_hold" => pairs.filter(|w| w[0] != w[1]).count(),
-        // A gate opens.
+        // A strike is an opening of the gate.
         None => pairs.filter(|w| w[0] == 0.0 && w[1] > 0.0).count(),
         Some(kind) if output_of(kind) == "gate" => {
             pairs.filter(|w| w[0] == 0.0 && w[1] > 0.0).count()
         }
-        // A sound after 20 ms of silence.
+        // A strike is sound after 20 ms of silence.
         Some(_) => {
             let (mut quiet, mut found) = (RATE as usize, 0);
             for sample in samples {
@@ -147,7 +147,7 @@ fn strikes(samples: &[f32], kind: Option<&ModuleType>) -> usize {
     }
 }
 
-/// Strikes of each channel of a WAV file.
+/// How many strikes each channel of a WAV file has.
 fn counted(wav: &Path) -> Result<Vec<(String, usize)>> {
     let samples = integration_tests::ear::read_wav(wav)?;
     let of = |number: usize| -> Vec<f32> {
@@ -161,7 +161,8 @@ fn counted(wav: &Path) -> Result<Vec<(String, usize)>> {
     Ok(types.chain([keys]).collect())
 }
 
-/// How many strikes each has, given those by events and those of the keyboard; returns how many are missing.
+/// Checks how many strikes each channel has, given those by events and those by the keyboard; returns how many
+/// are missing.
 fn assert_struck(found: &[(String, usize)], by_events: usize, by_keys: usize) -> usize {
     let wanted = |name: &str| match name {
         KEYS => by_keys,
@@ -194,7 +195,7 @@ fn bundle(tag: u64, content: Vec<OscPacket>) -> Result<Vec<u8>> {
     }))?)
 }
 
-/// The gates of all types, in this order.
+/// The gates of all types with these levels, in this order.
 fn gates(levels: &[i32]) -> Vec<OscPacket> {
     let one = |kind: &&ModuleType, level: &i32| {
         message(format!("/gate/{}", id_of(kind)), vec![(*level).into()])
@@ -206,13 +207,13 @@ fn gates(levels: &[i32]) -> Vec<OscPacket> {
     all.collect()
 }
 
-/// Both workers, looked up before it matters.
+/// Handles of both workers, opened before they are needed.
 fn aim(stack: &Stack) -> Result<[OwnedFd; 2]> {
     let worker = |slot| Ok::<_, anyhow::Error>(pidfd::open(stack.pid(&format!("worker:{slot}"))?)?);
     Ok([worker(Slot::Zero)?, worker(Slot::One)?])
 }
 
-/// Kills the leader while it is in the block of that time tag; whether it was in that very block.
+/// Kills the leader in the block of that time tag; returns whether the leader was still in that block.
 fn fire(stack: &Stack, shared: &Shared, workers: &[OwnedFd; 2], tag: u64) -> Result<bool> {
     let stage = &shared.stage;
     let timing = platform::realtime::timing(stage).context("no clock")?;
@@ -233,7 +234,7 @@ fn fire(stack: &Stack, shared: &Shared, workers: &[OwnedFd; 2], tag: u64) -> Res
     Ok(leader.breadcrumb().block.0 == block)
 }
 
-/// So many milliseconds from a time tag.
+/// The time tag `ms` milliseconds later.
 fn later(tag: u64, ms: u64) -> u64 {
     tag + (ms << 32) / 1_000
 }
@@ -289,7 +290,7 @@ fn every_type_strikes_by_osc_sequence_and_midi_through_kills_in_that_block() -> 
         send(&stack, soon(), gates(&[0]))?;
         pause(150);
     }
-    // Without time tags, each gate a datagram of its own: they come in with a block.
+    // Without time tags, each gate in a datagram of its own: they take effect at the beginning of a block.
     for _ in 0..rounds {
         for gate in gates(&[1, 0]) {
             stack.raw_send(&rosc::encoder::encode(&gate)?)?;
@@ -297,7 +298,7 @@ fn every_type_strikes_by_osc_sequence_and_midi_through_kills_in_that_block() -> 
         pause(150);
     }
     let by_osc = 4 * rounds;
-    // Steps of 125 ms: nine of them begin.
+    // Steps of 125 ms: nine steps begin.
     let start = soon();
     let sequence = |what: &str| message(format!("/seq/{what}"), vec!["s".into()]);
     send(&stack, start, vec![sequence("start")])?;
@@ -308,13 +309,13 @@ fn every_type_strikes_by_osc_sequence_and_midi_through_kills_in_that_block() -> 
     let left = later(start, 1_300).saturating_sub(platform::realtime::ntp_now());
     pause((left * 1_000) >> 32);
     for key in 0..rounds as u8 {
-        // In one write: both at once, the one after the other, the end.
+        // Three writes: a note's start and end together; another note's start; its end with the start of a third note.
         keyboard.write_all(&[0x90, 40 + key, 100, 0x80, 40 + key, 0])?;
         pause(200);
         keyboard.write_all(&[0x90, 60 + key, 100])?;
         pause(200);
         let workers = aim(&stack)?;
-        // What comes from the keyboard is 3 ms ahead.
+        // MIDI events take effect 3 ms after they arrive.
         let tag = later(platform::realtime::ntp_now(), 3);
         keyboard.write_all(&[0x80, 60 + key, 0, 0x90, 80 + key, 100])?;
         kill(&workers, tag)?;
@@ -346,7 +347,8 @@ fn a_score_strikes_every_type() -> Result<()> {
     let mut line = |at: f64, what: &str| score += &format!("{at} {what}\n");
     for kind in takers() {
         let id = id_of(kind);
-        // (on, off); on and (off, on); off; a note that ends in its frame; one that ends in the next.
+        // On and off in one frame; on; off and on in one frame; off; a note that ends in its own frame; a note
+        // that ends in the next frame.
         for (at, what) in [
             (0.1, format!("/gate/{id} 1")),
             (0.1, format!("/gate/{id} 0")),
@@ -474,7 +476,7 @@ fn back_to_back_notes_strike_through_kills_in_that_block() -> Result<()> {
 fn a_bass_line_plays_its_next_note_as_loud_as_the_first() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let patch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../patches/acid.json");
-    // The first note ends in the frame in which the next begins, and one frame before.
+    // The first note ends in the frame in which the next begins, or one frame earlier.
     let peak = |name: &str, end: f64| -> Result<f32> {
         let [score, wav] =
             ["score", "wav"].map(|kind| folder.path().join(format!("{name}.{kind}")));

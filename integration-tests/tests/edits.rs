@@ -1,5 +1,5 @@
-//! Patching while it plays: a tone through an untouched path does not change by one sample, whatever is
-//! edited beside it, loops by a block and by a frame among it, and whoever is killed; and no edit is lost.
+//! Patching while the music plays. A tone on a path that is not edited stays sample-identical, whatever is edited
+//! beside it (including loops by a block and by a frame) and whichever process is killed. No edit is lost.
 
 use std::{collections::BTreeSet, thread::sleep, time::Duration};
 
@@ -16,7 +16,7 @@ use integration_tests::{
 };
 use serde_json::json;
 
-/// The tone at the left; at the right, what the edits make of it.
+/// The tone on the left channel; the edits make the sound of the right channel.
 const TONE: [(&str, &str); 2] = [("tone", "body"), ("body", "out.left")];
 
 fn tone() -> String {
@@ -25,29 +25,29 @@ fn tone() -> String {
         {"id": "tone", "type": "sine", "params": {"freq": 441, "gain": 0.5}},
         {"id": "body", "type": "filter", "params": {"cutoff": 3000}},
         {"id": "drone", "type": "saw", "params": {"freq": 55, "gain": 0.2}},
-        // What is too loud beside the tone is not to turn it down.
+        // The limiter must not turn the tone down because of what is beside it.
         {"id": "out", "type": "out", "params": {"safety": 0}},
     ], "cables": cables})
     .to_string()
 }
 
-/// What the patch should be by now, beside the tone.
+/// The expected patch, apart from the tone.
 #[derive(Default)]
 struct Wanted {
     modules: Vec<String>,
     cables: BTreeSet<(String, String)>,
     made: usize,
-    /// Loops closed so far: by a block, by a frame.
+    /// How many loops were closed so far: by a block, by a frame.
     loops: [usize; 2],
 }
 
 impl Wanted {
-    /// Any change, as the messages that make it.
+    /// A random change, as the messages that make it.
     fn change(&mut self, random: &mut Random) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         let any = random.below(self.modules.len().max(1) as u64) as usize;
         match (random.below(6), self.modules.get(any).cloned()) {
-            // A way of its own or behind another.
+            // A module on a path of its own or behind another one.
             (0 | 1, _) | (_, None) if self.modules.len() < 12 => {
                 let kinds = ["vca", "filter", "delay", "svf", "sine", "chorus"];
                 let kind = kinds[random.below(6) as usize];
@@ -70,7 +70,7 @@ impl Wanted {
                     self.connect(&id, "out.right", &mut sent);
                 }
             }
-            // Back to what it comes from, perhaps, and from there on it goes by a block or by a frame.
+            // Removes or adds a cable back to the path's beginning, which closes a loop by a block or by a frame.
             (3 | 4, Some(id)) => {
                 let back = (id.clone(), "drone.fm".to_owned());
                 if self.cables.remove(&back) {
@@ -110,7 +110,8 @@ impl Wanted {
     }
 }
 
-/// Values between edits, which are meant for the patch before: what comes back for the new one is overtaken by nothing.
+/// Values sent between edits refer to the patch before the edit. A value that is resolved again for the new patch is
+/// not overtaken by a later one.
 #[test]
 fn nothing_overtakes_what_a_new_patch_sends_back() -> Result<()> {
     let stack = Stack::start(&["--sink", "null", "--lead", "48"])?;
@@ -152,7 +153,7 @@ fn nothing_overtakes_what_a_new_patch_sends_back() -> Result<()> {
     Ok(())
 }
 
-/// What the tone alone is.
+/// The tone by itself, without edits.
 fn alone(format: AudioFormat, frames: usize) -> Result<Vec<f32>> {
     platform::realtime::flush_denormals();
     let mut engine = Engine::new(&Patch::from_json(&tone())?, format.into())?;
@@ -181,7 +182,7 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
         for datagram in wanted.change(&mut random) {
             stack.raw_send(&datagram)?;
         }
-        // Some come while the one before still fades.
+        // Some edits come while the one before is still fading.
         sleep(Duration::from_micros(random.below(16_000)));
         if edit * kills / edits != (edit + 1) * kills / edits {
             stack.wait_protected()?;
@@ -191,7 +192,7 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
                 4 => Target::Service(Service::Supervisor),
                 _ => Target::Service(Service::OscGateway),
             };
-            // Who is struck down cannot answer.
+            // A killed supervisor or gateway cannot answer.
             let _ = stack.inject(Fault::Signal(SIGKILL), target);
         }
     }
@@ -227,8 +228,8 @@ fn a_tone_beside_edits_and_kills_does_not_change_by_one_sample() -> Result<()> {
     Ok(())
 }
 
-/// Presets are kept, recalled and mixed while supervisor, gateway and workers are killed; they are in the
-/// patch, and what they do is in the log.
+/// Presets are stored, recalled and mixed while supervisor, gateway and workers are killed. The presets stay in the
+/// patch, and their effects are in the log.
 #[test]
 fn presets_outlive_everybody() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;

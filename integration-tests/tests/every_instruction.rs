@@ -1,9 +1,9 @@
-//! The first promise, instruction by instruction: a worker is killed after each single one of those
-//! in which it seals, proves, publishes and advances a block, and of those in which it writes a
-//! checkpoint; what the others find then is what it had written up to there.
+//! The first promise, instruction by instruction: a worker is killed after each single instruction with which
+//! it seals, proves, publishes and advances a block, or writes a checkpoint. The other processes then find
+//! what it had written up to there.
 //!
-//! `UNDERSTUDY_EVERY=1` kills after every one; without it after every seventh (of a checkpoint, which is
-//! longer, after every seventieth), which takes half a minute.
+//! With `UNDERSTUDY_EVERY=1` the test kills after every instruction. By default it kills after every seventh
+//! one (in a checkpoint, which is longer, every seventieth), which takes half a minute.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ enum Role {
     Follower,
 }
 
-/// How far the victims had come, by what the others could see.
+/// How far the killed workers had come, as other processes could see.
 #[derive(Debug, Default)]
 struct Tally {
     not_proven: u64,
@@ -36,7 +36,7 @@ struct Tally {
     done: u64,
 }
 
-/// The stack under the test, and what is known of it.
+/// The stack under test and the state of the test.
 struct Theatre {
     stack: Stack,
     shared: Shared,
@@ -51,7 +51,8 @@ fn pid(stack: &Stack, slot: Slot) -> Result<u32> {
 }
 
 impl Theatre {
-    /// Kills the worker after `instructions` of the phase; false when the phase ended before.
+    /// Kills the worker after `instructions` instructions of the phase; returns false if the phase has ended
+    /// before.
     fn kill_after(&mut self, instructions: u64) -> Result<bool> {
         let stage = self.shared.stage;
         let leader = stage.preference().slot;
@@ -62,7 +63,7 @@ impl Theatre {
         let seat = stage.slot(slot);
         let (worker, other) = (pid(&self.stack, slot)?, pid(&self.stack, slot.other())?);
         let audio_out = self.stack.pid("audio-out")?;
-        // Nobody may play the victim's block before it is there: it is to be one that matters.
+        // No other process may render or play the block before the victim: the block must be one that matters.
         let (patient, mut others) = match (self.role, self.phase) {
             (Role::Leader, _) => {
                 let follower = Stopped::stop(other)?;
@@ -89,7 +90,8 @@ impl Theatre {
                 _ => checkpointed(block),
             })?;
         if self.phase == Phase::Checkpointing {
-            // It takes long; meanwhile the music must not run away, and nobody may find that the worker hangs.
+            // A checkpoint takes long. Meanwhile the music must not run ahead, and no process may find that
+            // the worker hangs.
             for pid in [
                 audio_out,
                 self.stack.pid("supervisor")?,
@@ -119,7 +121,7 @@ impl Theatre {
         Ok(!ended)
     }
 
-    /// Stops audio-out where the leader has rendered all that it may, and the follower not yet.
+    /// Stops audio-out at a time when the leader has rendered all blocks that it may and the follower has not.
     fn stop_audio_out(&self, audio_out: u32, follower: Slot) -> Result<Stopped> {
         let stage = self.shared.stage;
         loop {
@@ -137,8 +139,8 @@ impl Theatre {
         }
     }
 
-    /// The same; again where the worker left by itself: too slow with a block, without a clock, it was
-    /// overruled.
+    /// As [`Self::kill_after`]; repeated if the worker has exited by itself: too slow with a block in
+    /// freewheel, it was overruled.
     fn kill_whatever_it_takes(&mut self, instructions: u64, random: &mut Random) -> Result<bool> {
         for _ in 0..100 {
             self.stack.wait_ready()?;
@@ -173,11 +175,11 @@ impl Theatre {
     }
 }
 
-/// Whether the worker has left the phase, or the block.
+/// Whether the worker has left the phase or the block.
 fn ended(seat: &SlotWords<'_>, phase: Phase, block: BlockIndex) -> bool {
     let breadcrumb = seat.breadcrumb();
     match phase {
-        // It wakes the others after it has advanced, and is idle then.
+        // After advancing, the worker wakes the others and is idle.
         Phase::Publishing => breadcrumb.phase == Phase::Idle || seat.frontier() > block.next(),
         _ => breadcrumb.phase != phase,
     }
@@ -189,7 +191,7 @@ fn kill_at_every_instruction(role: Role, phase: Phase) -> Result<()> {
         .and_then(|n| n.parse().ok())
         .unwrap_or(7);
     let every = match phase {
-        // Ten times as long as a commit, and nine tenths of it are one loop.
+        // A checkpoint has ten times as many instructions, and nine tenths of them are one loop.
         Phase::Checkpointing if every > 1 => every * 10,
         _ => every,
     };
@@ -197,7 +199,7 @@ fn kill_at_every_instruction(role: Role, phase: Phase) -> Result<()> {
     let (mut tally, mut entry) = (Tally::default(), None);
     let (mut kills, mut compared, mut differing, mut concealed) = (0, 0, 0, 0);
     let mut instructions = (0..).step_by(every).peekable();
-    // A stack for so many kills: without a clock a file is soon too long.
+    // One stack for at most 500 kills: in freewheel, a longer run would make the file too large.
     while instructions.peek().is_some() {
         let (stack, recording) =
             Stack::start_wav(&["--freewheel", "--channels", "1", "--block", "16"])?;

@@ -1,8 +1,9 @@
-//! The first promise, place by place: a worker is killed at each named point of a block's life, in its
-//! first blocks and later, as leader and as follower; and a replacement at the entry to and the
+//! The first promise, place by place. A worker is killed at each named point of a block's life, in its
+//! first blocks and later, as leader and as follower. A replacement is killed at the entry to and the
 //! return from each of its system calls, from its start until it is ready.
 //!
-//! `UNDERSTUDY_EVERY=1` kills at every door of a system call; without it at every seventh.
+//! With `UNDERSTUDY_EVERY=1` the test kills at every door of a system call; by default at every
+//! seventh.
 
 use anyhow::Result;
 use integration_tests::{
@@ -21,7 +22,8 @@ const POINTS: [&str; 7] = [
     "checkpointed",
 ];
 
-/// Ends the stack: samples compared, samples that differ, blocks concealed.
+/// Ends the stack; returns how many samples were compared, how many differ, and how many blocks were
+/// concealed.
 fn outcome(stack: Stack, recording: &Recording) -> Result<(usize, usize, u64)> {
     let concealed = number(&stack.status()?, "/audio/concealed_blocks")?;
     let (compared, differing) = stack.down()?.compare(&recording.wav)?;
@@ -89,18 +91,18 @@ fn a_replacement_killed_at_each_of_its_system_calls_leaves_every_sample_as_it_wa
         stack.change_something(&mut random)?;
         let slot = Slot::ALL[kills % 2];
         let Ok(handle) = pidfd::open(stack.pid(&format!("worker:{slot}"))?) else {
-            continue; // overruled, it has left by itself
+            continue; // it has exited by itself after it was overruled
         };
         let before = stage.slot(slot).incarnation();
         let mut ready = false;
-        // One that has just left by itself is replaced as well.
+        // A worker that has just exited by itself is replaced too.
         let provoke = || drop(pidfd::signal(&handle, SIGKILL));
         let killed = kill_newborn_at_door(launcher, nth, provoke, || {
             ready |= stage.slot(slot).incarnation() != before && stage.protected();
         });
         match killed {
             Ok(()) => (kills, again) = (kills + 1, 0),
-            // Without a clock it may be too slow with a block: overruled, it leaves by itself.
+            // In freewheel a worker that is too slow with a block is overruled and exits by itself.
             Err(why) if again < 20 => {
                 println!("again: {why}");
                 again += 1;

@@ -1,6 +1,7 @@
-//! The clients in `examples` that need no other program play on a stack: nothing is refused, and it sounds.
+//! The clients in `examples` that need no other program play on a stack. No message is refused, and there
+//! is sound.
 //!
-//! Those in SuperCollider and Pure Data are not run: they need these programs.
+//! The clients in SuperCollider and Pure Data are not run, since they need these programs.
 
 use std::{ffi::OsString, path::PathBuf, process::Command};
 
@@ -10,14 +11,14 @@ use integration_tests::{
     stack::{Stack, number, programs, text},
 };
 
-/// Softer than this is no sound that a listener would hear.
+/// A peak below this value counts as silence.
 const HEARD: f32 = 0.05;
 
 fn project() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Runs a client on a stack that plays that patch; what the client said.
+/// Runs a client on a stack that plays that patch; returns what the client printed.
 fn play(patch: &str, client: impl Fn(&Stack) -> Result<Command>) -> Result<String> {
     let patch = project().join("patches").join(patch).display().to_string();
     let (stack, recording) = Stack::start_wav(&["--patch", &patch])?;

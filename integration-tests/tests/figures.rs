@@ -1,6 +1,7 @@
-//! Figures that a machine under load may spoil: printed, and asserted only where no clock decides.
+//! Measurements that a busy machine may spoil: they are printed, and asserted only where no clock
+//! decides.
 //!
-//! `./bench.sh` runs these alone, on a machine that does nothing else.
+//! `./bench.sh` runs these tests alone, on a machine that does nothing else.
 
 use std::{
     net::UdpSocket,
@@ -62,13 +63,14 @@ fn start_processor_time_and_memory() -> Result<()> {
     Ok(())
 }
 
-/// Rounds of the cost of protection, each with a follower, with one that is stopped, and without one.
+/// Rounds of measuring the cost of protection: each with a follower, with a stopped follower, and
+/// without one.
 const ROUNDS: usize = 10;
-/// Times in each round that the follower is stopped and goes on, for the leader's block time.
+/// How often in each round the follower is stopped and continued, to measure the leader's block time.
 const PAUSES: usize = 40;
 
-/// What the second copy costs: with the default patch, with many modules, and with one whose checkpoints
-/// are large.
+/// What the second worker costs: with the default patch, with many modules, and with a patch whose
+/// checkpoints are large.
 #[test]
 #[ignore = "a benchmark of the machine: ./bench.sh"]
 fn the_cost_of_protection() -> Result<()> {
@@ -77,9 +79,10 @@ fn the_cost_of_protection() -> Result<()> {
     cost_of_protection("16 MiB of state", &large_patch().to_string())
 }
 
-/// Microseconds for each block.
+/// Microseconds per block.
 struct Cost {
-    /// Processor time of the leader's render thread, of the follower's, of all threads of both workers.
+    /// Processor time of the leader's render thread, of the follower's render thread, and of all threads
+    /// of both workers.
     leader: f64,
     follower: f64,
     both: f64,
@@ -105,7 +108,7 @@ fn cost_of_protection(what: &str, patch: &str) -> Result<()> {
         let leader = stage.preference().slot;
         let pid = |slot: Slot| stack.pid(&format!("worker:{slot}"));
         let (follower_pid, pids) = (pid(leader.other())?, [pid(leader)?, pid(leader.other())?]);
-        // Nobody is to start another for a while, and nothing but the follower is to differ.
+        // No process may start another one for a while, and only the follower may make a difference.
         let watchers = [stack.pid("supervisor")?, stack.launcher()?].map(Stopped::stop);
         let protected = cost(&stage, leader, pids);
         for _ in 0..PAUSES {
@@ -143,9 +146,9 @@ fn cost_of_protection(what: &str, patch: &str) -> Result<()> {
     Ok(())
 }
 
-/// Microseconds from the leader's beginning on a block until it is published, on average over 40 ms:
-/// with the follower, and right after it with the follower stopped. So short, since the speed of a
-/// machine that is lent varies within seconds by more than what is sought.
+/// Microseconds from the leader's start on a block until the block is published, averaged over 40 ms:
+/// first with the follower, right after that with the follower stopped. The times are short, since the
+/// speed of a shared machine varies within seconds by more than the difference to be measured.
 fn block_time(stage: &Stage<'_>, leader: Slot, follower: u32) -> Result<[f64; 2]> {
     let seat = stage.slot(leader);
     let mean = || {
@@ -164,7 +167,7 @@ fn block_time(stage: &Stage<'_>, leader: Slot, follower: u32) -> Result<[f64; 2]
     Ok([with, alone])
 }
 
-/// Over a second and a bit: a lone leader writes no checkpoint in that time.
+/// Measures for 1.1 s: a lone leader writes no checkpoint in that time.
 fn cost(stage: &Stage<'_>, leader: Slot, pids: [u32; 2]) -> Cost {
     let [leader_pid, follower_pid] = pids.map(u64::from);
     let seat = stage.slot(leader);
@@ -189,12 +192,12 @@ fn cost(stage: &Stage<'_>, leader: Slot, pids: [u32; 2]) -> Cost {
     }
 }
 
-/// Processor time of a process, all threads, in seconds.
+/// Processor time of all threads of a process, in seconds.
 fn cpu_seconds(pid: u64) -> f64 {
     thread_seconds(pid, |_| true)
 }
 
-/// Processor time of the threads of those names, in seconds.
+/// Processor time of the threads whose names are `wanted`, in seconds.
 fn thread_seconds(pid: u64, wanted: impl Fn(&str) -> bool) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
@@ -212,7 +215,7 @@ fn thread_seconds(pid: u64, wanted: impl Fn(&str) -> bool) -> f64 {
     ns as f64 / 1e9
 }
 
-/// Processes that do nothing but use the processor; ended when dropped.
+/// Processes that only use the processor; ended when dropped.
 struct Busy(Vec<Child>);
 
 impl Busy {
@@ -235,7 +238,7 @@ impl Drop for Busy {
     }
 }
 
-/// Underruns in ten seconds beside four busy processes, by lead, with and without priority.
+/// Underruns in ten seconds beside four busy processes, by lead, with and without real-time priority.
 #[test]
 #[ignore = "a benchmark of the machine: ./bench.sh"]
 fn the_lead_that_a_busy_machine_needs() -> Result<()> {
@@ -264,7 +267,7 @@ fn the_lead_that_a_busy_machine_needs() -> Result<()> {
     Ok(())
 }
 
-/// Messages that one sender sends in a datagram of its own, or so many in a bundle.
+/// How fast messages from one sender are applied: each in a datagram of its own, or 16 in a bundle.
 #[test]
 #[ignore = "a benchmark of the machine: ./bench.sh"]
 fn how_many_messages_a_second_are_applied() -> Result<()> {
@@ -277,7 +280,7 @@ fn how_many_messages_a_second_are_applied() -> Result<()> {
         let start = Instant::now();
         let mut sent = 0;
         while sent < total {
-            // What is due by now, at an even pace; the machine sleeps longer than it is asked to.
+            // The number of messages due by now, at an even pace. A sleep takes longer than asked for.
             let due = (start.elapsed().as_secs_f64() * f64::from(pace)) as u64;
             while sent < due.min(total) {
                 socket.send(&settings(sent, each))?;
@@ -306,7 +309,7 @@ fn how_many_messages_a_second_are_applied() -> Result<()> {
     Ok(())
 }
 
-/// So many messages that set a parameter of the default patch, as a datagram.
+/// A datagram with `count` messages that set a parameter of the default patch.
 fn settings(first: u64, count: u64) -> Vec<u8> {
     let message = |number| datagram("/mod/filter/cutoff", Some(200.0 + (number % 8_000) as f32));
     if count == 1 {

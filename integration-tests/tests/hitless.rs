@@ -1,4 +1,4 @@
-//! The first promise: SIGKILL any worker at any instant, and not one sample differs.
+//! The first promise: SIGKILL to any worker at any time changes no sample.
 
 use std::time::Duration;
 
@@ -11,21 +11,22 @@ use integration_tests::{
     stack::{Stack, count_of, number},
 };
 
-/// A census once everything has settled: links that nobody came for are given up after two seconds.
+/// A census after everything has settled: links to which no peer came are given up after two
+/// seconds.
 fn settled(stack: &Stack) -> Result<Census> {
     stack.wait_protected()?;
     std::thread::sleep(Duration::from_millis(2_500));
     Census::of(stack)
 }
 
-/// Without a clock: kills as fast as replacements get ready, parameters flowing.
+/// In freewheel: kills as fast as replacements become ready, while parameters change.
 #[test]
 fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 1_000);
     let (stack, recording) = Stack::start_wav(&["--freewheel", "--channels", "1"])?;
     let mut random = Random::seeded(1);
     stack.osc_send("/gate/adsr", Some(1.0))?;
-    // By then what is kept for `status` has its full length.
+    // By then, the lists kept for `status` have reached their full length.
     let warm = (kills * 6 / 10).min(2_000);
     let mut before = Census::default();
     let mut memory_kib = Vec::new();
@@ -44,7 +45,8 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
             Target::Follower
         };
         if stack.kill(target).is_err() {
-            // Too slow with a block without a clock, it was overruled and has just left by itself.
+            // The worker has just exited by itself: too slow with a block in freewheel, it was
+            // overruled.
             left += 1;
             stack.expect_replacements(1);
         }
@@ -101,7 +103,8 @@ fn a_thousand_kills_without_a_clock_leave_every_sample_as_it_was() -> Result<()>
     Ok(())
 }
 
-/// In time: a steady tone, 100 kills, an ear; and the log renders what was heard.
+/// With a device's timing: a steady tone and 100 kills. The ear finds no break, and the log renders
+/// what was played.
 #[test]
 fn a_hundred_kills_in_time_cannot_be_heard() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
@@ -138,7 +141,7 @@ fn a_hundred_kills_in_time_cannot_be_heard() -> Result<()> {
     Ok(())
 }
 
-/// How soon a death is noticed and answered, over 200 kills.
+/// How soon a death is noticed and the worker is replaced, over 200 kills.
 #[test]
 fn a_death_is_noticed_and_replaced_soon() -> Result<()> {
     let stack = Stack::start(&["--sink", "null"])?;

@@ -1,5 +1,5 @@
-//! Notes and time: what has a time tag comes in at its very frame, however the network jitters and
-//! whoever is killed meanwhile.
+//! Time tags: an event takes effect at exactly its frame, whatever the jitter of the network and
+//! whichever process is killed.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +11,7 @@ use integration_tests::{
     stack::{Stack, count_of, note_at, number},
 };
 
-/// A keyboard whose gate is heard as it is: each onset is the first sample of a level.
+/// A keyboard whose gate is the output: each onset is the first sample of a level.
 const KEYS: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"},
     {"id": "out", "type": "out"}], "cables": [{"from": "keys.gate", "to": "out"}]}"#;
 const RATE: u32 = 48_000;
@@ -23,7 +23,7 @@ fn keyboard() -> Result<(Stack, integration_tests::stack::Recording)> {
     Stack::start_wav(&["--channels", "1", "--patch", &patch.display().to_string()])
 }
 
-/// Frames at which it becomes louder from silence.
+/// Frames at which sound begins after silence.
 fn onsets(samples: &[f32]) -> Vec<u64> {
     let rises = samples.windows(2).zip(1..);
     rises
@@ -38,7 +38,7 @@ fn a_bundle_sent_ahead_comes_in_at_its_very_frame() -> Result<()> {
     let (stack, recording) = keyboard()?;
     let stage = stack.shared()?.stage;
     let mut random = Random::seeded(5);
-    // By then audio-out has measured for some seconds.
+    // By then, audio-out has measured its timing for some seconds.
     std::thread::sleep(Duration::from_millis(3_000));
     let mut wanted = Vec::new();
     let mut moved = 0;
@@ -47,7 +47,7 @@ fn a_bundle_sent_ahead_comes_in_at_its_very_frame() -> Result<()> {
             let target = [Target::Leader, Target::Follower][random.below(2) as usize];
             stack.kill(target)?;
         }
-        // Meant for 50 ms from now; on its way for up to 40.
+        // Due in 50 ms; on its way for up to 40 ms.
         let tag = platform::realtime::ntp_now() + (50 << 32) / 1_000 + (random.below(1 << 20) << 6);
         let origin = stage.time_origin();
         let timing = platform::realtime::timing(&stage).context("no clock")?;
@@ -55,7 +55,7 @@ fn a_bundle_sent_ahead_comes_in_at_its_very_frame() -> Result<()> {
         stack.raw_send(&note_at(tag, 20 + (played % 100) as i32, 12.0)?)?;
         std::thread::sleep(Duration::from_millis(20));
         moved += u64::from(stage.time_origin() != origin);
-        // What comes in at a frame is heard a little later.
+        // The output is delayed by the look-ahead of the safety stage.
         let delay = u64::from(safety_delay_frames(RATE));
         wanted.push(FrameIndex(timing.frame(tag).0 + delay));
         if played % 15 == 14 {
@@ -77,7 +77,7 @@ fn a_bundle_sent_ahead_comes_in_at_its_very_frame() -> Result<()> {
         heard.len()
     );
     assert_eq!((heard.len() as u64, differing), (notes, 0));
-    // Where the machine sleeps for tens of milliseconds a bundle can be late: then it is counted.
+    // On a machine that pauses for tens of milliseconds, a bundle may be late; it is counted then.
     assert!(off as u64 <= late + moved, "{wanted:?} {heard:?}");
     assert!(20 * (late + moved) <= notes, "{late} {moved}");
     Ok(())
@@ -92,7 +92,7 @@ fn what_is_late_comes_in_at_once_and_is_counted() -> Result<()> {
         stack.raw_send(&note_at(tag, velocity * 40, 5.0)?)?;
         std::thread::sleep(Duration::from_millis(50));
     }
-    // A clock that is wrong by hours is told.
+    // A sender whose clock is wrong by hours is told so.
     stack.raw_send(&note_at(tag + (7_200 << 32), 100, 5.0)?)?;
     stack.wait_for("four notes", |status| {
         number(status, "/commands/received").is_ok_and(|n| n == 4)
@@ -107,8 +107,8 @@ fn what_is_late_comes_in_at_once_and_is_counted() -> Result<()> {
     Ok(())
 }
 
-/// From the moment at which a message is sent to the first sample that it changes, beyond what lies
-/// ahead anyhow: the frame that came in at that moment is where the count begins.
+/// The time from sending a message to the first sample that it changes, without the lead: counted
+/// from the frame that took effect when the message was sent.
 #[test]
 #[ignore = "a benchmark of the machine: ./bench.sh"]
 fn how_long_a_message_takes() -> Result<()> {

@@ -1,5 +1,5 @@
-//! Hangs, slowness and lies: who stops, spins, dawdles or computes wrongly is not heard, and is the
-//! one that is replaced.
+//! Hangs, slowness and wrong results: a worker that stops, spins, is slow or computes wrong samples
+//! cannot be heard, and is the one that is replaced.
 
 use std::{
     thread::sleep,
@@ -15,12 +15,12 @@ use integration_tests::{
 };
 use serde_json::Value;
 
-/// Process ids of both slots' workers.
+/// The process ids of the workers in both slots.
 fn pids(status: &Value) -> Vec<u64> {
     workers(status).filter_map(|w| w["pid"].as_u64()).collect()
 }
 
-/// One bit of one sample, on either of them: the referee finds whose it was.
+/// One flipped bit of one sample, in either worker: the referee finds the worker.
 #[test]
 fn a_flipped_bit_is_found_and_the_right_one_replaced() -> Result<()> {
     let flips = count_of("UNDERSTUDY_FLIPS", 100);
@@ -59,7 +59,7 @@ fn a_flipped_bit_is_found_and_the_right_one_replaced() -> Result<()> {
     Ok(())
 }
 
-/// SIGSTOP for 1 µs to 5 s, or a spinning render thread: the other ring has the block.
+/// SIGSTOP for 1 µs to 5 s, or a spinning render thread: the block is in the other ring.
 #[test]
 fn a_leader_that_is_stopped_or_hangs_cannot_be_heard() -> Result<()> {
     let times = count_of("UNDERSTUDY_STOPS", 60);
@@ -81,7 +81,8 @@ fn a_leader_that_is_stopped_or_hangs_cannot_be_heard() -> Result<()> {
             continue;
         }
         stack.inject(Fault::Signal(SIGSTOP), Target::Leader)?;
-        // 1 µs to 5 s, evenly over the powers of ten; who is replaced sooner is not waited for.
+        // 1 µs to 5 s, evenly over the powers of ten. If the worker is replaced earlier, the wait
+        // ends.
         let us = 10_f64.powf(random.below(1_000) as f64 / 1_000.0 * 6.7) as u64;
         let until = Instant::now() + Duration::from_micros(us);
         while Instant::now() < until && alive(pid) {
@@ -115,8 +116,8 @@ fn thaw(pid: u64) {
         .status();
 }
 
-/// NaN in the leader, and a worker that takes 20 ms a block: neither is heard, both are replaced,
-/// and there is no ping-pong.
+/// NaN in the leader, and a worker that takes 20 ms for a block: neither is heard, both are
+/// replaced, and the preference does not go back and forth.
 #[test]
 fn who_puts_out_nan_or_dawdles_is_replaced() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;

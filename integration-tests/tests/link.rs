@@ -1,9 +1,9 @@
-//! Ableton Link: another member of a session sets the tempo and starts, and each beat is heard where the session
-//! has it, whoever is killed meanwhile.
+//! Ableton Link: another member of a session sets the tempo and starts. Each beat is played where the session
+//! has it, whichever process is killed.
 //!
-//! Needs programs that were built with it: `cargo build --release --features understudy-link-in/link` and the
-//! same with `-p understudy-link-in --example peer`. All of it runs in a network of its own, so that no session
-//! in a real one hears of it.
+//! The test needs programs that were built with Link: `cargo build --release --features
+//! understudy-link-in/link`, and the same with `-p understudy-link-in --example peer`. It runs in a network
+//! namespace of its own, so that no real session hears it.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -25,19 +25,19 @@ use integration_tests::{
     stack::{Stack, number, programs, service},
 };
 
-/// Four beats to the bar, the first of them louder.
+/// Four beats to the bar; the first is louder.
 const PATCH: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"}, {"id": "out", "type": "out", "params": {"safety": 0}}],
     "cables": [{"from": "keys.velocity", "to": "out"}, {"from": "keys.gate", "to": "out"}],
     "sequences": [{"id": "beat", "pattern": "Xxxx", "division": 4, "gate_len": 0.3,
         "targets": [{"module": "keys", "role": "note"}]}]}"#;
-/// Set where the test runs in a network of its own.
+/// Set if the test runs in a network namespace of its own.
 const WITHIN: &str = "UNDERSTUDY_TEST_WITHIN";
 const RATE: u64 = 48_000;
 
-/// Seconds until a new tempo, or a clock that was set anew, has been met.
+/// Seconds until the stack has adopted a new tempo, or until a clock that was set anew counts.
 const MET: u64 = 4;
 
-/// A beat of the session: which of the bar, the frame that is heard then, and when frame 0 would have come in.
+/// A beat of the session: its place in the bar, the frame that is played at that time, and the time origin.
 struct Beat {
     phase: u64,
     frame: u64,
@@ -51,7 +51,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Joins the session that this stage's stack is in.
+    /// Joins the session that the stack of this stage takes part in.
     fn join(program: &Path, stage: Stage<'static>) -> Result<Self> {
         let mut process = Command::new(program)
             .stdin(Stdio::piped())
@@ -93,7 +93,7 @@ impl Drop for Peer {
     }
 }
 
-/// The frame that is heard at that time: the first that was not rendered yet so many blocks ago.
+/// The frame that is played at that time: the first frame that was not rendered yet `ahead` blocks before.
 fn heard_at(stage: &Stage<'_>, ntp: u64) -> u64 {
     let format = stage.format();
     let ahead = u64::from(stage.lead()) + stage.burst() + 1;
@@ -102,7 +102,7 @@ fn heard_at(stage: &Stage<'_>, ntp: u64) -> u64 {
         .saturating_sub(ahead * u64::from(format.block_frames))
 }
 
-/// This test once more, in a network of its own; `None` where that cannot be had.
+/// Runs this test again in a network namespace of its own; `None` if that is not possible.
 fn within() -> Result<Option<bool>> {
     let alone = |what: &[&str]| {
         let mut command = Command::new("unshare");
@@ -154,7 +154,7 @@ fn plays_in_time(program: &Path) -> Result<()> {
     stack.wait_for("link-in", ready)?;
     let stage = stack.shared()?.stage;
     let mut peer = Peer::join(program, stage)?;
-    // Until the two have met, and audio-out has measured its clock.
+    // Until the two members have met, and audio-out has measured its clock.
     thread::sleep(Duration::from_secs(3));
     peer.say("tempo 123")?;
     thread::sleep(Duration::from_secs(2));
@@ -166,7 +166,7 @@ fn plays_in_time(program: &Path) -> Result<()> {
         stack.wait_for("another link-in", ready)?;
         thread::sleep(Duration::from_secs(4));
     }
-    // The successor follows, too.
+    // The next `link-in` follows too.
     peer.say("tempo 140")?;
     let changed = heard_at(&stage, platform::realtime::ntp_now());
     thread::sleep(Duration::from_secs(8));
@@ -188,7 +188,7 @@ fn plays_in_time(program: &Path) -> Result<()> {
         !met.iter()
             .any(|from| (*from..from + MET * RATE).contains(&frame))
     };
-    // Each onset with the session's nearest beat.
+    // Compare each onset with the nearest beat of the session.
     let (mut counted, mut worst, mut other) = (0, 0, 0);
     for (onset, first) in &heard {
         if !settled(*onset) {
@@ -215,14 +215,14 @@ fn plays_in_time(program: &Path) -> Result<()> {
     );
     assert!(counted > 30, "{heard:?}\n{log}");
     assert_eq!((silent, other, late, differing), (0, 0, 0, 0), "{log}");
-    // Half a millisecond is let be, and what time tags are measured with is no better than one.
+    // `link-in` tolerates half a millisecond, and the time origin is right within a millisecond.
     assert!(worst as f64 <= 2.0 * ms, "{worst} frames\n{log}");
     assert!(last < stopped + RATE / 4, "{last} after {stopped}");
     assert!(log.matches("Start at frame").count() == 1, "{log}");
     Ok(())
 }
 
-/// Frames at which a note begins, and whether it is an accent.
+/// Frames at which a note begins, and whether the note is an accent.
 fn onsets(samples: &[f32]) -> Vec<(u64, bool)> {
     let rises = samples.windows(2).zip(1..);
     rises

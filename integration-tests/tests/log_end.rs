@@ -1,4 +1,4 @@
-//! Everything that was played is in the command log, however the run ends.
+//! The command log holds everything that was played, however the run ends.
 
 use std::{fs, path::Path, thread::sleep, time::Duration};
 
@@ -17,7 +17,7 @@ use integration_tests::{
 };
 use serde_json::Value;
 
-/// The processes of a stack, its launcher last.
+/// The processes of a stack; the launcher is the last one.
 fn processes(stack: &Stack) -> Result<Vec<u32>> {
     let launcher = stack.launcher()?;
     let others = Census::of(stack)?.pids.into_values().map(|pid| pid as u32);
@@ -31,7 +31,7 @@ fn stop(pids: &[u32]) -> Result<Vec<Stopped>> {
     pids.iter().map(|pid| Stopped::stop(*pid)).collect()
 }
 
-/// Blocks at the end of what was played that the log does not render; the rest has to be equal.
+/// How many blocks at the end of the recording the log does not render; all others must be equal.
 fn missing(remains: &Remains, recording: &Recording) -> Result<usize> {
     let mut rendered = Vec::new();
     let format = remains.replay(|block| rendered.extend_from_slice(block))?;
@@ -74,7 +74,7 @@ fn a_run_that_is_ended_after_a_pause_of_all_processes_is_in_the_log_to_its_last_
     Ok(())
 }
 
-/// A supervisor that cannot write the end, and an audio-out that cannot be told of it.
+/// A supervisor that cannot write the end of the log, or an audio-out that cannot be told of the end.
 #[test]
 fn whoever_is_stopped_when_a_run_is_ended_the_log_has_its_last_block() -> Result<()> {
     let runs = count_of("UNDERSTUDY_RUNS", 1);
@@ -99,7 +99,7 @@ fn whoever_is_stopped_when_a_run_is_ended_the_log_has_its_last_block() -> Result
     Ok(())
 }
 
-/// SIGKILL to every process; all are stopped before.
+/// Stops every process, then sends SIGKILL to all.
 fn kill_all(all: &[u32]) -> Result<()> {
     let stopped = stop(all)?;
     for pid in all {
@@ -109,7 +109,7 @@ fn kill_all(all: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// How many blocks `replay` renders, and what it has to say.
+/// How many blocks `replay` renders, and its messages.
 fn replayed(stack: &Stack, output: &Path) -> Result<(u64, String)> {
     let answer = stack.verb(&["replay", "--json", "-o", &output.display().to_string()])?;
     let told = text(&answer.stderr);
@@ -118,7 +118,7 @@ fn replayed(stack: &Stack, output: &Path) -> Result<(u64, String)> {
     Ok((answer["blocks"].as_u64().unwrap_or(0), told))
 }
 
-/// Shared memory goes with the processes: all that is left is what the disk has.
+/// Shared memory is lost with the processes: only the files on the disk are left.
 #[test]
 fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result<()> {
     let runs = count_of("UNDERSTUDY_RUNS", 3);
@@ -135,7 +135,7 @@ fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result
         }
         let first = stack.first_launcher()?;
         kill_all(&all)?;
-        // Who maps it, holds it: this process must not.
+        // A process that maps a segment keeps it, so this process must not map any.
         for file in fs::read_dir("/dev/shm")?.flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
             if name.starts_with(&format!("understudy.{first}.")) {
@@ -160,7 +160,8 @@ fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result
         lacking += decided.max(progress).saturating_sub(rendered);
         gained += rendered.saturating_sub(progress);
         assert!(rendered <= decided.max(progress), "{rendered} blocks");
-        // A WAV that was cut off has a head of a second ago: what is in the file counts.
+        // The header of the interrupted WAV file is up to a second old, so the file's length
+        // counts.
         let played = fs::read(&recording.wav)?;
         let again = ear::read_wav(&output)?;
         let data = played.windows(4).position(|four| four == b"data");
@@ -177,7 +178,7 @@ fn a_run_that_a_power_cut_has_ended_is_rendered_to_its_last_decision() -> Result
         let frames = command_log::head(&bytes)?.format.block_frames;
         assert_eq!(again.len() as u64, rendered * u64::from(frames));
         fs::remove_file(output)?;
-        // What is resumed is what was rendered.
+        // The instance is resumed at the block that `replay` rendered last.
         let up = ["up", "--detach", "--resume", "--sink", "null", "--osc"];
         let up = stack.verb(&[&up[..], &[stack.osc()]].concat())?;
         assert!(up.status.success(), "{}", text(&up.stderr));
@@ -203,7 +204,7 @@ fn a_run_of_which_every_process_is_killed_is_in_the_log_to_its_last_block() -> R
         stack.steady_tone()?;
         if run % 2 == 1 {
             stack.change_something(&mut random)?;
-            // Supervisors that never get as far as to write down how far it was played.
+            // These supervisors die before they write the play cursor into the log.
             for _ in 0..3 {
                 sleep(Duration::from_millis(500));
                 kill(stack.pid("supervisor")?)?;
@@ -222,7 +223,7 @@ fn a_run_of_which_every_process_is_killed_is_in_the_log_to_its_last_block() -> R
         lacking += played.saturating_sub(rendered);
         assert!(rendered <= played, "{rendered} blocks of {played}");
         fs::remove_file(output)?;
-        // Clears away what the dead have left.
+        // Removes what the dead processes have left.
         drop(stack.verb(&["up", "--detach", "--sink", "null", "--osc", stack.osc()])?);
     }
     println!(

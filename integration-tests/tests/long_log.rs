@@ -1,4 +1,4 @@
-//! A log of a year: who takes over or resumes does not feel its length.
+//! A log of a year: its length slows down neither a takeover nor `--resume`.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use integration_tests::{
 };
 use platform::pidfd;
 
-/// Messages in a bundle.
+/// How many messages are in a bundle.
 const IN_A_BUNDLE: usize = 40;
 
-/// Many commands at once.
+/// A bundle of many commands.
 fn bundle(first: usize) -> Vec<u8> {
     let mut bytes = b"#bundle\0\0\0\0\0\0\0\0\x01".to_vec();
     for n in 0..IN_A_BUNDLE {
@@ -36,7 +36,7 @@ fn log_bytes(stack: &Stack) -> u64 {
     fs::metadata(stack.paths().command_log()).map_or(0, |file| file.len())
 }
 
-/// Sends commands until the segment in progress has so many bytes.
+/// Sends commands until the segment in progress has `bytes` bytes.
 fn grow_to(stack: &Stack, bytes: u64) -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let begun = Instant::now();
@@ -55,7 +55,7 @@ fn grow_to(stack: &Stack, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// As many closed segments as a year leaves: names of one, of which the disk holds one.
+/// As many closed segments as a year leaves: hard links to one file.
 fn a_year_of_closed(stack: &Stack, bytes: u64) -> Result<usize> {
     let one = stack.paths().command_log();
     let copy = one.with_extension("copy");
@@ -69,12 +69,12 @@ fn a_year_of_closed(stack: &Stack, bytes: u64) -> Result<usize> {
     Ok(count)
 }
 
-/// How long after its death another supervisor answers, in milliseconds, each time.
+/// The time in milliseconds between each supervisor's death and the next supervisor's first answer.
 fn takeovers(stack: &Stack, count: u64) -> Result<Vec<f64>> {
     let mut times = Vec::new();
     for _ in 0..count {
         stack.wait_for_patiently("protection", |s| s["state"] == "protected")?;
-        // One that ends sooner after its start is started again after a pause.
+        // A supervisor that ends sooner after its start is restarted after a pause.
         sleep(Duration::from_millis(300));
         let old = stack.pid("supervisor")?;
         let handle = pidfd::open(old)?;
@@ -127,7 +127,8 @@ fn who_takes_over_does_not_feel_how_long_the_log_is() -> Result<()> {
     );
     assert!(length >= bytes && concealed == 0);
     assert!(peak < 16 << 10, "{peak} KiB");
-    // Read from its beginning, so long a log takes several times as long as all the rest.
+    // Reading a log of this length from its beginning would take several times as long as
+    // everything else.
     assert!(
         at(&mut long, 0.5) < 3.0 * at(&mut short, 0.5) + 20.0,
         "{long:?} {short:?}"
@@ -136,7 +137,7 @@ fn who_takes_over_does_not_feel_how_long_the_log_is() -> Result<()> {
     resumes(&stack)
 }
 
-/// The same instance, all of whose processes are killed, is resumed from a state that is near.
+/// The same instance is ended just after its supervisor was killed, and resumed from a recent state.
 fn resumes(stack: &Stack) -> Result<()> {
     sleep(Duration::from_secs(11));
     stack.osc_send("/mod/sine/freq", Some(321.0))?;

@@ -1,5 +1,6 @@
-//! The command log is gone, or is another one, or damaged: whoever dies then, the music goes on, commands are
-//! taken, and a new segment begins from what the workers play, which is rendered again to the bit.
+//! The command log is missing, replaced by another file, or damaged. Whichever process dies then, the music
+//! goes on, commands are accepted, and a new segment begins with the state that the workers play. The log
+//! renders the music again, bit by bit.
 
 use std::{fs, os::unix::fs::FileExt, path::PathBuf, thread::sleep, time::Duration};
 
@@ -29,7 +30,7 @@ fn wait_for_a_new_segment(stack: &Stack) -> Result<()> {
     })
 }
 
-/// What was played, what the log renders of it, perhaps only its end, and how many samples of that differ.
+/// The recording, what the log renders of it (perhaps only its end), and how many samples of that differ.
 fn compared(stack: &Stack, recording: &Recording) -> Result<(Vec<f32>, Vec<f32>, usize)> {
     let played = ear::read_wav(&recording.wav)?;
     let (rendered, _) = stack.rendered(&recording.wav, &[])?;
@@ -38,7 +39,7 @@ fn compared(stack: &Stack, recording: &Recording) -> Result<(Vec<f32>, Vec<f32>,
     Ok((played, rendered, differing))
 }
 
-/// Harms the log, kills the supervisor if so wanted, then leaders while commands come in.
+/// Damages the log, kills the supervisor if `kills` says so, then kills leaders while commands come in.
 fn goes_on_without(what: &str, kills: bool, harm: impl Fn(&Stack) -> Result<()>) -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
@@ -122,7 +123,8 @@ fn a_log_that_is_damaged() -> Result<()> {
     })
 }
 
-/// A patch that is too long for a message is read from the log; the workers read on in the one that they hold.
+/// A patch that is too long for a message is read from the log; the workers read on in the segment that they
+/// hold open.
 #[test]
 fn a_long_patch_while_another_log_stands_there() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
@@ -174,7 +176,7 @@ fn what_cannot_be_read_is_set_aside_by_the_next_run_and_told_by_replay() -> Resu
     // The last decision on the disk may be ahead of what was played.
     assert!(rendered.len() > played.len() / 2, "{}", rendered.len());
     assert_eq!(ear::differing(&played, &rendered), 0);
-    // One that does not even begin like one.
+    // A file that does not even begin like a log.
     fs::write(log(&stack), "no log")?;
     let output = stack.verb(&["up", "--detach", "--osc", "127.0.0.1:0", "--sink", "null"])?;
     assert!(output.status.success(), "{}", text(&output.stderr));
