@@ -1,5 +1,4 @@
-//! MIDI in, by a pipe that stands for a port: notes, controllers that are learnt, and a MIDI input that is
-//! killed.
+//! MIDI input through a named pipe in place of a port: notes, learnt controllers, and kills of the MIDI input.
 
 use std::{
     fs::OpenOptions,
@@ -17,7 +16,7 @@ use integration_tests::{
 };
 use tempfile::TempDir;
 
-/// Its gate is heard as it is: DC, which the safety stage would take away.
+/// The gate is the output. It is DC, which the safety stage would remove.
 const KEYS: &str = r#"{"version": 1, "modules": [{"id": "keys", "type": "midi_in"},
     {"id": "filter", "type": "filter"}, {"id": "out", "type": "out", "params": {"safety": 0}}],
     "cables": [{"from": "keys.gate", "to": "out"}]}"#;
@@ -27,7 +26,7 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let pipe = pipe_in(&folder)?;
     let (stack, recording) = start(&folder, &pipe, KEYS, &["--channels", "1"])?;
-    // Opened for both, so that it stays while nobody reads.
+    // Opened for reading too, so that the pipe stays open while no process reads it.
     let mut keyboard = OpenOptions::new().read(true).write(true).open(&pipe)?;
     let mut applied = 0;
     let mut wait = |count: u64| {
@@ -47,7 +46,7 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
         wait(1)?;
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The next controller that moves turns the filter from then on, whoever dies.
+    // From then on the next controller that moves sets the cutoff, even after kills.
     let output = stack.verb(&["midi", "learn", "filter", "cutoff"])?;
     ensure!(output.status.success(), "{output:?}");
     let wrong = stack.verb(&["midi", "learn", "filter", "cutof"])?;
@@ -73,14 +72,14 @@ fn a_keyboard_is_played_on_while_its_input_is_killed() -> Result<()> {
     Ok(())
 }
 
-/// A pipe that stands for a MIDI port.
+/// Creates the named pipe that stands for a MIDI port.
 fn pipe_in(folder: &TempDir) -> Result<PathBuf> {
     let pipe = folder.path().join("port");
     ensure!(Command::new("mkfifo").arg(&pipe).status()?.success());
     Ok(pipe)
 }
 
-/// A stack that plays this patch by this port, once its MIDI input is there.
+/// Starts a stack that plays this patch from this port, and waits until its MIDI input is ready.
 fn start(
     folder: &TempDir,
     pipe: &Path,
@@ -104,7 +103,8 @@ fn ready(status: &serde_json::Value) -> bool {
     services.any(|service| service["name"] == "midi-in" && service["state"] == "ready")
 }
 
-/// Kills the MIDI input and waits for its successor: one that is about to die still takes bytes out of the pipe.
+/// Kills the MIDI input and waits for its successor. Without the wait, the dying process could still take bytes
+/// from the pipe.
 fn kill_input(stack: &Stack) -> Result<()> {
     let pid = stack.pid("midi-in")?;
     stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::MidiIn))?;
@@ -113,8 +113,8 @@ fn kill_input(stack: &Stack) -> Result<()> {
     })
 }
 
-/// What a player holds: what is done before the MIDI input is killed, what is done after, and the output of
-/// `midi_in` with the value that comes of it while the gate is open; none, if the gate is to be closed. A pitch is
+/// A case of held state: its name, the bytes before the kill of the MIDI input, the bytes after it, and the output
+/// of `midi_in` with its value while the gate is open. No output means that the gate must be closed. Pitches are
 /// in octaves from C4.
 type Held = (
     &'static str,
@@ -183,7 +183,7 @@ fn what_a_player_holds_outlives_the_midi_input() -> Result<()> {
     let mut wrong = Vec::new();
     for (what, before, after, expected) in HELD {
         let output = expected.map_or("pitch", |(output, _)| output);
-        // What is measured is no sound.
+        // The safety stage is off, since the output is a measurement and no sound.
         let patch = format!(
             r#"{{"version": 1, "modules": [{{"id": "keys", "type": "midi_in"}},
             {{"id": "out", "type": "out", "params": {{"safety": 0}}}}],
@@ -219,7 +219,7 @@ fn what_a_player_holds_outlives_the_midi_input() -> Result<()> {
     Ok(())
 }
 
-/// The keyboard is unplugged with a key down, and plugged in again.
+/// The keyboard is unplugged while a key is down, and plugged in again.
 #[test]
 fn a_port_that_goes_lets_its_keys_go_and_is_opened_again() -> Result<()> {
     let folder = tempfile::tempdir()?;

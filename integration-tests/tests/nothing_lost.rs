@@ -1,4 +1,4 @@
-//! The second promise: what was received is applied exactly once, in order, whoever dies.
+//! The second promise: every received command is applied exactly once and in order, whichever process dies.
 
 use std::{
     net::UdpSocket,
@@ -18,7 +18,7 @@ use integration_tests::{
     stack::{Stack, count_of, datagram, number},
 };
 
-/// Numbered messages, a thousand a second, until told to stop; returns how many were sent.
+/// Sends numbered messages, a thousand a second, until told to stop; returns how many were sent.
 fn send_numbers(osc: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<u32> {
     let (osc, stop) = (osc.to_owned(), Arc::clone(stop));
     thread::spawn(move || {
@@ -54,7 +54,7 @@ fn no_command_is_lost_or_doubled_while_supervisor_and_gateway_are_killed() -> Re
             0 => Service::OscGateway,
             _ => Service::Supervisor,
         };
-        // Who is struck down cannot answer; who is just being started is struck once it is there.
+        // A killed supervisor cannot answer. A process that is just being started is killed once it runs.
         let _ = stack.inject(Fault::Signal(SIGKILL), Target::Service(service));
     }
     stop.store(true, Ordering::Relaxed);
@@ -86,7 +86,7 @@ fn no_command_is_lost_or_doubled_while_supervisor_and_gateway_are_killed() -> Re
     Ok(())
 }
 
-/// Senders that send as much as they can, together up to a rate, until they are dropped.
+/// Senders that together send up to a given rate, until they are dropped.
 struct Flood {
     sockets: Arc<Vec<UdpSocket>>,
     stop: Arc<AtomicBool>,
@@ -111,7 +111,7 @@ impl Flood {
             threads: Vec::new(),
             begun: Instant::now(),
         };
-        // A few threads send for all: more would only wait for each other.
+        // A few threads send for all sockets; more threads would only wait for each other.
         for part in 0..senders.min(4) {
             let (sockets, stop, sent) = (
                 Arc::clone(&flood.sockets),
@@ -126,7 +126,7 @@ impl Flood {
                 while !stop.load(Ordering::Relaxed) {
                     let due = start.elapsed().as_micros() as u64 * a_second / 1_000_000;
                     while turn < due * own.len() as u64 / sockets.len() as u64 {
-                        // A filter's refusal shows as an error now and then.
+                        // A datagram that the filter refuses shows as an error now and then.
                         let _ = own[turn as usize % own.len()].send(&bytes);
                         turn += 1;
                         sent.fetch_add(1, Ordering::Relaxed);
@@ -141,7 +141,7 @@ impl Flood {
         Ok(flood)
     }
 
-    /// Stops; returns how many a second were sent.
+    /// Stops the senders; returns how many datagrams were sent per second.
     fn stop(&mut self) -> f64 {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -150,8 +150,8 @@ impl Flood {
         self.sent.load(Ordering::Relaxed) as f64 / self.begun.elapsed().as_secs_f64()
     }
 
-    /// How long it takes until the first of the senders is heard again, and whether it was told that it
-    /// was refused.
+    /// How long it takes until the first sender is accepted again, and whether it was told that it was
+    /// refused.
     fn heard_again(&self) -> Result<(Duration, bool)> {
         let socket = &self.sockets[0];
         let begun = Instant::now();
@@ -171,8 +171,9 @@ impl Flood {
     }
 }
 
-/// Some senders flood, one sends little: the sound does not break, the quiet sender's messages all arrive in
-/// order, even while the gateway is killed, and flooding senders are heard again once they have stopped.
+/// Some senders flood, one sends little. The sound does not break; the quiet sender's messages all arrive in
+/// order, even while the gateway is killed; and the flooding senders are accepted again once they have
+/// stopped.
 #[test]
 fn a_flood_from_one_sender_or_a_hundred_starves_nobody() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;

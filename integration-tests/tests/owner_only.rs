@@ -1,5 +1,5 @@
-//! What an instance makes is its owner's alone, whatever the umask; and each process holds the
-//! descriptors that it needs, and no stranger's.
+//! Files of an instance are accessible to their owner only, whatever the umask. Each process holds
+//! the descriptors that it needs and no others.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use integration_tests::stack::{Stack, programs, text};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Everything in a folder, and in the folders in it.
+/// All files and folders in a folder, at any depth.
 fn all_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![folder.to_path_buf()];
     for entry in fs::read_dir(folder)? {
@@ -31,7 +31,7 @@ fn all_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Starts an instance from a shell that lets everybody write everything and holds descriptors open.
+/// Starts an instance from a shell with an open umask that holds descriptors open.
 fn carelessly(folder: &TempDir, recording: &Path) -> Result<Value> {
     let stranger = folder.path().join("stranger");
     let script = format!(
@@ -104,7 +104,7 @@ fn everything_is_owner_only_and_nobody_inherits_what_is_not_for_him() -> Result<
     }
     let uid = fs::metadata(folder.path())?.uid();
     for path in &seen {
-        // One-shot servers' folders come and go.
+        // Folders of one-shot servers come and go.
         let Ok(found) = fs::symlink_metadata(path) else {
             continue;
         };
@@ -119,7 +119,7 @@ fn everything_is_owner_only_and_nobody_inherits_what_is_not_for_him() -> Result<
     }
     println!("FIGURE owner-only: {} files, folders, segments", seen.len());
 
-    // The supervisor and the launcher are looked at through what the status names, too.
+    // The launcher, then all processes that the status lists.
     let mut checked = vec![check_descriptors("launcher", launcher, folder.path())?];
     for service in status["services"].as_array().into_iter().flatten() {
         let (Some(name), Some(pid)) = (service["name"].as_str(), service["pid"].as_u64()) else {
@@ -132,8 +132,8 @@ fn everything_is_owner_only_and_nobody_inherits_what_is_not_for_him() -> Result<
     Ok(())
 }
 
-/// The descriptors of a process, each of a kind that it has a use for; at most as many files, of
-/// those that can be told apart, as it should hold.
+/// Checks that a process holds only descriptors of kinds that it needs, and at most two UDP sockets.
+/// Returns the counts.
 fn check_descriptors(name: &str, pid: u64, folder: &Path) -> Result<String> {
     let kind = name.split(':').next().unwrap_or(name);
     let (mut count, mut sockets) = (0, 0);
@@ -150,7 +150,7 @@ fn check_descriptors(name: &str, pid: u64, folder: &Path) -> Result<String> {
         let known = match local {
             "/dev/null" | "/state/understudy/test/understudy.log" => true,
             "/run/understudy/test/lock" => matches!(kind, "launcher" | "supervisor"),
-            // By which the disk is asked to hold the log's name.
+            // Through this descriptor the supervisor syncs the name of the log to the disk.
             "/state/understudy/test" => kind == "supervisor",
             "/state/understudy/test/commands.log" => matches!(kind, "supervisor" | "worker"),
             "/out.wav" => kind == "audio-out",
@@ -160,7 +160,7 @@ fn check_descriptors(name: &str, pid: u64, folder: &Path) -> Result<String> {
         };
         assert!(known, "{name} holds {target}");
     }
-    // The OSC socket is for launcher and supervisor, which keep it, and the gateway, which reads it.
+    // Launcher and supervisor hold the OSC socket for the next gateway; the gateway reads it.
     let udp = udp_sockets(pid)?;
     let wanted = matches!(kind, "launcher" | "supervisor" | "osc-gateway");
     assert_eq!(udp > 0, wanted, "{name} holds {udp} UDP sockets");
@@ -168,7 +168,7 @@ fn check_descriptors(name: &str, pid: u64, folder: &Path) -> Result<String> {
     Ok(format!("{name} {count} ({sockets} sockets)"))
 }
 
-/// How many of a process's sockets are UDP sockets.
+/// How many sockets of a process are UDP sockets.
 fn udp_sockets(pid: u64) -> Result<usize> {
     let tables = fs::read_to_string("/proc/net/udp")? + &fs::read_to_string("/proc/net/udp6")?;
     let inodes: Vec<&str> = tables
@@ -185,7 +185,7 @@ fn udp_sockets(pid: u64) -> Result<usize> {
     Ok(held.filter(is_udp).count())
 }
 
-/// The line that the supervisor says to a visitor, if any.
+/// The line that the supervisor sends to a client, if any.
 fn answer(stream: &UnixStream) -> Result<String> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut line = String::new();
@@ -202,7 +202,7 @@ fn silent_visitors_are_sent_away_and_cannot_crowd_out_the_others() -> Result<()>
     let silent: Vec<UnixStream> = (0..64)
         .map(|_| UnixStream::connect(&socket))
         .collect::<Result<_, _>>()?;
-    // All places are taken: one more is told why, before and after it has asked.
+    // All places are taken: another client is told so, whether it has sent a request or not.
     std::thread::sleep(Duration::from_millis(100));
     let mut one_more = UnixStream::connect(&socket)?;
     let why = answer(&one_more)?;
@@ -213,12 +213,12 @@ fn silent_visitors_are_sent_away_and_cannot_crowd_out_the_others() -> Result<()>
     let _ = one_more.write_all(b"\"status\"\n");
     let refused = stack.status().unwrap_err().to_string();
     assert!(refused.contains("64 connections"), "{refused}");
-    // One that goes makes room for one that comes.
+    // A connection that closes makes room for another one.
     let mut silent = silent;
     drop(silent.pop());
     std::thread::sleep(Duration::from_millis(50));
     stack.status()?;
-    // The others are told the limit and sent away.
+    // The other clients are told the limit and disconnected.
     for stream in &mut silent {
         let why = answer(stream)?;
         assert!(why.contains("5 s") && why.contains("the limit"), "{why}");

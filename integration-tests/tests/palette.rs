@@ -1,5 +1,5 @@
-//! Every module type keeps the promise: workers are killed while `patches/palette.json`, which has one of
-//! each, plays, and the log renders to what was heard, bit for bit.
+//! Every module type keeps the promise: workers are killed while `patches/palette.json`, which has one
+//! module of each type, plays. The log renders what was played, bit by bit.
 
 use std::{
     path::{Path, PathBuf},
@@ -67,7 +67,8 @@ fn every_module_type_survives_kills_to_the_bit() -> Result<()> {
     Ok(())
 }
 
-/// The patch in that folder, with a recording for its sampler, and one more cloud that has one.
+/// Writes the patch into that folder, with a recording for its sampler and one more granular module that
+/// plays a recording.
 fn with_recordings(patch: &Patch, folder: &Path) -> Result<PathBuf> {
     let spec = hound::WavSpec {
         channels: 2,
@@ -95,7 +96,7 @@ fn with_recordings(patch: &Patch, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A parameter of any module to any value, or a gate.
+/// Sets a random parameter of a random module, or a gate.
 fn change_any(stack: &Stack, patch: &Patch, random: &mut Random) -> Result<()> {
     let spec = &patch.modules[random.below(patch.modules.len() as u64) as usize];
     let Some(kind) = catalog::find(&spec.kind) else {
@@ -114,7 +115,7 @@ fn change_any(stack: &Stack, patch: &Patch, random: &mut Random) -> Result<()> {
     stack.osc_send(&format!("/mod/{}/{}", spec.id, param.name), Some(value))
 }
 
-/// An edit of it by messages, as somebody patches: a filter comes between a voice and the sum.
+/// An edit by messages, as a person patches: a filter is inserted between a voice and the sum.
 fn filter_comes(edit: usize) -> Vec<Vec<u8>> {
     let (voice, filter) = (format!("a{edit}"), format!("more{edit}"));
     vec![
@@ -126,8 +127,8 @@ fn filter_comes(edit: usize) -> Vec<Vec<u8>> {
     ]
 }
 
-/// A patch that is far longer than a message: it is loaded, played and edited in time, as a whole and by
-/// messages, and a tone through an untouched path does not break.
+/// A patch that is far longer than a message is loaded, played and edited in time, as a whole and by
+/// messages. A tone on a path that is not edited does not break.
 #[test]
 fn a_thousand_modules_are_edited_while_they_play() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -146,7 +147,7 @@ fn a_thousand_modules_are_edited_while_they_play() -> Result<()> {
         let before = applied();
         let begun = Instant::now();
         change()?;
-        // Looked for in shared memory: to ask would take time from those who are at work.
+        // Read from shared memory, since requests would take time from the processes that are measured.
         while applied()
             .iter()
             .zip(before)
@@ -164,7 +165,8 @@ fn a_thousand_modules_are_edited_while_they_play() -> Result<()> {
         loads.push(taken_ms(&load, 1)?);
         let datagrams = filter_comes(edit);
         let send = || datagrams.iter().try_for_each(|d| stack.raw_send(d));
-        // Each is a command; with the commit comes that none waits any more.
+        // Each message is a command; the commit is followed by one more, which says that no edit is
+        // waiting.
         edits.push(taken_ms(&send, datagrams.len() as u64 + 1)?);
         if edit % 4 == 0 {
             stack.kill(Target::Leader)?;

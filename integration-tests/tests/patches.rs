@@ -1,4 +1,4 @@
-//! Every patch that has a score can be played, sounds as a patch should, and is shown in the docs.
+//! Every patch that has a score can be played, has a reasonable sound, and is shown in the docs.
 
 use std::{fs, path::PathBuf};
 
@@ -24,7 +24,8 @@ fn every_patch_with_a_score_sounds_and_is_shown() -> Result<()> {
         let times = text.lines().filter(|line| !line.starts_with('#'));
         let times = times.filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
         let seconds = times.fold(0.0, f64::max) + 2.0;
-        // A score of its own plays a patch of its own; else it is a piece for the stage.
+        // A score with a patch of the same name plays that patch; any other is a piece for the
+        // patch `stage`.
         let own = score.with_extension("json");
         let stage = project().join("patches/stage.json");
         let patch = if own.exists() { own } else { stage };

@@ -1,4 +1,5 @@
-//! Poison: what kills or hangs whoever touches it does not kill both, and nothing else is lost.
+//! Poison: a command or module that kills or hangs a worker does not kill both workers, and nothing
+//! else is lost.
 
 use std::{thread::sleep, time::Duration};
 
@@ -10,10 +11,11 @@ use integration_tests::{
 };
 use tempfile::TempDir;
 
-/// `q` of `filter`: a change that leaves a tone below the cutoff as it is, nearly.
+/// `q` of `filter`: this value hardly changes a tone below the cutoff.
 const POISON: &str = "apply:2.1:0.777";
 
-/// A stack in time whose workers have those failpoints, a steady tone in it, and from where on.
+/// Starts a stack whose workers have those failpoints, with a steady tone; also returns the frame
+/// from which on it is steady.
 fn poisoned(failpoints: &str) -> Result<(Stack, Recording, usize)> {
     let folder = TempDir::new()?;
     let recording = Recording::in_folder(TempDir::new()?);
@@ -28,7 +30,7 @@ fn poisoned(failpoints: &str) -> Result<(Stack, Recording, usize)> {
     Ok((stack, recording, steady))
 }
 
-/// Ends the stack; breaks in its tone, and samples that differ from the replay.
+/// Ends the stack; returns the breaks in the tone, and how many samples differ from the replay.
 fn heard(stack: Stack, recording: &Recording, steady: usize) -> Result<(usize, usize)> {
     sleep(Duration::from_millis(200));
     let (compared, differing) = stack.down()?.compare(&recording.wav)?;
@@ -38,7 +40,7 @@ fn heard(stack: Stack, recording: &Recording, steady: usize) -> Result<(usize, u
     Ok((ear::breaks(&left, 440.0, 48_000.0).len(), differing))
 }
 
-/// The poison, with good commands before, beside and after it in the same instant.
+/// Sends the poison, with good commands before and after it at the same time.
 fn send_poison(stack: &Stack) -> Result<()> {
     for (address, value) in [
         ("/mod/adsr/attack", 11.0),
@@ -113,7 +115,7 @@ fn a_command_that_hangs_is_quarantined_and_the_others_are_applied() -> Result<()
     a_poison_command("hang")
 }
 
-/// A module that crashes at a certain state is bypassed and named; no crash loop.
+/// A module that crashes in a certain state is bypassed and named, without a crash loop.
 #[test]
 fn a_module_that_crashes_is_bypassed_and_named() -> Result<()> {
     let (stack, recording, _) = poisoned("render:2:600=segv")?;
@@ -136,7 +138,8 @@ fn a_module_that_crashes_is_bypassed_and_named() -> Result<()> {
     Ok(())
 }
 
-/// Who takes an instance over knows from the command log what was left out, and lists it as before.
+/// A new supervisor reads in the command log what is in quarantine or bypassed, and lists it as
+/// before.
 #[test]
 fn a_new_supervisor_knows_who_was_quarantined_and_who_bypassed() -> Result<()> {
     let supervisor = Target::Service(Service::Supervisor);
@@ -152,7 +155,7 @@ fn a_new_supervisor_knows_who_was_quarantined_and_who_bypassed() -> Result<()> {
             && number(s, "/commands/applied").ok() == number(s, "/commands/accepted").ok()
     })?;
     let (before, pid) = (stack.status()?, stack.pid("supervisor")?);
-    // Who is struck down cannot answer.
+    // A killed supervisor cannot answer.
     let _ = stack.ask_within(
         &Request::Inject(Fault::Signal(SIGKILL), supervisor),
         Duration::from_millis(300),

@@ -1,5 +1,5 @@
-//! A real device path: PulseAudio, PipeWire and JACK, without a sound card. Workers are killed, devices come,
-//! go and stall, servers die. What was handed to the device is compared with the replay, sample by sample.
+//! Real device paths without a sound card: PulseAudio, PipeWire and JACK. Workers are killed; devices come,
+//! go and stall; servers die. What the device received is compared with the replay, sample by sample.
 
 use std::{thread::sleep, time::Duration};
 
@@ -15,10 +15,10 @@ use integration_tests::{
 };
 use serde_json::Value;
 
-/// Samples of a fade-in, two channels of 7 ms: what is played after a gap differs from the replay by it.
+/// Samples of a fade-in: two channels of 7 ms. After a gap, the output differs from the replay by a fade-in.
 const FADE: usize = 2 * 336;
 
-/// A recording of what is handed to the device.
+/// A recording of what the device receives.
 struct Handed {
     from: usize,
 }
@@ -30,7 +30,7 @@ impl Handed {
         Ok(Self { from })
     }
 
-    /// Samples compared with the replay, and how many differ, and the breaks in the tone.
+    /// How many samples were compared with the replay, how many differ, and how many breaks the tone has.
     fn compare(&self, remains: &Remains) -> Result<(usize, usize, usize)> {
         let handed = ear::read_wav(&remains.recordings().join("handed.wav"))?;
         let mut replayed = Vec::new();
@@ -64,7 +64,7 @@ fn sink(status: &Value) -> &str {
     status["audio"]["sink"].as_str().unwrap_or_default()
 }
 
-/// Starts a stack that finds its device by itself, and a tone.
+/// Starts a stack that finds its device by itself, with a tone.
 fn playing(place: &Place, kind: Kind) -> Result<Stack> {
     let stack = place.stack(&["--sink", "auto"])?;
     let status = stack.status()?;
@@ -81,7 +81,7 @@ fn playing(place: &Place, kind: Kind) -> Result<Stack> {
     Ok(stack)
 }
 
-/// The breaks in what was handed over, and how often the device was opened again; both must be none.
+/// The breaks in what the device received, and how often the device was opened again; both must be 0.
 fn twenty_kills(kind: Kind) -> Result<(usize, usize)> {
     let place = Place::new(kind)?;
     let server = place.serve(48_000)?;
@@ -108,7 +108,8 @@ fn twenty_kills(kind: Kind) -> Result<(usize, usize)> {
     let log = stack.log();
     let remains = stack.down()?;
     let (samples, differing, breaks) = handed.compare(&remains)?;
-    // The server has no priority and may drop something of its own on a busy machine: that is no promise.
+    // The server has no real-time priority and may lose samples on a busy machine: its output is printed, not
+    // asserted.
     let at_its_end = heard.map_or("not listened to".into(), |heard| {
         let breaks = ear::breaks(&heard, 440.0, 48_000.0).len();
         format!("{breaks} in {} samples", heard.len())
@@ -151,7 +152,7 @@ fn no_start_opens_the_device_twice() -> Result<()> {
             let _server = place.serve(48_000)?;
             let stack = place.stack(&["--sink", "auto"])?;
             let status = stack.status()?;
-            // `up` has waited for a second of sound, of which the first buffer is silence.
+            // `up` has waited for a second of sound, whose first buffer is silence.
             let played = number(&status, "/audio/play_cursor")?;
             ensure!(
                 played >= 45_000 / 128 && sink(&status).contains(kind.name()),
@@ -174,7 +175,7 @@ fn no_start_opens_the_device_twice() -> Result<()> {
     Ok(())
 }
 
-/// Waits until the stack's stream is on that sink and the cursor has gone on by half a second.
+/// Waits until the stack's stream is on that sink and the cursor has advanced by half a second.
 fn moves_to(stack: &Stack, server: &Server, sink: &str) -> Result<()> {
     let mut from = None;
     stack.wait_for(&format!("the sound on {sink}"), |status| {
@@ -202,7 +203,7 @@ fn the_sound_follows_the_default_device() -> Result<()> {
         stack.kill(Target::Leader)?;
         server.remove_sink("phones")?;
         moves_to(&stack, &server, "vout").context("unplugged")?;
-        // The last device goes, another one comes.
+        // The last device is removed; another one is added.
         server
             .remove_sink("vout")
             .or_else(|_| remove_default(&server))?;
@@ -231,7 +232,7 @@ fn the_sound_follows_the_default_device() -> Result<()> {
     Ok(())
 }
 
-/// The null sink that a PulseAudio server was started with.
+/// Removes the null sink with which a PulseAudio server was started.
 fn remove_default(server: &Server) -> Result<()> {
     server.pactl(&["unload-module", "module-null-sink"])?;
     Ok(())

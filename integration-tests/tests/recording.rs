@@ -1,4 +1,4 @@
-//! Recording: whoever is killed, the file holds what was played, every sample once.
+//! Recording: whichever process is killed, the file holds every sample that was played, once.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ const RECORDER: Target = Target::Service(Service::Recorder);
 const AUDIO_OUT: Target = Target::Service(Service::AudioOut);
 const SUPERVISOR: Target = Target::Service(Service::Supervisor);
 
-/// Begins a recording of that name; where it will be, and the frame from which on it is made.
+/// Begins a recording of that name; returns the path of its file and its first frame.
 fn record(stack: &Stack, name: &str) -> Result<(PathBuf, usize)> {
     let status = stack.ask(&Request::Record(Wish::Start(Some(name.into()))))?;
     let file = status["file"].as_str().context("a file")?;
@@ -34,7 +34,7 @@ fn recording(stack: &Stack) -> Result<Value> {
     stack.ask(&Request::RecordStatus)
 }
 
-/// Kills a service that is no worker and waits until another one is there.
+/// Kills a service that is not a worker and waits for its replacement.
 fn kill(stack: &Stack, target: Target, name: &str) -> Result<()> {
     harm(stack, Fault::Signal(SIGKILL), target, name)
 }
@@ -51,14 +51,14 @@ fn harm(stack: &Stack, fault: Fault, target: Target, name: &str) -> Result<()> {
     })
 }
 
-/// A sample as 24 bits hold it.
+/// A sample as 24 bits represent it.
 fn quantized(sample: f32) -> i32 {
     let full = f64::from(1 << 23);
     (f64::from(sample) * full).round().clamp(-full, full - 1.0) as i32
 }
 
-/// Compares a recording with what the sink has written from that frame on: samples recorded, and how many
-/// of them are not what was played at their place, or missing, or too many.
+/// Compares a recording with what the sink wrote from that frame on. Returns how many samples were
+/// recorded, and how many of them differ, are missing or are surplus.
 fn compare(played: &Path, recorded: &Path, from: usize, channels: usize) -> Result<(usize, usize)> {
     let played = ear::read_wav(played)?;
     let expected = played
@@ -79,15 +79,15 @@ fn compare(played: &Path, recorded: &Path, from: usize, channels: usize) -> Resu
     Ok((count, differing + count.abs_diff(expected.len())))
 }
 
-/// As [`compare`], of a recording that ends before what was played.
+/// As [`compare`], for a recording that ends before the music does.
 fn compare_head(played: &Path, recorded: &Path, from: usize) -> Result<(usize, usize)> {
     let (count, differing) = compare(played, recorded, from, 2)?;
     let more = ear::read_wav(played)?.len() - 2 * from - count;
     Ok((count, differing - more))
 }
 
-/// In time: the recorder is killed every second, workers and audio-out beside it, commands flow, the file
-/// is read again and again.
+/// With a device's timing: every second the recorder is killed, and then a worker, audio-out or the
+/// recorder once more. Commands are sent, and the file is read again and again.
 fn killed_every_second(name: &str, seconds: u64) -> Result<()> {
     let (stack, played) = Stack::start_wav(&[])?;
     let mut random = Random::seeded(41);
@@ -97,7 +97,7 @@ fn killed_every_second(name: &str, seconds: u64) -> Result<()> {
     let begun = Instant::now();
     let (mut kills, mut others, mut readable) = (0_u64, 0, 0);
     while begun.elapsed() < Duration::from_secs(seconds) {
-        // One a second, at any instant of it, however long the others have taken to come back.
+        // One kill a second, at any time within it, however long the others took to come back.
         let due = begun + Duration::from_millis(1_000 * kills + random.below(1_000));
         sleep(due.saturating_duration_since(Instant::now()));
         stack.change_something(&mut random)?;
@@ -107,12 +107,12 @@ fn killed_every_second(name: &str, seconds: u64) -> Result<()> {
             0 => stack.kill(Target::Leader)?,
             1 => stack.kill(Target::Follower)?,
             2 => kill(&stack, AUDIO_OUT, "audio-out")?,
-            // Nobody has time to come back to work.
+            // Killed again at once, before it can continue its work.
             _ => stack.inject(Fault::Signal(SIGKILL), RECORDER)?,
         }
         others += 1;
         stack.wait_protected()?;
-        // It can be read while it is made; by then there is something in it.
+        // The file can be read while it is written; by then it holds samples.
         readable += match name.ends_with(".flac") {
             true => ear::read_flac(&file).map_or(0, |_| 1),
             false => ear::read_wav(&file).map_or(0, |_| 1),
@@ -143,7 +143,7 @@ fn a_compressed_recording_misses_and_doubles_no_sample() -> Result<()> {
     killed_every_second("take.flac", 8)
 }
 
-/// Without a clock what is played waits for the recorder, however much faster than it is.
+/// In freewheel, the music waits for the recorder, however much faster it could be rendered.
 #[test]
 fn a_recording_without_a_clock_misses_and_doubles_no_sample() -> Result<()> {
     for name in ["fast.wav", "fast.flac"] {
@@ -159,7 +159,7 @@ fn a_recording_without_a_clock_misses_and_doubles_no_sample() -> Result<()> {
             kill(&stack, RECORDER, "recorder")?;
             match number % 4 {
                 0 => kill(&stack, AUDIO_OUT, "audio-out")?,
-                // One that was overruled has just left by itself.
+                // A worker that was overruled has just exited by itself.
                 1 if stack.kill(Target::Leader).is_err() => stack.expect_replacements(1),
                 _ => {}
             }
@@ -177,8 +177,8 @@ fn a_recording_without_a_clock_misses_and_doubles_no_sample() -> Result<()> {
     Ok(())
 }
 
-/// Whatever ails the recorder, and whoever else forgets: the recording goes on; its end is where it was
-/// asked for.
+/// Whatever fault the recorder has, and even if the supervisor dies, the recording goes on and ends where
+/// it was asked to.
 #[test]
 fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Result<()> {
     let (stack, played) = Stack::start_wav(&[])?;
@@ -189,7 +189,7 @@ fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Re
         harm(&stack, fault, RECORDER, "recorder")?;
     }
     let supervisor = stack.pid("supervisor")?;
-    // Who is struck down cannot answer.
+    // A killed supervisor cannot answer.
     let murder = Request::Inject(Fault::Signal(SIGKILL), SUPERVISOR);
     let _ = stack.ask_within(&murder, Duration::from_millis(300));
     stack.wait_for_patiently("another supervisor", |s| {
@@ -232,8 +232,8 @@ fn a_recording_outlives_a_recorder_that_hangs_and_a_supervisor_that_dies() -> Re
     Ok(())
 }
 
-/// The disk fills while it records: that is said, the file ends with what fits and can be read, and as soon
-/// as there is room it goes on with the very next frame.
+/// The disk fills during a recording: the status reports it, and the file ends with what fits and can be
+/// read. As soon as there is room, the recording goes on with the very next frame.
 #[test]
 fn a_disk_that_fills_holds_the_recording_up_until_there_is_room() -> Result<()> {
     for name in ["long.wav", "long.flac"] {
@@ -258,7 +258,7 @@ fn a_disk_that_fills_holds_the_recording_up_until_there_is_room() -> Result<()> 
         stack.wait_for("the disk to be full", |_| {
             trouble(&stack).is_ok_and(|why| why.contains("No space left"))
         })?;
-        // Whoever is killed with a full disk finds it full again.
+        // A recorder that is killed on a full disk finds the disk still full.
         kill(&stack, RECORDER, "recorder")?;
         let held = played.path().join(format!("held-{name}"));
         std::fs::copy(&file, &held)?;
@@ -287,7 +287,7 @@ fn a_disk_that_fills_holds_the_recording_up_until_there_is_room() -> Result<()> 
     Ok(())
 }
 
-/// What cannot be is refused with what would be right, and the music does not notice.
+/// Requests that cannot be met are refused with what is expected, and the music is not affected.
 #[test]
 fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
     let stack = Stack::start(&["--sink", "null"])?;
@@ -306,7 +306,7 @@ fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
         assert!(why.contains("is not a recording's name"), "{name}: {why}");
     }
     assert!(start("out.mp3")?.contains("ends with .wav or .flac"));
-    // By OSC, in its own words.
+    // By OSC, with the reply `/fail`.
     stack.raw_send(b"/record/start\0\0\0,s\0\0../out\0\0")?;
     sleep(Duration::from_millis(200));
     let fails = stack.replies("/fail");
@@ -319,7 +319,7 @@ fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
     stack.osc_send("/record/status", None)?;
     sleep(Duration::from_millis(200));
     assert_eq!(stack.replies("/record/status.reply").len(), 1);
-    // Its folder is gone.
+    // The folder of recordings is missing.
     let folder = stack.folder.path().join("state/understudy/test/recordings");
     std::fs::remove_dir(&folder)?;
     let why = start("out")?;
@@ -335,7 +335,8 @@ fn what_cannot_be_recorded_is_said_and_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A recording by the command line, and its stems: each module that is heard for itself, together the mix.
+/// A recording made by the command line, and its stems: what each module brings into `out` by itself adds
+/// up to the mix.
 #[test]
 fn stems_of_what_was_played_add_up_to_what_was_recorded() -> Result<()> {
     let stack = Stack::start(&["--sink", "null"])?;

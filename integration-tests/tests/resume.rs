@@ -1,5 +1,5 @@
-//! `--resume` after the worst: every process killed at once, and the tail of the log torn. What was
-//! acknowledged is back; what is torn is dropped with a line in the log, never a refusal to start.
+//! `--resume` after the worst case: every process killed at once, and the tail of the log torn. Acknowledged
+//! commands are restored. A torn record is dropped with a line in the text log, and never prevents a start.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 const INSTANCE: &str = "resumed";
 
-/// Runs the command line; what it prints must be one JSON value.
+/// Runs the command line, which must print one JSON value.
 fn run(folder: &Path, arguments: &[&str]) -> Result<Value> {
     let output = understudy(folder)
         .args(arguments)
@@ -40,7 +40,7 @@ fn log(folder: &Path) -> String {
 
 fn up(folder: &Path, port: u16, sink: &str) -> Result<()> {
     let osc = format!("127.0.0.1:{port}");
-    // The lead of all tests in time: see `Stack::start_in`.
+    // The lead of all tests with a device's timing: see `Stack::start_in`.
     run(
         folder,
         &[
@@ -50,7 +50,7 @@ fn up(folder: &Path, port: u16, sink: &str) -> Result<()> {
     .map(|_| ())
 }
 
-/// SIGKILL to all that belongs to the instance, at once.
+/// Sends SIGKILL to all processes of the instance.
 fn kill_all(folder: &Path) -> Result<()> {
     let status = run(folder, &["status"])?;
     let services = status["services"].as_array().into_iter().flatten();
@@ -63,7 +63,7 @@ fn kill_all(folder: &Path) -> Result<()> {
     pids.push(launcher);
     // Launcher, supervisor, gateway, two workers, audio-out, recorder.
     ensure!(pids.len() == 7, "{pids:?}");
-    // Stopped first: between two kills one could start another anew.
+    // Stopped first: otherwise a process could start another one between two kills.
     for signal in ["-STOP", "-KILL"] {
         let sent = Command::new("kill").arg(signal).args(&pids).status()?;
         ensure!(sent.success(), "{signal}");
@@ -78,7 +78,7 @@ fn kill_all(folder: &Path) -> Result<()> {
     anyhow::bail!("{pids:?} live on")
 }
 
-/// A parameter of the patch in force.
+/// The value of a parameter of the patch in force.
 fn value(folder: &Path, module: &str, param: &str) -> Result<f64> {
     let patch = run(folder, &["patch", "show"])?;
     let modules = patch["modules"].as_array().into_iter().flatten();
@@ -113,14 +113,14 @@ fn all_killed_at_once_and_all_that_was_acknowledged_is_back() -> Result<()> {
         run(folder, &["send", "/gate/adsr", "1"])?;
         run(folder, &["send", "/mod/sine/freq", &freq.to_string()])?;
         run(folder, &["send", "/mod/filter/cutoff", &cutoff.to_string()])?;
-        // Before any of it is played, for it takes as long as the lead; the last one is killed while it sounds.
+        // Killed before any of it is played, which takes as long as the lead. In the last round, killed during
+        // the sound.
         let sounds = if round + 1 == rounds { 300 } else { 0 };
         std::thread::sleep(Duration::from_millis(sounds + random.below(60)));
         kill_all(folder)?;
         expected = Some((freq, cutoff));
     }
-    // The last one ends well: what was heard is what the log renders, from the state on that was
-    // resumed.
+    // The last run ends normally: the log renders what was played, beginning with the resumed state.
     up(folder, port, &sink)?;
     std::thread::sleep(Duration::from_millis(300));
     let left = fs::read_dir("/dev/shm")?.count();

@@ -1,5 +1,5 @@
-//! The log in segments: whatever is killed while segments change, what was played is rendered again from
-//! them, from any of them on, to the bit; no command is lost or doubled; no more is kept than was asked for.
+//! The segmented log. Whichever process is killed while segments change, the segments render what was played, bit by
+//! bit, from any of them on. No command is lost or doubled, and no more segments are kept than requested.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use integration_tests::{
     stack::{Stack, count_of, datagram, number, text},
 };
 
-/// Segments that last as short as can be.
+/// The shortest segments that are allowed.
 const SHORT: [&str; 4] = ["--segment-size", "4kB", "--segment-age", "1s"];
 
 fn segments(stack: &Stack) -> usize {
@@ -47,7 +47,7 @@ fn what_was_played_is_in_the_segments_whoever_is_killed_while_they_change() -> R
             std::thread::sleep(Duration::from_millis(random.below(12)));
         }
         let target = targets[kill as usize % targets.len()];
-        // Who is struck down cannot answer.
+        // A killed supervisor cannot answer.
         let _ = stack.inject(Fault::Signal(SIGKILL), target);
         if kill % 4 == 3 {
             stack.wait_protected_patiently()?;
@@ -59,7 +59,7 @@ fn what_was_played_is_in_the_segments_whoever_is_killed_while_they_change() -> R
     let (rendered, told) = stack.rendered(&recording.wav, &[])?;
     let played = ear::read_wav(&recording.wav)?;
     let differing = ear::differing(&played, &rendered);
-    // From the middle on.
+    // A part from the middle.
     let blocks = told["blocks"].as_u64().unwrap_or(0);
     let (from, to) = (format!("#{}", blocks / 2), format!("#{}", blocks / 2 + 100));
     let (part, _) = stack.rendered(&recording.wav, &["--from", &from, "--to", &to])?;
@@ -78,8 +78,8 @@ fn what_was_played_is_in_the_segments_whoever_is_killed_while_they_change() -> R
     Ok(())
 }
 
-/// A segment that is damaged, in its middle or where it begins: what it tells is rendered, silence stands in for the
-/// rest, and the next one goes on. An earlier run can be chosen; and what is resumed is the newest that is whole.
+/// A segment is damaged in its middle or at its beginning: its intact part is rendered, silence replaces the rest,
+/// and the next segment continues. An earlier run can be chosen. `--resume` takes the newest intact segment.
 #[test]
 fn a_damaged_segment_costs_what_is_damaged_and_no_more() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&["--segment-size", "4kB", "--segment-age", "1s"])?;
@@ -144,7 +144,7 @@ fn a_damaged_segment_costs_what_is_damaged_and_no_more() -> Result<()> {
     }
     fs::write(middle, good)?;
 
-    // The newest one is damaged where it begins: the one before is resumed, and rendered.
+    // The newest segment is damaged at its beginning: the one before is resumed and rendered.
     let mut bad = fs::read(&newest)?;
     bad[100] ^= 1;
     fs::write(&newest, bad)?;
@@ -206,7 +206,7 @@ fn no_more_is_kept_than_was_asked_for_and_the_rest_can_be_rendered() -> Result<(
     Ok(())
 }
 
-/// The values of one parameter that all segments of the last run have, by the numbers of their commands.
+/// The values of one parameter in all segments of the last run, by the numbers of their commands.
 fn numbers_in(stack: &Stack) -> Result<BTreeMap<u64, u32>> {
     let closed = platform::segments::closed(stack.paths());
     let files = closed.into_iter().map(|closed| closed.path);
@@ -260,7 +260,7 @@ fn a_supervisor_killed_at_each_system_call_around_a_change_loses_and_doubles_not
     let (mut kills, mut nth) = (0, 1);
     loop {
         stack.wait_protected_patiently()?;
-        // One that ends sooner after its start is started again after a pause.
+        // A supervisor that ends sooner after its start is restarted only after a pause.
         thread::sleep(Duration::from_millis(250));
         let mut doors_after = 0;
         let mut was_there = false;

@@ -1,8 +1,8 @@
-//! Sequences: eight tracks of sixteenths at 175, each onset at its ideal frame, whoever is killed and
-//! whatever is edited meanwhile.
+//! Sequences: eight tracks of sixteenth notes at 175 beats a minute. Each onset is at its ideal frame,
+//! whichever process is killed and whatever is edited.
 //!
-//! `UNDERSTUDY_MUSIC_SECONDS` says how much music (20 without it), `UNDERSTUDY_KILLS` how many kills at the
-//! least (16).
+//! `UNDERSTUDY_MUSIC_SECONDS` is the length of the music (default 20), `UNDERSTUDY_KILLS` the least number
+//! of kills (default 16).
 
 use std::{fs, path::Path, time::Duration};
 
@@ -22,7 +22,7 @@ use serde_json::json;
 const RATE: u64 = 48_000;
 const TRACKS: usize = 8;
 
-/// Which of a track's steps are hits; each track has a length of its own.
+/// Which steps of a track are hits. Each track has a length of its own.
 fn hits(track: usize) -> Vec<bool> {
     (0..16 - track)
         .map(|step| step % (track + 1) != 1)
@@ -34,15 +34,16 @@ fn text(hits: &[bool]) -> String {
     hits.iter().map(letter).collect()
 }
 
-/// The frame nearest to a step, 175 beats of four steps a minute, as it is heard.
+/// The frame of a step in the output, rounded to the nearest: 175 beats a minute with four steps each.
 fn ideal(step: u64) -> u64 {
     let delay = u64::from(safety_delay_frames(RATE as u32));
     (2 * step * RATE * 60 + 175 * 4) / (2 * 175 * 4) + delay
 }
 
-/// Eight keyboards, the gate of each one bit of the sound, each played by a sequence.
+/// A patch of eight keyboards, each played by a sequence. The gate of each keyboard is one bit of the
+/// output.
 fn patch() -> String {
-    // Bits are no sound: the limiter is not to touch them.
+    // The output encodes bits, so the limiter must not change it.
     let mut modules = vec![json!({"id": "out", "type": "out", "params": {"safety": 0}})];
     let (mut cables, mut sequences) = (Vec::new(), Vec::new());
     for track in 0..TRACKS {
@@ -66,7 +67,7 @@ fn send(stack: &Stack, address: &str, args: Vec<OscType>) -> Result<()> {
     stack.raw_send(&rosc::encoder::encode(&message)?)
 }
 
-/// Something that a performer might do, none of which moves a step of the eight.
+/// A change that a performer might make and that moves no step of the eight tracks.
 fn meddle(stack: &Stack, random: &mut Random, round: u64) -> Result<()> {
     let track = random.below(TRACKS as u64) as usize;
     let id = || OscType::String(format!("t{track}"));
@@ -94,7 +95,7 @@ fn meddle(stack: &Stack, random: &mut Random, round: u64) -> Result<()> {
     }
 }
 
-/// Frames at which each track begins a note, in order.
+/// The frames at which each track begins a note, in order, and the number of frames.
 fn onsets(wav: &Path) -> Result<(Vec<Vec<u64>>, u64)> {
     let mut reader = hound::WavReader::open(wav)?;
     let mut found = vec![Vec::new(); TRACKS];
@@ -144,7 +145,7 @@ fn every_onset_is_at_its_ideal_frame_whoever_is_killed() -> Result<()> {
             even if even % 2 == 0 => (Target::Leader, 0),
             _ => (Target::Follower, 0),
         };
-        // A supervisor dies before it can answer; a worker may just have left by itself.
+        // A killed supervisor cannot answer; a worker may just have exited by itself.
         if stack.inject(kill, target).is_ok() || which == 2 {
             killed[which] += 1;
         }
@@ -158,7 +159,7 @@ fn every_onset_is_at_its_ideal_frame_whoever_is_killed() -> Result<()> {
     for (track, onsets) in found.iter().enumerate() {
         let hits = hits(track);
         let steps = (0_u64..).filter(|step| hits[*step as usize % hits.len()]);
-        // The last one may just not have begun.
+        // The last note may not have begun yet.
         let wanted: Vec<u64> = steps.map(ideal).take_while(|at| *at < frames).collect();
         count += wanted.len();
         let missing = wanted.len().abs_diff(onsets.len());
@@ -179,7 +180,7 @@ fn every_onset_is_at_its_ideal_frame_whoever_is_killed() -> Result<()> {
     Ok(())
 }
 
-/// A sequence that is made, steered and listed over OSC, on a stack like a performer's.
+/// A sequence is created, controlled and listed over OSC, on a stack like a performer's.
 #[test]
 fn a_sequence_is_made_and_steered_over_osc() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
@@ -241,7 +242,7 @@ fn a_sequence_is_made_and_steered_over_osc() -> Result<()> {
             "{address} {args:?}: {heard}"
         );
     }
-    // One datagram after the other, without waiting for an answer.
+    // The datagrams are sent one after the other, without waiting for replies.
     for (address, id) in [
         ("/seq/create", "d"),
         ("/seq/start", "d"),

@@ -1,4 +1,4 @@
-//! Deaths and hangs of the others: audio-out, gateway, supervisor.
+//! Deaths and hangs of processes other than workers: audio-out, gateway, supervisor, launcher.
 
 use std::{process::Command, thread::sleep, time::Duration};
 
@@ -17,7 +17,7 @@ const AUDIO_OUT: Target = Target::Service(Service::AudioOut);
 const GATEWAY: Target = Target::Service(Service::OscGateway);
 const SUPERVISOR: Target = Target::Service(Service::Supervisor);
 
-/// Waits until the service runs as another process than `pid`, and has said that it can work.
+/// Waits until the service is ready in another process than `pid`.
 fn wait_for_another(stack: &Stack, name: &str, pid: u64) -> Result<()> {
     stack.wait_for(&format!("another {name}"), |status| {
         service(status, name).is_some_and(|s| s["pid"] != pid && s["state"] == "ready")
@@ -33,7 +33,7 @@ fn pid(stack: &Stack, name: &str) -> Result<u64> {
     Ok(found.unwrap_or_default())
 }
 
-/// The file holds every block once, in order, whatever was killed; and it can be read meanwhile.
+/// The file holds every block once and in order, whichever process is killed, and can be read meanwhile.
 fn audio_out_killed(options: &[&str], kills: u64, clocked: bool) -> Result<()> {
     let (stack, recording) = Stack::start_wav(options)?;
     let mut random = Random::seeded(21);
@@ -76,8 +76,8 @@ fn a_killed_audio_out_goes_on_with_the_very_next_block_without_a_clock() -> Resu
     audio_out_killed(&["--freewheel", "--channels", "1"], kills, false)
 }
 
-/// Who hangs, is stopped or turns deaf is ended and started again; the tone goes on, but for the one
-/// that plays it.
+/// A service that hangs, is stopped or does not answer is ended and restarted. What is played equals the
+/// replay.
 #[test]
 fn services_that_hang_are_started_again() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
@@ -86,7 +86,7 @@ fn services_that_hang_are_started_again() -> Result<()> {
     for fault in AILMENTS {
         for (target, name) in [(AUDIO_OUT, "audio-out"), (GATEWAY, "osc-gateway")] {
             if (target, fault) == (GATEWAY, Fault::DropControl) {
-                // It seeks a new link by itself.
+                // The gateway connects a new link by itself.
                 stack.inject(fault, target)?;
                 continue;
             }
@@ -109,7 +109,7 @@ fn services_that_hang_are_started_again() -> Result<()> {
     Ok(())
 }
 
-/// A supervisor that is killed, stopped or spins is replaced, and all goes on as if nothing were.
+/// A supervisor that is killed, stopped or spins is replaced, and everything goes on.
 #[test]
 fn a_supervisor_that_dies_or_hangs_is_replaced() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
@@ -125,7 +125,7 @@ fn a_supervisor_that_dies_or_hangs_is_replaced() -> Result<()> {
     .enumerate()
     {
         let before = pid(&stack, "supervisor")?;
-        // Who is struck down cannot answer.
+        // A killed supervisor cannot answer.
         let _ = stack.ask_within(
             &Request::Inject(fault, SUPERVISOR),
             Duration::from_millis(300),
@@ -153,7 +153,7 @@ fn a_supervisor_that_dies_or_hangs_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// Stops them, and lets them go on after that time.
+/// Stops the processes, and continues them after that time.
 fn pause(pids: impl IntoIterator<Item = u32>, time: Duration) -> Result<()> {
     let stopped: Result<Vec<Stopped>> = pids.into_iter().map(Stopped::stop).collect();
     let _stopped = stopped?;
@@ -161,8 +161,8 @@ fn pause(pids: impl IntoIterator<Item = u32>, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// A machine that stands still for a while, or those two that watch the others, go on as if nothing were:
-/// who was away has no say in who was silent.
+/// Launcher and supervisor, or all processes, are stopped for a while and go on: a watcher that was stopped
+/// itself must not take its own absence for the silence of others.
 #[test]
 fn who_was_away_blames_nobody() -> Result<()> {
     const AWAY: Duration = Duration::from_millis(4_500);
@@ -177,7 +177,7 @@ fn who_was_away_blames_nobody() -> Result<()> {
     pause(before.values().map(|pid| *pid as u32), AWAY)?;
     sleep(Duration::from_secs(3));
     assert_eq!(Census::of(&stack)?.pids, before, "{}", stack.log());
-    // And they watch as ever.
+    // Afterwards they watch as before.
     stack.kill(Target::Leader)?;
     stack.wait_protected_anew()?;
     let (compared, differing) = stack.down()?.compare(&recording.wav)?;
@@ -198,7 +198,7 @@ fn signal(pid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the stack has another launcher than `before`, no process `other`, and nothing to complain of.
+/// Waits until the stack has a launcher other than `before`, no process `other`, and no complaints.
 fn wait_for_another_launcher(stack: &Stack, before: u32, other: u32) -> Result<()> {
     stack.wait_for_patiently("another launcher", |status| {
         stack.launcher().is_ok_and(|pid| pid != before)
@@ -213,8 +213,8 @@ fn wait_for_another_launcher(stack: &Stack, before: u32, other: u32) -> Result<(
     })
 }
 
-/// Whoever dies right after the launcher is started again by the next one; nothing of it is heard, and
-/// no command is lost.
+/// A process that dies right after the launcher is restarted by the next launcher. Nothing of it is heard,
+/// and no command is lost.
 #[test]
 fn a_launcher_that_dies_is_replaced_and_so_is_who_dies_with_it() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 20);
@@ -226,7 +226,7 @@ fn a_launcher_that_dies_is_replaced_and_so_is_who_dies_with_it() -> Result<()> {
     let before_them = number(&stack.status()?, "/commands/applied")?;
     for kill in 0..kills {
         if kill == 1 {
-            // Who has adopted processes holds a handle of each.
+            // A launcher that has adopted processes holds a handle of each.
             before = Census::of(&stack)?;
         }
         let launcher = stack.launcher()?;
@@ -234,7 +234,7 @@ fn a_launcher_that_dies_is_replaced_and_so_is_who_dies_with_it() -> Result<()> {
         let other = stack.pid(names[kill as usize % names.len()])?;
         let pause = Duration::from_micros(random.below(4_000));
         if kill % 5 == 4 {
-            // Not dead but stopped: its supervisor finds out, and ends it.
+            // The launcher is stopped instead of killed; the supervisor notices and kills it.
             signal(launcher, "-STOP")?;
         } else {
             signal(launcher, "-KILL")?;
@@ -261,7 +261,7 @@ fn a_launcher_that_dies_is_replaced_and_so_is_who_dies_with_it() -> Result<()> {
     Ok(())
 }
 
-/// Launcher and supervisor, so that neither can start the other.
+/// Kills launcher and supervisor so that neither can restart the other.
 fn kill_those_who_start_others(stack: &Stack) -> Result<()> {
     let (launcher, supervisor) = (stack.launcher()?, stack.pid("supervisor")?);
     signal(launcher, "-STOP")?;
@@ -269,8 +269,8 @@ fn kill_those_who_start_others(stack: &Stack) -> Result<()> {
     signal(launcher, "-KILL")
 }
 
-/// Both of those who could start another are gone: the music goes on, one worker may still die unheard,
-/// and `up` takes the instance over as it plays.
+/// Launcher and supervisor are gone: the music goes on, one worker may still die unheard, and `up` takes
+/// over the playing instance.
 #[test]
 fn an_instance_without_launcher_and_supervisor_is_taken_over() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
@@ -314,7 +314,7 @@ fn an_instance_without_launcher_and_supervisor_can_be_stopped() -> Result<()> {
     Ok(())
 }
 
-/// How many processes of that program the launcher has.
+/// How many child processes of the launcher run that program.
 fn running(launcher: u32, program: &str) -> usize {
     let is_one = |pid: u32| {
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -326,7 +326,8 @@ fn running(launcher: u32, program: &str) -> usize {
     children(launcher).filter(|(pid, _)| is_one(*pid)).count()
 }
 
-/// Both killed in one breath: whoever hears of the first death, there is one successor, not two.
+/// Gateway and supervisor are killed together: whichever process notices the first death, there is one
+/// successor and not two.
 #[test]
 fn gateway_and_supervisor_killed_together_have_one_successor_each() -> Result<()> {
     let kills = count_of("UNDERSTUDY_KILLS", 25);

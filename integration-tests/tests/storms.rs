@@ -1,7 +1,7 @@
-//! Storms: forty faults a second on every service at once. What was acknowledged is there afterwards, the stack
+//! Storms: forty faults a second in all services at once. Acknowledged commands are in the log afterwards, the stack
 //! is protected again within seconds, and the status never says that something is heard when nothing is.
 //!
-//! `UNDERSTUDY_STORM_SECONDS` and `UNDERSTUDY_STORM_SEEDS` make it longer; the seeds begin with `UNDERSTUDY_STORM_FIRST`.
+//! `UNDERSTUDY_STORM_SECONDS` and `UNDERSTUDY_STORM_SEEDS` lengthen the test; `UNDERSTUDY_STORM_FIRST` is the first seed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ use integration_tests::{
 use platform::{living, pidfd};
 
 const PAUSE: Duration = Duration::from_millis(25);
-/// Well above any pause between tries: 5 s by the machine's clock are asked for by hand, on a quiet machine.
+/// Well above any pause between restarts. A bound of 5 s is checked by hand, on a quiet machine.
 const AFTERWARDS: Duration = Duration::from_secs(20);
 const FAULTS: [Fault; 8] = [
     Fault::Signal(SIGKILL),
@@ -47,8 +47,8 @@ const SERVICES: [Service; 6] = [
     Service::Worker(Slot::One),
 ];
 
-/// Sends commands, a number in each, and `/sync` after each; returns how many were sent and the highest number
-/// that was acknowledged as applied and on the disk.
+/// Sends numbered commands, each followed by `/sync`. Returns how many were sent, and the highest number that was
+/// acknowledged as applied and on the disk.
 fn send_until(stop: &AtomicBool, osc: &str) -> Result<(u32, u32)> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_millis(3)))?;
@@ -78,8 +78,8 @@ fn send_until(stop: &AtomicBool, osc: &str) -> Result<(u32, u32)> {
     Ok((sent, acknowledged))
 }
 
-/// Asks for the status again and again; returns how often it was asked, and how often it said that music is
-/// heard while the play cursor had stood still for far longer than it may.
+/// Asks for the status again and again. Returns how often it was asked, and how often it said that music is heard
+/// although the play cursor had stood still for far too long.
 fn watch_until(stop: &AtomicBool, stack: &Stack) -> Result<(u64, u64)> {
     let stage = stack.shared()?.stage;
     let (mut asked, mut untrue) = (0, 0);
@@ -91,7 +91,7 @@ fn watch_until(stop: &AtomicBool, stack: &Stack) -> Result<(u64, u64)> {
         };
         asked += 1;
         let said_heard = matches!(status["state"].as_str(), Some("protected" | "degraded"));
-        // It stood still for the whole second before the answer, and the answer came at once.
+        // The cursor stood still for the whole second before the answer, and the answer came at once.
         let still = platform::realtime::monotonic_ns().saturating_sub(stage.moved_at());
         if said_heard
             && stage.cursor() == before
@@ -106,8 +106,8 @@ fn watch_until(stop: &AtomicBool, stack: &Stack) -> Result<(u64, u64)> {
     Ok((asked, untrue))
 }
 
-/// A signal needs nobody's help. Other faults are passed on by the supervisor, which may be struck down itself; nor can
-/// who is struck down answer.
+/// Injects a fault. A signal is sent directly; the supervisor passes on all other faults. The answer is ignored,
+/// since the supervisor may be dead or the target itself.
 fn strike(stack: &Stack, fault: Fault, target: Service) {
     let Fault::Signal(signal) = fault else {
         let request = Request::Inject(fault, Target::Service(target));
@@ -120,7 +120,7 @@ fn strike(stack: &Stack, fault: Fault, target: Service) {
     }
 }
 
-/// Returns how many commands were acknowledged.
+/// Runs one storm; returns how many commands were acknowledged.
 fn storm(seed: u64, seconds: u64) -> Result<u32> {
     let stack = Stack::start(&["--sink", "null"])?;
     stack.wait_protected()?;
@@ -187,7 +187,7 @@ fn a_storm_on_every_service_loses_nothing_and_the_status_is_true() -> Result<()>
     Ok(())
 }
 
-/// Real-time threads that spin, more of them than processors, would keep everybody else from running for ever.
+/// Spinning real-time threads, more of them than processors, would keep all other processes from running for ever.
 #[test]
 fn real_time_threads_that_spin_all_at_once_are_replaced() -> Result<()> {
     let stack = Stack::start(&["--sink", "null"])?;

@@ -1,6 +1,6 @@
-//! A machine that gives the workers no processor for a while: heard at first, then no more.
+//! A machine that gives the workers no processor time for a while: audible at first, then no more.
 //!
-//! `UNDERSTUDY_STALLS` says how many stalls, `UNDERSTUDY_STALL_EVERY_MS` how far apart.
+//! `UNDERSTUDY_STALLS` is the number of stalls, `UNDERSTUDY_STALL_EVERY_MS` the time between them.
 
 use std::{
     thread::sleep,
@@ -12,16 +12,16 @@ use common::message::{SIGCONT, SIGSTOP};
 use integration_tests::stack::{Stack, count_of, number, workers};
 use platform::pidfd;
 
-/// How long nothing is rendered, each time.
+/// How long nothing is rendered in a stall.
 const STALL: Duration = Duration::from_millis(30);
-/// A stall that took longer than this, since this test was given no processor itself, is none of the test's.
+/// A stall that took longer than this is not counted: the test itself was given no processor time.
 const STALL_AT_MOST: Duration = Duration::from_micros(30_700);
 
 #[test]
 fn a_lead_that_was_too_short_is_not_too_short_again() -> Result<()> {
     let stalls = count_of("UNDERSTUDY_STALLS", 20);
     let every = Duration::from_millis(count_of("UNDERSTUDY_STALL_EVERY_MS", 400));
-    // A machine that wakes late needs some blocks more than the stalls do.
+    // A machine that wakes threads late needs some blocks more than the stalls require.
     let limit_ms = count_of("UNDERSTUDY_LEAD_MAX_MS", 48).to_string();
     let options = ["--sink", "null", "--lead", "auto", "--lead-max", &limit_ms];
     let stack = Stack::start(&options)?;

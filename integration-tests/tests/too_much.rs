@@ -1,5 +1,5 @@
-//! A patch that is too much for the machine: it breaks the sound and nothing else, is refused before it does so,
-//! and what it costs is told module by module.
+//! A patch that is too much for the machine. It breaks the sound and nothing else, it is refused before it does
+//! so, and its cost is shown module by module.
 
 use std::{
     process::{Command, Output},
@@ -12,16 +12,16 @@ use common::message::{Fault, Request, SIGKILL, Service, Target};
 use integration_tests::stack::{Stack, datagram_of, number, service, text};
 use serde_json::{Value, json};
 
-/// What the patch needs, in percent of a processor.
+/// The load of the patch, in percent of a processor.
 const TOO_MUCH: f64 = 130.0;
-/// Chains with which it is found out how many are too much.
+/// The number of chains with which the cost of one is measured.
 const PROBE: usize = 100;
 /// How often another number of chains is tried.
 const TRIES: usize = 6;
-/// As many as a patch has room for.
+/// As many chains as fit into a patch.
 const CHAINS_MAX: usize = 1_200;
 
-/// So many chains of a sawtooth through a ladder filter.
+/// A patch of `count` chains, each a sawtooth through a ladder filter.
 fn chains(count: usize) -> String {
     let mut modules = vec![json!({"id": "out", "type": "out", "params": {"gain": 0.001}})];
     let mut cables = Vec::new();
@@ -45,7 +45,7 @@ fn load_percent(status: &Value) -> f64 {
     slow[0].min(slow[1])
 }
 
-/// How much of its time a loop gets that runs while the machine plays, of one processor.
+/// The share of one processor that another busy process gets while the machine plays.
 fn share_left() -> Result<f64> {
     let script = "import time\nend=time.monotonic()+3\nwhile time.monotonic()<end: pass\nprint(time.process_time()/3)";
     let output = Command::new("python3").args(["-c", script]).output()?;
@@ -65,9 +65,9 @@ fn a_patch_that_is_too_much_breaks_the_sound_and_nothing_else() -> Result<()> {
     let mut count = ((PROBE as f64 * TOO_MUCH / percent) as usize).min(CHAINS_MAX);
     let before = stack.status()?;
     ensure!(before["dearest"].is_null(), "{}", before["dearest"]);
-    // What is this heavy is not taken by mistake.
+    // A patch this heavy is refused without `--force`.
     let mut refused = load_verb(&stack, &chains(count), &[])?;
-    // A machine that others use measures other costs from one second to the next.
+    // On a shared machine, the measured costs vary from one second to the next.
     for _ in 0..TRIES {
         if !refused.status.success() {
             break;
@@ -163,7 +163,7 @@ fn a_patch_that_is_too_much_breaks_the_sound_and_nothing_else() -> Result<()> {
     );
     assert!(slowest < Duration::from_secs(1) && command < Duration::from_secs(2));
     assert!(protected < Duration::from_secs(2));
-    // Others run beside this test, too.
+    // Other programs run beside this test too.
     assert!(share >= 0.2, "{share}");
     assert_eq!(number(&after, "/epoch")?, number(&before, "/epoch")?);
     assert_eq!(after["replacements"].as_array().map(Vec::len), Some(0));
@@ -181,7 +181,7 @@ fn an_edit_that_leaves_little_of_a_core_is_taken_and_told() -> Result<()> {
     stack.wait_protected()?;
     load(&stack, &chains(PROBE))?;
     shares(&stack, 2 * PROBE + 1)?;
-    // How many are about 90 % is found by what is said of too many.
+    // The number of chains for about 90 % follows from the predictions for larger numbers.
     let mut count = CHAINS_MAX;
     let mut said = String::new();
     for _ in 0..12 {
@@ -191,13 +191,13 @@ fn an_edit_that_leaves_little_of_a_core_is_taken_and_told() -> Result<()> {
         match percent {
             Some(80..=100) if answer.status.success() => break,
             Some(percent) => count = count * 90 / percent as usize,
-            // Less than what is told: a machine that is busy elsewhere measures other costs each time.
+            // Too low to be reported: on a busy machine the measured costs vary.
             None => count = (count + count / 4).min(CHAINS_MAX),
         }
     }
     let percent = predicted(&said).context("no prediction was told")?;
     ensure!((80..=100).contains(&percent), "{said}");
-    // One more is told, too, by OSC; what weighs nothing more is taken whatever it is.
+    // One more module, by OSC, is reported too. An edit that adds no load is always accepted.
     let edit = [
         vec!["/patch/create", "more", "ladder"],
         vec!["/patch/connect", "s0", "more"],
@@ -223,8 +223,8 @@ fn an_edit_that_leaves_little_of_a_core_is_taken_and_told() -> Result<()> {
     load(&stack, &chains(1))
 }
 
-/// Edits that make it too much are refused, then forced, all by OSC; once what they brought is removed, all is as
-/// before.
+/// Edits that make the load too high are refused, then forced, all by OSC. Once the added modules are removed,
+/// the load is as before.
 fn drafted_and_removed(stack: &Stack, count: usize) -> Result<()> {
     let accepted = |status: &Value| number(status, "/commands/accepted").unwrap_or(0);
     let draft = |edits: &[(&str, Vec<String>)]| -> Result<()> {
@@ -309,7 +309,7 @@ fn each_module_is_listed_with_its_share_through_edits_and_kills() -> Result<()> 
         let sent: Vec<&str> = ["send"].into_iter().chain(words).collect();
         ensure!(stack.verb(&sent)?.status.success());
     }
-    // As many as before, but other ones.
+    // As many modules as before, but not the same ones.
     let listed = shares(&stack, 4)?;
     is_right(&listed)?;
     let ids: Vec<&str> = listed.iter().map(|(id, _)| &**id).collect();
@@ -317,13 +317,13 @@ fn each_module_is_listed_with_its_share_through_edits_and_kills() -> Result<()> 
     stack.kill(Target::Leader)?;
     stack.wait_protected()?;
     is_right(&shares(&stack, 4)?)?;
-    // It may end before it has answered.
+    // The supervisor may die before it has answered.
     let _ = stack.inject(Fault::Signal(SIGKILL), Target::Service(Service::Supervisor));
     stack.wait_for_patiently("another supervisor", |status| {
         service(status, "supervisor").is_some_and(|supervisor| supervisor["restarts"] == 1)
     })?;
     is_right(&shares(&stack, 4)?)?;
-    // The parts are the whole.
+    // The shares of the modules add up to the whole.
     load(&stack, &chains(PROBE))?;
     let listed = shares(&stack, 2 * PROBE + 1)?;
     sleep(Duration::from_millis(1_000));
@@ -348,7 +348,7 @@ fn each_module_is_listed_with_its_share_through_edits_and_kills() -> Result<()> 
     Ok(())
 }
 
-/// The shares of so many modules, the dearest first, once they have been measured.
+/// The shares of the `count` modules, the highest first, once they have been measured.
 fn shares(stack: &Stack, count: usize) -> Result<Vec<(String, f64)>> {
     let begun = Instant::now();
     loop {
@@ -370,7 +370,7 @@ fn shares(stack: &Stack, count: usize) -> Result<Vec<(String, f64)>> {
     }
 }
 
-/// The percents of the prediction that a text tells.
+/// The predicted load in a text, in percent.
 fn predicted(text: &str) -> Option<u32> {
     let (_, rest) = text.split_once("predicted load ")?;
     rest.split_once(" %")?.0.parse().ok()

@@ -1,7 +1,7 @@
-//! The commands of `docs/tutorial.md`, run in their order: each succeeds, and what they play makes sound.
+//! The commands of `docs/tutorial.md`, run in their order: each succeeds, and what they play has sound.
 //!
-//! They are run as they stand: where a test needs another sink, port or lead than a reader, the options come from
-//! the environment. Blocks that need ears, a keyboard or a build are fenced as `text` and are not run.
+//! The commands are run unchanged. Where a test needs another sink, port or lead than a reader, the options come
+//! from the environment. Blocks that need ears, a keyboard or a build are fenced as `text` and are not run.
 
 use std::{
     ffi::OsString,
@@ -17,21 +17,22 @@ use integration_tests::{
 use tempfile::TempDir;
 
 const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/tutorial.md");
-/// Options of a stack that needs no device and no free port, and is not about how late this machine wakes a thread.
+/// Options for a stack that needs no device and no fixed port, and does not depend on how late this machine wakes a
+/// thread.
 const OPTIONS: [(&str, &str); 4] = [
     ("UNDERSTUDY_INSTANCE", "test"),
     ("UNDERSTUDY_SINK", "null"),
     ("UNDERSTUDY_OSC", "127.0.0.1:0"),
     ("UNDERSTUDY_LEAD", "48"),
 ];
-/// Softer than this is no sound that a reader would hear.
+/// A peak below this value counts as silence.
 const HEARD: f32 = 0.05;
 
-/// A reader's folder; whatever plays in it is stopped at the end.
+/// A reader's folder. An instance that plays in it is stopped at the end.
 struct Reader(TempDir);
 
 impl Reader {
-    /// Runs a block as a shell would; the shell writes each command before it runs it.
+    /// Runs a block as a shell would. The shell prints each command before it runs it.
     fn run(&self, block: &str) -> Result<Output> {
         let mut path = OsString::from(programs());
         path.push(":");
@@ -115,7 +116,7 @@ fn every_command_of_the_tutorial_succeeds_and_it_sounds() -> Result<()> {
             "\"{expected}\" is missing in\n{said}"
         );
     }
-    // The chapters before MIDI are the first run of the instance.
+    // The chapters before the one on MIDI are the first run of the instance.
     let first = reader.run("understudy replay --run 1 -o first.wav")?;
     ensure!(first.status.success(), "{}", text(&first.stderr));
     let recorded = "state/understudy/test/recordings/take1.wav";

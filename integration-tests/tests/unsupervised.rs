@@ -1,5 +1,5 @@
-//! What a new supervisor needs is gone, of another build or out of reach: the music goes on, whoever can be started again
-//! is, and once it is there again, all is as before.
+//! A new supervisor cannot take over, since something that it needs is missing, of another build or not accessible.
+//! The music goes on and the services that can be restarted are. Once that thing is back, everything is as before.
 
 use std::{
     fs,
@@ -24,14 +24,14 @@ fn segment(stack: &Stack, what: &str) -> Result<PathBuf> {
     Ok(Path::new("/dev/shm").join(platform::shm::name("test", stack.first_launcher()?, what)))
 }
 
-/// Who can be started while no supervisor can take over.
+/// The services that can be restarted while no supervisor can take over.
 enum Replaced {
     All,
     Nobody,
 }
 
-/// Something is done to what a new supervisor needs; the supervisor dies, who can be started again dies, the leader
-/// dies: nothing is heard.
+/// Damages something that a new supervisor needs, then kills the supervisor, the services that can be restarted, and
+/// the leader; nothing is heard. In the end the damage is repaired and the instance is taken over.
 fn taken_over_in_spite_of(
     what: &str,
     replaced: Replaced,
@@ -179,14 +179,14 @@ fn descriptors_that_are_used_up_do_not_end_the_music() -> Result<()> {
     )
 }
 
-/// All names are removed: whoever comes finds the segments with those who hold them.
+/// All names of segments are removed: a new process finds the segments through the processes that hold them.
 #[test]
 fn segments_whose_names_are_gone_are_taken_over() -> Result<()> {
     let (stack, recording) = Stack::start_wav(&[])?;
     stack.wait_protected()?;
     let steady = stack.steady_tone()?;
     let segments = segments_of(stack.first_launcher()?);
-    // With the ledger.
+    // The ledger is one of them.
     assert_eq!(segments.len(), 10);
     for name in segments {
         fs::remove_file(Path::new("/dev/shm").join(name))?;

@@ -1,16 +1,16 @@
-//! Dependencies between crates point down, and an outside crate is named in one place.
+//! Dependencies between crates point down, and each outside crate is named in one place.
 
 use std::collections::BTreeSet;
 
 use super::{Complaint, assert_none, files};
 
-/// Every crate of the workspace, by its folder, and the crates of it that it may know.
+/// Each crate of the workspace, by its folder, and the workspace's crates that it may depend on.
 const ARROWS: [(&str, &[&str]); 16] = [
     ("common", &[]),
     ("engine", &["common"]),
     ("failover", &["common"]),
     ("platform", &["common"]),
-    // The production rules over rings on the heap: never `platform`.
+    // The simulation runs the production rules over rings on the heap, never `platform`.
     ("simulation", &["common", "failover"]),
     ("supervisor", PROCESS),
     ("worker", PROCESS),
@@ -20,10 +20,10 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("midi-in", PROCESS),
     ("link-in", PROCESS),
     ("launcher", PROCESS),
-    // The public contract: commands, segments, control socket; no rule of `failover`.
-    // A score means what the gateway would make of it.
+    // The command line uses the public contract: commands, segments, control socket; no rule of
+    // `failover`. It reads a score with the gateway's decoder.
     ("ctl", &["common", "engine", "platform", "osc-gateway"]),
-    // The gateway's decoder and the command line's readers are fuzzed from here.
+    // The fuzzed functions use the gateway's decoder and the command line's readers.
     (
         "integration-tests",
         &[
@@ -35,17 +35,18 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "ctl",
         ],
     ),
-    // Measures what the sound costs; no process runs in it.
+    // Measures the cost of the sound; no process is started.
     ("bench", &["common", "engine", "platform"]),
 ];
-/// What a process may know: all libraries, no other process.
+/// What a process may depend on: all libraries, no other process.
 const PROCESS: &[&str] = &["common", "engine", "failover", "platform"];
 
-/// Outside crates that are named in one place, and where.
+/// Outside crates that are named in one place, and that place.
 const PLACES: [(&str, &[&str]); 4] = [
     ("cpal", &["audio-out"]),
     ("ipc-channel", &["platform"]),
-    // The gateway decodes; the command line sends, and so does who plays from a process of its own.
+    // The gateway decodes OSC; the command line and OSC clients in processes of their own encode
+    // it.
     (
         "rosc",
         &["ctl", "osc-gateway", "platform", "integration-tests"],
@@ -53,8 +54,8 @@ const PLACES: [(&str, &[&str]); 4] = [
     ("shared_memory", &["platform"]),
 ];
 
-/// The crates that a manifest names as dependencies of any kind, each with its line; those of the
-/// workspace by their folder.
+/// The crates that a manifest names as dependencies of any kind, each with its line. Crates of the
+/// workspace appear by their folder.
 fn dependencies(manifest: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut inside = false;
@@ -68,7 +69,7 @@ fn dependencies(manifest: &str) -> Vec<(usize, String)> {
             }
         } else if inside && !line.is_empty() && !line.starts_with('#') {
             let key = line.split(['.', '=', ' ']).next().unwrap_or_default();
-            // Under another name it is the same crate.
+            // A renamed dependency is still the same crate.
             let package = line.split_once("package = \"").map(|(_, rest)| rest);
             let package = package.and_then(|rest| rest.split('"').next());
             let name = package.unwrap_or(key).trim_start_matches("understudy-");
@@ -117,7 +118,7 @@ fn arrows_between_crates_point_down() {
     let mut complaints = Vec::new();
     for (path, text) in files("Cargo.toml") {
         match path.strip_suffix("/Cargo.toml") {
-            None | Some("fuzz") => {} // The root; a workspace of its own.
+            None | Some("fuzz") => {} // The root; and a separate workspace.
             Some(folder) => {
                 complaints.extend(wrong_arrows(folder, &text));
                 seen.insert(folder.to_owned());

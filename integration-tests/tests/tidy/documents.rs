@@ -1,10 +1,10 @@
-//! Paths in documents lead somewhere.
+//! Paths in documents exist.
 
 use std::fs;
 
 use super::{Complaint, assert_none, files, root};
 
-/// The documents whose paths are checked, beside those in `docs`.
+/// The documents whose paths are checked, in addition to those in `docs`.
 const DOCUMENTS: [&str; 4] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -12,8 +12,8 @@ const DOCUMENTS: [&str; 4] = [
     "SECURITY.md",
 ];
 
-/// The paths into the tree that a document mentions, in code or as a link, each with its line; as they
-/// are to be found from the root.
+/// The paths into the tree that a document mentions as code or as a link, each with its line and
+/// relative to the root.
 fn mentioned(document: &str, text: &str, folders: &[String]) -> Vec<(usize, String)> {
     let folder = document.rsplit_once('/').map(|(folder, _)| folder);
     let mut found = Vec::new();
@@ -23,7 +23,7 @@ fn mentioned(document: &str, text: &str, folders: &[String]) -> Vec<(usize, Stri
             fenced = !fenced;
             continue;
         }
-        // Code may go on in the next line, but not in the next paragraph.
+        // Inline code may continue in the next line, but not in the next paragraph.
         in_code &= !line.trim().is_empty();
         let mut code = Vec::new();
         for (piece, text) in line.split('`').enumerate() {
@@ -43,16 +43,16 @@ fn mentioned(document: &str, text: &str, folders: &[String]) -> Vec<(usize, Stri
     found
 }
 
-/// The path in a word, if it looks like one into the tree.
+/// The path in a word, if the word looks like a path into the tree.
 fn path_in(word: &str, folders: &[String]) -> Option<String> {
     let word = word.trim_start_matches(['"', '\'', '(']);
     let word = word.trim_end_matches(['"', '\'', ')', ',', ';', '.', ':']);
-    // The place in the file, if it is named, is not checked.
+    // A position in the file, if given, is not checked.
     let word = word.split(':').next()?;
     let path = word.strip_prefix("./").unwrap_or(word);
     let (folder, _) = path.split_once('/').unwrap_or((path, ""));
     let is_ours = path != word || (path.contains('/') && folders.iter().any(|f| f == folder));
-    // What stands for several names is not checked either.
+    // A pattern that stands for several names is not checked either.
     let parts = path
         .split('/')
         .take_while(|part| !part.contains(['*', '<', '{', '…']));

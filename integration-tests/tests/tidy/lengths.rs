@@ -1,4 +1,4 @@
-//! Functions that everything rests on are read in one go, and no file grows past its idea.
+//! The functions that everything depends on are short, and no file is too long.
 
 use super::{
     Complaint, assert_none, files,
@@ -6,11 +6,11 @@ use super::{
     sources,
 };
 
-/// Longer functions are not read in one go; see [`long_functions`].
+/// The most lines that a reader takes in at once; see [`long_functions`].
 const FUNCTION_LINES_MAX: usize = 70;
-/// Where functions are that short: the rules that everything rests on.
+/// The folders in which functions must be short: they hold the rules that everything depends on.
 const SHORT_FUNCTIONS: [&str; 2] = ["common/src/", "failover/src/"];
-/// Lines of the longest file.
+/// The most lines that a file may have.
 const FILE_LINES_MAX: usize = 600;
 
 fn long_functions(source: &Source) -> Vec<Complaint> {
@@ -34,7 +34,7 @@ fn long_functions(source: &Source) -> Vec<Complaint> {
     complaints
 }
 
-/// The line of the brace that closes the first body in there; `None` where a function has none.
+/// The line of the brace that closes the first body in `code`; `None` if the function has no body.
 fn body_end(code: &[&Token]) -> Option<usize> {
     let (mut depth, mut braces) = (0, 0);
     for token in code.iter().filter(|token| token.kind == Kind::Sign) {

@@ -1,8 +1,8 @@
-//! Rules of the source tree, checked as text: what the compiler does not see.
+//! Rules of the source tree that the compiler does not check; the sources are checked as text.
 //!
-//! Each rule is a function from a file's text to complaints; it runs on the whole tree, and on made-up
-//! text that breaks it. A complaint says where, what is wrong and what would be right. Nothing here
-//! builds or starts anything: it reads.
+//! Each rule is a function from a file's text to complaints. It runs on the whole tree, and on made-up
+//! text that breaks it. A complaint says where it applies, what is wrong and what is expected. Nothing
+//! is built or started.
 
 mod arrows;
 mod documents;
@@ -20,7 +20,7 @@ use std::{
 
 use source::Source;
 
-/// A rule is broken.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Complaint {
     file: String,
@@ -41,12 +41,12 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// The workspace's folder.
+/// The folder of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All files of the tree whose name ends so, by their path from the root, with their text.
+/// All files of the tree whose name ends with `ending`: their paths from the root, and their texts.
 fn files(ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     collect(&root(), "", ending, &mut found).expect("the source tree can be read");
@@ -76,7 +76,7 @@ fn collect(
     Ok(())
 }
 
-/// The Rust files, read.
+/// All Rust files, split into tokens.
 fn sources() -> Vec<Source> {
     let files = files(".rs").into_iter();
     files

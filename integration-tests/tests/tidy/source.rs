@@ -1,13 +1,13 @@
-//! Rust, cut into tokens, comments among them: enough to find what a rule is about.
+//! Splits Rust text into tokens, comments included: as far as the rules need it.
 
 use super::Complaint;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Comment,
-    /// A literal in quotes, with them.
+    /// A quoted literal, with its quotes.
     Quoted,
-    /// A name, a keyword, a number, a lifetime.
+    /// A name, a keyword, a number or a lifetime.
     Word,
     /// Any other character.
     Sign,
@@ -16,7 +16,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Token {
     pub kind: Kind,
-    /// Where it begins, from 1.
+    /// The line in which the token begins, from 1.
     pub line: usize,
     pub text: String,
 }
@@ -62,7 +62,7 @@ impl Source {
         }
     }
 
-    /// Its tokens without the comments.
+    /// The tokens without the comments.
     pub fn code(&self) -> Vec<&Token> {
         let tokens = self.tokens.iter();
         tokens.filter(|t| t.kind != Kind::Comment).collect()
@@ -73,7 +73,7 @@ impl Source {
     }
 }
 
-/// The kind and the bytes of the token that `text` begins with.
+/// The kind and the length in bytes of the token with which `text` begins.
 fn token(text: &str, first: char) -> (Kind, usize) {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     if text.starts_with("//") {
@@ -85,7 +85,7 @@ fn token(text: &str, first: char) -> (Kind, usize) {
     } else if first == '"' {
         (Kind::Quoted, quoted(text, '"'))
     } else if first == '\'' {
-        // 'a' is a character, 'a alone a lifetime.
+        // 'a' is a character; 'a without a closing quote is a lifetime.
         let character = text.starts_with("'\\") || text.chars().nth(2) == Some('\'');
         let name = text[1..].find(|c| !is_word(c)).unwrap_or(text.len() - 1);
         match character {
@@ -99,7 +99,7 @@ fn token(text: &str, first: char) -> (Kind, usize) {
     }
 }
 
-/// The bytes up to the closing quote.
+/// The length in bytes of a quoted literal.
 fn quoted(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -111,7 +111,7 @@ fn quoted(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// The bytes of a literal such as `r#"…"#`.
+/// The length in bytes of a raw literal such as `r#"…"#`.
 fn raw_string(text: &str) -> Option<usize> {
     let hashes = text.trim_start_matches(['b', 'c']).strip_prefix('r')?;
     let inside = hashes.trim_start_matches('#');
@@ -123,7 +123,7 @@ fn raw_string(text: &str) -> Option<usize> {
     Some(text.len() - inside.len() + length)
 }
 
-/// The bytes of a comment in which others may stand.
+/// The length in bytes of a block comment, which may contain others.
 fn block_comment(text: &str) -> usize {
     let mut depth = 0;
     for (at, _) in text.char_indices() {

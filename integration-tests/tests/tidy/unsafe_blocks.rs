@@ -1,4 +1,4 @@
-//! `unsafe` stands in `platform` only, and each block says why it holds.
+//! `unsafe` is in `platform` only, and each block has a reason why it is sound.
 
 use super::{
     Complaint, assert_none,
@@ -6,7 +6,8 @@ use super::{
     sources,
 };
 
-/// Code lines that may stand between a `SAFETY:` comment and its `unsafe`: where a statement begins.
+/// How many lines of code may stand between a `SAFETY:` comment and its `unsafe`: the beginning of a
+/// statement.
 const SAFETY_LINES: usize = 2;
 
 fn unsafe_out_of_place(source: &Source) -> Vec<Complaint> {
@@ -34,8 +35,8 @@ fn unsafe_out_of_place(source: &Source) -> Vec<Complaint> {
     complaints
 }
 
-/// Whether the last comment in there stands right before that line and says `SAFETY:`, for no other
-/// `unsafe`.
+/// Whether the last comment in `before` ends right before that line, says `SAFETY:`, and does not
+/// belong to another `unsafe`.
 fn explained(before: &[Token], line: usize) -> bool {
     let is_comment = |token: &Token| token.kind == Kind::Comment;
     let Some(last) = before.iter().rposition(is_comment) else {
