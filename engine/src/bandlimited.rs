@@ -1,12 +1,12 @@
 //! Band-limited interpolation of a recording, at any speed: no images, no aliases.
 //!
 //! A frame of the result is a sum of frames of the recording, weighted by a windowed sinc. Up to the
-//! recording's own speed its cutoff is half the recording's rate; above it, the cutoff falls as the speed
-//! rises, so that nothing folds back. Tables hold the weights for positions between two frames; positions
-//! between two rows are interpolated linearly. Higher octaves use the same tables for every second, fourth or
-//! eighth frame. The cost is bounded: the fastest speeds have fewer weights than they need, and lose treble,
-//! but get no aliases. `sampler` and `granular` read through it. The tables are constants, computed when
-//! the first such module is built; they are no state.
+//! recording's own speed, the cutoff is half the recording's rate. Above it, the cutoff falls as the speed
+//! rises, so nothing aliases. Tables hold the weights for positions between two frames; positions between two
+//! rows are interpolated linearly. Higher octaves use the same tables for every second, fourth or eighth
+//! frame. The cost is bounded: the fastest speeds have fewer weights than they need, which costs treble but
+//! causes no aliases. `sampler` and `granular` read recordings this way. The tables are constants, computed
+//! when the first such module is built; they are not part of the state.
 //!
 //! # Source
 //! Julius O. Smith, Digital Audio Resampling Home Page, "Windowed Sinc Interpolation"; James F. Kaiser,
@@ -14,19 +14,19 @@
 
 use std::{f64::consts::PI, sync::LazyLock};
 
-/// One frame: positions have 32 fractional bits.
+/// One frame, in a position with 32 fractional bits.
 pub const ONE: i64 = 1 << 32;
-/// Weights of a sum, at the most.
+/// The most weights in a sum.
 const TAPS_MAX: usize = 256;
-/// Frames from a position to the farthest one in a grain's sum.
+/// Distance in frames from a position to the farthest frame in a grain's sum.
 pub const GRAIN_REACH: usize = 64 + 8;
 /// Tables in an octave: one for each semitone.
 const STEPS: usize = 12;
-/// Octaves above the recording's own speed; beyond, nothing more is filtered out.
+/// Octaves above the recording's own speed; beyond them, the cutoff falls no further.
 const OCTAVES: usize = 4;
 /// The stop band's attenuation in dB: how far images and aliases are below the sound.
 const STOP_DB: f64 = 92.0;
-/// Sums that run side by side.
+/// How many partial sums run side by side.
 const SIDE_BY_SIDE: usize = 8;
 
 /// How many weights a sum may have.
@@ -38,10 +38,10 @@ pub enum Quality {
     Grain,
 }
 
-/// Rows of weights, for as many places between two frames.
+/// Rows of weights, for as many positions between two frames.
 struct Table {
     taps: usize,
-    /// Bits of a place's fraction that lie between two rows.
+    /// How many low bits of a position's fraction lie between two rows.
     between: u32,
     rows: Vec<f32>,
 }
@@ -50,9 +50,10 @@ struct Table {
 #[derive(Clone, Copy)]
 pub struct Kernel {
     table: &'static Table,
-    /// Octaves above the table's speeds: frames are weighted in classes modulo 2 to this power.
+    /// How many octaves the speed is above the table's. Frames are weighted in classes modulo 2 to this
+    /// power.
     octave: u32,
-    /// At a whole position the result is that frame, without a sum.
+    /// Whether the result at a whole position is that frame itself, without a sum.
     exact: bool,
 }
 
@@ -60,21 +61,21 @@ pub struct Kernel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beyond {
     Silence,
-    /// The other end of the loop.
+    /// From the other end of the loop.
     Around,
-    /// The loop backwards; its first and its last frame are there once.
+    /// From the loop backwards. Its first and last frames are not repeated.
     Mirrored,
 }
 
-/// Which frames a sum may look at, and what it finds beyond.
+/// The frames that a sum may read, and what it reads beyond them.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// From here, to below there, frames are read as they are.
+    /// Frames from `low` to below `high` are read directly.
     pub low: i64,
     pub high: i64,
     pub below: Beyond,
     pub above: Beyond,
-    /// The loop: its first frame, and how many it has, at least 1.
+    /// The loop: its first frame, and its length, at least 1.
     pub from: i64,
     pub len: i64,
 }
@@ -106,7 +107,7 @@ impl Bounds {
         }
     }
 
-    /// The frame that is found at that place, below 0 where that is silence.
+    /// The frame to read at that position; negative for silence.
     #[inline(always)]
     fn frame(&self, frame: i64) -> i64 {
         let beyond = if frame < self.low {
@@ -136,11 +137,11 @@ impl Bounds {
 }
 
 struct Tables {
-    /// Up to the recording's own speed, by quality.
+    /// For speeds up to the recording's own, by quality.
     slow: [Table; 2],
-    /// With 64, 32, 16 and 8 weights for each frame of the result, of each a table for each semitone.
+    /// With 64, 32, 16 and 8 weights for each frame of the result: a table for each semitone.
     fast: [Vec<Table>; 4],
-    /// The speeds within an octave up to which each of them serves.
+    /// The highest speed within an octave that each table serves.
     speeds: [u64; STEPS],
 }
 
@@ -158,7 +159,7 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     }
 });
 
-/// Computes the tables, so that the render thread need not.
+/// Computes the tables in advance, so that the render thread need not.
 pub fn prepare() {
     LazyLock::force(&TABLES);
 }
@@ -186,7 +187,7 @@ impl Window {
         Self((0..=Self::PARTS).map(at).collect())
     }
 
-    /// From its middle (0) to its end (1); 0 beyond.
+    /// The window's value from its middle (0) to its end (1); 0 beyond.
     fn at(&self, x: f64) -> f64 {
         let place = x.abs() * Self::PARTS as f64;
         let part = place as usize;
@@ -198,14 +199,14 @@ impl Window {
 }
 
 impl Table {
-    /// The weights for a speed: nothing passes that would be beyond half the rate at that speed.
+    /// The weights for a speed: frequencies that would lie above half the rate at that speed do not pass.
     fn below(speed: f64, taps_each: usize, window: &Window) -> Self {
         let taps = ((taps_each as f64 * speed).ceil() as usize).next_multiple_of(SIDE_BY_SIDE);
         let slope = (STOP_DB - 8.0) / (2.285 * 2.0 * PI * taps as f64);
         Self::new(taps, 7, 0.5 / speed - slope / 2.0, window)
     }
 
-    /// With that cutoff, as a part of the rate.
+    /// The weights for that cutoff, as a fraction of the rate.
     fn new(taps: usize, phases_log2: u32, cutoff: f64, window: &Window) -> Self {
         let phases = 1 << phases_log2;
         let half = (taps / 2) as f64;
@@ -218,14 +219,14 @@ impl Table {
                     let cycle = 2.0 * cutoff * x;
                     let sinc = match cycle {
                         0.0 => 1.0,
-                        // Exactly 0, so that a place on a frame is that frame.
+                        // Exactly 0, so that a position on a frame yields that frame.
                         _ if cycle.fract() == 0.0 => 0.0,
                         _ => libm::sin(PI * cycle) / (PI * cycle),
                     };
                     sinc * window.at(x / half)
                 })
                 .collect();
-            // What does not move stays as it is.
+            // A constant signal keeps its level.
             let sum: f64 = row.iter().sum();
             rows.extend(row.iter().map(|weight| (weight / sum) as f32));
         }
@@ -236,7 +237,7 @@ impl Table {
         }
     }
 
-    /// The rows around a fraction of a frame, and where between them it lies.
+    /// The rows around a fraction of a frame, and the position between them.
     #[inline(always)]
     fn around(&self, fraction: u32) -> (&[f32], &[f32], f32) {
         let row = (fraction >> self.between) as usize;
@@ -247,7 +248,7 @@ impl Table {
 }
 
 impl Kernel {
-    /// For that speed, in frames with 32 bits after the point.
+    /// The weights for that speed, in frames with 32 fractional bits.
     ///
     /// # Real-time
     /// Yes, once [`prepare`] has been called.
@@ -265,7 +266,7 @@ impl Kernel {
         let octave = (63 - (speed - 1).leading_zeros() as usize - 32).min(OCTAVES - 1);
         let within = speed >> octave;
         let step = tables.speeds.iter().filter(|most| **most < within).count();
-        // So that there are never more weights than the bound.
+        // Fewer weights per frame in higher octaves, so that the bound holds.
         let fewer = if voice { [0, 0, 1, 2] } else { [1, 1, 2, 3] }[octave];
         Self {
             table: &tables.fast[fewer][step.min(STEPS - 1)],
@@ -274,7 +275,7 @@ impl Kernel {
         }
     }
 
-    /// What is heard at a place, of each side.
+    /// The interpolated value at a position, for each side.
     ///
     /// # Real-time
     /// Yes; up to 256 weights.
@@ -333,7 +334,7 @@ fn all<const SIDES: usize>(parts: [Option<&[f32]>; SIDES]) -> Option<[&[f32]; SI
     Some(found)
 }
 
-/// Adds frames to the sums, each with its weight between two rows; always in the same order.
+/// Adds weighted frames to the sums, with weights between two rows, always in the same order.
 #[inline(always)]
 fn weigh<const SIDES: usize>(
     a: &[f32],

@@ -1,4 +1,4 @@
-//! For tests: one module on the bench, with any signal at its inputs.
+//! A test bench for one module, with any signal at its inputs.
 
 use common::{
     command::Expression,
@@ -13,10 +13,10 @@ use crate::{
     stretch::Stretch,
 };
 
-/// Frames that are rendered at once.
+/// How many frames are rendered at once.
 const BLOCK: usize = 64;
 
-/// A module by itself.
+/// A module under test.
 pub struct Bench {
     kind: Kind,
     channels: usize,
@@ -44,7 +44,7 @@ impl Bench {
         Self::with(kind, values, channels, rate_hz)
     }
 
-    /// Any kind of module, one that is not in the palette too.
+    /// A module of any kind, even one that is not in the catalogue.
     pub fn with(kind: Kind, values: &[(&str, f32)], channels: usize, rate_hz: f32) -> Self {
         let context = Context {
             rate_hz,
@@ -67,7 +67,7 @@ impl Bench {
         }
     }
 
-    /// It plays from that recording.
+    /// Sets the recording that the module plays from.
     pub fn playing(mut self, sample: Sample) -> Self {
         self.sample = Some(sample);
         self
@@ -80,7 +80,7 @@ impl Bench {
             .set(&mut self.cells, self.context, param.into(), value, GLIDE_MS);
     }
 
-    /// Opens or closes its gate.
+    /// Opens or closes the module's gate.
     pub fn gate(&mut self, level: f32) {
         self.kind.gate(&mut self.cells, level);
     }
@@ -98,16 +98,16 @@ impl Bench {
         assert!(played);
     }
 
-    /// Changes notes that sound.
+    /// Changes sounding notes.
     pub fn express(&mut self, pitch: f32, what: Expression, value: f32) {
         let expressed = Expressed { pitch, what, value };
         self.kind
             .express(&mut self.cells, self.context, self.channels, expressed);
     }
 
-    /// Fills what the channels remember with numbers of any kind, as a torn copy would.
+    /// Fills the state of the channels with arbitrary bits, as a torn copy would.
     pub fn garble(&mut self, seed: u32) {
-        // The head and the glides of the parameters are the engine's.
+        // The head and the parameters' glides are written by the engine.
         let own = 8 + 8 * self.kind.params;
         let mut bits = seed | 1;
         for cell in &mut self.cells[own..] {
@@ -124,8 +124,8 @@ impl Bench {
         }
     }
 
-    /// Renders so many frames, with those signals at inputs (in all channels). Returns every channel of
-    /// every output.
+    /// Renders `frames` frames, with those signals at inputs, the same in all channels. Returns every
+    /// channel of every output.
     pub fn run(&mut self, frames: usize, inputs: &[(&str, Vec<f32>)]) -> Vec<Vec<f32>> {
         let inputs: Vec<(&str, Vec<Vec<f32>>)> = inputs
             .iter()
@@ -213,7 +213,7 @@ impl Bench {
     }
 }
 
-/// The level of a frequency in a signal at 48 kHz: of a sine of amplitude 1, 1.
+/// The level of a frequency in a signal at 48 kHz; 1 for a sine of amplitude 1.
 pub fn level(signal: &[f32], hz: f64) -> f64 {
     let (mut re, mut im) = (0.0, 0.0);
     for (n, sample) in signal.iter().enumerate() {
@@ -235,7 +235,7 @@ pub fn gain_at(response: &[f32], hz: f64) -> f64 {
     level(response, hz) * response.len() as f64 / 2.0
 }
 
-/// Whole-number noise between -1 and 1.
+/// Noise between -1 and 1 from an integer generator.
 pub fn noise(seed: u32, frames: usize) -> Vec<f32> {
     let mut x = seed;
     let mut next = || {
@@ -245,8 +245,8 @@ pub fn noise(seed: u32, frames: usize) -> Vec<f32> {
     (0..frames).map(|_| next()).collect()
 }
 
-/// Checks that each of several channels, with noise of its own at those inputs, comes out to the bit
-/// as it does alone.
+/// Checks that each of several channels, with noise of its own at those inputs, has the same bits as
+/// when it is rendered alone.
 pub fn alone<M: Module>(values: &[(&str, f32)], inputs: &[&str]) {
     const FRAMES: usize = 500;
     for channels in [2, 9, 32] {

@@ -1,8 +1,8 @@
-//! Cables that come and go, and those that lead back.
+//! Cables that fade in or out, and feedback cables.
 //!
-//! One that comes or goes fades over 5 ms; one that leads back brings what was put out a block ago, or a
-//! frame. How far a fade is, and that block or frame, lie in the arena, between what waits for its frame and the modules'
-//! cells; which cables they are says the patch.
+//! A cable fades for 5 ms when it comes or goes. A feedback cable delivers its source's output a block or a frame
+//! late. The gains of the fades and the delayed samples lie in the arena, between the safety stage and the modules'
+//! cells. The patch determines which cables these are.
 
 use std::ops::Range;
 
@@ -21,21 +21,21 @@ use crate::{
 
 /// How long a cable fades in or out.
 pub const FADE_MS: f32 = 5.0;
-/// Cells of a fade.
+/// Cells of one fade.
 const FADE: usize = size_of::<Smooth>() / 4;
-/// No module of another engine.
+/// In the place of a module: the other engine has no such module.
 const NOBODY: u16 = u16::MAX;
 
-/// What a cable that leads back keeps.
+/// The delay of a feedback cable.
 #[derive(Clone, Debug)]
 pub struct Ring {
     cells: Range<usize>,
-    /// How late what it brings is.
+    /// By how many frames the cable is late.
     frames: usize,
 }
 
-/// Where in the arena the fades lie and what leads back, and where the next cell is: of so many fades, and
-/// of cables with so many samples of a frame, kept for so many frames.
+/// The cells in the arena of the fades and of the feedback cables, and the next free cell. `rings` yields for each
+/// feedback cable the samples of a frame and the frames to keep.
 pub fn layout(
     first_cell: usize,
     fades: usize,
@@ -52,24 +52,25 @@ pub fn layout(
     (fades, rings, end)
 }
 
-/// See the file's head.
+/// See the head of this file.
 pub struct Cables {
-    /// All there are, by their ends.
+    /// All cables, sorted by their ends.
     wires: Vec<Wire>,
     kinds: Vec<Fade>,
     fades: Range<usize>,
     rings: Vec<Ring>,
     wide: bool,
-    /// Of each module the one of another engine that it goes on from, and whether a ghost does, too.
+    /// For each module, the module of the other engine whose state it takes over; and whether a ghost plays on beside
+    /// it.
     was: Vec<u16>,
     parted: Vec<bool>,
-    /// A block on its way in or out, and its gain.
+    /// Buffer for a block whose cable is fading, and its gains.
     faded: Buffer,
     ramp: Vec<f32>,
 }
 
 impl Cables {
-    /// The cables of a plan; cells begin where [`layout`] said.
+    /// The cables of a plan; their cells lie where [`layout`] has placed them.
     pub fn new(
         mut wires: Vec<Wire>,
         plan: &Plan,
@@ -99,15 +100,15 @@ impl Cables {
         bytemuck::cast_slice_mut(&mut cells[self.fades.clone()])
     }
 
-    /// Begins where all has faded.
+    /// Sets all fades to their final gains.
     pub fn begin(&self, arena: &mut [u64]) {
         for (glide, kind) in self.glides(arena).iter_mut().zip(&self.kinds) {
             *glide = Smooth::at(level(*kind));
         }
     }
 
-    /// A module goes on from that one of another engine. If it is a ghost that has just become one, and
-    /// `twin` is in its place now, that one takes over from it.
+    /// A module takes over the state of module `from` of another engine. If it is a ghost that an edit has just made,
+    /// `twin` is the module in its place: the new cables of `twin` fade in from 0.
     pub fn goes_on(&mut self, module: u16, from: u16, twin: Option<u16>) {
         self.was[usize::from(module)] = from;
         if let Some(twin) = twin {
@@ -115,7 +116,7 @@ impl Cables {
         }
     }
 
-    /// Clears the cables that lead back.
+    /// Clears the feedback cables.
     pub fn silence(&self, arena: &mut [u64]) {
         let cells: &mut [u32] = bytemuck::cast_slice_mut(arena);
         for ring in &self.rings {
@@ -123,11 +124,10 @@ impl Cables {
         }
     }
 
-    /// Goes on where the cables of another engine were, of whose arena these are the cells: each from
-    /// the gain that it had.
+    /// Takes over the cables of another engine, whose cells are `old_cells`: each cable continues with its gain.
     ///
     /// # Real-time
-    /// Yes; in proportion to the cables that fade or lead back.
+    /// Yes; in proportion to the cables that fade and the feedback cables.
     pub fn adopt(&self, arena: &mut [u64], old: &Self, old_cells: &[u32], rate_hz: f32) {
         let old_glides: &[Smooth] = bytemuck::cast_slice(&old_cells[old.fades.clone()]);
         for wire in &self.wires {
@@ -161,7 +161,7 @@ impl Cables {
         }
     }
 
-    /// What a cable was in another engine.
+    /// The same cable in another engine.
     fn before<'a>(&self, wire: &Wire, old: &'a Self) -> Option<&'a Wire> {
         let was = |module: u16| Some(self.was[usize::from(module)]).filter(|was| *was != NOBODY);
         let mut wanted = wire.key();
@@ -171,7 +171,7 @@ impl Cables {
         old.wires.get(found)
     }
 
-    /// Whether all that goes has faded out.
+    /// Whether all fade-outs among these fades have ended.
     ///
     /// # Real-time
     /// Yes; in proportion to the cables that fade.
@@ -188,10 +188,10 @@ impl Cables {
         0..self.kinds.len() as u16
     }
 
-    /// Adds a block to what is gathered, as loud as its cable is.
+    /// Adds a block to a gathered block, with the present gain of its cable.
     ///
     /// # Real-time
-    /// Yes; once for each cable in a stretch of frames.
+    /// Yes; called once for each cable in a stretch.
     #[allow(clippy::too_many_arguments, reason = "all of a call's parts")]
     pub fn push(
         &mut self,
@@ -231,14 +231,14 @@ impl Cables {
         }
     }
 
-    /// Reads what a cable that leads back brings to some frames.
+    /// Reads what a feedback cable delivers to a stretch.
     ///
     /// # Real-time
     /// Yes.
     pub fn bring(&self, arena: &[u64], feedback: u16, buffer: &mut Buffer, stretch: Stretch) {
         let ring = &self.rings[usize::from(feedback)];
         if stretch.frames > ring.frames {
-            // It has faded out: nobody listens any more.
+            // The cable has faded out; its samples are no longer used.
             return;
         }
         let kept: &[f32] = &bytemuck::cast_slice(arena)[ring.cells.clone()];
@@ -250,15 +250,15 @@ impl Cables {
         buffer.still = false;
     }
 
-    /// Keeps what a cable that leads back is to bring later. It stays within the level that can be sound,
-    /// so that what has got out of hand once comes back to its senses.
+    /// Stores what a feedback cable has to deliver later. Samples are limited to the level of valid sound, so that a
+    /// loop that has diverged can recover.
     ///
     /// # Real-time
     /// Yes.
     pub fn keep(&self, arena: &mut [u64], feedback: u16, buffer: &Buffer, stretch: Stretch) {
         let ring = &self.rings[usize::from(feedback)];
         if stretch.frames > ring.frames {
-            // It has faded out: nobody listens any more.
+            // The cable has faded out; its samples are no longer used.
             return;
         }
         let kept: &mut [f32] = &mut bytemuck::cast_slice_mut(arena)[ring.cells.clone()];
@@ -274,7 +274,7 @@ impl Cables {
         }
     }
 
-    /// Samples of a frame of a group of what a cable that leads back brings.
+    /// How many samples a frame has in one group of a feedback cable.
     fn lanes(&self, ring: &Ring) -> usize {
         match self.wide {
             true => (ring.cells.len() / ring.frames).min(LANES_MAX),
@@ -283,7 +283,7 @@ impl Cables {
     }
 }
 
-/// Where a fade goes.
+/// The gain at which a fade ends.
 const fn level(kind: Fade) -> f32 {
     match kind {
         Fade::In => 1.0,

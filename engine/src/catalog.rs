@@ -1,6 +1,6 @@
-//! The module types and their parameters, readable by program: what `understudy modules` prints.
+//! The module types and their parameters as data: what `understudy modules` prints.
 //!
-//! The descriptions themselves stand with the modules that they describe, in `modules/`.
+//! The descriptions stand with the modules that they describe, in `modules/`.
 
 use common::command_log::{Catalogue, TypeNames};
 use serde::Serialize;
@@ -17,35 +17,35 @@ use crate::{
 pub enum Scale {
     /// Evenly.
     Linear,
-    /// By octaves; the range may begin at 0.
+    /// Logarithmically, by octaves. The range may begin at 0.
     Log,
-    /// Whole numbers only; with names where there are `choices`.
+    /// In integer steps, which have names if there are `choices`.
     Stepped,
 }
 
-/// A parameter of a module type; an event names it by its place in [`ModuleType::params`].
+/// A parameter of a module type. An event refers to it by its index in [`ModuleType::params`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Param {
-    /// As in `/mod/ID/NAME`.
+    /// The name, as in `/mod/ID/NAME`.
     pub name: &'static str,
     /// The unit, empty for plain numbers.
     pub unit: &'static str,
-    /// The least value.
+    /// The lowest value.
     pub min: f32,
-    /// The greatest value.
+    /// The highest value.
     pub max: f32,
-    /// The value where a patch gives none.
+    /// The value if the patch sets none.
     pub default: f32,
-    /// How the range is spread.
+    /// How the range is spread over a knob.
     pub scale: Scale,
-    /// The names of 0, 1, 2, … of a stepped parameter; empty where they have none.
+    /// The names of the values 0, 1, 2, … of a stepped parameter; empty if they have none.
     pub choices: &'static [&'static str],
     /// One line of help.
     pub help: &'static str,
 }
 
 impl Param {
-    /// The nearest value that is allowed, or nothing for NaN and the infinities.
+    /// The nearest valid value; `None` for NaN and the infinities.
     ///
     /// # Real-time
     /// Yes; constant time.
@@ -64,23 +64,23 @@ impl Param {
 /// A module type.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ModuleType {
-    /// As in a patch's `type`.
+    /// The name, as in a patch's `type`.
     pub name: &'static str,
     /// One line of help.
     pub help: &'static str,
-    /// Names of the inputs; the first is meant where a cable names none. Each parameter has one of its
-    /// name, which modulates it.
+    /// Names of the inputs. A cable that names no input leads to the first. Each parameter has an
+    /// input of its name, which modulates it.
     pub inputs: &'static [&'static str],
-    /// Names of the outputs; the first is meant where a cable names none.
+    /// Names of the outputs. A cable that names no output comes from the first.
     pub outputs: &'static [&'static str],
-    /// The parameters, in the order of their numbers: the type's own, then the amount by which each of
-    /// them is modulated.
+    /// The parameters, in the order of their numbers: the type's own, then for each of them the amount
+    /// by which its input modulates it.
     pub params: &'static [Param],
-    /// It answers to `/gate/ID`.
+    /// Whether the type has a gate, addressed as `/gate/ID`.
     pub takes_gate: bool,
-    /// It gives notes voices of its own; see [`Self::plays`].
+    /// Whether the type assigns notes to voices; see [`Self::plays`].
     pub takes_notes: bool,
-    /// It plays from the recording that a patch names as its `sample`.
+    /// Whether the type plays the recording that a patch names as its `sample`.
     pub takes_sample: bool,
 }
 
@@ -97,13 +97,13 @@ impl ModuleType {
         &self.inputs[..self.inputs.len() - self.own_params().len()]
     }
 
-    /// Whether a note means something to it: it has voices, or a gate to open, or a frequency to set.
+    /// Whether the type can play notes: it has voices, a gate or a frequency.
     #[must_use]
     pub fn plays(&self) -> bool {
         self.takes_notes || self.takes_gate || self.freq().is_some()
     }
 
-    /// The parameter that says how high it sounds.
+    /// The parameter that sets the pitch.
     #[must_use]
     pub fn freq(&self) -> Option<usize> {
         let is_freq = |param: &Param| param.name == "freq" && param.unit == "Hz";
@@ -120,7 +120,7 @@ impl ModuleType {
     }
 }
 
-/// What the numbers of parameters mean in the logs of this build, and how large states are.
+/// What the numbers of parameters mean in logs of this build, and how large the states are.
 #[must_use]
 pub fn catalogue() -> Catalogue {
     let mut types: Vec<_> = modules::kinds().map(names_of).collect();

@@ -1,24 +1,24 @@
-//! What a block has changed of the arena, so that a checkpoint need not copy what stayed as it was.
+//! Marks which pieces of the arena a block has changed, so that a checkpoint need not copy the others.
 //!
-//! A bit for each piece of 64 bytes. Most of a large arena is lines of delay, of which a block writes but
-//! a little: that a module says itself ([`crate::module::State::writes`]). Everything else may change in
-//! any block.
+//! There is one bit for each piece of 64 bytes. Most of a large arena are delay lines, of which a block
+//! writes only a small part. The module itself marks that part ([`crate::module::State::writes`]).
+//! Everything else may change in any block.
 
 use std::ops::Range;
 
 /// Cells in a piece.
 pub const PIECE: usize = common::checkpoint::PIECE_WORDS * 2;
 
-/// The bits of an arena.
+/// The bits for an arena.
 pub struct Changes {
-    /// Written since these were last cleared, of what changes but a little.
+    /// Inactive pieces that were written since these bits were last cleared.
     written: Vec<u64>,
-    /// What may change in any block.
+    /// Active pieces, which may change in any block.
     active: Vec<u64>,
 }
 
 impl Changes {
-    /// Of an arena of so many cells, of which those change but a little.
+    /// The bits for an arena of `cells` cells, of which `memories` change only a little in a block.
     pub fn new(cells: usize, memories: impl Iterator<Item = Range<usize>>) -> Self {
         let words = cells.div_ceil(PIECE).div_ceil(64);
         let mut inactive = vec![0; words];
@@ -44,7 +44,7 @@ impl Changes {
     }
 }
 
-/// Marks the pieces in which those cells lie.
+/// Marks the pieces that hold these cells.
 ///
 /// # Real-time
 /// Yes.

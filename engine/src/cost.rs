@@ -1,10 +1,10 @@
-//! What a patch costs before it is played: a table of what each module type costs, and what was measured of
+//! The cost of a patch before it is played, from a table of what each module type costs and from measurements of
 //! the patch in force.
 //!
-//! Used by the supervisor, which predicts the load of each edit, and by `understudy up`. Pure arithmetic: what
-//! was measured comes from whoever has a clock. A type that is in the patch in force costs what was measured of
-//! it; another what the table says, scaled by what the patch in force shows of this machine. No more than a good
-//! guess: what a module costs depends on its inputs, too.
+//! The supervisor predicts the load of each edit with it; so does `understudy up`. Pure arithmetic: the worker
+//! measures. A module type in the patch in force is expected to cost what was measured of it. Any other type is
+//! expected to cost what the table says, scaled by how this machine compares with the table. The prediction is
+//! approximate, since a module's cost depends on its inputs too.
 
 use std::collections::BTreeMap;
 
@@ -23,21 +23,21 @@ mod table;
 
 use table::{FRAME_CALL_NS, LAST_BLOCK_NS, LAST_SAMPLE_NS, TABLE};
 
-/// Above this an edit is told its predicted load, in percent of a core: what is left is soon needed.
+/// Above this load, in percent of a core, an edit is accepted with a note of the predicted load.
 pub const TOLD_PERCENT: f64 = 80.0;
-/// Above this it is refused unless forced: the sound would break.
+/// Above this load an edit is refused unless forced, since the sound would break.
 pub const MOST_PERCENT: f64 = 100.0;
-/// Nanoseconds of a frame that weigh as much as what was measured: the machine against the table, and a type
-/// against the machine. What little work costs is mostly cold caches, and more of it would be far cheaper each;
-/// so only what is some percent of a core is believed.
+/// Weights, in nanoseconds per frame, by which the table counters the measurements: for the scale of this
+/// machine, and for one type against that scale. The measured cost of little work is mostly cold caches, and
+/// more of the same work costs far less each. So measurements count only if they are some percent of a core.
 const DOUBT_NS: f64 = 1_000.0;
 const TYPE_DOUBT_NS: f64 = 200.0;
 
-/// What a worker does with a block, besides rendering it, on the reference machine.
+/// What a worker does in each block besides rendering, on the reference machine.
 const PUBLISHING_NS: f64 = 10_000.0;
 
-/// Modules that cost the same each: of one type, with so many channels side by side, rendered in blocks or frame
-/// by frame.
+/// A group of modules that cost the same: of one type, with as many channels side by side, rendered in blocks or
+/// frame by frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Sort {
     kind: &'static str,
@@ -46,7 +46,7 @@ struct Sort {
 }
 
 impl Sort {
-    /// What the table says, in nanoseconds of a frame.
+    /// The table's value, in nanoseconds per frame.
     fn usual_ns(self) -> f64 {
         let (_, each) = TABLE
             .iter()
@@ -61,24 +61,24 @@ impl Sort {
     }
 }
 
-/// What is known of costs.
+/// The known costs.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    /// Nanoseconds of a frame, and of how many groups of lanes.
+    /// For each sort: measured nanoseconds per frame, and the number of lane groups measured.
     measured: BTreeMap<Sort, (f64, f64)>,
-    /// What was measured over what the table says.
+    /// The ratio of all measured costs to the table's.
     scale: Option<f64>,
-    /// Nanoseconds of a block that are no module's.
+    /// Nanoseconds per block outside of modules.
     rest_ns: Option<f64>,
 }
 
 impl Costs {
-    /// Takes in what was measured of a patch.
+    /// Learns from measurements of a patch.
     pub fn learn(&mut self, patch: &Checked, config: Config, costs: &BlockCosts) {
         let frames = f64::from(config.block_frames);
         let mut sums: BTreeMap<Sort, (f64, f64)> = BTreeMap::new();
         for ((sort, groups), ns) in sorts(patch).into_iter().zip(&costs.module_ns) {
-            // Nothing was measured of who is bypassed.
+            // A bypassed module has no measurement.
             let Some(sort) = sort.filter(|_| *ns > 0) else {
                 continue;
             };
@@ -98,7 +98,7 @@ impl Costs {
         self.measured.extend(sums);
     }
 
-    /// The load that a patch will be, in percent of one core: what is the rest of a block, and each module.
+    /// The predicted load of a patch in percent of one core: the time outside of modules, and all modules.
     #[must_use]
     pub fn predict(&self, patch: &Checked, config: Config) -> f64 {
         let frames = f64::from(config.block_frames);
@@ -114,7 +114,7 @@ impl Costs {
         ns * f64::from(config.rate_hz) / (1e7 * frames)
     }
 
-    /// What a group of lanes of that sort costs, in nanoseconds of a frame.
+    /// The expected cost of one lane group of that sort, in nanoseconds per frame.
     fn each_ns(&self, sort: Sort) -> f64 {
         let usual = self.scale.unwrap_or(1.0) * sort.usual_ns();
         let (found, count) = self.measured.get(&sort).copied().unwrap_or_default();
@@ -122,8 +122,7 @@ impl Costs {
     }
 }
 
-/// Of each module of a patch what sort it is, and how many groups of lanes it has; nothing of who is about
-/// to fade out.
+/// For each module of a patch its sort and its number of lane groups; no sort for a ghost.
 fn sorts(patch: &Checked) -> Vec<(Option<Sort>, f64)> {
     let wide = lanes::wide(Level::new());
     let mut by_frame = vec![false; patch.patch().modules.len()];
@@ -152,20 +151,20 @@ fn sorts(patch: &Checked) -> Vec<(Option<Sort>, f64)> {
         .collect()
 }
 
-/// Whether a cable of its loop into that module brings what is a frame late.
+/// Whether one of the module's cables is one frame late within its loop.
 fn is_by_frame(step: &Step) -> bool {
     let late = |late: Late| late == Late::Frame;
     let mut connections = step.connections.iter();
     connections.any(|link| link.feedback.is_some_and(|feedback| late(feedback.late)))
 }
 
-/// What is said of an edit with that load, where the one in force was predicted as `before`: nothing, or the
-/// prediction.
+/// The answer to an edit with that predicted load, where the patch in force had `before`: nothing, or a note of
+/// the prediction.
 ///
 /// # Errors
-/// When it would break the sound, is no lighter than what plays, and is not forced.
+/// When the sound would break, the load grows, and the edit is not forced.
 pub fn judge(predicted: f64, before: f64, forced: bool) -> Result<Option<String>, String> {
-    // What makes an overload lighter, or no heavier, is always right.
+    // An edit that leaves an overload as it is or reduces it is always accepted.
     let is_heavier = predicted > before + 0.01;
     if predicted > MOST_PERCENT && is_heavier && !forced {
         return Err(format!(
@@ -176,7 +175,7 @@ pub fn judge(predicted: f64, before: f64, forced: bool) -> Result<Option<String>
     Ok((predicted > TOLD_PERCENT).then(|| said(predicted)))
 }
 
-/// A prediction in words.
+/// A prediction as text.
 #[must_use]
 pub fn said(percent: f64) -> String {
     format!("predicted load {percent:.0} %")

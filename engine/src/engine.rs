@@ -1,10 +1,10 @@
-//! The engine: a patch's modules, their state, and a block at a time of their sound.
+//! The engine: the modules of a patch, their state, and the rendering of one block at a time.
 //!
-//! Made on the control thread, run on the render thread. All that outlives a block lies in one
-//! arena: the last stage's state first, then which modules are bypassed, then what waits for its frame, then
-//! where the sequences are, then the safety stage's, then what the cables remember, then each module's cells
-//! in the order of the patch. What lies beside it (the order of work, the blocks of the cables) follows from the patch or is
-//! written anew in each block; so to copy the arena is to copy the sound to come.
+//! An engine is built on the control thread and runs on the render thread. All state that outlives a block is in one
+//! arena. Its parts are, in this order: the last stage, the bits of bypassed modules, the event queue, the sequences,
+//! the safety stage, the cables, and the cells of each module in the order of the patch. Everything else, such as the
+//! processing order and the cables' blocks, follows from the patch or is rewritten in each block. Therefore a copy of
+//! the arena continues with the same sound.
 
 mod adopt;
 mod events;
@@ -37,12 +37,12 @@ use crate::{
 };
 use sequences::{safety_at, sequences_at};
 
-/// What an engine needs to know of where it plays.
+/// The properties of the output that an engine depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Frames a second.
+    /// Frames per second.
     pub rate_hz: u32,
-    /// Frames in a block.
+    /// Frames per block.
     pub block_frames: u32,
     /// Channels of sound.
     pub channels: u32,
@@ -59,7 +59,7 @@ impl From<AudioFormat> for Config {
 }
 
 impl Config {
-    /// Samples of a block, all channels.
+    /// Samples per block, over all channels.
     #[must_use]
     pub const fn block_samples(&self) -> usize {
         self.block_frames as usize * self.channels as usize
@@ -72,7 +72,7 @@ impl Config {
         }
     }
 
-    /// Blocks after which all that an edit has let fade has faded.
+    /// How many blocks the fades of an edit take.
     #[must_use]
     pub const fn fade_blocks(&self) -> u64 {
         let frames = (self.rate_hz as f32 * cables::FADE_MS / 1000.0) as u64 + 1;
@@ -103,24 +103,24 @@ impl Config {
     }
 }
 
-/// An arena that does not fit; nothing was changed.
+/// The arena does not fit; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// It has another length.
+    /// The arena has another length.
     #[error("the arena has {found} bytes (expected {expected}): it belongs to another patch")]
     Length {
-        /// Bytes given.
+        /// Bytes of the given arena.
         found: usize,
-        /// Bytes needed.
+        /// Bytes of this engine's arena.
         expected: usize,
     },
-    /// It is the state of other modules, or at another rate, block or number of channels.
+    /// The arena belongs to other modules, or to another rate, block length or number of channels.
     #[error("the arena belongs to another patch, rate, block size or number of channels")]
     Layout,
 }
 
-/// Times that a block is cut at the most, so that events come in at their very frame; what else is due in
-/// the block waits for its end. A cut costs a large patch as much as some frames do.
+/// The most cuts in a block. Up to so many, events take effect at exactly their frame; other events of the block wait
+/// for its end. A cut costs a large patch as much as some frames do.
 const CUTS_MAX: usize = 32;
 
 /// A patch that plays.
@@ -131,48 +131,48 @@ pub struct Engine {
     level: Level,
     plan: Plan,
     cables: Cables,
-    /// Places of the modules, sorted by id.
+    /// Indices of the modules, sorted by id.
     by_id: Vec<u16>,
     score: Score,
     arena: Vec<u64>,
     changes: Changes,
-    /// The blocks of the cables, and those of inputs that take more than one.
+    /// The blocks of the cables, and those of inputs with several cables.
     buffers: Vec<Buffer>,
     gathered: Vec<Buffer>,
     /// A block for each channel of sound.
     heard: Vec<Buffer>,
     silence: Buffer,
-    /// The blocks that the module that is processed writes.
+    /// The blocks that the module being processed writes.
     outs: Vec<Buffer>,
     scratch: Vec<f32>,
-    /// Whether the safety stage only delays.
+    /// Whether the safety stage is only a delay.
     linear: bool,
-    /// Whether the safety stage is there at all.
+    /// Whether there is a safety stage.
     #[cfg(test)]
     guarded: bool,
 }
 
 #[cfg(test)]
 thread_local! {
-    /// Most tests are about the sound before the safety stage; only those that ask for the stage have it.
+    /// Most tests are about the sound before the safety stage, so only those that ask for the stage have it.
     pub(crate) static GUARDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 impl Engine {
-    /// An engine at its start: gates closed, running.
+    /// Creates an engine in its initial state: gates closed, running.
     ///
     /// # Real-time
-    /// No: it allocates all that rendering will need.
+    /// No: it allocates everything that rendering needs.
     ///
     /// # Errors
-    /// As [`Patch::from_json`]; also when the configuration is out of bounds, or when the modules
-    /// have more state than a checkpoint holds.
+    /// As [`Patch::from_json`]; also when the configuration is out of range, or when the modules have more state than
+    /// a checkpoint holds.
     pub fn new(patch: &Patch, config: Config) -> Result<Self, PatchError> {
         Self::with_level(patch, config, Level::new())
     }
 
-    /// As [`Self::new`], with these instructions instead of the best there are; for the proof that no
-    /// bit depends on them.
+    /// As [`Self::new`], with the instruction set `level` instead of the best one, for a test that no bit depends on
+    /// the instruction set.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -180,7 +180,7 @@ impl Engine {
         Self::within(patch, config, level, |words| vec![0; words])
     }
 
-    /// As [`Self::new`], with an arena from elsewhere: so many words, all 0.
+    /// As [`Self::new`], with an arena from `zeroed`, which returns that many words, all 0.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -281,7 +281,7 @@ impl Engine {
         self.begin_sequences();
     }
 
-    /// Reduces the safety stage to its delay: the output is the sum of what goes into `out`.
+    /// Reduces the safety stage to its delay, so that the output is the sum of the inputs of `out`.
     #[must_use]
     pub fn without_safety(mut self) -> Self {
         self.linear = true;
@@ -299,7 +299,7 @@ impl Engine {
         Safety::of(&mut self.arena[range], self.config)
     }
 
-    /// What the safety stage removes now.
+    /// What the safety stage removes at present.
     ///
     /// # Real-time
     /// Yes; constant time.
@@ -308,8 +308,8 @@ impl Engine {
         self.safety().removed()
     }
 
-    /// The module whose output had to be muted in the last block, if one had: what it put out was
-    /// no sound. In the first such block that is `out`; where it came from is known from the next on.
+    /// The module whose output was invalid (NaN, infinite or above +36 dB), so that the last block was muted. In the
+    /// first muted block this is `out`; from the next block on it is the module in which the invalid samples arise.
     #[must_use]
     pub fn muted(&self) -> Option<u16> {
         bytemuck::from_bytes::<Master>(&self.arena()[..size_of::<Master>()]).muted()
@@ -323,7 +323,7 @@ impl Engine {
         bytemuck::cast_slice(&self.arena)
     }
 
-    /// All state of all modules: what a checkpoint is made of.
+    /// The state of all modules, which a checkpoint holds.
     ///
     /// # Real-time
     /// Yes.
@@ -332,7 +332,7 @@ impl Engine {
         bytemuck::cast_slice(&self.arena)
     }
 
-    /// The same, as words.
+    /// As [`Self::arena`], in words.
     ///
     /// # Real-time
     /// Yes.
@@ -350,8 +350,7 @@ impl Engine {
         self.changes.active()
     }
 
-    /// A bit for each 64 bytes of the rest of the arena that was written since the bit was cleared, by
-    /// whoever has taken note.
+    /// A bit for each 64 bytes of the rest of the arena that were written since the caller last cleared the bit.
     ///
     /// # Real-time
     /// Yes.
@@ -359,20 +358,20 @@ impl Engine {
         self.changes.written()
     }
 
-    /// Bytes of [`Engine::arena`]; a multiple of 8.
+    /// The length of [`Engine::arena`] in bytes; a multiple of 8.
     #[must_use]
     pub fn arena_len_bytes(&self) -> usize {
         8 * self.arena.len()
     }
 
-    /// Goes on where the engine was whose arena this is a copy of: the same patch, the same
-    /// configuration. From there, the same events give the same samples to the bit.
+    /// Continues from the state of an engine with the same patch and configuration. From there, the same events give
+    /// the same samples, bit by bit.
     ///
     /// # Real-time
     /// Yes.
     ///
     /// # Errors
-    /// When it is the arena of another patch or configuration; then nothing has changed.
+    /// When the arena belongs to another patch or configuration; nothing is changed then.
     pub fn restore(&mut self, arena: &[u8]) -> Result<(), RestoreError> {
         let own: &mut [u8] = bytemuck::cast_slice_mut(&mut self.arena);
         let (found, expected) = (arena.len(), own.len());
@@ -387,11 +386,11 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`Self::restore`], by whoever fills all words and says whether it has; a large state is
-    /// copied but once.
+    /// As [`Self::restore`]; `fill` writes all words and returns whether it succeeded. This way a large state is
+    /// copied only once.
     ///
     /// # Errors
-    /// When it has not, or it is the arena of another patch or configuration.
+    /// When `fill` fails, or the arena belongs to another patch or configuration.
     pub fn restored(mut self, fill: impl FnOnce(&mut [u64]) -> bool) -> Result<Self, RestoreError> {
         let fingerprint = self.arena[0];
         match fill(&mut self.arena) && self.arena[0] == fingerprint {
@@ -400,8 +399,8 @@ impl Engine {
         }
     }
 
-    /// A number that differs from another engine's if the modules differ, their order, channels or types, or
-    /// where it plays.
+    /// A number that differs between engines whose modules differ in order, channels or types, or whose
+    /// configurations differ.
     ///
     /// # Real-time
     /// Yes; constant time.
@@ -416,36 +415,36 @@ impl Engine {
         fingerprint(patch, config, config.context(Level::new()))
     }
 
-    /// The patch as it was at the start; events since then are not in it ([`Patch::apply`]).
+    /// The patch with which the engine was built; later events are not in it ([`Patch::apply`]).
     #[must_use]
     pub const fn patch(&self) -> &Patch {
         &self.patch
     }
 
-    /// Where it plays.
+    /// The configuration.
     #[must_use]
     pub const fn config(&self) -> Config {
         self.config
     }
 }
 
-/// Where in the arena of so many modules stands what waits for its frame: at the start of a piece.
+/// The word at which the event queue begins in an arena with that many modules: the start of a piece.
 const fn event_queue_at(modules: usize) -> usize {
     (MASTER_WORDS + modules.div_ceil(64)).next_multiple_of(PIECE_WORDS)
 }
 
-/// The first cell of the arena that is the cables'.
+/// The first cell of the cables in the arena.
 const fn first_cell(patch: &Patch, config: Config) -> usize {
     2 * safety_range(patch, config).end
 }
 
-/// Where the safety stage's words lie.
+/// The words of the safety stage.
 const fn safety_range(patch: &Patch, config: Config) -> Range<usize> {
     let first = safety_at(patch);
     first..first + safety::words(config)
 }
 
-/// Where the cables' cells lie, and the first that is a module's.
+/// The cells of the cables, and the first cell of a module.
 fn lay_out(
     patch: &Patch,
     feedback_lanes: &[usize],
@@ -469,13 +468,13 @@ fn small_enough(cells: usize) -> Result<(), PatchError> {
     }
 }
 
-/// All that a module remembers.
+/// The cells of a module.
 fn cells_of<'a>(arena: &'a mut [u64], node: &Node) -> &'a mut [u32] {
     let cells: &mut [u32] = bytemuck::cast_slice_mut(arena);
     &mut cells[node.cells.clone()]
 }
 
-/// Where in the arena it stands whether a module is bypassed.
+/// The word and the bit in the arena that say whether a module is bypassed.
 const fn bypass_bit(module: u16) -> (usize, u64) {
     let word = MASTER_WORDS + module as usize / 64;
     (word, 1 << (module % 64))
@@ -486,9 +485,9 @@ fn bypassed(arena: &[u64], module: u16) -> bool {
     arena.get(word).is_some_and(|word| word & bit != 0)
 }
 
-/// A number that differs where an arena means something else: ids and types of the modules in their
-/// order, their channels, the cables that fade or lead back, the configuration, and whether channels lie
-/// side by side; ids of the sequences.
+/// A number that differs between arenas that are not interchangeable. It depends on the ids, types, order and
+/// channels of the modules, the cables that fade or feed back, the ids of the sequences, the configuration, and
+/// whether channels lie side by side.
 ///
 /// # Source
 /// The FNV-1a hash: Fowler, Noll, Vo, Eastlake, RFC 9923.
@@ -504,7 +503,7 @@ fn fingerprint(patch: &Patch, config: Config, context: Context) -> u64 {
             .chain(module.kind.bytes())
             .chain([0, module.channels])
     });
-    // What the cables' cells are about.
+    // The cables whose cells follow.
     let cables = patch.cables.iter();
     let cables = cables.filter(|cable| cable.fade.is_some() || cable.leads_back());
     let cables = cables.flat_map(|cable| {

@@ -1,8 +1,9 @@
-//! What waits for its frame: events that are to come in later, in the middle of a block if need be.
+//! The event queue: events that wait for their frame, which may lie in the middle of a block.
 //!
-//! It lies in the arena, so that a replica restored from a checkpoint still has them to come. The next one
-//! stands last, so that taking it is to forget it; those of the same frame come in the order in which they
-//! were asked for. The engine counts frames here, too: on and on for the life of the instance.
+//! The queue is part of the arena, so that a replica restored from a checkpoint still has the waiting
+//! events. The next event stands last, so taking it only shortens the queue. Events of the same frame are
+//! taken in the order in which they were added. The engine also counts frames here, for the life of the
+//! instance.
 
 use common::{
     command::{Event, Expression, SequenceControl},
@@ -11,32 +12,33 @@ use common::{
 
 use crate::changes;
 
-/// Events that may wait, at the most; what comes when they are so many comes in at once. A sender that
-/// plans 200 ms ahead may send 5,000 a second.
+/// The most events that may wait; when the queue is full, an event takes effect at once. A sender that
+/// plans 200 ms ahead may send 5,000 events a second.
 pub const WAITING_MAX: usize = 1_024;
-/// Words of an event that waits: its frame, what it is, its numbers.
+/// Words of a waiting event: its frame, its kind with module and parameter, its values.
 const ENTRY: usize = 3;
-/// The frame that comes next; how many wait.
+/// The next frame; the number of waiting events.
 const CLOCK: usize = 0;
 const COUNT: usize = 1;
-/// Words before the events: a piece, so that it alone changes in every block.
+/// Words before the events: one piece, so that only this piece changes in every block.
 const HEAD: usize = common::checkpoint::PIECE_WORDS;
-/// Words of the arena.
+/// Words of the queue in the arena.
 pub const EVENT_QUEUE_WORDS: usize = HEAD + WAITING_MAX * ENTRY;
-/// Words of them that change only when something is asked for.
+/// The words that change only when an event is added or removed.
 pub const INACTIVE: std::ops::Range<usize> = HEAD..EVENT_QUEUE_WORDS;
 
-/// The part of the arena that holds them.
+/// The event queue of an arena.
 pub struct EventQueue<'a> {
-    /// [`EVENT_QUEUE_WORDS`].
+    /// The queue, of length [`EVENT_QUEUE_WORDS`].
     words: &'a mut [u64],
-    /// Where they begin in the arena, of which `written` has a bit for each piece.
+    /// The queue's first word in the arena. `written` has a bit for each piece of the arena.
     first: usize,
     written: &'a mut [u64],
 }
 
 impl<'a> EventQueue<'a> {
-    /// The one that begins at the word `first` of an arena, of which `written` has a bit for each piece.
+    /// The queue that begins at the word `first` of an arena; `written` has a bit for each piece of the
+    /// arena.
     pub fn of(arena: &'a mut [u64], first: usize, written: &'a mut [u64]) -> Self {
         Self {
             words: &mut arena[first..first + EVENT_QUEUE_WORDS],
@@ -45,17 +47,17 @@ impl<'a> EventQueue<'a> {
         }
     }
 
-    /// The frame that comes next.
+    /// The next frame.
     pub fn clock(&self) -> FrameIndex {
         FrameIndex(self.words[CLOCK])
     }
 
-    /// So many frames have been rendered.
+    /// Counts frames that have been rendered.
     pub fn pass(&mut self, frames: u64) {
         self.words[CLOCK] += frames;
     }
 
-    /// Lets the frame that comes next have that number; what waits keeps its distance.
+    /// Gives the next frame the number `to`. Waiting events keep their distance.
     pub fn rebase(&mut self, to: FrameIndex) {
         let clock = std::mem::replace(&mut self.words[CLOCK], to.0);
         for entry in 0..self.count() {
@@ -66,18 +68,18 @@ impl<'a> EventQueue<'a> {
     }
 
     fn count(&self) -> usize {
-        // Whatever bits the arena holds.
+        // The arena may hold any bits.
         (self.words[COUNT] as usize).min(WAITING_MAX)
     }
 
-    /// Keeps an event until its frame; false when there is no room.
+    /// Adds an event for its frame; returns false if the queue is full.
     pub fn add(&mut self, at: FrameIndex, event: &Event) -> bool {
         let count = self.count();
         if count == WAITING_MAX {
             return false;
         }
         let entries = &self.words[HEAD..HEAD + count * ENTRY];
-        // Those of its own frame come before it: they stand behind.
+        // Earlier events of the same frame are taken first, so they stand behind it.
         let place = entries
             .chunks_exact(ENTRY)
             .position(|entry| entry[0] <= at.0)
@@ -91,7 +93,7 @@ impl<'a> EventQueue<'a> {
         true
     }
 
-    /// Forgets those for which `gone` is true.
+    /// Removes the events for which `gone` is true.
     pub fn forget(&mut self, gone: impl Fn(&Event) -> bool) {
         let count = self.count();
         let mut kept = 0;
@@ -110,20 +112,20 @@ impl<'a> EventQueue<'a> {
         }
     }
 
-    /// Those of its words have changed.
+    /// Marks these words of the queue as written.
     fn mark(&mut self, words: std::ops::Range<usize>) {
         // A word is two cells.
         let cells = 2 * (self.first + words.start)..2 * (self.first + words.end);
         changes::mark(self.written, cells);
     }
 
-    /// The frame of the next one.
+    /// The frame of the next event.
     pub fn next(&self) -> Option<FrameIndex> {
         let last = self.count().checked_sub(1)?;
         Some(FrameIndex(self.words[HEAD + last * ENTRY]))
     }
 
-    /// Takes the next one, if its frame has come.
+    /// Takes the next event if its frame has come.
     pub fn take(&mut self, now: FrameIndex) -> Option<Event> {
         while self.next()? <= now {
             let last = self.count() - 1;
@@ -138,8 +140,9 @@ impl<'a> EventQueue<'a> {
     }
 }
 
-/// Takes over what waits elsewhere, and the count of frames; `renumber` says what an event is here. Both
-/// begin where an event queue does; meant for an arena that no checkpoint holds a part of yet.
+/// Copies the waiting events and the frame count of another queue; `renumber` translates each event or
+/// drops it. Both slices begin with an event queue. Pieces are not marked as written, so no checkpoint may
+/// hold a part of this arena yet.
 pub fn adopt(words: &mut [u64], old: &[u64], renumber: impl Fn(Event) -> Option<Event>) {
     words[CLOCK] = old[CLOCK];
     let count = (old[COUNT] as usize).min(WAITING_MAX);
@@ -155,7 +158,8 @@ pub fn adopt(words: &mut [u64], old: &[u64], renumber: impl Fn(Event) -> Option<
     words[COUNT] = kept as u64;
 }
 
-/// Two words: kind, a small number, places of module and parameter; two numbers' bits.
+/// Encodes an event in two words: kind, a small number, indices of module and parameter; then the bits of
+/// two values.
 fn encode(event: &Event) -> [u64; 2] {
     let word = |kind: u64, small: u64, module: u16, param: u16| {
         kind | small << 8 | u64::from(module) << 16 | u64::from(param) << 32
@@ -217,7 +221,7 @@ fn encode(event: &Event) -> [u64; 2] {
     }
 }
 
-/// What [`encode`] has written; `None` for other bits.
+/// Decodes what [`encode`] has written; `None` for other bits.
 fn decode([what, numbers]: [u64; 2]) -> Option<Event> {
     let (small, module, param) = ((what >> 8) as u8, (what >> 16) as u16, (what >> 32) as u16);
     let (a, b) = (

@@ -1,7 +1,8 @@
-//! Several cables into one input: their sum, spread over the channels that the input has.
+//! Several cables into one input: their sum, spread over the channels of the input.
 //!
-//! One channel goes to all; a channel that a cable does not have is silent; where a module takes only
-//! one, all are summed. The order of the sums is the order of work, which follows from the patch.
+//! A single channel goes to all channels. A channel that a cable does not have is silent. If a module
+//! takes only one channel, all channels are summed. The order of the sums is the processing order,
+//! which follows from the patch.
 
 use fearless_simd::{Level, Simd, f32x8};
 
@@ -12,10 +13,10 @@ use crate::{
     stretch::Stretch,
 };
 
-/// Adds a block to what is gathered.
+/// Adds a block to a gathered block.
 ///
 /// # Real-time
-/// Yes; in proportion to the samples that come in.
+/// Yes; in proportion to the samples.
 pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, stretch: Stretch) {
     with_lanes!(
         level,
@@ -26,7 +27,7 @@ pub fn push(level: Level, push: &Push, from: &Buffer, into: &mut Buffer, stretch
     );
 }
 
-/// Adds nothing to what is gathered.
+/// Adds silence to a gathered block.
 ///
 /// # Real-time
 /// Yes.
@@ -40,7 +41,7 @@ pub fn nothing(push: &Push, into: &mut Buffer, wide: bool, stretch: Stretch) {
     }
 }
 
-/// Channels side by side, and how many times, of what is gathered.
+/// How many channels of a gathered block lie side by side, and how many such groups it has.
 #[inline(always)]
 const fn lanes_of(push: &Push, wide: bool) -> (usize, usize) {
     match push.sum_lanes {
@@ -49,7 +50,7 @@ const fn lanes_of(push: &Push, wide: bool) -> (usize, usize) {
     }
 }
 
-/// Adds a block; `all` adds samples to as many others.
+/// Adds a block. `all` adds samples to as many others.
 #[inline(always)]
 fn add(
     push: &Push,
@@ -66,12 +67,12 @@ fn add(
         let summed = push.sum_lanes.is_some();
         let alike = n == m && (summed || push.from_channels == push.channels);
         if alike && from_groups == 1 && push.from_channels == m {
-            // Nothing to add to.
+            // The block is the first and has the same shape: a copy.
             let samples = stretch.samples(n, 0);
             into.samples[samples.clone()].copy_from_slice(&from.samples[samples]);
             return;
         }
-        // Blocks as wide as the sum are written over what lies there.
+        // A block that is as wide as the sum overwrites what is there.
         if !(summed && m == SUM_LANES) {
             for group in 0..groups {
                 into.samples[stretch.samples(n, group)].fill(0.0);
@@ -89,7 +90,7 @@ fn add(
         for group in 0..from_groups {
             let block = &from.samples[stretch.samples(m, group)];
             let lane = group * m % SUM_LANES;
-            // Lanes beyond the channels hold whatever was worked out there.
+            // Lanes beyond the channels hold arbitrary values.
             let there = (push.from_channels - group * m).min(m);
             match (m, there) {
                 (SUM_LANES, _) if push.first && group == 0 => {
@@ -112,7 +113,7 @@ fn add(
             }
         }
     } else if n == m && push.from_channels >= push.channels {
-        // Lanes beyond the channels hold whatever was worked out there: there nobody listens.
+        // Lanes beyond the channels hold arbitrary values, which are not used.
         for group in 0..groups {
             let samples = stretch.samples(n, group);
             all(&mut into.samples[samples.clone()], &from.samples[samples]);
@@ -128,7 +129,7 @@ fn add(
     }
 }
 
-/// Adds samples to as many others, whose number is a multiple of eight.
+/// Adds samples to as many others; their number is a multiple of eight.
 #[inline(always)]
 fn add_all<S: Simd>(simd: S, to: &mut [f32], from: &[f32]) {
     for (to, from) in to.chunks_exact_mut(8).zip(from.chunks_exact(8)) {
@@ -143,8 +144,8 @@ fn add_each(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// Adds the first `there` of `M` samples of each frame to those of a frame of [`SUM_LANES`], from
-/// `lane` on; to nothing, if they are the first.
+/// Adds the first `there` of `M` samples of each frame to the frames of a sum of [`SUM_LANES`], from
+/// `lane` on. If `FIRST`, the sum begins with them.
 #[inline(always)]
 fn side_by_side<const M: usize, const FIRST: bool>(
     to: &mut [f32],
@@ -152,7 +153,7 @@ fn side_by_side<const M: usize, const FIRST: bool>(
     from: &[f32],
     there: usize,
 ) {
-    // All of them at once: to those beyond, nothing is added.
+    // All `M` at once; the mask adds 0 beyond `there`.
     let mask: [u32; M] = std::array::from_fn(|number| if number < there { !0 } else { 0 });
     let frames = to.as_chunks_mut::<SUM_LANES>().0.iter_mut();
     for (to, from) in frames.zip(from.as_chunks::<M>().0) {
@@ -164,7 +165,7 @@ fn side_by_side<const M: usize, const FIRST: bool>(
     }
 }
 
-/// Sums across what has been summed side by side.
+/// Sums the lanes of a sum to one channel.
 ///
 /// # Real-time
 /// Yes.

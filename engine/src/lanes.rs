@@ -1,10 +1,10 @@
-//! Numbers that a module computes with: one channel at a time, or 8 or 16 side by side.
+//! The numbers that modules compute with: one channel at a time, or 8 or 16 side by side.
 //!
-//! A module's arithmetic is written once, over [`Lanes`]; the engine runs it on plain numbers where a
-//! cable has one channel, and on vectors where it has more. Only operations whose every bit IEEE 754
-//! fixes are here (no fused multiply-add, no approximate reciprocal), so that the instruction set
-//! changes how fast the sound is rendered and not one bit of it: a log renders to the same samples on
-//! another machine.
+//! A module's arithmetic is written once, over [`Lanes`]. The engine runs it on single numbers if a
+//! cable has one channel, and on vectors if it has more. There are only operations for which IEEE 754
+//! fixes every bit (no fused multiply-add, no approximate reciprocal). Therefore the instruction set
+//! changes the speed but no bit of the sound, and a log renders to the same samples on another
+//! machine.
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 
@@ -16,8 +16,8 @@ use fearless_simd::{
 /// The most channels that are computed side by side.
 pub const LANES_MAX: usize = 16;
 
-/// Does something with channels side by side, given proof of the instructions for it; else, where the
-/// processor has none that make it worth while, one after the other.
+/// Evaluates an expression with channels side by side, given a token that proves the instructions; or,
+/// if the processor has none that are worth it, another expression with one channel at a time.
 macro_rules! with_lanes {
     ($level:expr, $simd:ident => $wide:expr, else $narrow:expr) => {{
         #[cfg(target_arch = "x86_64")]
@@ -40,16 +40,17 @@ pub fn wide(level: Level) -> bool {
     with_lanes!(level, _simd => true, else false)
 }
 
-/// A closure as it is; on one that is marked `#[inline(always)]`. What computes with [`Lanes`] must be
-/// compiled into the function that has chosen the instructions: a call out of it is many times slower.
+/// Returns the closure. The closure is marked `#[inline(always)]`: code that computes with [`Lanes`]
+/// must be compiled into the function that has chosen the instructions, since a call out of it is many
+/// times slower.
 pub const fn inlined<F>(closure: F) -> F {
     closure
 }
 
-/// A number a channel, [`Lanes::N`] channels.
+/// One number per channel, for [`Lanes::N`] channels.
 ///
 /// # Real-time
-/// Yes, all of it.
+/// Yes, all methods.
 pub trait Lanes:
     Copy
     + Add<Output = Self>
@@ -58,51 +59,51 @@ pub trait Lanes:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
-    /// Proof that the instructions are there.
+    /// Proof that the processor has the instructions.
     type Token: Copy;
-    /// The same as whole numbers.
+    /// The same lanes as integers.
     type Bits: Bits<Token = Self::Token, Mask = Self::Mask>;
-    /// A yes or no a channel.
+    /// One boolean per channel.
     type Mask: Mask;
-    /// Channels.
+    /// The number of channels.
     const N: usize;
 
-    /// The same number in each.
+    /// The same number in each channel.
     fn splat(token: Self::Token, value: f32) -> Self;
-    /// From a slice of [`Lanes::N`].
+    /// Loads the first [`Lanes::N`] numbers of a slice.
     fn load(token: Self::Token, from: &[f32]) -> Self;
-    /// Into a slice of [`Lanes::N`].
+    /// Stores the lanes at the beginning of a slice.
     fn store(self, to: &mut [f32]);
-    /// The lesser; `other` where one is no number.
+    /// The lesser; `other` if one is NaN.
     fn min(self, other: Self) -> Self;
-    /// The greater; `other` where one is no number.
+    /// The greater; `other` if one is NaN.
     fn max(self, other: Self) -> Self;
-    /// Without its sign.
+    /// The absolute value.
     fn abs(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
-    /// The nearest whole number below.
+    /// The largest integer that is not greater.
     fn floor(self) -> Self;
-    /// Where it is less.
+    /// Where `self` is less than `other`.
     fn lt(self, other: Self) -> Self::Mask;
-    /// Where it is less or equal.
+    /// Where `self` is less than or equal to `other`.
     fn le(self, other: Self) -> Self::Mask;
-    /// `yes` where the mask says so, else `no`.
+    /// `yes` where the mask is true, else `no`.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
-    /// Its bits.
+    /// The bits of the numbers.
     fn to_bits(self) -> Self::Bits;
-    /// From its bits.
+    /// The numbers with these bits.
     fn from_bits(bits: Self::Bits) -> Self;
-    /// The whole part, as a signed number; for what is between -2^31 and 2^31.
+    /// The integer part, as a signed integer; for numbers between -2^31 and 2^31.
     fn truncate(self) -> Self::Bits;
-    /// Of signed whole numbers.
+    /// Converts signed integers.
     fn of_signed(bits: Self::Bits) -> Self;
 
     /// The number of one channel.
     fn lane(self, channel: usize) -> f32;
 }
 
-/// A whole number of 32 bits a channel; sums and products wrap.
+/// One 32-bit integer per channel; sums and products wrap.
 pub trait Bits:
     Copy
     + Add<Output = Self>
@@ -117,29 +118,29 @@ pub trait Bits:
     /// As [`Lanes::Mask`].
     type Mask: Mask;
 
-    /// The same number in each.
+    /// The same integer in each channel.
     fn splat(token: Self::Token, value: u32) -> Self;
-    /// From a slice of as many.
+    /// Loads integers from the beginning of a slice.
     fn load(token: Self::Token, from: &[u32]) -> Self;
-    /// Into a slice of as many.
+    /// Stores integers at the beginning of a slice.
     fn store(self, to: &mut [u32]);
-    /// Shifted up.
+    /// Shifted left.
     fn up(self, bits: u32) -> Self;
-    /// Shifted down; zeros follow.
+    /// Shifted right; zeros move in.
     fn down(self, bits: u32) -> Self;
-    /// Without its sign, taken as a signed number.
+    /// The absolute value of a signed integer.
     fn abs(self) -> Self;
-    /// Where it is less.
+    /// Where `self` is less than `other`.
     fn lt(self, other: Self) -> Self::Mask;
-    /// `yes` where the mask says so, else `no`.
+    /// `yes` where the mask is true, else `no`.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
 }
 
-/// A yes or no a channel.
+/// One boolean per channel.
 pub trait Mask: Copy + BitAnd<Output = Self> + BitOr<Output = Self> + Not<Output = Self> {
-    /// Whether any says yes.
+    /// Whether any is true.
     fn any(self) -> bool;
-    /// A bit a channel, the first in the lowest.
+    /// One bit per channel, the first in the lowest bit.
     fn bits(self) -> u32;
 }
 
@@ -215,7 +216,7 @@ impl Lanes for f32 {
     }
 }
 
-/// A whole number whose sums and products wrap.
+/// An integer whose sums and products wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whole(pub u32);
 

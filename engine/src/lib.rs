@@ -1,8 +1,8 @@
 //! The sound: patch, graph, modules. Pure: no IPC, no operating system, no clock.
 //!
-//! The samples are a function of patch, events and block number; all state of all modules lies in
-//! one flat arena of plain data, so that a checkpoint is a memory copy and a replica that starts
-//! from it goes on to the very bit.
+//! The samples are a function of patch, events and block number. The state of all modules lies in
+//! one flat arena of plain data. So a checkpoint is a memory copy, and a replica that starts from
+//! it continues with the same bits.
 #![forbid(unsafe_code)]
 
 mod bandlimited;

@@ -1,9 +1,9 @@
 //! The gain of a look-ahead limiter, shared by the module `limiter` and the safety stage.
 //!
-//! The reduction that a frame needs is held for the whole look-ahead, decays with the release, and is
-//! averaged over the look-ahead, so that the gain has fallen smoothly when the frame comes out. An average
-//! of gains that are all low enough is low enough: the ceiling holds by arithmetic. The average is an
-//! integer sum, which never drifts; without any reduction the gain is exactly 1.
+//! The reduction that a frame needs is held for the whole look-ahead, decays with the release, and is averaged
+//! over the look-ahead, so that the gain has fallen smoothly when the frame is output. An average of gains that
+//! are all low enough is low enough itself, so the arithmetic guarantees the ceiling. The average is an integer
+//! sum, which never drifts; without any reduction the gain is exactly 1.
 //!
 //! # Source
 //! Geraint Luff, Designing a straightforward limiter, 2022,
@@ -12,16 +12,16 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// A full reduction (gain 0) as an integer, small enough for the sum over the look-ahead to fit 32 bits.
+/// A full reduction (gain 0) as an integer, so small that the sum over the look-ahead fits 32 bits.
 const WHOLE: f32 = 8_388_608.0;
-/// Frames of look-ahead, at the most, for which that sum fits.
+/// The most frames of look-ahead for which that sum fits.
 pub const FRAMES_MAX: usize = 500;
 
 /// The limiter's state, besides two rings as long as the look-ahead.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct Gain {
-    /// The place in the rings.
+    /// The position in the rings.
     pub at: u32,
     /// The largest reduction needed since the beginning of the rings.
     pub most: f32,
@@ -32,13 +32,13 @@ pub struct Gain {
 }
 
 impl Gain {
-    /// Takes in a frame that needs a reduction of `needed` (0 to 1); returns the gain of the frame that came in
-    /// `window.len() - 1` frames ago. `keep` is the part of a reduction that is left after one frame;
-    /// `window` holds the reductions, `most_after` the largest one needed from each place of the last
-    /// window to its end. Both have the same length, at most [`FRAMES_MAX`].
+    /// Takes a frame that needs a reduction of `needed` (0 to 1); returns the gain for the frame that came
+    /// `window.len() - 1` frames before. `keep` is the part of a reduction that is left after one frame.
+    /// `window` holds the reductions; `most_after` holds the largest reduction needed from each position of the
+    /// last window to its end. Both have the same length, at most [`FRAMES_MAX`].
     ///
     /// # Real-time
-    /// Yes; constant time, but once in a window time in proportion to its length.
+    /// Yes; constant time, except once per window, where the time is in proportion to its length.
     #[inline(always)]
     pub fn next(
         &mut self,
@@ -79,8 +79,8 @@ impl Gain {
         1.0 - self.sum as f32 * (1.0 / (len as f32 * WHOLE))
     }
 
-    /// Whether nothing is taken and nothing will be for what has come in: then both rings are all 0, and
-    /// frames that need nothing may be left out.
+    /// Whether no reduction is in effect and none will be for the frames taken so far. Then both rings are all
+    /// 0, and frames that need no reduction may be skipped.
     pub fn is_at_rest(&self) -> bool {
         self.taken == 0.0 && self.sum == 0
     }

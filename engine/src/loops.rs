@@ -1,11 +1,11 @@
-//! Which modules make a loop: those that lie on a cycle through a cable that is one frame late.
+//! Finds loops: modules on a cycle through a cable that is one frame late.
 //!
-//! Only they have to be rendered frame by frame. A loop is a strongly connected component of all cables but
-//! those that are a block late, which order nothing. Done once, on the control thread.
+//! Only these modules have to be rendered frame by frame. A loop is a strongly connected component of all
+//! cables except those that are a block late, which constrain no order. Done once, on the control thread.
 
 use crate::patch::Wire;
 
-/// For each of so many modules the loop that it is of, which goes by the number of its first module.
+/// For each module the loop that contains it, identified by the loop's first module.
 ///
 /// # Source
 /// S. R. Kosaraju's two searches: A. V. Aho, J. E. Hopcroft, J. D. Ullman, *Data Structures and Algorithms*
@@ -23,7 +23,7 @@ pub fn loops(modules: usize, cables: &[Wire]) -> Vec<Option<u16>> {
         listeners[usize::from(wire.from.module)].push(wire.to.module);
         sources[usize::from(wire.to.module)].push(wire.from.module);
     }
-    // Whoever has been found; then the component that each is of, by its first module.
+    // Whether a module was visited; then the component of each module, identified by its first module.
     let mut seen = vec![false; modules];
     let mut order = Vec::with_capacity(modules);
     for module in 0..modules as u16 {
@@ -50,7 +50,8 @@ pub fn loops(modules: usize, cables: &[Wire]) -> Vec<Option<u16>> {
         .collect()
 }
 
-/// Adds all that can be reached from a module and has not been seen, each after what is reached from it.
+/// Appends all unvisited modules that can be reached from a module, each after those that are reached from
+/// it.
 fn search(from: u16, next: &[Vec<u16>], seen: &mut [bool], order: &mut Vec<u16>) {
     if std::mem::replace(&mut seen[usize::from(from)], true) {
         return;

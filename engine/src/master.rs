@@ -1,45 +1,46 @@
-//! The last stage: fading in and out, no step where patches change, one kind of NaN and of zero.
+//! The last stage: fades the output in and out, smooths the step between two patches, and normalizes
+//! NaN and zero.
 //!
-//! It stands at the head of the arena, so that a replica restored in the middle of a fade goes on
-//! in the middle of the fade.
+//! It stands at the head of the arena, so that a replica restored in the middle of a fade continues
+//! the fade.
 
 use bytemuck::{Pod, Zeroable};
 use common::limits::CHANNELS_MAX;
 
 use crate::{module::Buffer, smooth::Smooth};
 
-/// How long the output takes to fade when the engine is stopped or started.
+/// How long the output fades when the engine is stopped or started.
 const FADE_MS: f32 = 10.0;
-/// How long the step between two patches takes to die away.
+/// How long the step between two patches takes to decay.
 const DECLICK_MS: f32 = 5.0;
 
-/// What the last stage remembers.
+/// The state of the last stage.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Master {
-    /// Of the layout of the arena that follows; see [`crate::engine`].
+    /// The fingerprint of the arena's layout; see [`crate::engine`].
     pub fingerprint: u64,
-    /// 1 while the engine runs, 0 when it has been stopped.
+    /// 1 while the engine runs, 0 once it has been stopped.
     fade: Smooth,
-    /// Not 0: the next frame is the first of another patch.
+    /// Not 0 if the next frame is the first of another patch.
     discontinuity: u32,
-    /// Frames until the offsets are gone, of how many.
+    /// Frames until the offsets are gone, and of how many.
     declick_left: u32,
     declick_frames: u32,
-    /// The module whose output is muted, plus 1; 0 while none is.
+    /// The module whose output is muted, plus 1; 0 if none is.
     muted: u32,
-    /// The last frame, and the one before it.
+    /// The last frame, and the frame before it.
     last: [f32; CHANNELS_MAX as usize],
     before: [f32; CHANNELS_MAX as usize],
-    /// What was missing to a smooth transition, a channel.
+    /// The initial offset of each channel for a smooth transition.
     offsets: [f32; CHANNELS_MAX as usize],
 }
 
-/// Words of the arena that it takes.
+/// Words of the last stage in the arena.
 pub const MASTER_WORDS: usize = size_of::<Master>().div_ceil(8);
 
 impl Master {
-    /// The one at the beginning of an arena.
+    /// The last stage of an arena.
     pub fn of(arena: &mut [u64]) -> &mut Self {
         bytemuck::from_bytes_mut(&mut bytemuck::cast_slice_mut(arena)[..size_of::<Self>()])
     }
@@ -59,7 +60,7 @@ impl Master {
             .glide_over(if on { 1.0 } else { 0.0 }, FADE_MS, rate_hz);
     }
 
-    /// Goes on where another patch's last stage was, without a step if there may be one.
+    /// Continues the last stage of another patch; if `may_step`, smooths a step in the next frame.
     pub fn adopt(&mut self, old: &Self, may_step: bool) {
         *self = Self {
             fingerprint: self.fingerprint,
@@ -68,13 +69,13 @@ impl Master {
         };
     }
 
-    /// Expects a step between the last frame and the next, to be smoothed.
+    /// Announces a step between the last frame and the next, which is to be smoothed.
     pub const fn step(&mut self) {
         self.discontinuity = 1;
     }
 
-    /// Says whose output in the coming block is no sound, if any is: then the block is silence, with
-    /// no click before and after it. The limiter of last resort.
+    /// Sets the module whose output in the coming block is invalid, if there is one. Such a block is
+    /// silenced, without a click before and after it.
     pub fn set_muted(&mut self, module: Option<u16>) {
         let muted = module.map_or(0, |module| u32::from(module) + 1);
         if (muted == 0) != (self.muted == 0) {
@@ -88,7 +89,7 @@ impl Master {
         self.muted.checked_sub(1).map(|module| module as u16)
     }
 
-    /// Writes a block of frames from a block of sound for each channel.
+    /// Writes interleaved frames from one block for each channel.
     ///
     /// # Real-time
     /// Yes.
@@ -101,7 +102,7 @@ impl Master {
         }
     }
 
-    /// As [`Self::render`] where nothing moves: a channel at a time, many frames at once.
+    /// As [`Self::render`], if nothing changes: one channel at a time, many frames at once.
     fn pass(&mut self, sound: &[Buffer], out: &mut [f32], level: f32) {
         let heard = |sample: f32| canonical(sample * level);
         match sound {
@@ -157,8 +158,8 @@ impl Master {
         }
     }
 
-    /// Finds what is a step in the first frame of another patch: what exceeds twice the movement
-    /// that was there anyway, so that a tone that simply goes on is left as it is.
+    /// Measures the step in the first frame of another patch: the part of it that exceeds twice the
+    /// last movement of the signal. So a tone that simply continues is not changed.
     fn measure(&mut self, frame: &[f32], rate_hz: f32) {
         for (channel, sample) in frame.iter().enumerate() {
             let step = self.last[channel] - sample;
@@ -170,7 +171,7 @@ impl Master {
         self.declick_left = self.declick_frames;
     }
 
-    /// Adds what is left of the offsets.
+    /// Adds the rest of the offsets.
     fn mend(&mut self, frame: &mut [f32]) {
         let rest = self.declick_left as f32 / self.declick_frames as f32;
         for (sample, offset) in frame.iter_mut().zip(self.offsets) {
@@ -180,9 +181,9 @@ impl Master {
     }
 }
 
-/// The same sound, with one bit pattern for NaN, one for zero, and zero for what is too small to be
-/// a normal number: so equal samples have equal checksums, and a render is the same whether or not
-/// its thread flushes denormals.
+/// The same sample with one bit pattern for NaN, one for zero, and zero for denormals. So equal
+/// samples have equal checksums, and the result does not depend on whether the thread flushes
+/// denormals.
 pub fn canonical(sample: f32) -> f32 {
     if sample.is_nan() {
         f32::NAN

@@ -1,7 +1,7 @@
-//! What a module of each type costs on the reference machine (a virtual one, two cores of an AMD EPYC); `./bench.sh speed modules`
-//! prints it anew.
+//! The cost of a module of each type on the reference machine (a virtual one, two cores of an AMD EPYC). `./bench.sh
+//! speed modules` prints the table anew.
 
-/// Nanoseconds of a frame: for one channel, for up to 8 side by side, for 16.
+/// Nanoseconds per frame: for one channel, for up to 8 side by side, for up to 16.
 pub const TABLE: [(&str, [f64; 3]); 48] = [
     ("sine", [5.7, 13.6, 12.7]),
     ("saw", [7.0, 15.6, 18.3]),
@@ -52,8 +52,8 @@ pub const TABLE: [(&str, [f64; 3]); 48] = [
     ("granular", [96.9, 97.8, 97.7]),
     ("out", [0.5, 0.5, 0.5]),
 ];
-/// Nanoseconds that a frame takes longer where frames are rendered one by one.
+/// Additional nanoseconds per frame for modules that are rendered frame by frame.
 pub const FRAME_CALL_NS: f64 = 46.6;
-/// Nanoseconds of the engine's last stage: of a block, and of each of its samples.
+/// Nanoseconds of the engine's last stage: per block, and per sample.
 pub const LAST_BLOCK_NS: f64 = 193.6;
 pub const LAST_SAMPLE_NS: f64 = 1.2;

@@ -1,4 +1,4 @@
-//! From one engine to the next: what modules, cables, sequences and what waits for its frame take over.
+//! Takes over from another engine: modules, cables, sequences and waiting events.
 
 use common::command::Event;
 
@@ -6,18 +6,18 @@ use super::{Engine, bypass_bit, bypassed, cells_of, safety_range};
 use crate::{event_queue, master::Master, module::FRESH, patch::id_before, smooth::GLIDE_MS};
 
 impl Engine {
-    /// Goes on where another engine was: modules of the same id and type keep their state, and
-    /// their parameters glide to this patch's values; the output goes on without a step.
-    /// Both are meant to have the same [`Config`](crate::Config). `old` may be dropped afterwards, but not here.
+    /// Continues where another engine was. Modules of the same id and type keep their state, and their
+    /// parameters glide to the values of this patch. The output continues without a step. Both engines must have
+    /// the same [`Config`](crate::Config). `old` may be dropped afterwards, but not here.
     ///
     /// # Real-time
-    /// Yes: no allocation; time in proportion to the modules of both.
+    /// Yes: no allocation; time in proportion to the modules of both engines.
     pub fn adopt(&mut self, old: &Self) {
         self.go_on_from(old, true);
     }
 
-    /// As [`Self::adopt`], but modules that go on keep the values of their parameters too, and stay
-    /// bypassed; what comes and goes fades.
+    /// As [`Self::adopt`], but the modules also keep the values of their parameters and stay bypassed. Modules
+    /// and cables that come or go fade.
     ///
     /// # Real-time
     /// Yes; as [`Self::adopt`].
@@ -27,7 +27,7 @@ impl Engine {
 
     fn go_on_from(&mut self, old: &Self, with_values: bool) {
         let old_master = bytemuck::from_bytes(&old.arena()[..size_of::<Master>()]);
-        // What an edit changes fades by itself.
+        // The changes of an edit fade by themselves.
         Master::of(&mut self.arena).adopt(old_master, with_values);
         let (first, there) = (self.event_queue_at(), old.event_queue_at());
         let mut arena = std::mem::take(&mut self.arena);
@@ -35,7 +35,7 @@ impl Engine {
             self.renumbered(old, event)
         });
         self.arena = arena;
-        // A stem does not go on with the sound of the whole mix.
+        // A stem does not continue the sound of the whole mix.
         if self.config == old.config && self.linear == old.linear {
             let (here, there) = (
                 safety_range(&self.patch, self.config),
@@ -61,7 +61,7 @@ impl Engine {
                 Some(other) => (other, None),
                 None if spec.kind == "out" => (old.plan.out, None),
                 None => {
-                    // A ghost that has been a part of the patch so far.
+                    // A ghost that was a part of the patch until now.
                     let Some(before) = id_before(&spec.id) else {
                         continue;
                     };
@@ -96,14 +96,14 @@ impl Engine {
         (self.cables).adopt(&mut self.arena, &old.cables, old.cells(), rate_hz);
     }
 
-    /// The module of that id.
+    /// The module with that id.
     fn find(&self, id: &str) -> Option<u16> {
         let here = |module: &u16| self.patch.modules[usize::from(*module)].id.as_str();
         let found = self.by_id.binary_search_by(|module| here(module).cmp(id));
         found.ok().map(|place| self.by_id[place])
     }
 
-    /// What an event of another engine is in this one: its module goes by another number, or is gone.
+    /// An event of another engine, translated: its module has another number here, or none.
     pub(super) fn renumbered(&self, old: &Self, event: Event) -> Option<Event> {
         let Some(module) = event.module() else {
             return match event {

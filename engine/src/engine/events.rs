@@ -1,4 +1,4 @@
-//! What is asked of an engine that plays: at once, or at a frame to come.
+//! Events of a playing engine: applied at once, or queued for a frame.
 
 use common::{
     command::{Event, RAMP_MS_MAX, SequenceControl},
@@ -21,8 +21,8 @@ use crate::{
 const NOTE_ENDS: f32 = -0.0;
 
 impl Engine {
-    /// Lets an event take effect from the next block on. What names no module or parameter of this
-    /// patch, or is not a number, changes nothing; a value out of range is clamped.
+    /// Applies an event from the next block on. An event without a module or parameter of this patch, or with a
+    /// value that is not a number, changes nothing. A value out of range is clamped.
     ///
     /// # Real-time
     /// Yes; constant time. [`Event::Silence`] takes time in proportion to the state, events of sequences in
@@ -90,10 +90,10 @@ impl Engine {
         }
     }
 
-    /// As [`Self::apply`], at that very frame; if it has passed, at once.
+    /// As [`Self::apply`], at exactly that frame; at once if the frame has passed.
     ///
     /// # Real-time
-    /// Yes; time in proportion to the events that wait for their frame.
+    /// Yes; time in proportion to the waiting events.
     pub fn apply_at(&mut self, frame: FrameIndex, event: &Event) {
         // A clock event takes effect early, for its own frame; one that begins the song waits for it.
         let at_once = matches!(event, Event::Clock { begin: false, .. });
@@ -103,7 +103,7 @@ impl Engine {
             return;
         }
         match *event {
-            // However early or late it comes, it is about its own frame.
+            // Whenever it arrives, a clock event refers to its own frame.
             Event::Clock { ticks, bpm, begin } => self.lead_sequences(Lead {
                 ticks,
                 bpm,
@@ -114,10 +114,10 @@ impl Engine {
         }
     }
 
-    /// Sets a parameter in so many milliseconds; one that goes by steps changes at the half of a ramp.
+    /// Changes a parameter over `ms` milliseconds. A stepped parameter changes at the middle of a ramp.
     fn change(&mut self, module: u16, param: u16, value: f32, ms: f32, is_ramp: bool) {
         if self.goes_by_steps(module, param) {
-            // The last word counts.
+            // The last change replaces earlier ones that wait.
             let of_same = |event: &Event| {
                 matches!(*event, Event::Ramp { module: m, param: p, ms, .. }
                     if (m, p) == (module, param) && ms == 0.0)
@@ -145,7 +145,7 @@ impl Engine {
         known.is_some_and(|known| known.scale == Scale::Stepped)
     }
 
-    /// Lets a parameter glide.
+    /// Starts a parameter's glide.
     fn set(&mut self, module: u16, param: u16, value: f32, ms: f32) {
         let Some(node) = self.plan.nodes.get(usize::from(module)) else {
             return;
@@ -164,7 +164,7 @@ impl Engine {
         }
     }
 
-    /// Resets every module's state but not its parameters, and forgets notes and gates that wait for their frame.
+    /// Resets the state of every module, but not its parameters. Drops waiting notes and gates.
     fn silence(&mut self) {
         self.event_queue().forget(|event| {
             matches!(
@@ -183,25 +183,25 @@ impl Engine {
         Master::of(&mut self.arena).step();
     }
 
-    /// What waits for its frame.
+    /// The event queue.
     pub(super) fn event_queue(&mut self) -> EventQueue<'_> {
         let first = self.event_queue_at();
         EventQueue::of(&mut self.arena, first, self.changes.written())
     }
 
-    /// Lets the count of frames begin anew, for an instance that goes on where another ended.
+    /// Restarts the count of frames at 0, for an instance that continues where another one ended.
     pub fn rebase(&mut self) {
         self.count_from(FrameIndex(0));
     }
 
-    /// Lets the frame that comes next have that number; what waits keeps its distance.
+    /// Gives the next frame the number `frame`. Waiting events keep their distance.
     pub fn count_from(&mut self, frame: FrameIndex) {
         let clock = self.event_queue().clock();
         self.rebase_sequences(clock.0, frame.0);
         self.event_queue().rebase(frame);
     }
 
-    /// Plays a note, or ends one: by the module's own voices, or by tuning it and opening its gate.
+    /// Plays or ends a note: by the module's own voices, or by setting its frequency and opening its gate.
     fn note(&mut self, module: u16, pitch: f32, velocity: f32, frames: u32) {
         let Some(node) = self.plan.nodes.get(usize::from(module)) else {
             return;
@@ -224,7 +224,7 @@ impl Engine {
             level: NOTE_ENDS,
         };
         if velocity == 0.0 {
-            // The end of a note that another one has taken the place of ends nothing.
+            // The end of a note that another note has replaced has no effect.
             if node.kind.is_tuned(cells, pitch) {
                 self.apply(&off);
             }
@@ -243,7 +243,7 @@ impl Engine {
         if frames > 0 {
             let at = FrameIndex(queue.clock().0 + u64::from(frames));
             if !queue.add(at, &off) {
-                // Struck and closed is better than open for ever.
+                // A note that is struck and closed is better than one that stays open for ever.
                 self.apply(&off);
             }
         }

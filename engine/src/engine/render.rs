@@ -1,4 +1,4 @@
-//! Renders a block: segment by segment between two cuts, part by part of the plan, module by module.
+//! Renders a block: segment by segment between cuts, part by part of the plan, module by module.
 
 use std::ops::Range;
 
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Renders the next block: interleaved, [`Config::block_samples`](super::Config::block_samples) long. Calls `trace` with the
-    /// place of each module before it is processed, but for those that are bypassed.
+    /// Renders the next block: interleaved, [`Config::block_samples`](super::Config::block_samples) long. Calls
+    /// `trace` with the index of each module before that module is processed, except for bypassed modules.
     ///
     /// # Real-time
     /// Yes: no allocation, no lock; time in proportion to modules and cables.
@@ -28,8 +28,8 @@ impl Engine {
         });
     }
 
-    /// As [`Self::render`]; `trace` is called with nothing, too, before what is no module's: so that what lies
-    /// between two calls is the work of one.
+    /// As [`Self::render`]. `trace` is also called with `None` before work outside of modules, so that the time
+    /// between two calls belongs to one of them.
     ///
     /// # Real-time
     /// As [`Self::render`].
@@ -56,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// Lets come in what is due at the next frame.
+    /// Applies what is due at the next frame.
     fn come_in(&mut self) {
         let now = self.event_queue().clock();
         while let Some(event) = self.event_queue().take(now) {
@@ -65,7 +65,7 @@ impl Engine {
         self.play_sequences(now.0);
     }
 
-    /// Renders those frames of a block, in the middle of which nothing comes in.
+    /// Renders the frames between two cuts.
     fn segment(
         &mut self,
         out: &mut [f32],
@@ -77,7 +77,7 @@ impl Engine {
             self.bring(self.plan.block_late[late], segment);
         }
         let is_over = self.end_fades();
-        // What is no sound is looked for only once some has been heard.
+        // The module at fault is looked for only after a block was muted.
         let hunted = Master::of(&mut self.arena).muted().is_some();
         let mut culprit = None;
         for part in 0..self.plan.parts.len() {
@@ -114,14 +114,14 @@ impl Engine {
         self.safety().render(is_on, muted.is_some(), out);
     }
 
-    /// Reads what a cable that leads back brings.
+    /// Reads what a feedback cable delivers.
     fn bring(&mut self, feedback: u16, stretch: Stretch) {
         let buffer = self.plan.feedbacks[usize::from(feedback)];
         let buffer = &mut self.buffers[usize::from(buffer)];
         (self.cables).bring(&self.arena, feedback, buffer, stretch);
     }
 
-    /// Takes out the cables that have faded out; whether all have that go.
+    /// Unplugs the cables that have faded out; returns whether all fade-outs have ended.
     fn end_fades(&mut self) -> bool {
         for end in &self.plan.ends {
             let is_over = (self.cables).is_over(&mut self.arena, end.fades.iter().copied());
@@ -134,7 +134,7 @@ impl Engine {
         (self.cables).is_over(&mut self.arena, self.cables.fades())
     }
 
-    /// Processes those frames of one module.
+    /// Processes one module for the frames of a stretch.
     fn process(
         &mut self,
         module: u16,
@@ -155,7 +155,7 @@ impl Engine {
         let node = &self.plan.nodes[usize::from(module)];
         let outs = &mut self.outs[..self.plan.outs_of(module, self.heard.len())];
         if node.ghost && is_over {
-            // Nobody hears it any more.
+            // The ghost has faded out.
         } else if bypassed(&self.arena, module) {
             let cells = cells_of(&mut self.arena, node);
             node.kind.miss(cells, stretch.frames);
@@ -188,13 +188,14 @@ impl Engine {
         self.push(module, false, stretch);
     }
 
-    /// Keeps those of a module's blocks that lead back.
+    /// Stores the output of a module for its feedback cables.
     fn feed(&mut self, module: u16, stretch: Stretch) {
         for feed in 0..self.plan.nodes[usize::from(module)].feeds.len() {
             let node = &self.plan.nodes[usize::from(module)];
             let (output, Feedback { number, late }) = node.feeds[feed];
             let buffer = usize::from(node.outs[usize::from(output)]);
-            // A module that is processed later is brought each frame's before that frame's is kept.
+            // Such a cable leads to a module that is processed later. So each frame is read before the next one is
+            // stored.
             let (frames, at_once) = match late {
                 Late::Block | Late::Frame => (stretch.frames, false),
                 Late::FrameAhead => (1, true),
@@ -209,7 +210,8 @@ impl Engine {
         }
     }
 
-    /// Adds a module's blocks to what is gathered for others, or what leads back to what is gathered for it.
+    /// Adds a module's blocks to the gathered blocks of other modules; or, before the module is processed, feedback
+    /// blocks to its own gathered blocks.
     fn push(&mut self, module: u16, before_processing: bool, stretch: Stretch) {
         let node = &self.plan.nodes[usize::from(module)];
         for push in if before_processing {
@@ -223,7 +225,8 @@ impl Engine {
         }
     }
 
-    /// Hands a module the blocks that it writes, while all others can be read; and takes them back.
+    /// Swaps the blocks that a module writes out of the buffers, so that all others can be read; a second call swaps
+    /// them back.
     fn exchange(&mut self, module: u16) {
         if module == self.plan.out {
             self.outs[..self.heard.len()].swap_with_slice(&mut self.heard);
@@ -235,7 +238,7 @@ impl Engine {
         }
     }
 
-    /// Whether all that a module has just put out, in those frames, can be sound.
+    /// Whether the samples that a module has just written are valid sound.
     fn is_sane(&self, module: u16, stretch: Stretch) -> bool {
         let node = &self.plan.nodes[usize::from(module)];
         let channels = plan::out_channels(&node.kind, node.channels);
@@ -248,8 +251,7 @@ impl Engine {
     }
 }
 
-/// What a bypassed module does: its first input, or silence, on all its outputs; what splits still
-/// splits.
+/// The output of a bypassed module: its first input, or silence, on all outputs. A splitting module still splits.
 fn pass_through(
     node: &Node,
     context: Context,
@@ -274,7 +276,7 @@ fn pass_through(
             let to = &mut out.samples[samples.clone()];
             match from {
                 Some(from) if splits => {
-                    // Of the group that the channel is of.
+                    // The group that contains the channel.
                     let from = &from.samples[stretch.samples(lanes, number / lanes)];
                     for (to, from) in to.iter_mut().zip(from.chunks_exact(lanes)) {
                         *to = from[number % lanes];

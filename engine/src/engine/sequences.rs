@@ -1,4 +1,5 @@
-//! The sequences of a patch that plays: when they are due, what they do, how they go on in another patch.
+//! The sequences of a playing patch: when they are due, what they do, and how they continue in another
+//! patch.
 
 use common::command::SequenceControl;
 
@@ -9,7 +10,7 @@ use crate::{
     sequencer::{Lead, STATE_WORDS, State},
 };
 
-/// Where in the arena they stand: after what waits for its frame.
+/// The first word of the sequences in the arena: after the event queue.
 pub const fn sequences_at(modules: usize) -> usize {
     event_queue_at(modules) + EVENT_QUEUE_WORDS
 }
@@ -19,13 +20,13 @@ pub const fn sequence_words(patch: &Patch) -> usize {
     patch.sequences.len() * STATE_WORDS
 }
 
-/// Where the safety stage's words begin: after the sequences.
+/// The first word of the safety stage: after the sequences.
 pub const fn safety_at(patch: &Patch) -> usize {
     sequences_at(patch.modules.len()) + sequence_words(patch)
 }
 
 impl Engine {
-    /// The frame at which the next of them is due.
+    /// The next frame at which a sequence is due.
     pub(super) fn sequences_due(&self) -> Option<u64> {
         let first = sequences_at(self.patch.modules.len());
         let words = &self.arena[first..first + sequence_words(&self.patch)];
@@ -49,7 +50,7 @@ impl Engine {
         changes::mark(self.changes.written(), 2 * range.start..2 * range.end);
     }
 
-    /// Lets them do what is due at that frame, in the order of the patch.
+    /// Plays the sequences that are due at that frame, in the order of the patch.
     pub(super) fn play_sequences(&mut self, now: u64) {
         let score = std::mem::take(&mut self.score);
         for (number, track) in score.tracks.iter().enumerate() {
@@ -64,7 +65,7 @@ impl Engine {
         self.score = score;
     }
 
-    /// Starts, stops or sets one of them, or all.
+    /// Controls one sequence, or all.
     pub(super) fn control_sequences(&mut self, which: Option<u16>, what: SequenceControl) {
         let now = self.event_queue().clock().0;
         let score = std::mem::take(&mut self.score);
@@ -94,7 +95,7 @@ impl Engine {
         self.score = score;
     }
 
-    /// One that stands still begins where the next bar of the first that plays begins; at once if none does.
+    /// Starts a stopped sequence with the next bar of the first playing sequence; at once if none plays.
     fn join_sequence(&mut self, sequence: usize) {
         let Some(track) = self.score.tracks.get(sequence) else {
             return;
@@ -119,7 +120,7 @@ impl Engine {
         self.set_sequence(sequence, &state);
     }
 
-    /// Each at its first step.
+    /// Sets each sequence to its first step.
     pub(super) fn begin_sequences(&mut self) {
         for number in 0..self.score.tracks.len() {
             self.begin_sequence(number);
@@ -136,7 +137,7 @@ impl Engine {
         }
     }
 
-    /// The frame `from` is called `to` from now on.
+    /// Renumbers frames: `from` becomes `to`.
     pub(super) fn rebase_sequences(&mut self, from: u64, to: u64) {
         for number in 0..self.score.tracks.len() {
             let mut state = self.sequence(number);
@@ -145,13 +146,14 @@ impl Engine {
         }
     }
 
-    /// The number here of another engine's sequence.
+    /// The number in this engine of a sequence of another engine.
     pub(super) fn sequence_here(&self, old: &Self, sequence: u16) -> Option<u16> {
         let spec = old.patch.sequences.get(usize::from(sequence))?;
         self.score.places.get(&spec.id).copied()
     }
 
-    /// Those of the same id go on where they were; new ones begin; what nobody would end is ended.
+    /// Takes over the sequences with the same id and begins the new ones. Ends sounding notes that no
+    /// sequence would end any more.
     pub(super) fn adopt_sequences(&mut self, old: &Self, with_values: bool) {
         for number in 0..self.score.tracks.len() {
             let id = &self.patch.sequences[number].id;
