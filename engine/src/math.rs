@@ -1,11 +1,11 @@
-//! Functions whose every bit is the same on every machine and in every build, over [`Lanes`].
+//! Functions whose results have the same bits on every machine and in every build, over [`Lanes`].
 
 use crate::{
     lanes::{Bits, Lanes},
     module::Io,
 };
 
-/// Steps of a phase in a cycle.
+/// Steps of a phase in one cycle.
 pub const CYCLE: f32 = 4_294_967_296.0;
 
 /// The frequency of a note, in hertz: equal temperament, 440 Hz for note 69.
@@ -13,15 +13,15 @@ pub fn note_hz(pitch: f32) -> f32 {
     440.0 * libm::exp2f((pitch - 69.0) / 12.0)
 }
 
-/// The sine of a phase, where `u32::MAX + 1` is a whole cycle; right to 2e-7.
+/// The sine of a phase, of which `u32::MAX + 1` is a whole cycle; accurate to 2e-7.
 ///
 /// # Source
-/// The odd polynomial of the 9th power whose greatest error over a quarter cycle either side is least
-/// (5e-9), found by weighted least squares, its first factor held at 1.
+/// The odd polynomial of the 9th power with the least maximal error over a quarter cycle on either side
+/// (5e-9), found by weighted least squares, with the first factor held at 1.
 #[inline(always)]
 pub fn sine<L: Lanes>(io: &Io<'_, L>, phase: L::Bits) -> L {
     const RADIANS: f32 = std::f32::consts::PI / 2_147_483_648.0;
-    // Folded to a quarter cycle either side while it is still a whole number, which loses nothing.
+    // Folded to a quarter cycle on either side while the phase is still an integer, which loses nothing.
     let quarter = io.splat_bits(1 << 30);
     let folded = quarter - (phase - quarter).abs();
     let x = L::of_signed(folded) * io.splat(RADIANS);
@@ -33,7 +33,7 @@ pub fn sine<L: Lanes>(io: &Io<'_, L>, phase: L::Bits) -> L {
     x + x * y * series
 }
 
-/// The step of a phase a frame at a frequency, which may be negative; within half the rate.
+/// The phase step per frame for a frequency, which may be negative; limited to half the rate.
 #[inline(always)]
 pub fn step<L: Lanes>(io: &Io<'_, L>, hz: L) -> L::Bits {
     let most = io.splat(0.499 * CYCLE);
@@ -43,16 +43,16 @@ pub fn step<L: Lanes>(io: &Io<'_, L>, hz: L) -> L::Bits {
         .truncate()
 }
 
-/// A phase as a part of a cycle, from 0 to below 1.
+/// A phase as a fraction of a cycle, from 0 to below 1.
 #[inline(always)]
 pub fn cycles<L: Lanes>(io: &Io<'_, L>, phase: L::Bits) -> L {
     L::of_signed(phase.down(8)) * io.splat(1.0 / 16_777_216.0)
 }
 
-/// Two to the power of `x`, for -126 to 127; right to 2e-7 of itself, and exact for whole numbers.
+/// Two to the power of `x`, for -126 to 127; relative accuracy 2e-7, exact for integers.
 ///
 /// # Source
-/// The Taylor series of 2^x to the 7th power over half an octave either side of a whole number.
+/// The Taylor series of 2^x to the 7th power over half an octave on either side of an integer.
 #[inline(always)]
 pub fn exp2<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let x = x.max(io.splat(-126.0)).min(io.splat(127.0));
@@ -66,21 +66,23 @@ pub fn exp2<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let series = series * y + io.splat(0.5);
     let series = series * y + io.splat(1.0);
     let series = series * y + io.splat(1.0);
-    // The whole part goes into the exponent.
+    // The integer part goes into the exponent.
     let scale = (whole.truncate() + io.splat_bits(127)).up(23);
     series * L::from_bits(scale)
 }
 
-/// The tangent of `x`, 0 to below a quarter cycle (π/2), in radians; right to 1e-6 of itself up to 1.55.
+/// The tangent of `x` in radians, from 0 to below a quarter cycle (π/2); relative accuracy 1e-6 up to
+/// 1.55.
 ///
 /// # Source
-/// Sine over cosine, each by its Taylor series over an eighth of a cycle; beyond it the reciprocal of
-/// the complement.
+/// Sine divided by cosine, each by its Taylor series over an eighth of a cycle; above that, the
+/// reciprocal of the complement's tangent.
 #[inline(always)]
 pub fn tan<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let one = io.splat(1.0);
     let far = io.splat(std::f32::consts::FRAC_PI_4).lt(x);
-    // A quarter cycle less what it is more than the nearest number, which counts near to it.
+    // The complement to a quarter cycle, less the rounding error of the constant, which matters close to
+    // π/2.
     let complement = (io.splat(std::f32::consts::FRAC_PI_2) - x) - io.splat(4.371_139e-8);
     let x = L::select(far, complement, x);
     let y = x * x;
@@ -97,7 +99,7 @@ pub fn tan<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     L::select(far, cosine, sine) / L::select(far, sine, cosine)
 }
 
-/// The hyperbolic tangent; right to 1e-6.
+/// The hyperbolic tangent; accurate to 1e-6.
 #[inline(always)]
 pub fn tanh<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let one = io.splat(1.0);
@@ -107,20 +109,20 @@ pub fn tanh<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     (power - one) / (power + one)
 }
 
-/// The amplitude of a level in decibels; right to 1e-6 of itself from -120 to 60.
+/// The amplitude of a level in decibels; relative accuracy 1e-6 from -120 to 60.
 #[inline(always)]
 pub fn amplitude<L: Lanes>(io: &Io<'_, L>, db: L) -> L {
     exp2(io, db * io.splat(std::f32::consts::LOG2_10 / 20.0))
 }
 
-/// The logarithm to the base of 2 of a number above 0; right to 1e-6.
+/// The logarithm to base 2 of a number above 0; accurate to 1e-6.
 ///
 /// # Source
 /// The area hyperbolic tangent series of (m - 1) / (m + 1) for a mantissa m within half an octave of 1.
 #[inline(always)]
 pub fn log2<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let x = x.max(io.splat(f32::MIN_POSITIVE));
-    // The exponent of the power of two that is nearest by ratio.
+    // The exponent of the power of two that is closest by ratio.
     let bits = x.to_bits() - io.splat_bits(0x3f35_04f3);
     let exponent = L::of_signed(bits);
     let exponent = (exponent * io.splat(1.0 / 8_388_608.0)).floor();
@@ -137,11 +139,12 @@ pub fn log2<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     exponent + series * io.splat(2.0 * std::f32::consts::LOG2_E)
 }
 
-/// What saturates like the hyperbolic tangent without its cost: the slope is 1 at 0, and ±1 is reached
-/// at ±1.875, where slope and bend are 0, so that its harmonics fall fast.
+/// A soft clipper that saturates like the hyperbolic tangent at a lower cost. The slope is 1 at 0. The
+/// output reaches ±1 at ±1.875, where the first and second derivatives are 0, so that the harmonics fall
+/// fast.
 ///
 /// # Source
-/// The odd polynomial of the 5th power that does so.
+/// The odd polynomial of the 5th power with these properties.
 #[inline(always)]
 pub fn soft_clip<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     let most = io.splat(1.875);
@@ -152,18 +155,18 @@ pub fn soft_clip<L: Lanes>(io: &Io<'_, L>, x: L) -> L {
     x + x * y * series
 }
 
-/// How far a one-pole low-pass by the trapezoidal rule goes towards its input in half a frame:
-/// g / (1 + g) with g = tan(π hz / rate); right to 1e-6 of itself. Frequencies end at 0.49 of the rate.
+/// How far a one-pole low-pass by the trapezoidal rule moves towards its input in half a frame: g / (1 +
+/// g) with g = tan(π hz / rate); relative accuracy 1e-6. Frequencies are limited to 0.49 of the rate.
 ///
 /// # Source
-/// Vadim Zavalishin, The Art of VA Filter Design, 2018, 3.9 to 3.11; worked out as sine over sine and
-/// cosine, which costs one division.
+/// Vadim Zavalishin, The Art of VA Filter Design, 2018, 3.9 to 3.11; computed as sine over sine plus
+/// cosine, which needs one division.
 #[inline(always)]
 pub fn one_pole<L: Lanes>(io: &Io<'_, L>, hz: L) -> L {
     pole(io, hz, 1.0)
 }
 
-/// As [`one_pole`], with g so many times as large.
+/// As [`one_pole`], with g multiplied by `times`.
 #[inline(always)]
 pub fn pole<L: Lanes>(io: &Io<'_, L>, hz: L, times: f32) -> L {
     let rate = io.context.rate_hz;
@@ -193,7 +196,7 @@ mod tests {
         module::{Kind, Module, Outs, State},
     };
 
-    /// Every function at once, of what comes in.
+    /// Applies every function to the input.
     struct All;
 
     impl Module for All {
@@ -229,7 +232,7 @@ mod tests {
 
     const COUNT: usize = 20_000;
 
-    /// What a function makes of each of those numbers; the same to the bit on one channel, 8 and 16.
+    /// The results of a function for each of those numbers, with the same bits on 1, 8 and 16 channels.
     fn of(output: usize, numbers: &[f32]) -> Vec<f32> {
         let run = |channels| {
             let mut bench = Bench::with(Kind::of::<All>(&All::TYPE), &[], channels, 48_000.0);
@@ -246,7 +249,7 @@ mod tests {
         alone
     }
 
-    /// Numbers evenly from `from` to `to`, both among them.
+    /// Evenly spaced numbers from `from` to `to`, both included.
     fn between(from: f64, to: f64) -> Vec<f32> {
         let each = (to - from) / (COUNT - 1) as f64;
         (0..COUNT)
@@ -254,7 +257,7 @@ mod tests {
             .collect()
     }
 
-    /// The greatest error, in units of what `unit` makes of the exact value.
+    /// The greatest error, in units of what `unit` returns for the exact value.
     fn worst(
         output: usize,
         numbers: &[f32],
@@ -296,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_tangents_are_right_to_1e_6() {
-        // From what is no longer a denormal on.
+        // From the smallest normal number on.
         let error = worst(2, &between(1e-6, 1.55), libm::tan, f64::abs);
         assert!(error < 1e-6, "{error}");
         let error = worst(3, &between(-20.0, 20.0), libm::tanh, |_| 1.0);

@@ -1,9 +1,9 @@
-//! What a module type is to the engine: arithmetic over plain cells of the arena.
+//! The engine's view of a module type: arithmetic over plain cells of the arena.
 //!
-//! A new module is one file in `modules/` that implements [`Module`] and one line in its list. All that
-//! a module remembers lies in its cells: whatever it does to a block follows from them, its inputs and
-//! the [`Context`], so that a copy of the arena is a copy of the sound to come. The rest is done here
-//! for all of them: parameters that glide and are modulated, gates, channels side by side.
+//! A new module type is one file in `modules/` that implements [`Module`], and one line in the list
+//! there. All state of a module is in its cells. Its output follows from these cells, its inputs and the
+//! [`Context`], so a copy of the arena continues with the same sound. This file does for all types what
+//! they have in common: gliding and modulated parameters, gates, and channels side by side.
 
 mod gate;
 mod io;
@@ -26,25 +26,25 @@ use crate::{
 pub use gate::{Edge, Edges, Gate, Shown};
 pub use io::{Frames, Io, Outs, State};
 
-/// What every module may know of the world.
+/// What every module may depend on besides its cells and inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// Frames a second.
+    /// Frames per second.
     pub rate_hz: f32,
-    /// Channels are computed side by side; else one after the other.
+    /// Whether channels are computed side by side instead of one after the other.
     pub wide: bool,
 }
 
-/// What a type does with channels.
+/// How a module type treats channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polyphony {
-    /// As many come out as go in; each for itself.
+    /// Each channel by itself: as many channels at the outputs as at the inputs.
     Poly,
-    /// What goes in is summed to one channel.
+    /// All channels of an input are summed to one.
     Summed,
-    /// It sees all channels that go in; each of its outputs has one.
+    /// The module sees all channels of its input; each output has one channel.
     Split,
-    /// It sees one channel of each input; each of them becomes a channel of what comes out.
+    /// The module sees one channel of each input; each input becomes a channel of the output.
     Merge,
 }
 
@@ -53,74 +53,74 @@ pub enum Polyphony {
 /// # Real-time
 /// `render` runs in the render thread: no allocation, no lock, no panic, whatever bits the cells hold.
 pub trait Module {
-    /// Its description.
+    /// The type's description.
     const TYPE: ModuleType;
-    /// What it does with channels.
+    /// How the type treats channels.
     const POLYPHONY: Polyphony = Polyphony::Poly;
-    /// Cells of state, 32 bits each, that a channel has; at the start all are 0.
+    /// Cells of state per channel, 32 bits each, initially 0.
     const CELLS: usize = 0;
 
-    /// What it does with a note, if it gives notes their voices.
+    /// Plays a note, if the type assigns notes to voices.
     const PLAY: Option<fn(&mut Voices<'_>, Note)> = None;
-    /// How it changes notes that sound.
+    /// Changes sounding notes.
     const EXPRESS: Option<fn(&mut Voices<'_>, Expressed)> = None;
 
-    /// Samples that a channel remembers besides, for lines of delay; at the start all are 0.
+    /// Additional samples per channel, for delay lines; initially 0.
     fn memory(_context: Context) -> usize {
         0
     }
 
-    /// Sets a channel's cells at the start, given the values of the parameters.
+    /// Sets a channel's cells initially, given the values of the parameters.
     fn start(_channel: usize, _params: &[f32], _cells: &mut [u32]) {}
 
-    /// Renders a block of [`Lanes::N`] channels.
+    /// Renders a stretch for [`Lanes::N`] channels.
     fn render<L: Lanes>(io: &Io<'_, L>, state: &mut State<'_, L>, outs: &mut Outs<'_, L>);
 }
 
-/// A block of sound: of each group of channels all frames, of each frame all channels of the group.
+/// A block of sound: for each group of channels all frames, for each frame all channels of the group.
 #[derive(Debug, Default)]
 pub struct Buffer {
     pub samples: Vec<f32>,
-    /// All frames are as the first.
+    /// Whether all frames equal the first.
     pub still: bool,
 }
 
-/// Where an input's block is.
+/// The source of an input's block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plug {
     /// No cable: silence.
     Nothing,
-    /// One cable from as many channels: the other's own block.
+    /// One cable with as many channels as the input: the block of its source.
     Direct(u16),
-    /// Anything else: summed into one of the gathered blocks.
+    /// Anything else: the sum in a gathered block.
     Gathered(u16),
 }
 
-/// A note that begins, or ends.
+/// The beginning or end of a note.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Note {
-    /// Its number, not always a whole one; 60 is C4.
+    /// The note number, not always an integer; 60 is C4.
     pub pitch: f32,
-    /// 0 ends it; above 0, up to 1, begins it.
+    /// 0 ends the note; from above 0 to 1 begins it.
     pub velocity: f32,
-    /// After so many frames it ends by itself; 0 is never.
+    /// The length in frames, after which the note ends by itself; 0 for no limit.
     pub frames: u32,
 }
 
-/// A change of notes that sound.
+/// A change of sounding notes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expressed {
-    /// The pitch that the note was begun with; below 0 is all of them.
+    /// The pitch with which the note began; below 0 for all notes.
     pub pitch: f32,
-    /// What of it.
+    /// What changes.
     pub what: Expression,
-    /// Semitones of bend; else 0 to 1.
+    /// Semitones for bend, otherwise 0 to 1.
     pub value: f32,
 }
 
-/// What a module remembers, seen between two blocks by what gives notes their voices.
+/// The state of a module between two blocks, for playing notes.
 pub struct Voices<'a> {
-    /// How many there are.
+    /// The number of voices.
     pub channels: usize,
     pub rate_hz: f32,
     glides: &'a [Smooth],
@@ -151,36 +151,37 @@ impl Voices<'_> {
     }
 }
 
-/// One call of a module: what the engine hands over.
+/// The arguments of one call of a module.
 pub struct Process<'a> {
     pub context: Context,
     pub stretch: Stretch,
     pub channels: usize,
-    /// Everything that it remembers.
+    /// All cells of the module.
     pub cells: &'a mut [u32],
-    /// Where that begins in the arena, and a bit for each piece of the arena that is written.
+    /// The first of these cells in the arena; and a bit for each piece of the arena, set when the piece
+    /// is written.
     pub first_cell: usize,
     pub written: &'a mut [u64],
-    /// Of each of the type's own inputs, then of each parameter's.
+    /// First the plugs of the type's own inputs, then those of the parameters.
     pub plugs: &'a [Plug],
     pub buffers: &'a [Buffer],
     pub gathered: &'a [Buffer],
     pub silence: &'a Buffer,
     pub outs: &'a mut [Buffer],
-    /// A bit for each output that somebody listens to.
+    /// A bit for each output that has a listener.
     pub wanted: u32,
-    /// What it plays from.
+    /// The recording that the module plays.
     pub sample: &'a Sample,
-    /// Room for parameters that move: [`params::scratch_len`].
+    /// Scratch memory for moving parameters, of length [`params::scratch_len`].
     pub scratch: &'a mut [f32],
 }
 
 /// A module type as the engine runs it.
 #[derive(Clone, Copy)]
 pub struct Kind {
-    /// The type's description with what every type has: [`crate::catalog`].
+    /// The type's description with what every type has; see [`crate::catalog`].
     pub describe: &'static ModuleType,
-    /// How many of its inputs and parameters are the type's own.
+    /// How many inputs and parameters are the type's own.
     pub inputs: usize,
     pub params: usize,
     pub polyphony: Polyphony,
@@ -194,18 +195,18 @@ pub struct Kind {
 }
 
 // The cells of a module: these, the parameters' glides, the channels' state, their memory.
-/// A bit for each glide that is under way, in two cells.
+/// A bit for each glide in progress, in two cells.
 pub const MOVING: usize = 0;
-/// Not 0: a parameter may not be what it was in the block before.
+/// Not 0 if a parameter may have changed since the block before.
 pub const FRESH: usize = 2;
-/// Its gate, which events open and close.
+/// The gate, which events open and close.
 const GATE: Range<usize> = 3..3 + Gate::CELLS;
 const HEAD: usize = GATE.end;
-/// Cells of a channel's state, at the most.
+/// The most cells of a channel's state.
 const CELLS_MAX: usize = 512;
 const GLIDE: usize = size_of::<Smooth>() / 4;
 
-/// Where the memory begins among a module's cells, after so many others: at the start of a piece.
+/// The first cell of the memory in a module with `cells` other cells: the start of a piece.
 const fn memory_at(cells: usize, memory: usize) -> usize {
     match memory {
         0 => cells,
@@ -213,7 +214,7 @@ const fn memory_at(cells: usize, memory: usize) -> usize {
     }
 }
 
-/// Channels side by side, and how many times, for so many channels.
+/// How many channels lie side by side, and in how many groups.
 pub const fn lanes_for(channels: usize, wide: bool) -> (usize, usize) {
     match channels {
         _ if !wide => (1, channels),
@@ -241,13 +242,13 @@ impl Kind {
         }
     }
 
-    /// Cells that a module with so many channels has; an even number.
+    /// How many cells a module with that many channels has; an even number.
     pub fn cells(&self, context: Context, channels: usize) -> usize {
         self.memory(context, channels).end.next_multiple_of(2)
     }
 
-    /// What its first cell's place in the arena must be a multiple of: so that a block's part of a line
-    /// lies in as few pieces of the arena as it can.
+    /// The alignment of the module's first cell in the arena. It keeps the part of a delay line that a
+    /// block writes in as few pieces as possible.
     pub fn align(&self, context: Context) -> usize {
         if (self.memory)(context) > 0 {
             changes::PIECE
@@ -256,7 +257,7 @@ impl Kind {
         }
     }
 
-    /// Those of these cells that are memory: what changes but a little in a block.
+    /// Which of the module's cells are memory, of which a block changes only a little.
     pub fn memory(&self, context: Context, channels: usize) -> Range<usize> {
         let (n, groups) = lanes_for(channels, context.wide);
         let memory = (self.memory)(context);
@@ -264,13 +265,13 @@ impl Kind {
         first..first + n * groups * memory
     }
 
-    /// First cell of the channels' state.
+    /// The first cell of the channels' state.
     const fn state_at(&self) -> usize {
         HEAD + 2 * self.params * GLIDE
     }
 
-    /// Begins: every parameter at its value, gates closed. The cells are 0, and most of them stay so: a
-    /// large state need not be touched before it is restored.
+    /// Sets every parameter to its value and closes the gates. The cells are 0, and most of them are not
+    /// written, so the pages of a large state need not be touched before it is restored.
     pub fn begin(&self, context: Context, channels: usize, values: &[f32], cells: &mut [u32]) {
         cells[FRESH] = 1;
         for (glide, value) in self.glides(cells).iter_mut().zip(values) {
@@ -293,7 +294,7 @@ impl Kind {
         }
     }
 
-    /// Resets the state but not the parameters; returns which cells are memory that has been written.
+    /// Resets the state but not the parameters; returns the memory cells that were written.
     ///
     /// # Real-time
     /// Yes; time in proportion to the cells.
@@ -307,7 +308,7 @@ impl Kind {
         self.begin_channels(context, channels, &values[..self.params], cells);
         let memory = self.memory(context, channels);
         let sounds = &mut cells[memory.clone()];
-        // What has never been written lies in no page yet.
+        // Memory that was never written has no pages yet.
         if sounds.iter().any(|cell| *cell != 0) {
             sounds.fill(0);
             return memory;
@@ -315,7 +316,7 @@ impl Kind {
         memory.start..memory.start
     }
 
-    /// A parameter's value changes, in so many milliseconds; setting what is set already changes nothing.
+    /// Changes a parameter's value over `ms` milliseconds. A value that is already set changes nothing.
     pub fn set(&self, cells: &mut [u32], context: Context, param: usize, value: f32, ms: f32) {
         let stepped = self.describe.params[param].scale == crate::catalog::Scale::Stepped;
         let glide = &mut self.glides(cells)[param];
@@ -333,7 +334,7 @@ impl Kind {
         cells[FRESH] = 1;
     }
 
-    /// Plays a note by the module's own voices; false if it has none.
+    /// Plays a note by the module's own voices; returns false if it has none.
     pub fn note(&self, cells: &mut [u32], context: Context, channels: usize, note: Note) -> bool {
         let Some(play) = self.play else {
             return false;
@@ -342,19 +343,19 @@ impl Kind {
         true
     }
 
-    /// An event opens its gate, or closes it, if it takes one.
+    /// Opens or closes the gate by an event, if the type takes a gate.
     pub fn gate(&self, cells: &mut [u32], level: f32) {
         if self.describe.takes_gate && level.is_finite() {
             Gate::event(&mut cells[GATE], level);
         }
     }
 
-    /// Skips so many frames: strikes that were due in them are dropped.
+    /// Skips frames; strikes that were due in them are dropped.
     pub fn miss(&self, cells: &mut [u32], frames: usize) {
         Gate::load(&cells[GATE]).pass(&mut cells[GATE], frames);
     }
 
-    /// Changes notes that its own voices play.
+    /// Changes sounding notes of the module's own voices.
     pub fn express(
         &self,
         cells: &mut [u32],
@@ -387,7 +388,7 @@ impl Kind {
         cells[self.state_at() + cell * n]
     }
 
-    /// Sets its frequency to a note's, at once.
+    /// Sets the frequency to that of a note, without a glide.
     pub fn tune(&self, cells: &mut [u32], pitch: f32) {
         let Some(freq) = self.describe.freq() else {
             return;
@@ -399,7 +400,7 @@ impl Kind {
         }
     }
 
-    /// Whether it has no frequency, or that of the note.
+    /// Whether the module has no frequency, or has that of the note.
     pub fn is_tuned(&self, cells: &mut [u32], pitch: f32) -> bool {
         self.describe.freq().is_none_or(|freq| {
             let hz = self.describe.params[freq].accept(math::note_hz(pitch));
@@ -411,7 +412,7 @@ impl Kind {
         bytemuck::cast_slice_mut(&mut cells[HEAD..self.state_at()])
     }
 
-    /// Goes on where another module of the same type was, with the channels that both have.
+    /// Takes over the state of another module of the same type, for the channels that both have.
     pub fn adopt(&self, context: Context, own: (&mut [u32], usize), other: (&[u32], usize)) {
         let (cells, channels) = own;
         let (old, old_channels) = other;
@@ -441,7 +442,7 @@ impl Kind {
     }
 }
 
-/// Chooses the instructions, then how many channels go side by side.
+/// Selects the instruction set, then the number of channels side by side.
 fn render<M: Module>(level: Level, process: &mut Process<'_>) {
     with_lanes!(level, simd => groups::<M, _>(simd, process), else each_group::<M, f32>((), process));
 }
@@ -486,7 +487,7 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, process: &mut Process<'_>) {
     } else {
         n
     };
-    // Of a frame alone nobody knows whether it is as the first.
+    // A single frame does not show whether all frames of a segment are equal.
     let whole = process.stretch.is_whole();
     process.outs.iter_mut().for_each(|out| out.still = whole);
     for group in 0..group_count {
@@ -522,7 +523,7 @@ fn each_group<M: Module, L: Lanes>(token: L::Token, process: &mut Process<'_>) {
         };
         let mut outs = Outs {
             buffers: process.outs,
-            // A module that splits writes each of its outputs from the group that it is of.
+            // A splitting module writes each output from the group that contains its channel.
             first: match M::POLYPHONY {
                 Polyphony::Split => process.stretch.first(1, 0),
                 _ => process.stretch.first(n, group),

@@ -1,9 +1,9 @@
-//! Parameters as signals: a value that glides when it is set, and an input of its own that modulates it.
+//! Parameters as signals: a value that glides when it is set, and an input that modulates it.
 //!
-//! Every parameter of every type has an input of its name and a second parameter, its *amount*: how far
-//! a signal of 1 moves it, in octaves where it is spread by octaves, else in its own unit. What comes
-//! out stays within the parameter's range. A parameter at rest costs a load; one that moves, a pass
-//! over the block.
+//! Every parameter of every type has an input of the same name and a second parameter, its *amount*: by
+//! how much a signal of 1 changes the value, in octaves for a logarithmic scale, else in the parameter's
+//! unit. The result is limited to the parameter's range. A parameter at rest costs a load; a moving one
+//! costs a pass over the block.
 
 use crate::{
     catalog::{Param, Scale},
@@ -13,26 +13,26 @@ use crate::{
     smooth::Smooth,
 };
 
-/// Parameters of a type's own, at the most: their glides are numbered by the bits of a word.
+/// The most own parameters of a type: their glides are numbered by the bits of a word.
 pub const PARAMS_MAX: usize = 32;
 
-/// Room that a module's call needs for parameters that move: a ramp for each glide, and a signal for
-/// each parameter.
+/// Scratch memory for the moving parameters of one call: a ramp for each glide, and a signal for each
+/// parameter.
 pub const fn scratch_len(frames: usize) -> usize {
     (2 + LANES_MAX) * PARAMS_MAX * frames
 }
 
-/// A parameter in a block.
+/// A parameter during a stretch.
 #[derive(Clone, Copy)]
 pub enum Signal<'a, L: Lanes> {
-    /// The same in every frame.
+    /// The same value in every frame.
     Still(L),
-    /// Another one in each.
+    /// One value per frame.
     Moving(Frames<'a, L>),
 }
 
 impl<L: Lanes> Signal<'_, L> {
-    /// Its value at a frame.
+    /// The value at a frame.
     #[inline(always)]
     pub fn at(&self, frame: usize) -> L {
         match *self {
@@ -41,7 +41,7 @@ impl<L: Lanes> Signal<'_, L> {
         }
     }
 
-    /// Its value, if it does not move.
+    /// The value, if it does not move.
     #[inline(always)]
     pub fn still(&self) -> Option<L> {
         match *self {
@@ -50,7 +50,7 @@ impl<L: Lanes> Signal<'_, L> {
         }
     }
 
-    /// Its value at the first frame.
+    /// The value at the first frame.
     #[inline(always)]
     pub fn first(&self) -> L {
         self.at(0)
@@ -81,7 +81,7 @@ pub fn amount_of(param: &Param) -> Param {
     }
 }
 
-/// A bit for each parameter that has a cable.
+/// A bit for each parameter whose input has a cable.
 #[inline(always)]
 pub fn modulated(plugs: &[Plug]) -> u32 {
     let bit = |(number, plug): (usize, &Plug)| u32::from(*plug != Plug::Nothing) << number;
@@ -92,8 +92,8 @@ pub fn modulated(plugs: &[Plug]) -> u32 {
         .fold(0, |all, bit| all | bit)
 }
 
-/// Lets the glides go on that are under way: a ramp of a block for each. Returns which of them have
-/// moved, and which still do afterwards.
+/// Advances the glides in progress and writes a ramp for each. Returns which glides have moved, and
+/// which are still in progress.
 pub fn ramp(glides: &mut [Smooth], moving: u64, ramps: &mut [f32], frames: usize) -> (u64, u64) {
     let (mut moved, mut still_moving) = (0, 0);
     for ((number, glide), ramp) in glides.iter_mut().enumerate().zip(ramps.chunks_mut(frames)) {
@@ -106,8 +106,8 @@ pub fn ramp(glides: &mut [Smooth], moving: u64, ramps: &mut [f32], frames: usize
     (moved, still_moving)
 }
 
-/// Works out the parameters that move or are modulated, each into its part of `signals`. Returns a
-/// bit for each of them, and in the upper half for those that turn out to be still.
+/// Computes the parameters that move or are modulated, each into its part of `signals`. Returns a bit
+/// for each of them; the upper half marks those that are still.
 #[inline(always)]
 pub fn signals<L: Lanes>(
     io: &Io<'_, L>,
@@ -159,7 +159,7 @@ pub fn signals<L: Lanes>(
         for (frame, (to, by)) in both.take(frames_needed).enumerate() {
             let (base, amount) = (io.splat(base(frame)), io.splat(amount(frame)));
             let by = match param.scale {
-                // A choice is one for all channels: that of the first.
+                // A stepped parameter has one value for all channels: that of the first.
                 Scale::Stepped => io.splat(io.first_channel_of(first_plug + number, frame)),
                 Scale::Linear | Scale::Log => L::load(io.token, by),
             };
@@ -169,7 +169,7 @@ pub fn signals<L: Lanes>(
                 Scale::Log => base * math::exp2(io, by),
                 Scale::Stepped => (base + by + io.splat(0.5)).floor(),
             };
-            // The lower bound last and first: what is no number becomes it.
+            // The lower bound first: it replaces NaN.
             value.max(least).min(most).store(to);
         }
     }

@@ -1,9 +1,9 @@
-//! From a patch and its order of work to what the render thread walks through: how many channels each
-//! module has, where each block of sound lies, what is summed into what.
+//! From a patch and its processing order to the structure that the render thread runs: the channels of each
+//! module, the buffer of each block, and which blocks are summed.
 //!
-//! A block is needed from the processing of its module to that of its last listener; afterwards another
-//! takes its place, so that few blocks, which stay in the processor's cache, serve a large patch. In a
-//! loop, which is processed again for the next frame, nobody takes the place of another before its end.
+//! A block is needed from the processing of its module to that of its last listener. Afterwards its buffer is
+//! reused, so a large patch needs few buffers, which stay in the processor's cache. A loop is processed again
+//! for the next frame, so its buffers are not reused before its end.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -16,115 +16,115 @@ use crate::{
     schedule::{Connection, Feedback, Late, Step},
 };
 
-/// Channels of a cable, at the most.
+/// The most channels of a cable.
 pub const CABLE_CHANNELS_MAX: usize = 32;
-/// Samples of a frame of the widest block.
+/// Samples per frame of the widest block.
 pub const LANES_TOTAL_MAX: usize = 32;
 
-/// A module, as the render thread sees it.
+/// A module as the render thread sees it.
 pub struct Node {
     pub kind: Kind,
     pub channels: usize,
-    /// Its part of the arena.
+    /// Its cells in the arena.
     pub cells: Range<usize>,
-    /// What it plays from.
+    /// The recording that it plays.
     pub sample: Option<Arc<Sample>>,
-    /// The values of its parameters at the start.
+    /// The initial values of its parameters.
     pub values: Vec<f32>,
     pub plugs: Vec<Plug>,
-    /// What is done before it is processed with what has been gathered for it: the ones that are summed.
+    /// Gathered blocks that are summed across their lanes before the module is processed.
     pub summed: Vec<u16>,
-    /// What is added before it is processed to what has been gathered for it: blocks that lead back.
+    /// Feedback blocks that are added to its gathered blocks before the module is processed.
     pub pulls: Vec<Push>,
-    /// Where its blocks are added to after it is processed.
+    /// Gathered blocks of other modules to which its blocks are added after it is processed.
     pub pushes: Vec<Push>,
-    /// Which of its outputs lead back, and by which cable.
+    /// Its outputs with feedback cables, and these cables.
     pub feeds: Vec<(u16, Feedback)>,
-    /// It is no part of the patch any more and plays on until all has faded out.
+    /// Whether it has been removed from the patch and plays on until everything has faded out.
     pub ghost: bool,
-    /// The block of each of its outputs, and a bit for each that somebody listens to.
+    /// The buffer of each output, and a bit for each output that has a listener.
     pub outs: Vec<u16>,
     pub wanted: u32,
 }
 
-/// A block that is added to what is gathered for an input: several cables into one, or one from
-/// another number of channels. It is added at once, while it is in the cache, and needed no longer.
+/// A block that is added to the gathered block of an input: one of several cables, or a cable with another
+/// number of channels. It is added at once, while it is in the cache; afterwards its buffer is free.
 #[derive(Clone, Copy)]
 pub struct Push {
-    /// Which of the blocks.
+    /// The buffer of the block.
     pub from: u16,
     pub from_channels: usize,
-    /// Which of the gathered blocks.
+    /// The gathered block.
     pub into: u16,
     /// Channels of the input.
     pub channels: usize,
-    /// If all that comes in is summed: how many lie side by side before they are summed across, 1 where nothing
-    /// but single channels come in, else [`SUM_LANES`].
+    /// If the input sums all channels: how many lanes lie side by side before they are summed across. 1 if all
+    /// cables have a single channel, else [`SUM_LANES`].
     pub sum_lanes: Option<usize>,
-    /// It is the first: what lies there is of another block.
+    /// Whether it is the first of its sum: then the gathered block still holds other data.
     pub first: bool,
-    /// It fades in or out: the number of the fade.
+    /// The number of its fade, if it fades in or out.
     pub fade: Option<u16>,
 }
 
-/// An input into which nothing leads but cables that fade out: once they have, it has no cable.
+/// An input whose cables all fade out. Afterwards the input has no cable.
 pub struct End {
     pub module: u16,
     pub input: usize,
-    /// Where it is gathered until then.
+    /// The gathered block until then.
     pub gathered: u16,
     /// The numbers of the fades.
     pub fades: Vec<u16>,
 }
 
-/// Samples of a frame in which channels are summed, side by side, before they are summed across.
+/// Lanes in which channels are summed side by side before they are summed across.
 pub const SUM_LANES: usize = 16;
 
 /// Modules that are processed one after the other, for a whole segment or for each of its frames.
 pub struct Part {
-    /// Their places in the order of work.
+    /// Their indices in the processing order.
     pub order: Range<usize>,
     pub frame_by_frame: FrameByFrame,
-    /// The cables among them that bring what is a frame late, by their numbers.
+    /// The numbers of the cables within this part that are one frame late.
     pub feedbacks: Vec<u16>,
 }
 
-/// Whether frames are rendered one by one, since a cable brings what is only a frame late.
+/// Whether frames are rendered one by one, since a cable is only one frame late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FrameByFrame {
     Never,
-    /// Until what goes has faded out: all such cables go.
+    /// Until the fades have ended, since all such cables fade out.
     UntilFaded,
     Always,
 }
 
-/// All of it.
+/// The whole plan.
 pub struct Plan {
-    /// By the modules' places in the patch.
+    /// The modules, by their index in the patch.
     pub nodes: Vec<Node>,
-    /// The order of work, and its parts: loops, and what is between them.
+    /// The processing order, and its parts: loops, and the modules between them.
     pub order: Vec<u16>,
     pub parts: Vec<Part>,
-    /// Of each cable that fades whether it comes or goes.
+    /// For each cable that fades: in or out.
     pub fades: Vec<Fade>,
     pub ends: Vec<End>,
-    /// Of each cable that leads back, the block that it brings.
+    /// For each feedback cable, the buffer of the block that it delivers.
     pub feedbacks: Vec<u16>,
-    /// The cables that bring what is a block late, by their numbers.
+    /// The numbers of the cables that are a block late.
     pub block_late: Vec<u16>,
-    /// The place of `out`.
+    /// The index of `out`.
     pub out: u16,
-    /// Samples of a frame of each block.
+    /// Samples per frame of each buffer, and of each gathered block.
     pub buffers: Vec<usize>,
     pub gathered: Vec<usize>,
-    /// Outputs of a module, at the most.
+    /// The most outputs of a module.
     pub outs_max: usize,
     /// Cells of the arena.
     pub cells: usize,
 }
 
 impl Plan {
-    /// How many blocks a module writes, where there are so many channels of sound.
+    /// How many blocks a module writes, given the number of channels of sound.
     pub fn outs_of(&self, module: u16, channels: usize) -> usize {
         match module == self.out {
             true => channels,
@@ -134,7 +134,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// Parts the order of work into loops and what is between them.
+    /// Divides the processing order into loops and the modules between them.
     fn part(&mut self, steps: &[Step]) {
         for part in steps.chunk_by(|one, two| one.in_loop == two.in_loop) {
             let begin = self.parts.last().map_or(0, |part| part.order.end);
@@ -151,7 +151,7 @@ impl Plan {
                                 frame_by_frame.max(self.until(step.module, connection));
                             feedbacks.push(number);
                         }
-                        // Its source brings it.
+                        // Read by the source of the cable.
                         Late::FrameAhead => {}
                     }
                 }
@@ -164,7 +164,7 @@ impl Plan {
         }
     }
 
-    /// How long a cable of a loop into that module has frames rendered one by one.
+    /// For how long a cable of a loop makes its frames be rendered one by one.
     fn until(&self, module: u16, connection: &Connection) -> FrameByFrame {
         let goes = |fade: u16| self.fades[usize::from(fade)] == Fade::Out;
         match connection.fade.is_some_and(goes) || self.nodes[usize::from(module)].ghost {
@@ -173,7 +173,7 @@ impl Plan {
         }
     }
 
-    /// The block that a connection brings.
+    /// The buffer of the block that a connection delivers.
     fn brought(&self, connection: &Connection) -> u16 {
         match connection.feedback {
             Some(feedback) => self.feedbacks[usize::from(feedback.number)],
@@ -181,7 +181,7 @@ impl Plan {
         }
     }
 
-    /// How the block of a connection is added to what is gathered for an input.
+    /// The push that adds the block of a connection to the gathered block of an input.
     fn push(
         &self,
         gathers: &mut Pool,
@@ -206,7 +206,7 @@ impl Plan {
     }
 }
 
-/// One who listens to an output.
+/// A listener of an output.
 struct Listener {
     /// Module and input.
     input: (u16, u16),
@@ -222,12 +222,12 @@ fn values(kind: &Kind, spec: &ModuleSpec) -> Vec<f32> {
         .collect()
 }
 
-/// Blocks of one size each, of which some are free.
+/// Buffers with a size in samples per frame, some of which are free.
 #[derive(Default)]
 struct Pool {
     lanes: Vec<usize>,
     free: BTreeMap<usize, Vec<u16>>,
-    /// The loop that is processed, and what is free at its end.
+    /// The present loop, and the buffers that are free after its end.
     in_loop: Option<u16>,
     held: Vec<u16>,
 }
@@ -249,7 +249,7 @@ impl Pool {
         self.free.entry(lanes).or_default().push(buffer);
     }
 
-    /// Goes on to a module of that loop, or of none.
+    /// Enters the loop of the next module, or leaves the last loop.
     fn enter(&mut self, in_loop: Option<u16>) {
         if self.in_loop != in_loop {
             self.in_loop = None;
@@ -261,7 +261,7 @@ impl Pool {
     }
 }
 
-/// Samples of a frame for so many channels.
+/// Samples per frame for that many channels.
 const fn lanes(channels: usize, wide: bool) -> usize {
     let (n, groups) = lanes_for(channels, wide);
     n * groups
@@ -270,13 +270,13 @@ const fn lanes(channels: usize, wide: bool) -> usize {
 /// The kinds of a checked patch's modules.
 fn kinds(patch: &Patch) -> Vec<Kind> {
     let modules = patch.modules.iter();
-    // The check of the patch has found the type.
+    // The check of the patch has found every type.
     modules
         .filter_map(|spec| modules::kind(&spec.kind))
         .collect()
 }
 
-/// Cells of the arena of such a patch.
+/// How many cells the arena of a patch has.
 pub fn cells(
     patch: &Checked,
     context: Context,
@@ -292,13 +292,13 @@ pub fn cells(
     })
 }
 
-/// How many channels each module of a patch has.
+/// The number of channels of each module of a patch.
 pub fn channels_of(patch: &Checked) -> Vec<usize> {
     let kinds = kinds(patch.patch());
     channels(patch.patch(), patch.steps(), &kinds)
 }
 
-/// Samples of a frame of what each cable that leads back brings.
+/// Samples per frame of each feedback cable.
 fn feedback_lanes(
     steps: &[Step],
     kinds: &[Kind],
@@ -317,8 +317,8 @@ fn feedback_lanes(
     all.into_iter().map(|(_, lanes)| lanes).collect()
 }
 
-/// Plans a patch that has been checked; its modules' cells begin where `first_cell` says, given the
-/// samples of a frame of each cable that leads back.
+/// Plans a patch that has been checked. `first_cell` returns the first cell of the modules, given the samples
+/// per frame of each feedback cable.
 pub fn plan(
     patch: &Patch,
     steps: Vec<Step>,
@@ -327,7 +327,7 @@ pub fn plan(
 ) -> Plan {
     let kinds = kinds(patch);
     let channels = channels(patch, &steps, &kinds);
-    // The inputs that listen, by output.
+    // The listening inputs, by output.
     let mut listeners: BTreeMap<(u16, u16), Vec<Listener>> = BTreeMap::new();
     for step in &steps {
         for connection in &step.connections {
@@ -384,11 +384,11 @@ pub fn plan(
     plan.part(&steps);
     let gathered = gathered(&plan, &steps);
     let (mut pool, mut gathers) = (Pool::default(), Pool::default());
-    // They are filled before the first module is processed.
+    // Feedback buffers are filled before the first module is processed.
     let feedbacks = feedback_lanes.into_iter();
     plan.feedbacks = feedbacks.map(|lanes| pool.take(lanes)).collect();
     let mut into = BTreeMap::new();
-    // Listeners of each block who have not had it yet.
+    // How many listeners of each block are still to be processed.
     let mut left = BTreeMap::new();
     for step in &steps {
         let module = usize::from(step.module);
@@ -492,7 +492,7 @@ pub fn plan(
     plan
 }
 
-/// The channels of the outputs of a module that has so many.
+/// The number of channels of each output of a module with `channels` channels.
 pub const fn out_channels(kind: &Kind, channels: usize) -> usize {
     match kind.polyphony {
         Polyphony::Split => 1,
@@ -500,7 +500,7 @@ pub const fn out_channels(kind: &Kind, channels: usize) -> usize {
     }
 }
 
-/// What is plugged into each input of a module, in the order of the patch.
+/// The connections of each input of a module, in the order of the patch.
 fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<Connection>> {
     let mut inputs: BTreeMap<u16, Vec<Connection>> = BTreeMap::new();
     for connection in &step.connections {
@@ -512,8 +512,7 @@ fn inputs_of(step: &Step) -> BTreeMap<u16, Vec<Connection>> {
     inputs
 }
 
-/// The inputs that cannot take the one block that is plugged into them as it is; of each, see
-/// [`Push::sum_lanes`].
+/// The inputs that cannot use a source's block directly, each with its [`Push::sum_lanes`].
 fn gathered(plan: &Plan, steps: &[Step]) -> BTreeMap<(u16, u16), Option<usize>> {
     let mut gathered = BTreeMap::new();
     for step in steps {
@@ -538,8 +537,8 @@ fn gathered(plan: &Plan, steps: &[Step]) -> BTreeMap<(u16, u16), Option<usize>> 
     gathered
 }
 
-/// How many channels each module has; what a cable that leads back brings is spread over those that are
-/// there without it.
+/// The number of channels of each module. Feedback cables do not increase it: their channels are spread over
+/// those that exist without them.
 fn channels(patch: &Patch, steps: &[Step], kinds: &[Kind]) -> Vec<usize> {
     let mut channels = vec![1; kinds.len()];
     for step in steps {

@@ -1,4 +1,4 @@
-//! Rendering a command log again: the same patch, the same commands, in before the same blocks.
+//! Renders a command log again: the same patch, and the same commands before the same blocks.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -23,60 +23,60 @@ use part::Part;
 /// Why a log cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It cannot be read.
+    /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A patch in it is not one.
+    /// A patch in the log is not valid.
     #[error("the log contains a patch that this program cannot play: {0}")]
     Patch(#[from] PatchError),
-    /// The state that it begins with does not fit.
+    /// The initial state does not fit its patch.
     #[error("the log begins with a state that does not fit its patch: {0}")]
     State(#[from] RestoreError),
-    /// Its states, or a parameter that it sets, are of a build with other modules.
+    /// The states, or a parameter that the log sets, belong to a build with other modules.
     #[error("{what}: use understudy {writer}, which wrote the log; this one is {own}", own = catalog::catalogue())]
     OtherBuild {
-        /// What this program cannot take over.
+        /// What this program cannot use.
         what: String,
-        /// Which program can.
+        /// The program that can.
         writer: Box<Catalogue>,
     },
-    /// A command that was decided on is not in it.
+    /// A command that a decision includes is missing.
     #[error("the log is damaged: it lacks the command {0}, which block {1} needs")]
     Missing(Seq, BlockIndex),
-    /// It holds no patch.
+    /// The log has no patch.
     #[error("the log contains no patch")]
     NoPatch,
 }
 
-/// A segment that is read once it is needed.
+/// A segment that is read when it is needed.
 pub struct Later {
-    /// Its number in the run.
+    /// The segment's number in the run.
     pub number: u64,
-    /// The block that its state stands before.
+    /// The block before which its state stands.
     pub block: BlockIndex,
-    /// Its bytes.
+    /// Reads its bytes.
     pub read: Box<dyn FnOnce() -> std::io::Result<Vec<u8>>>,
 }
 
-/// A segment that is torn off or damaged.
+/// A segment that is torn or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// The block that its state stands before.
+    /// The block before which its state stands.
     pub block: BlockIndex,
     /// How many of its bytes could be read.
     pub read: u64,
-    /// How many there are.
+    /// How many bytes it has.
     pub all: u64,
 }
 
-/// A log on its way through the engine.
+/// A log that is being rendered.
 pub struct Replay {
     find: Box<Find<'static>>,
     engine: Engine,
     format: AudioFormat,
     part: Part,
     held: Option<(Seq, Command)>,
-    /// The segments that follow, the first one read already if it is near.
+    /// The segments that follow; the first of them is already read if it begins soon.
     later: VecDeque<Later>,
     coming: Option<Part>,
     unequal: Vec<BlockIndex>,
@@ -85,29 +85,28 @@ pub struct Replay {
     /// See [`Self::to_last_decision`].
     to_last_decision: bool,
     patch: Patch,
-    /// The only module that is heard, if there is one.
+    /// The module that is heard alone, if this renders a stem.
     alone: Option<String>,
-    /// The commands that are in before `block`, as decided and as applied.
+    /// The last commands before `block`: as decided, and as applied.
     seq: Seq,
     applied: Seq,
     block: BlockIndex,
 }
 
-/// Who reads a segment knows how far the run went on so many blocks before the segment begins: workers are no
-/// further ahead of what is played.
+/// How many blocks before its beginning a segment is read. A reader of a segment must know by then how far the run
+/// went on, and workers are never further ahead of the play cursor.
 const SOON: u64 = AHEAD_BLOCKS_MAX + 1;
 
 impl Replay {
-    /// Reads a log, or one segment of it, whose recordings are found there; rendering begins with its first
-    /// block.
+    /// Reads a log or one segment of it; `find` finds its recordings. Rendering begins with its first block.
     ///
     /// # Errors
-    /// When it is no log, or does not begin with a patch that can be played.
+    /// When the bytes are not a log, or do not begin with a patch that can be played.
     pub fn new(bytes: &[u8], find: Box<Find<'static>>) -> Result<Self, ReplayError> {
         Self::hearing(&[bytes], find, None)
     }
 
-    /// As [`Self::new`], where how it begins and what follows lie apart.
+    /// As [`Self::new`], for a log whose beginning and records are in separate pieces.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -115,7 +114,7 @@ impl Replay {
         Self::hearing(pieces, find, None)
     }
 
-    /// As [`Self::new`], where that module alone is heard, as it comes into `out`: a stem.
+    /// As [`Self::new`], for a stem: only that module is heard, as it comes into `out`.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -162,27 +161,26 @@ impl Replay {
         Ok(replay)
     }
 
-    /// Goes on to the last decision where the run was cut off: what was written down of how far it was played is up
-    /// to a second old.
+    /// Renders up to the last decision if the run was cut off. The progress in the log may be up to a second old.
     #[must_use]
     pub const fn to_last_decision(mut self) -> Self {
         self.to_last_decision = true;
         self
     }
 
-    /// Whether the log says where its run ended, once it has been rendered; one of an older version need not.
+    /// Whether the log records the end of its run, once it has been rendered. Logs of older versions may not.
     #[must_use]
     pub const fn has_end(&self) -> bool {
         self.part.reach.has_end
     }
 
-    /// The segments read so far that are torn off or damaged.
+    /// The torn or damaged segments read so far.
     #[must_use]
     pub fn unread(&self) -> &[Unread] {
         &self.unread
     }
 
-    /// The blocks that the log has lost, since a segment is damaged or missing: silence stands in for them.
+    /// The blocks that are lost, since a segment is damaged or missing. They are rendered as silence.
     #[must_use]
     pub fn lost(&self) -> &[Range<u64>] {
         &self.lost
@@ -196,20 +194,20 @@ impl Replay {
         }
     }
 
-    /// Goes on with those segments, oldest first, where this one ends.
+    /// Continues with those segments, oldest first, after this one.
     #[must_use]
     pub fn then(mut self, later: Vec<Later>) -> Self {
         self.later = later.into();
         self
     }
 
-    /// The blocks where a segment begins with a state that is not the one that the segment before leads to.
+    /// The blocks at which a segment's state differs from the state that the segment before leads to.
     #[must_use]
     pub fn unequal(&self) -> &[BlockIndex] {
         &self.unequal
     }
 
-    /// Whether it begins beyond all that was played: no block of it was heard.
+    /// Whether the log begins after everything that was played, so that none of its blocks was heard.
     #[must_use]
     pub fn is_past_its_end(&self) -> bool {
         self.block > self.part.reach.end(self.to_last_decision)
@@ -227,7 +225,7 @@ impl Replay {
         self.format
     }
 
-    /// Renders the next block into `out`, of one block's samples; false after the last block that
+    /// Renders the next block into `out`, which has the length of a block; returns false after the last block that
     /// was played.
     ///
     /// # Errors
@@ -255,8 +253,8 @@ impl Replay {
         Ok(true)
     }
 
-    /// Whether the next block is one of which nothing is known: behind what a damaged segment tells, or one that
-    /// another should follow, and before the next.
+    /// Whether the next block is unknown: it lies after the readable part of a damaged segment, or after a segment
+    /// whose successor is missing, and before the next segment.
     fn is_lost(&self) -> bool {
         let next = (self.coming.as_ref().map(|next| next.number))
             .or_else(|| self.later.front().map(|next| next.number));
@@ -274,7 +272,7 @@ impl Replay {
         self.block = self.block.next();
     }
 
-    /// Reads the next segment before it begins, and goes over to it where it does.
+    /// Reads the next segment before it is needed, and switches to it at its first block.
     fn look_ahead(&mut self) -> Result<(), ReplayError> {
         let soon = BlockIndex(self.block.0 + SOON);
         if let Some(next) =
@@ -288,7 +286,7 @@ impl Replay {
         };
         self.part = next;
         self.note_unread();
-        // What is held is in the segment, too.
+        // The held command is in the new segment too.
         self.held = None;
         let arena = std::mem::take(&mut self.part.arena);
         let was_lost = (self.lost.last()).is_some_and(|lost| lost.end == self.block.0);
@@ -307,7 +305,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Applies all that was accepted but had not come into a block any more.
+    /// Applies the accepted commands that no block contained any more.
     ///
     /// # Errors
     /// When a patch in the log cannot be played.
@@ -322,7 +320,7 @@ impl Replay {
                 break;
             }
             if seq <= self.applied {
-                continue; // the segment before has it, too
+                continue; // the segment before holds it too
             }
             self.applied = seq;
             if self.part.quarantined.contains(&seq) {
@@ -355,7 +353,7 @@ impl Replay {
         Ok(())
     }
 
-    /// An event as this program numbers parameters.
+    /// An event with this program's numbers of parameters.
     fn renumbered(&self, mut event: Event) -> Result<Event, ReplayError> {
         if let Event::Param { module, param, .. } | Event::Ramp { module, param, .. } = &mut event
             && let Some(module) = self.patch.modules.get(usize::from(*module))
@@ -373,7 +371,7 @@ impl Replay {
         Ok(event)
     }
 
-    /// Blocks rendered so far, and before.
+    /// The number of the next block.
     #[must_use]
     pub const fn blocks(&self) -> u64 {
         self.block.0
@@ -385,14 +383,14 @@ impl Replay {
         self.applied.0
     }
 
-    /// The patch as it stands, with the parameters last set.
+    /// The present patch, with the parameters last set.
     #[must_use]
     pub const fn patch(&self) -> &Patch {
         &self.patch
     }
 
-    /// The patch as it stands and the state of the sound, for an instance that goes on from here: what
-    /// waits for its frame is as far ahead as it was, while frames are counted anew.
+    /// The present patch and the state of the sound, for an instance that continues from here. Waiting events keep
+    /// their distance; frames are counted from 0 again.
     #[must_use]
     pub fn into_state(mut self) -> (Patch, Vec<u8>) {
         self.engine.rebase();
@@ -400,7 +398,7 @@ impl Replay {
     }
 }
 
-/// Takes over the state of that patch, of which the engine may play one module alone.
+/// Restores the state of that patch, of which the engine may play only one module.
 fn restore(
     engine: &mut Engine,
     arena: &[u8],
@@ -414,30 +412,30 @@ fn restore(
     if !is_alone {
         return Err(why.into());
     }
-    // Where cables into `out` have a state themselves, that of the modules is all that is alike.
+    // If cables into `out` have state of their own, only the modules' state can be taken over.
     let mut whole = Engine::new(patch, format.into())?;
     whole.restore(arena)?;
     engine.adopt_edited(&whole);
     Ok(())
 }
 
-/// What plays that patch, or one module of it alone.
+/// The engine for that patch, or for one module of it alone.
 fn engine_of(
     patch: &Patch,
     alone: Option<&str>,
     format: AudioFormat,
 ) -> Result<Engine, PatchError> {
     match alone {
-        // A stem bypasses the safety stage: its reduction belongs to no single module.
+        // A stem bypasses the safety stage, since its reduction belongs to no single module.
         Some(module) => Ok(Engine::new(&patch.alone(module), format.into())?.without_safety()),
         None => Engine::new(patch, format.into()),
     }
 }
 
-/// Every module that has had a cable into `out` in a log, in the order in which they came.
+/// Every module that has had a cable into `out` in a log, in the order in which these cables appeared.
 ///
 /// # Errors
-/// When a patch in it cannot be played.
+/// When a patch in the log cannot be played.
 pub fn heard(bytes: &[u8]) -> Result<Vec<String>, ReplayError> {
     let mut heard: Vec<String> = Vec::new();
     for (_, record) in command_log::records(bytes) {

@@ -1,65 +1,65 @@
-//! From a patch to the order of work: who runs when, and whose sound goes where.
+//! From a patch to its processing order: the order of the modules and the connections between them.
 //!
-//! Done once, on the control thread. The render thread then walks a list of steps. The order, and
-//! with it the order of every sum, follows from the patch's text alone.
+//! Done once, on the control thread; the render thread then follows a list of steps. The order, and with it the
+//! order of every sum, follows from the patch alone.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::{loops::loops, patch::Wire};
 
-/// When what a cable that leads back brings is taken over.
+/// When a feedback cable delivers its source's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
     /// A block later.
     Block,
-    /// A frame later, when its loop is processed next.
+    /// A frame later, when the loop is processed for the next frame.
     Frame,
-    /// A frame later, by a module that is processed later: it closes no cycle.
+    /// A frame later, to a module that is processed later: the cable closes no cycle.
     FrameAhead,
 }
 
-/// A cable that leads back.
+/// A feedback cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feedback {
-    /// Its number among those.
+    /// The number of the cable among the feedback cables.
     pub number: u16,
     pub late: Late,
 }
 
-/// One cable, as the render thread sees it.
+/// A cable as the render thread sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The module that it comes from, by its place in the patch.
+    /// The source module, by its index in the patch.
     pub module: u16,
-    /// Output of that module.
+    /// The output of the source module.
     pub output: u16,
-    /// Input of the module that it leads to.
+    /// The input to which the cable leads.
     pub input: u16,
-    /// Its number among the cables that fade in or out, if it does.
+    /// The number among the fading cables, if it fades in or out.
     pub fade: Option<u16>,
-    /// It leads back: what it brings is late.
+    /// Set for a feedback cable, which delivers late.
     pub feedback: Option<Feedback>,
 }
 
-/// One module to be processed.
+/// The processing of one module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Its place in the patch.
+    /// The module's index in the patch.
     pub module: u16,
-    /// The loop that it is of; its modules are processed one after the other.
+    /// The loop that contains the module. The modules of a loop are processed one after the other.
     pub in_loop: Option<u16>,
-    /// The cables that come in, in the order of the patch.
+    /// The cables into the module, in the order of the patch.
     pub connections: Vec<Connection>,
 }
 
-/// The order of work: each module after all that it listens to but by cables that lead back, the modules of a
-/// loop one after the other, else as in the patch.
+/// The processing order: each module after its sources, except over feedback cables; the modules of a loop one
+/// after the other; otherwise as in the patch.
 ///
 /// # Errors
-/// The modules of a cycle, in the order of the cables.
+/// If there is a cycle: its modules, in the order of the cables.
 pub fn schedule(modules: usize, cables: &[Wire]) -> Result<Vec<Step>, Vec<u16>> {
     let loops = loops(modules, cables);
-    // What is waited for as a whole: a loop, by its first module, or a module.
+    // What others wait for as a whole: a loop, identified by its first module, or a single module.
     let whole = |module: u16| loops[usize::from(module)].unwrap_or(module);
     let mut connections = vec![Vec::new(); modules];
     let (mut within, mut between) = (Vec::new(), Vec::new());
@@ -102,8 +102,8 @@ pub fn schedule(modules: usize, cables: &[Wire]) -> Result<Vec<Step>, Vec<u16>> 
     }
 }
 
-/// So many modules, each after those from which cables lead to it, else by their numbers; without those that
-/// are on a cycle or behind one.
+/// The modules in an order in which each follows its sources, otherwise by number; without the modules on or
+/// behind a cycle.
 fn sorted(modules: usize, cables: impl Iterator<Item = (u16, u16)>) -> Vec<u16> {
     let mut listeners = vec![Vec::new(); modules];
     let mut waiting_for = vec![0_usize; modules];
@@ -129,7 +129,7 @@ fn sorted(modules: usize, cables: impl Iterator<Item = (u16, u16)>) -> Vec<u16> 
     sorted
 }
 
-/// The cables, by their places, that close a cycle with those before them.
+/// The indices of the cables that close a cycle with earlier cables.
 pub fn closing(modules: usize, cables: &[Wire]) -> Vec<usize> {
     let ahead = |wire: &&Wire| wire.feedback.is_none();
     let ends = |wire: &Wire| (wire.from.module, wire.to.module);
@@ -150,7 +150,7 @@ pub fn closing(modules: usize, cables: &[Wire]) -> Vec<usize> {
     closing
 }
 
-/// Whether a way leads from one module to another, or they are the same.
+/// Whether a path leads from one module to another, or both are the same.
 fn reaches(listeners: &[Vec<u16>], from: u16, to: u16) -> bool {
     let mut seen = vec![false; listeners.len()];
     let mut next = vec![from];
@@ -165,7 +165,7 @@ fn reaches(listeners: &[Vec<u16>], from: u16, to: u16) -> bool {
     false
 }
 
-/// For each of so many modules, whether it is on a cycle, or between two.
+/// For each module whether it is on a cycle or between two cycles.
 pub fn tangled(modules: usize, cables: impl Iterator<Item = (u16, u16)> + Clone) -> Vec<bool> {
     let behind = unreached(modules, cables.clone());
     let before = unreached(modules, cables.map(|(from, to)| (to, from)));
@@ -174,7 +174,7 @@ pub fn tangled(modules: usize, cables: impl Iterator<Item = (u16, u16)> + Clone)
         .collect()
 }
 
-/// For each module, whether it is on a cycle or behind one.
+/// For each module whether it is on a cycle or behind one.
 fn unreached(modules: usize, cables: impl Iterator<Item = (u16, u16)>) -> Vec<bool> {
     let mut unreached = vec![true; modules];
     for module in sorted(modules, cables) {
@@ -183,7 +183,8 @@ fn unreached(modules: usize, cables: impl Iterator<Item = (u16, u16)>) -> Vec<bo
     unreached
 }
 
-/// Walks up the cables that do not lead back from a module that cannot be ordered, until it meets its own path.
+/// Follows the cables backwards from a module that cannot be ordered, without feedback cables, until the path
+/// meets itself.
 fn cycle(modules: usize, cables: &[Wire]) -> Vec<u16> {
     let ahead = || cables.iter().filter(|wire| wire.feedback.is_none());
     let stuck = unreached(modules, ahead().map(|w| (w.from.module, w.to.module)));
@@ -192,7 +193,7 @@ fn cycle(modules: usize, cables: &[Wire]) -> Vec<u16> {
         .filter(|m| is_stuck(*m))
         .take(1)
         .collect();
-    // Who waits, waits for one who waits: there is always a way up.
+    // Each of these modules waits for another of them, so there is always a way.
     while let Some(up) = path.last().and_then(|last| {
         let mut up = ahead().filter(|wire| wire.to.module == *last);
         up.find(|wire| is_stuck(wire.from.module))
@@ -213,8 +214,8 @@ mod tests {
     use super::*;
     use crate::patch::End;
 
-    /// Cables drawn as `a>b`, `a<b` where they lead back, `a~b` where they are a frame late; modules numbered by
-    /// letter, those of a loop in brackets.
+    /// Cables drawn as `a>b`, `a<b` for feedback by a block, `a~b` for feedback by a frame. Modules are numbered
+    /// by letter; those of a loop are in brackets.
     fn draw(cables: &str) -> Result<String, String> {
         let end = |letter: u8| End {
             module: u16::from(letter - b'a'),
@@ -258,18 +259,18 @@ mod tests {
 
     #[test]
     fn a_loop_comes_as_one_where_all_that_it_listens_to_has_been() {
-        // Who listens comes after it, who does not stays where it was.
+        // A listener follows its source; all other modules stay where they were.
         assert_eq!(draw("b>d d~b").unwrap(), "a(bd)cef");
         assert_eq!(draw("a>b b>d d~b e>d b>c").unwrap(), "ae(bd)cf");
         assert_eq!(draw("d>b b~d f>a a>b").unwrap(), "cefa(db)");
-        // A module to itself; two loops; one through another's module; one in another.
+        // A module that feeds itself; two loops; a loop through another loop's module; a loop inside another.
         assert_eq!(draw("c~c").unwrap(), "ab(c)def");
         assert_eq!(draw("a>b b~a c>d d~c d>a").unwrap(), "(cd)(ab)ef");
         assert_eq!(draw("a>b b~a b>c c~b").unwrap(), "(abc)def");
         assert_eq!(draw("a>b b>c c>d d~a c~b").unwrap(), "(abcd)ef");
-        // Through two cables that are late.
+        // Through two late cables.
         assert_eq!(draw("c~a a>b b~c").unwrap(), "(abc)def");
-        // One that closes no cycle is waited for, and makes no loop; a block late, it is neither.
+        // A frame-late cable without a cycle is waited for and makes no loop; a block-late cable does neither.
         assert_eq!(draw("c~a").unwrap(), "bcadef");
         assert_eq!(draw("a>c c<a d~b b>a").unwrap(), "dbacef");
         assert_eq!(draw("a>b b<a b>c c~b").unwrap(), "a(bc)def");

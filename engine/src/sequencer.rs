@@ -1,7 +1,7 @@
-//! What the patch's sequences play, turned into numbers: read while it plays, never written.
+//! The sequences of a patch as numbers: read during playing, never written.
 //!
-//! Where each of them is stands in the arena (`state`); when its steps are is exact (`tempo`). Nothing here
-//! knows of modules but their numbers: what a sequence does comes out as events.
+//! The state of each sequence is in the arena (`state`); the frames of its steps are exact (`tempo`).
+//! Modules are known by their numbers only: the output of a sequence is events.
 
 mod state;
 mod tempo;
@@ -23,11 +23,11 @@ use crate::{
     },
 };
 
-/// All sequences of a patch, by their numbers.
+/// All sequences of a patch, by number.
 #[derive(Default)]
 pub struct Score {
     pub tracks: Vec<Track>,
-    /// Their numbers, by their ids.
+    /// The numbers of the sequences, by id.
     pub places: BTreeMap<String, u16>,
 }
 
@@ -35,19 +35,19 @@ pub struct Score {
 pub struct Track {
     /// Steps in a whole note.
     division: u32,
-    /// Thousandths of a step by which each second one is late.
+    /// By how many thousandths of a step every second step is late.
     swing: u32,
-    /// What its chances begin with, in which its name has a part.
+    /// The seed of its chances, derived from its id and its `seed`.
     seed: u64,
-    /// What it opens and closes.
+    /// The modules that its notes play.
     targets: Vec<Target>,
-    /// Its own pattern, then those of its chain.
+    /// Its own pattern, then the patterns of its chain.
     patterns: Vec<Pattern>,
     /// Bars of each pattern of its chain.
     bars: Vec<u32>,
 }
 
-/// A module that is played.
+/// A module that a sequence plays.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     pub module: u16,
@@ -55,7 +55,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// What opens it; a velocity of 0 closes it.
+    /// The event that begins a note; a velocity of 0 ends it.
     pub fn event(self, pitch: f32, velocity: f32) -> Event {
         let module = self.module;
         match self.note {
@@ -74,9 +74,9 @@ impl Target {
 }
 
 struct Pattern {
-    /// One at least.
+    /// At least one.
     steps: Vec<Step>,
-    /// Of 2^32, for each step; empty for always.
+    /// One chance per step, of 2^32; empty if every hit is played.
     chances: Vec<u64>,
     ratchets: Vec<u32>,
     notes: Vec<f32>,
@@ -84,14 +84,14 @@ struct Pattern {
 }
 
 struct Lane {
-    /// Modules and parameters.
+    /// The modules and parameters that the lane sets.
     params: Vec<(u16, u16)>,
-    /// One at least.
+    /// At least one.
     values: Vec<f32>,
 }
 
 impl Score {
-    /// That of a patch which has been checked.
+    /// The sequences of a patch that has been checked.
     pub fn of(patch: &Patch) -> Self {
         let specs = patch.sequences.iter();
         Self {
@@ -104,12 +104,12 @@ impl Score {
 }
 
 impl Track {
-    /// What it opens and closes.
+    /// The modules that its notes play.
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
-    /// The pattern of that place in its chain; 0 is its own.
+    /// The pattern with that number in its chain; 0 is its own pattern.
     fn pattern(&self, link: u32) -> &Pattern {
         let own = &self.patterns[0];
         self.patterns.get(link as usize).unwrap_or(own)
@@ -153,7 +153,7 @@ fn seed(spec: &SequenceSpec) -> u64 {
 }
 
 fn pattern(patch: &Patch, spec: &SequenceSpec, from: &PatternSpec) -> Pattern {
-    // It has been checked.
+    // The patch has been checked.
     let mut text = steps_of(&from.text).unwrap_or_default();
     if text.is_empty() {
         text.push(Step::Rest);
@@ -190,7 +190,7 @@ fn pattern(patch: &Patch, spec: &SequenceSpec, from: &PatternSpec) -> Pattern {
     }
 }
 
-/// The value for a step of what goes round by itself.
+/// The value of a repeating list at a step.
 fn at<T: Copy>(values: &[T], step: u64) -> Option<T> {
     let count = values.len() as u64;
     (count > 0).then(|| values[(step % count) as usize])

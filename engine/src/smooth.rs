@@ -1,7 +1,8 @@
-//! A value that glides: no change of a parameter clicks.
+//! A gliding value, so that no change of a parameter clicks.
 //!
-//! A straight line of [`GLIDE_MS`]; it settles on the target exactly, so that a module at rest can
-//! take the short way. Every field lies in the arena: a replica goes on in the middle of a glide.
+//! The glide is a straight line over [`GLIDE_MS`] that ends exactly at the target, so that a module with
+//! parameters at rest can take a short path. Every field is in the arena: a replica continues in the
+//! middle of a glide.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -13,12 +14,12 @@ pub fn glide_frames(rate_hz: f32) -> u32 {
     frames(GLIDE_MS, rate_hz)
 }
 
-/// Frames of so many milliseconds, at least one.
+/// Frames in `ms` milliseconds, at least one.
 pub fn frames(ms: f32, rate_hz: f32) -> u32 {
     ((rate_hz * ms / 1000.0) as u32).max(1)
 }
 
-/// A value on its way to a target, in a straight line.
+/// A value that moves to a target in a straight line.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Smooth {
@@ -39,8 +40,8 @@ impl Smooth {
         }
     }
 
-    /// Starts to glide to `target` in that many milliseconds, unless it is on its way there; from where it
-    /// is, if it was gliding.
+    /// Starts a glide from the present value to `target` over `ms` milliseconds, unless `target` is the
+    /// target already.
     pub fn glide_over(&mut self, target: f32, ms: f32, rate_hz: f32) {
         if self.target.to_bits() == target.to_bits() {
             return;
@@ -55,7 +56,8 @@ impl Smooth {
     pub fn next(&mut self) -> f32 {
         if self.frames_left > 0 {
             self.frames_left -= 1;
-            // Counted from the end: steps added up would stand still in a ramp of many minutes.
+            // Computed from the end: in a ramp of many minutes, accumulated steps would be lost in
+            // rounding.
             self.value = if self.frames_left == 0 {
                 self.target
             } else {
@@ -65,19 +67,19 @@ impl Smooth {
         self.value
     }
 
-    /// Where it is.
+    /// The present value.
     #[inline(always)]
     pub const fn value(&self) -> f32 {
         self.value
     }
 
-    /// Where it goes.
+    /// The target.
     #[inline(always)]
     pub const fn target(&self) -> f32 {
         self.target
     }
 
-    /// The value of every frame to come, if it is at rest.
+    /// The value of all following frames, if it is at rest.
     #[inline]
     pub fn at_rest(&self) -> Option<f32> {
         (self.frames_left == 0).then_some(self.value)

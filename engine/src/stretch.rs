@@ -1,22 +1,22 @@
-//! Which frames are processed at once.
+//! The frames for which a module is processed at once.
 //!
-//! A segment is what is rendered at once: the frames of a block between two cuts. The blocks of the cables
-//! hold all of it. Most modules are processed once for a whole segment; those of a loop one for each of its frames,
-//! and read and write that frame's samples where they lie in the same blocks. So nothing is copied into a
-//! loop or out of it, and who comes after it finds whole blocks.
+//! A segment consists of the frames of a block between two cuts; the cables' blocks hold a whole segment. Most
+//! modules are processed once per segment. The modules of a loop are processed once per frame, and read and write
+//! that frame's samples in the same blocks. So nothing is copied into or out of a loop, and modules after it find
+//! whole blocks.
 
 use std::ops::Range;
 
-/// Some frames of a segment: all, or one.
+/// Frames of a segment: all, or one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// Frames of it.
+    /// The number of frames.
     pub frames: usize,
-    /// Frames of the segment before it.
+    /// Frames of the segment before this stretch.
     before: usize,
     /// Frames of the segment.
     segment: usize,
-    /// Where the segment begins in the block that is cut.
+    /// Where the segment begins in its block.
     begin: usize,
 }
 
@@ -32,7 +32,7 @@ impl Stretch {
         }
     }
 
-    /// Its frames, so many at a time: one, or all.
+    /// Divides the stretch into stretches of `frames` frames: one, or all.
     pub fn each(self, frames: usize) -> impl Iterator<Item = Self> {
         let firsts = (self.before..self.before + self.frames).step_by(frames.max(1));
         firsts.map(move |before| Self {
@@ -48,25 +48,25 @@ impl Stretch {
         self.frames == self.segment
     }
 
-    /// Its first frame in the block that is cut.
+    /// The index of its first frame in the block.
     pub const fn at(self) -> usize {
         self.begin + self.before
     }
 
-    /// The place in a block of a group's first sample, where so many channels lie side by side.
+    /// The index in a buffer of a group's first sample, with `lanes` channels side by side.
     #[inline(always)]
     pub const fn first(self, lanes: usize, group: usize) -> usize {
         (group * self.segment + self.before) * lanes
     }
 
-    /// The places in a block of all samples of a group.
+    /// The indices in a buffer of all samples of a group.
     #[inline(always)]
     pub const fn samples(self, lanes: usize, group: usize) -> Range<usize> {
         let first = self.first(lanes, group);
         first..first + self.frames * lanes
     }
 
-    /// The places in a block of the frames of a single channel.
+    /// The indices in a buffer of the frames of a single channel.
     #[inline(always)]
     pub const fn mono(self) -> Range<usize> {
         self.samples(1, 0)

@@ -1,4 +1,4 @@
-//! A gate: how far it is open, and the strikes that are to come.
+//! A gate: how far it is open, and the strikes in its queue.
 //!
 //! Several events may open and close a gate in one frame. One rule covers all cases: each opening is a strike
 //! at its own height, and a module hears one strike a frame. So a gate that opens and closes in one frame is
@@ -8,12 +8,12 @@
 
 use crate::lanes::Lanes;
 
-/// Strikes in the queue, at the most; one more opening replaces the last of them.
+/// The most strikes in the queue; a further opening replaces the last of them.
 pub const STRIKES_MAX: u32 = 64;
-/// Heights that are kept: one for each of the next two strikes, one for all strikes after those.
+/// How many heights are stored: one for each of the next two strikes, one for all later ones.
 const HEIGHTS: usize = 3;
 
-/// Strikes that are to come, one a frame.
+/// The queued strikes, one per frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Strikes {
     count: u32,
@@ -21,10 +21,10 @@ pub struct Strikes {
 }
 
 impl Strikes {
-    /// Cells that they take.
+    /// Cells of the queue.
     pub const CELLS: usize = 1 + HEIGHTS;
 
-    /// As their cells have them, whatever bits those hold.
+    /// Reads the queue from its cells, which may hold any bits.
     #[inline(always)]
     pub fn load(mut cell: impl FnMut(usize) -> u32) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Strikes {
         }
     }
 
-    /// Keeps them in their cells.
+    /// Writes the queue to its cells.
     #[inline(always)]
     pub fn keep(self, mut set: impl FnMut(usize, u32)) {
         set(0, self.count);
@@ -42,25 +42,25 @@ impl Strikes {
         }
     }
 
-    /// How many there are.
+    /// The number of strikes.
     #[inline(always)]
     pub const fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// One more, after all others.
+    /// Appends a strike.
     pub fn push(&mut self, height: f32) {
         self.heights[self.count().min(HEIGHTS - 1)] = height;
         self.count = (self.count + 1).min(STRIKES_MAX);
     }
 
-    /// The height of the one so many frames from now.
+    /// The height of the strike that is due in `frame` frames.
     #[inline(always)]
     fn at(&self, frame: usize) -> Option<f32> {
         (frame < self.count()).then(|| self.heights[frame.min(HEIGHTS - 1)])
     }
 
-    /// The next one has been heard.
+    /// Removes the next strike.
     #[inline(always)]
     fn pop(&mut self) -> Option<f32> {
         let next = self.at(0)?;
@@ -75,16 +75,16 @@ impl Strikes {
 /// A gate that is opened and closed by events, for all channels at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gate {
-    /// How far it is open once all strikes have been heard: 0 (closed) to 1.
+    /// How far the gate is open once all strikes have been played: 0 (closed) to 1.
     level: f32,
     strikes: Strikes,
 }
 
 impl Gate {
-    /// Cells that it takes.
+    /// Cells of the gate.
     pub const CELLS: usize = 1 + Strikes::CELLS;
 
-    /// As its cells have it.
+    /// Reads the gate from its cells.
     #[inline(always)]
     pub fn load(cells: &[u32]) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Gate {
         self.strikes.keep(|cell, bits| cells[1 + cell] = bits);
     }
 
-    /// An event opens or closes it.
+    /// Opens or closes the gate by an event.
     pub fn event(cells: &mut [u32], level: f32) {
         let mut gate = Self::load(cells);
         gate.level = level.clamp(0.0, 1.0);
@@ -109,7 +109,7 @@ impl Gate {
         gate.keep(cells);
     }
 
-    /// So many frames have passed.
+    /// Drops the strikes of the frames that have passed.
     #[inline(always)]
     pub fn pass(mut self, cells: &mut [u32], frames: usize) {
         if self.strikes.count > 0 {
@@ -120,7 +120,7 @@ impl Gate {
         }
     }
 
-    /// How far it is open in a frame, and whether it is opened in it, perhaps again.
+    /// How far the gate is open in a frame, and whether it is opened in that frame, perhaps again.
     #[inline(always)]
     pub fn at(&self, frame: usize) -> (f32, bool) {
         match self.strikes.at(frame) {
@@ -129,35 +129,35 @@ impl Gate {
         }
     }
 
-    /// The frame from which on it stands.
+    /// The first frame from which on the gate stays as it is.
     #[inline(always)]
     pub const fn stands_from(&self) -> usize {
         self.strikes.count()
     }
 }
 
-/// The edges of a gate: that of events or that of a cable, whichever is further open.
+/// The edges of a gate: the event gate or the cable's gate, whichever is further open.
 #[derive(Clone, Copy)]
 pub struct Edges<L: Lanes> {
     events: Gate,
     token: L::Token,
-    /// How far it was open in the frame before.
+    /// How far the gate was open in the frame before.
     pub before: L,
 }
 
 /// A gate in a frame.
 #[derive(Clone, Copy)]
 pub struct Edge<L: Lanes> {
-    /// How far it is open, and where it is.
+    /// How far the gate is open, and in which channels it is open.
     pub gate: L,
     pub open: L::Mask,
-    /// Where it opens, perhaps again; where it closes.
+    /// Where the gate opens, perhaps again; and where it closes.
     pub opens: L::Mask,
     pub closes: L::Mask,
 }
 
 impl<L: Lanes> Edges<L> {
-    /// Those of a gate that was open so far in the frame before.
+    /// The edges of a gate, given how far it was open in the frame before.
     #[inline(always)]
     pub const fn of(token: L::Token, events: Gate, before: L) -> Self {
         Self {
@@ -167,13 +167,13 @@ impl<L: Lanes> Edges<L> {
         }
     }
 
-    /// How far it is open in a frame, given the cable's gate.
+    /// How far the gate is open in a frame, given the cable's gate.
     #[inline(always)]
     pub fn gate(&self, frame: usize, cable: L) -> L {
         cable.max(L::splat(self.token, self.events.at(frame).0))
     }
 
-    /// Goes on to a frame, given the cable's gate.
+    /// Advances to a frame, given the cable's gate.
     #[inline(always)]
     pub fn next(&mut self, frame: usize, cable: L) -> Edge<L> {
         let zero = L::splat(self.token, 0.0);
@@ -195,15 +195,15 @@ impl<L: Lanes> Edges<L> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shown {
     strikes: Strikes,
-    /// How far it was open in the frame before.
+    /// How far the gate was open in the frame before.
     before: f32,
 }
 
 impl Shown {
-    /// Cells that it takes.
+    /// Cells of this gate.
     pub const CELLS: usize = Strikes::CELLS + 1;
 
-    /// As its cells have it.
+    /// Reads the gate from its cells.
     #[inline(always)]
     pub fn load(mut cell: impl FnMut(usize) -> u32) -> Self {
         Self {
@@ -212,14 +212,14 @@ impl Shown {
         }
     }
 
-    /// Keeps it in its cells.
+    /// Writes the gate to its cells.
     #[inline(always)]
     pub fn keep(self, mut set: impl FnMut(usize, u32)) {
         set(Strikes::CELLS, self.before.to_bits());
         self.strikes.keep(set);
     }
 
-    /// It is opened, perhaps again.
+    /// Opens the gate, perhaps again.
     #[inline(always)]
     pub fn strike(&mut self, height: f32) {
         self.strikes.push(height);
@@ -251,7 +251,8 @@ impl Shown {
 mod tests {
     use super::*;
 
-    /// What a module sees of a gate by events, in frames of blocks so long: level and whether it is struck.
+    /// What a module sees of an event gate, in blocks of that many frames: the level, and whether it is
+    /// struck.
     fn seen(events: &[f32], blocks: usize, frames: usize) -> Vec<(f32, bool)> {
         let mut cells = [0; Gate::CELLS];
         for level in events {
@@ -289,7 +290,7 @@ mod tests {
             );
             assert_eq!(
                 seen(&[0.1, 0.0, 0.2, 0.0, 0.3, 0.0, 0.4, 0.0]),
-                // What is between the second and the last is struck as hard as the last.
+                // All strikes between the second and the last have the height of the last.
                 [0.1, 0.2, 0.4, 0.4]
                     .map(|height| (height, true))
                     .into_iter()
@@ -320,18 +321,18 @@ mod tests {
             strikes.iter().for_each(|height| shown.strike(*height));
             (0..frames).map(|_| shown.next(level)).collect::<Vec<_>>()
         };
-        // On and off in one frame; on; off and on; off.
+        // On and off in one frame; on; off and on in one frame; off.
         assert_eq!(next(&[0.5], 0.0, 3), [0.5, 0.0, 0.0]);
         assert_eq!(next(&[0.5], 0.5, 3), [0.5, 0.5, 0.5]);
         assert_eq!(next(&[0.7], 0.7, 3), [0.0, 0.7, 0.7]);
         assert_eq!(next(&[], 0.0, 2), [0.0, 0.0]);
-        // Three of one frame.
+        // Three strikes in one frame.
         let three = [0.1, 0.0, 0.2, 0.0, 0.3, 0.3];
         assert_eq!(next(&[0.1, 0.2, 0.3], 0.3, 6), three);
         // Struck again and closed a frame later: the strike is not lost.
         assert_eq!(next(&[0.9], 0.9, 1), [0.0]);
         assert_eq!(next(&[], 0.0, 2), [0.9, 0.0]);
-        // Another gate that stays open beside it.
+        // Another gate that stays open at the same time.
         assert_eq!(next(&[0.4], 0.6, 2), [0.6, 0.6]);
         assert_eq!(next(&[], 0.6, 1), [0.6]);
     }

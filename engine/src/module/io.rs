@@ -1,4 +1,4 @@
-//! What a module's arithmetic works with in a block: what it hears, what it remembers, where its sound goes.
+//! The interface of a module's arithmetic: inputs and parameters, state, outputs.
 
 use std::{marker::PhantomData, ops::Range};
 
@@ -13,22 +13,22 @@ use crate::{
     stretch::Stretch,
 };
 
-/// What a module hears in a block.
+/// The inputs and parameters of a module in a stretch.
 pub struct Io<'a, L: Lanes> {
     pub token: L::Token,
     pub context: Context,
-    /// Frames of the block.
+    /// Frames of the stretch.
     pub frames: usize,
-    /// Channels of these [`Lanes::N`] that are there; what the others hold does not matter.
+    /// How many of these [`Lanes::N`] channels exist. The others hold arbitrary values.
     pub channels: usize,
-    /// The number of the first of them.
+    /// The number of the first of these channels.
     pub first_channel: usize,
-    /// A parameter may not be what it was in the block before; else what was worked out of the
-    /// parameters then still holds.
+    /// Whether a parameter may have changed since the block before. If not, values computed from the
+    /// parameters are still valid.
     pub fresh: bool,
-    /// The gate that events open and close, for all channels at once; most see it through [`Self::edges`].
+    /// The gate that events open and close, for all channels at once. Most modules use [`Self::edges`].
     pub gate: Gate,
-    /// The recording that it plays from, which may be an empty one.
+    /// The recording that the module plays, which may be empty.
     pub sample: &'a Sample,
     pub(super) stretch: Stretch,
     pub(super) group: usize,
@@ -37,7 +37,7 @@ pub struct Io<'a, L: Lanes> {
     pub(super) gathered: &'a [Buffer],
     pub(super) silence: &'a Buffer,
     pub(super) glides: &'a [Smooth],
-    /// A bit for each parameter whose signal lies in `signals`; the upper half says which of them are
+    /// A bit for each parameter whose signal is in `signals`; the upper half marks those of them that are
     /// still.
     pub(super) moving: u64,
     pub(super) signals: &'a [f32],
@@ -50,13 +50,13 @@ impl<'a, L: Lanes> Io<'a, L> {
         L::splat(self.token, value)
     }
 
-    /// The same whole number in each channel.
+    /// The same integer in each channel.
     #[inline(always)]
     pub fn splat_bits(&self, value: u32) -> L::Bits {
         <L::Bits as Bits>::splat(self.token, value)
     }
 
-    /// Where its gate opens and closes, given how far it was open in the frame before.
+    /// The edges of the module's gate, given how far it was open in the frame before.
     #[inline(always)]
     pub fn edges(&self, before: L) -> Edges<L> {
         Edges::of(self.token, self.gate, before)
@@ -71,13 +71,13 @@ impl<'a, L: Lanes> Io<'a, L> {
         }
     }
 
-    /// Whether a cable is plugged into that input of the type's own.
+    /// Whether one of the type's own inputs has a cable.
     #[inline(always)]
     pub fn plugged(&self, input: usize) -> bool {
         self.plugs[input] != Plug::Nothing
     }
 
-    /// The block of an input: of each frame [`Lanes::N`] samples.
+    /// The block of an input: [`Lanes::N`] samples per frame.
     #[inline(always)]
     pub fn input(&self, input: usize) -> &'a [f32] {
         let plug = self.plugs[input];
@@ -86,13 +86,13 @@ impl<'a, L: Lanes> Io<'a, L> {
         &self.buffer(input).samples[first..][..self.frames * L::N]
     }
 
-    /// The same, to be read frame by frame: it is looked for once.
+    /// The block of an input, for reading frame by frame.
     #[inline(always)]
     pub fn frames_of(&self, input: usize) -> Frames<'a, L> {
         Frames::of(self.token, self.input(input))
     }
 
-    /// The first inputs, one after another, each to be read frame by frame.
+    /// The blocks of the first inputs, for reading frame by frame.
     #[inline(always)]
     pub fn inputs<const COUNT: usize>(&self) -> [Frames<'a, L>; COUNT] {
         let mut all = [self.frames_of(0); COUNT];
@@ -108,19 +108,19 @@ impl<'a, L: Lanes> Io<'a, L> {
         self.frames_of(input).at(frame)
     }
 
-    /// All frames of an input, if they are the same.
+    /// The value of an input if all frames are equal.
     #[inline(always)]
     pub fn still(&self, input: usize) -> Option<L> {
         self.buffer(input).still.then(|| self.at(input, 0))
     }
 
-    /// The value that a parameter has at rest, without its modulation; for what is read seldom.
+    /// The value of a parameter without modulation or glide, for rare use.
     #[inline(always)]
     pub fn value(&self, param: usize) -> f32 {
         self.glides[param].value()
     }
 
-    /// A parameter, modulated and within its range.
+    /// A parameter, modulated and limited to its range.
     #[inline(always)]
     pub fn param(&self, param: usize) -> Signal<'a, L> {
         if self.moving & 1 << param == 0 {
@@ -135,7 +135,7 @@ impl<'a, L: Lanes> Io<'a, L> {
         }
     }
 
-    /// The first parameters, one after another.
+    /// The first parameters, in order.
     #[inline(always)]
     pub fn params<const COUNT: usize>(&self) -> [Signal<'a, L>; COUNT] {
         let mut all = [self.param(0); COUNT];
@@ -145,32 +145,32 @@ impl<'a, L: Lanes> Io<'a, L> {
         all
     }
 
-    /// The blocks of a parameter's modulation.
+    /// The block of a parameter's modulation, and whether it is still.
     #[inline(always)]
     pub(crate) fn modulation(&self, plug: usize) -> (&'a [f32], bool) {
         (self.input(plug), self.buffer(plug).still)
     }
 
-    /// One frame of the first channel of an input, or of a parameter's modulation.
+    /// One frame of the first channel of an input or of a parameter's modulation.
     #[inline(always)]
     pub(crate) fn first_channel_of(&self, plug: usize, frame: usize) -> f32 {
         self.buffer(plug).samples[self.stretch.first(L::N, 0) + frame * L::N]
     }
 
-    /// Where the parameters' inputs begin.
+    /// The first plug of the parameters.
     #[inline(always)]
     pub(crate) fn first_plug(&self, params: usize) -> usize {
         self.plugs.len() - params
     }
 
-    /// An amount at rest.
+    /// The value of an amount at rest.
     #[inline(always)]
     pub(crate) fn glide(&self, number: usize) -> f32 {
         self.glides[number].value()
     }
 }
 
-/// A block of [`Lanes::N`] samples a frame, to be read frame by frame.
+/// A block of [`Lanes::N`] samples per frame, for reading frame by frame.
 #[derive(Clone, Copy)]
 pub struct Frames<'a, L: Lanes> {
     samples: &'a [f32],
@@ -178,7 +178,7 @@ pub struct Frames<'a, L: Lanes> {
 }
 
 impl<'a, L: Lanes> Frames<'a, L> {
-    /// Of those samples.
+    /// Frames over these samples.
     #[inline(always)]
     pub const fn of(token: L::Token, samples: &'a [f32]) -> Self {
         Self { samples, token }
@@ -191,11 +191,11 @@ impl<'a, L: Lanes> Frames<'a, L> {
     }
 }
 
-/// What a module remembers.
+/// The state of a module.
 pub struct State<'a, L: Lanes> {
     pub(super) token: L::Token,
     pub(super) cells: &'a mut [u32],
-    /// Samples, of each channel all that it has ([`Module::memory`]). What is written is to be said:
+    /// The samples of [`Module::memory`], for each channel. Written samples must be marked by
     /// [`Self::writes`].
     pub memory: &'a mut [f32],
     pub(super) first_memory: usize,
@@ -203,8 +203,8 @@ pub struct State<'a, L: Lanes> {
 }
 
 impl<L: Lanes> State<'_, L> {
-    /// Says that in this block so many samples of a ring, which is that part of the memory, are
-    /// written, the first at `at`: a checkpoint copies no others.
+    /// Marks `samples` samples of a ring in the memory as written in this block, from `at` on. A checkpoint
+    /// copies no others.
     #[inline(always)]
     pub fn writes(&mut self, ring: Range<usize>, at: usize, samples: usize) {
         let to_end = samples.min(ring.len() - at);
@@ -215,7 +215,7 @@ impl<L: Lanes> State<'_, L> {
         }
     }
 
-    /// A cell of each channel, as whole numbers.
+    /// A cell of each channel, as integers.
     #[inline(always)]
     pub fn bits(&self, cell: usize) -> L::Bits {
         <L::Bits as Bits>::load(self.token, &self.cells[cell * L::N..][..L::N])
@@ -227,7 +227,7 @@ impl<L: Lanes> State<'_, L> {
         L::from_bits(self.bits(cell))
     }
 
-    /// Cells of each channel, one after another.
+    /// Consecutive cells of each channel.
     #[inline(always)]
     pub fn several<const COUNT: usize>(&self, first: usize) -> [L; COUNT] {
         let mut all = [self.get(first); COUNT];
@@ -237,7 +237,7 @@ impl<L: Lanes> State<'_, L> {
         all
     }
 
-    /// Sets a cell of each channel.
+    /// Sets a cell of each channel, as integers.
     #[inline(always)]
     pub fn set_bits(&mut self, cell: usize, value: L::Bits) {
         value.store(&mut self.cells[cell * L::N..][..L::N]);
@@ -249,8 +249,8 @@ impl<L: Lanes> State<'_, L> {
         self.set_bits(cell, value.to_bits());
     }
 
-    /// As [`Self::set`], but nothing that is no number or nothing to hear is kept: one bad sample from
-    /// outside is heard once, not for ever, and no state fades into denormals, which are slow.
+    /// As [`Self::set`], but NaN, infinities and very small or large values are replaced by 0. So one bad
+    /// input sample is heard once and not for ever, and no state decays into denormals, which are slow.
     #[inline(always)]
     pub fn set_flushed(&mut self, cell: usize, value: L) {
         let size = value.abs();
@@ -279,10 +279,10 @@ impl<L: Lanes> State<'_, L> {
     }
 }
 
-/// Where a module's sound goes.
+/// The outputs of a module.
 pub struct Outs<'a, L: Lanes> {
     pub(super) buffers: &'a mut [Buffer],
-    /// Where the samples of its group lie, and how many there are.
+    /// The first sample of this group in the blocks, and the number of samples.
     pub(super) first: usize,
     pub(super) len: usize,
     pub(super) wanted: u32,
@@ -291,19 +291,19 @@ pub struct Outs<'a, L: Lanes> {
 }
 
 impl<L: Lanes> Outs<'_, L> {
-    /// Whether anybody listens to that output.
+    /// Whether an output has a listener.
     #[inline(always)]
     pub fn wants(&self, output: usize) -> bool {
         self.wanted & 1 << output != 0
     }
 
-    /// How many outputs there are.
+    /// The number of outputs.
     #[inline(always)]
     pub fn count(&self) -> usize {
         self.buffers.len()
     }
 
-    /// The block of an output: of each frame [`Lanes::N`] samples (of a module that splits, one).
+    /// The block of an output: [`Lanes::N`] samples per frame (one for a splitting module).
     #[inline(always)]
     pub fn samples(&mut self, output: usize) -> &mut [f32] {
         &mut self.buffers[output].samples[self.first..][..self.len]
@@ -320,7 +320,7 @@ impl<L: Lanes> Outs<'_, L> {
         )
     }
 
-    /// The blocks of the first outputs, all there are or fewer.
+    /// The blocks of the first `COUNT` outputs; empty beyond the outputs that exist.
     #[inline(always)]
     pub fn all<const COUNT: usize>(&mut self) -> [&mut [f32]; COUNT] {
         let range = self.first..self.first + self.len;
@@ -339,7 +339,7 @@ impl<L: Lanes> Outs<'_, L> {
         }
     }
 
-    /// Fills an output with one value; who listens is told that it does not move.
+    /// Fills an output with one value and marks it as still.
     #[inline(always)]
     pub fn hold(&mut self, output: usize, value: L) {
         self.write(output, |_| value);

@@ -1,4 +1,4 @@
-//! What one segment of a log says, as this program numbers it.
+//! The content of one segment of a log, with this program's numbering.
 
 use std::collections::BTreeSet;
 
@@ -15,28 +15,28 @@ use crate::{
     patch::Patch,
 };
 
-/// How many parameters of their own types had, in logs of a version before the one that is given. Since 6 the
-/// log says so itself.
+/// How many own parameters a type had in logs before the given version. Since version 6 the log itself says
+/// so.
 const OWN_PARAMS: [(u32, &str, u16); 2] = [(4, "out", 1), (4, "sampler", 7)];
 
-/// What one segment says.
+/// The content of one segment.
 pub(super) struct Part {
     pub(super) version: u32,
-    /// Of its writer, where that knew other types.
+    /// The writer's catalogue, if it knew other types.
     pub(super) other: Option<Box<Catalogue>>,
     pub(super) format: AudioFormat,
     pub(super) patch: String,
-    /// The same with the values last set; empty where it was just loaded.
+    /// The patch with the values last set; empty if it was just loaded.
     pub(super) values: String,
-    /// Empty: as the patch was loaded.
+    /// Empty if the patch was just loaded.
     pub(super) arena: Vec<u8>,
     pub(super) block: BlockIndex,
     pub(super) seq: Seq,
     pub(super) commands: std::vec::IntoIter<(Seq, Command)>,
     pub(super) decisions: std::iter::Peekable<std::vec::IntoIter<(BlockIndex, Seq)>>,
-    /// Commands that were found to be poison: left out.
+    /// Commands in quarantine, which are left out.
     pub(super) quarantined: BTreeSet<Seq>,
-    /// Its number in the run.
+    /// The segment's number in the run.
     pub(super) number: u64,
     pub(super) reach: Reach,
     /// How many of its bytes were read, and how many there are.
@@ -44,7 +44,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Reads the records of a segment, perhaps in several pieces: how it begins, and what follows.
+    /// Reads the records of a segment, which may be in several pieces: its beginning, and what follows.
     pub(super) fn read(pieces: &[&[u8]]) -> Result<Self, ReplayError> {
         let Head { version, format } = command_log::head(pieces.first().unwrap_or(&&[][..]))?;
         let (mut commands, mut decisions) = (Vec::new(), Vec::new());
@@ -64,7 +64,7 @@ impl Part {
             reach: Reach::default(),
             read: (0, 0),
         };
-        // A segment without its state is damaged; older logs need not have one.
+        // A segment without its state is damaged; logs of older versions need not have one.
         let mut has_state = version < 5;
         for bytes in pieces {
             let mut records = command_log::records(bytes);
@@ -111,12 +111,12 @@ impl Part {
         Ok(part)
     }
 
-    /// Whether all of it was read: nothing is torn off or damaged.
+    /// Whether the whole segment was read, so that nothing is torn or damaged.
     pub(super) const fn is_whole(&self) -> bool {
         self.read.0 == self.read.1
     }
 
-    /// Its patch with the values last set where it begins.
+    /// The patch with the values that were set where the segment begins.
     pub(super) fn with_values(&self, patch: Patch) -> Result<Patch, ReplayError> {
         if self.values.is_empty() {
             return Ok(patch);
@@ -124,7 +124,8 @@ impl Part {
         Ok(patch.with_values_of(&Patch::from_log(&self.values)?))
     }
 
-    /// Whether the states in it mean to this program what they meant to its writer, in that patch.
+    /// Checks that the states in the segment, for that patch, mean to this program what they meant to the
+    /// writer.
     pub(super) fn fits(&self, patch: &Patch) -> Result<(), ReplayError> {
         let Some(writer) = self.other.as_ref().filter(|_| !self.arena.is_empty()) else {
             return Ok(());
@@ -146,9 +147,9 @@ impl Part {
         }
     }
 
-    /// The number that this program gives a parameter which has that one in the log; `None` where it has none
-    /// of that name. A type's own come before their amounts, so where a type has gained some, an amount's
-    /// number has grown by as many.
+    /// This program's number for a parameter of the log; `None` if there is none of that name. A type's own
+    /// parameters come before their amounts. So if a type has gained parameters, the numbers of its amounts
+    /// have grown by as many.
     pub(super) fn renumbered(&self, kind: &ModuleType, param: u16) -> Option<u16> {
         let own = kind.own_params();
         let Some(writer) = &self.other else {

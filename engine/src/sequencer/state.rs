@@ -1,7 +1,8 @@
-//! Where a sequence is: in the arena, so that a replica restored from a checkpoint goes on at the same frame.
+//! The state of a sequence. It is in the arena, so that a replica restored from a checkpoint continues at the
+//! same frame.
 //!
-//! Three things may be due: the end of the note that sounds, what a step does (it is late by swing, and
-//! repeated by ratchets), the next step. Each has its frame, computed when it is planned.
+//! Three things may be due: the end of the sounding note, the action of the present step (delayed by swing,
+//! repeated by ratchets), and the next step. The frame of each is computed when it is planned.
 
 mod lead;
 
@@ -16,49 +17,50 @@ use super::{
 };
 use crate::patch::sequence::{BPM, GATE_LENGTH, SequenceSpec, Step};
 
-/// No frame at all.
+/// Stands for no frame.
 const NEVER: u64 = u64::MAX;
-/// The note of a sequence that has none: C4.
+/// The note of a sequence without notes: C4.
 const NO_NOTE: f32 = 60.0;
-/// Velocity of an accent.
+/// The velocity of an accent.
 const VELOCITY_MAX: f32 = 127.0;
 
-/// Where a sequence is.
+/// The state of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct State {
-    /// The frames at which the next step begins, this step does what it does, the note that sounds ends.
+    /// The frames of the beginning of the next step, of the present step's action, and of the end of the
+    /// sounding note.
     boundary: u64,
     strike: u64,
     off: u64,
-    /// The frame of step 0 of the tempo in force, and the number of the next step from there.
+    /// The frame of step 0 of the present tempo, and the number of the next step from there.
     origin: u64,
     number: u64,
-    /// Steps and hits since it began; the next one's number.
+    /// Steps and hits since the sequence began: the number of the next of each.
     step: u64,
     hits: u64,
-    /// Thousandths of a beat a minute, of a step: what is wanted.
+    /// The requested tempo in thousandths of a beat per minute, and the gate length in thousandths of a step.
     bpm: u32,
     gate: u32,
-    /// What is in force; it changes as a step begins.
+    /// The tempo and division in force, which change when a step begins.
     tempo: u32,
     division: u32,
-    /// Place of the next step in the pattern, in the bar.
+    /// The position of the next step in the pattern, and in the bar.
     place: u32,
     bar_step: u32,
-    /// Which pattern of the chain plays, from 1, 0 for its own, and in which bar, from 1.
+    /// The pattern of the chain that plays, from 1, or 0 for the sequence's own pattern; and its bar, from 1.
     link: u32,
     bar: u32,
-    /// Velocity of this step's hit; 0 for a rest, [`TIE`].
+    /// The velocity of this step's hit; 0 for a rest, or [`TIE`].
     velocity: u32,
-    /// How often it has been struck.
+    /// How often this step has been struck.
     struck: u32,
-    /// The next step is a tie.
+    /// Whether the next step is a tie.
     held: u32,
-    /// The note of this step, and of what sounds.
+    /// The note of this step, and the sounding note.
     pitch: f32,
     sounding: f32,
-    /// Something sounds.
+    /// Whether a note sounds.
     open: u32,
     /// Not 0: `number` is the step's number in the song, as an external clock counts it.
     led: u32,
@@ -68,13 +70,13 @@ pub struct State {
     spare: [u32; 1],
 }
 
-/// In the place of a velocity.
+/// Stands for a tie in the place of a velocity.
 const TIE: u32 = 128;
-/// Words of the arena that one takes: whole pieces.
+/// Words of the state in the arena: whole pieces.
 pub const STATE_WORDS: usize = size_of::<State>() / 8;
 const _: () = assert!(STATE_WORDS.is_multiple_of(common::checkpoint::PIECE_WORDS));
 
-/// Where another sequence's next bar begins.
+/// The beginning of another sequence's next bar.
 #[derive(Clone, Copy)]
 pub struct Downbeat {
     tempo: Tempo,
@@ -90,7 +92,7 @@ impl Downbeat {
 }
 
 impl State {
-    /// Stands still before its first step.
+    /// A stopped sequence before its first step.
     pub fn new(spec: &SequenceSpec, track: &Track) -> Self {
         let bpm = thousandths(spec.bpm);
         Self {
@@ -113,7 +115,7 @@ impl State {
         bytemuck::cast_slice(std::slice::from_ref(self))
     }
 
-    /// The frame at which something is due, or [`u64::MAX`].
+    /// The next frame at which something is due, or [`u64::MAX`].
     pub fn due(&self) -> u64 {
         self.boundary.min(self.strike).min(self.off)
     }
@@ -122,23 +124,23 @@ impl State {
         self.boundary != NEVER || self.waits != 0
     }
 
-    /// Takes the values of a patch.
+    /// Takes tempo and gate length from a patch.
     pub fn take_values(&mut self, spec: &SequenceSpec) {
         self.bpm = thousandths(spec.bpm);
         self.gate = thousandths(spec.gate_len);
     }
 
-    /// The pattern of its chain that plays, from 1; 0 for its own.
+    /// The pattern of the chain that plays, from 1; 0 for the sequence's own pattern.
     pub const fn link(&self) -> u32 {
         self.link
     }
 
-    /// That pattern of its chain plays.
+    /// Makes that pattern of the chain the one that plays.
     pub const fn relink(&mut self, link: u32) {
         self.link = link;
     }
 
-    /// The frame `from` is called `to` from now on.
+    /// Renumbers frames: `from` becomes `to`.
     pub fn rebase(&mut self, from: u64, to: u64) {
         self.origin = self.origin.wrapping_sub(from).wrapping_add(to);
         for frame in [&mut self.boundary, &mut self.strike, &mut self.off] {
@@ -148,7 +150,7 @@ impl State {
         }
     }
 
-    /// What sounds ends.
+    /// Ends the sounding note.
     pub fn close(&mut self, track: &Track, out: &mut impl FnMut(Event)) {
         self.off = NEVER;
         if std::mem::take(&mut self.open) != 0 {
@@ -158,12 +160,12 @@ impl State {
         }
     }
 
-    /// What sounds is ended elsewhere: which note that is.
+    /// The sounding note, for a caller that ends the note itself.
     pub fn sounding(&self) -> Option<f32> {
         (self.open != 0).then_some(self.sounding)
     }
 
-    /// Does what is asked at that frame; joining is begun elsewhere.
+    /// Applies a control event at that frame. `Join` is handled elsewhere.
     pub fn control(
         &mut self,
         what: SequenceControl,
@@ -208,7 +210,7 @@ impl State {
         self.boundary = now;
     }
 
-    /// The tempo that is wanted is in force, and counts from that frame.
+    /// Puts the requested tempo in force; it counts from that frame.
     fn take_tempo(&mut self, track: &Track, now: u64) {
         self.bar_step = self.bar_step * track.division / self.division.max(1);
         (self.tempo, self.division) = (self.bpm, track.division);
@@ -222,13 +224,13 @@ impl State {
         }
     }
 
-    /// The frame that so many steps after step 0 have, as a fraction.
+    /// The frame of a number of steps after step 0, given as a fraction.
     fn frame(&self, rate_hz: u32, steps: (u128, u128)) -> u64 {
         self.origin
             .wrapping_add(self.tempo().frames(rate_hz, steps))
     }
 
-    /// Where its next bar begins.
+    /// The beginning of the next bar.
     pub fn downbeat(&self, track: &Track) -> Downbeat {
         let mut then = *self;
         if (self.tempo, self.division) != (self.bpm, track.division) {
@@ -243,7 +245,7 @@ impl State {
         }
     }
 
-    /// Begins anew there: in the same tempo on the very same grid.
+    /// Restarts at that downbeat; with the same tempo, on exactly the same grid.
     pub fn join(&mut self, track: &Track, rate_hz: u32, there: Downbeat) {
         self.rewind();
         self.start(track, there.frame(rate_hz));
@@ -254,13 +256,13 @@ impl State {
         }
     }
 
-    /// Begins anew at that frame.
+    /// Restarts at that frame.
     pub fn begin(&mut self, track: &Track, now: u64) {
         self.rewind();
         self.start(track, now);
     }
 
-    /// Does all that is due at that frame.
+    /// Does everything that is due at that frame.
     pub fn play(&mut self, track: &Track, rate_hz: u32, now: u64, out: &mut impl FnMut(Event)) {
         loop {
             if self.off <= now {
@@ -275,7 +277,7 @@ impl State {
         }
     }
 
-    /// A step begins: what it does is planned.
+    /// Begins a step and plans its action.
     fn step(&mut self, track: &Track, rate_hz: u32, now: u64) {
         if (self.tempo, self.division) != (self.bpm, track.division) {
             self.take_tempo(track, self.boundary);
@@ -307,7 +309,7 @@ impl State {
         self.boundary = self.next_boundary(rate_hz, now);
     }
 
-    /// The next pattern of the chain begins, if its turn has come.
+    /// Begins the next pattern of the chain if the last one has ended.
     fn bar_begins(&mut self, track: &Track) {
         let links = track.bars.len() as u32;
         let bars = at_link(&track.bars, self.link);
@@ -319,17 +321,17 @@ impl State {
             self.link = self.link % links + 1;
             (self.bar, self.place) = (0, 0);
         }
-        // Without a chain nobody asks for it, and at the highest tempo it wraps after 33 years.
+        // Without a chain the count is not used; it wraps after 33 years at the highest tempo.
         self.bar = self.bar.wrapping_add(1);
     }
 
-    /// Where the step of that number does what it does, in thousandths of steps; `self.step` is its number
-    /// since the beginning.
+    /// When the step with that number acts, in thousandths of steps. `self.step` is the step's number since the
+    /// beginning.
     fn onset(&self, track: &Track, number: u64) -> u128 {
         u128::from(number) * 1_000 + u128::from(late(track, self.step))
     }
 
-    /// What this step does: it has begun already, its number is one less than the next one's.
+    /// Performs the action of the present step, whose number is one less than that of the next step.
     fn strike(&mut self, track: &Track, rate_hz: u32, out: &mut impl FnMut(Event)) {
         let (now, step) = (self.strike, self.step.wrapping_sub(1));
         let pattern = track.pattern(self.link);
@@ -371,7 +373,7 @@ impl State {
         }
     }
 
-    /// Of the step that has begun.
+    /// The stroke of the present step.
     fn stroke(&self, track: &Track) -> Stroke {
         let step = self.step.wrapping_sub(1);
         let hit = (1..TIE).contains(&self.velocity);
@@ -394,7 +396,7 @@ impl State {
         }
     }
 
-    /// The frame at which it is struck next.
+    /// The frame of the next strike.
     fn strikes(&self, rate_hz: u32, stroke: Stroke) -> u64 {
         let times = u128::from(stroke.times);
         let next = stroke.begin * times + u128::from(self.struck) * stroke.divided;
@@ -410,8 +412,8 @@ impl State {
     }
 }
 
-/// When a step does what it does, in thousandths of a step: where it begins, what of it the ratchets divide, how
-/// long what sounds may be, and how often it is struck.
+/// The timing of a step's action in thousandths of a step: its beginning, the part that ratchets divide, the
+/// longest time that its note may sound; and the number of strikes.
 #[derive(Clone, Copy)]
 struct Stroke {
     times: u32,
@@ -420,7 +422,7 @@ struct Stroke {
     long: u128,
 }
 
-/// By how many thousandths of a step that one is late.
+/// By how many thousandths of a step that step is late.
 const fn late(track: &Track, step: u64) -> u32 {
     if step % 2 == 1 { track.swing } else { 0 }
 }
@@ -429,7 +431,7 @@ fn at_link(bars: &[u32], link: u32) -> Option<u32> {
     bars.get((link as usize).checked_sub(1)?).copied()
 }
 
-/// A number below 2^32 for each step: the same in each run.
+/// A number below 2^32 for each step, the same in each run.
 ///
 /// # Source
 /// SplitMix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.

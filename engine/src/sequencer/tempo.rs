@@ -1,30 +1,30 @@
-//! When a step is: exact, in whole frames, however long it has played.
+//! The frames of steps: exact integers, however long a sequence has played.
 //!
-//! Step n of D to a whole note (four beats) at B thousandths of a beat a minute is
-//! `n × 240 000 × rate / (B × D)` frames after step 0, rounded to the nearest. Each is computed from n and
-//! whole numbers, none from the one before it, so that no error adds up. A tempo counts from the frame of the
-//! step with which it begins.
+//! Step n, with D steps in a whole note (four beats) and B thousandths of a beat per minute, is `n × 240 000
+//! × rate / (B × D)` frames after step 0, rounded to the nearest. Each step is computed from n and integers,
+//! never from the step before, so no error accumulates. A tempo counts from the frame of the step with which
+//! it begins.
 
-/// How fast steps follow each other.
+/// The speed of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tempo {
-    /// Thousandths of a beat a minute.
+    /// Thousandths of a beat per minute.
     pub bpm: u32,
     /// Steps in a whole note.
     pub division: u32,
 }
 
 impl Tempo {
-    /// The frames of so many steps, given as a fraction.
+    /// The number of frames in a number of steps, given as a fraction.
     pub fn frames(self, rate_hz: u32, (numerator, denominator): (u128, u128)) -> u64 {
         let above = numerator * 240_000 * u128::from(rate_hz);
-        // Whatever bits the arena holds.
+        // The arena may hold any bits.
         let below = (denominator * u128::from(self.bpm) * u128::from(self.division)).max(1);
         ((2 * above + below) / (2 * below)) as u64
     }
 }
 
-/// A number of a patch as a whole number of thousandths: what is written with three digits is meant exactly.
+/// A number of a patch in thousandths: a number with three decimals is exact.
 pub fn thousandths(number: f32) -> u32 {
     (f64::from(number) * 1_000.0).round() as u32
 }
@@ -54,7 +54,7 @@ mod tests {
                 );
             }
         }
-        // A sixteenth at 120 is an eighth of a second, for ever.
+        // At 120 beats per minute, a sixteenth is an eighth of a second, for ever.
         let tempo = Tempo {
             bpm: 120_000,
             division: 16,

@@ -1,8 +1,9 @@
-//! A sequence led by an external clock: it has the clock's phase, not only its tempo.
+//! Leads a sequence by an external clock: the sequence has the clock's phase, not only its tempo.
 //!
-//! A tick has a number, counted from the beginning of the song, and a frame. That frame and the tempo give the
-//! frame at which the song began, and that gives each step, by the same integers as ever. So whatever tempo
-//! was in force before, a step is off by the error of the last tick and no more.
+//! A tick has a number, counted from the beginning of the song, and a frame. From that frame and the tempo
+//! follows the frame at which the song began, and from that the frame of each step, in the usual integer
+//! arithmetic. So whatever tempo was in force before, a step is off by no more than the error of the last
+//! tick.
 
 use common::command::Event;
 
@@ -15,21 +16,21 @@ use crate::{
 /// Ticks in a whole note.
 const TICKS: u128 = 96;
 
-/// What a clock has said.
+/// A message of an external clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Lead {
     /// The tick's number.
     pub ticks: u32,
-    /// Beats a minute from there on; 0: nothing beyond the tick is due until the next one is heard.
+    /// Beats per minute from this tick on. At 0, nothing beyond this tick is due until the next message.
     pub bpm: f32,
-    /// Play from there, whatever was.
+    /// Whether to start from this tick, whatever was played before.
     pub begin: bool,
     /// The tick's frame.
     pub frame: u64,
 }
 
 impl State {
-    /// Follows a clock; a sequence that stands still does so only if `lead.begin`.
+    /// Follows a clock. A stopped sequence follows only if `lead.begin`.
     pub fn lead(
         &mut self,
         track: &Track,
@@ -58,7 +59,7 @@ impl State {
             self.number = self.nearest(rate_hz, lead.frame, song * division);
         }
         self.led = 1;
-        // The frame of step 0 of the song.
+        // The frame of the song's step 0.
         let since = self.tempo().frames(rate_hz, (song * division, TICKS));
         self.origin = lead.frame.wrapping_sub(since);
         self.waits = u32::from(lead.bpm <= 0.0);
@@ -69,7 +70,7 @@ impl State {
         }
     }
 
-    /// What this step has planned is where the clock has it.
+    /// Moves the planned frames of the present step to where the clock has them.
     fn replan(&mut self, track: &Track, rate_hz: u32, now: u64) {
         let stroke = self.stroke(track);
         let not_before =
@@ -82,20 +83,20 @@ impl State {
         }
     }
 
-    /// Where the next step begins, but not before `now`; never, if the clock has to be heard first.
+    /// The beginning of the next step, but not before `now`; [`NEVER`] if the next message must come first.
     pub(super) fn next_boundary(&self, rate_hz: u32, now: u64) -> u64 {
         let ticks = u128::from(self.number) * TICKS;
         if self.waits != 0 && ticks > u128::from(self.limit) * u128::from(self.division) {
             return NEVER;
         }
         let frame = self.frame(rate_hz, (self.number.into(), 1));
-        // Before the first frame of all is before now, too.
+        // A frame before the first frame of all is before `now` too.
         let ahead = frame.wrapping_sub(now) as i64;
         now.wrapping_add(ahead.max(0) as u64)
     }
 
-    /// The step of the song that lies nearest to the next one, which has not followed so far, where that many
-    /// parts of a step, of 96, are at that frame.
+    /// For a sequence that has not followed so far: the step of the song that is nearest to its next step.
+    /// `here` is the song's position at `frame`, in 96ths of a step.
     fn nearest(&self, rate_hz: u32, frame: u64, here: u128) -> u64 {
         if self.boundary == NEVER {
             return here.div_ceil(TICKS) as u64;
@@ -108,7 +109,7 @@ impl State {
         u64::try_from(steps).unwrap_or_default()
     }
 
-    /// Stands before the first step that is not before that tick, as if it had played up to there.
+    /// Moves to the first step that is not before that tick, as if the sequence had played up to there.
     fn locate(&mut self, track: &Track, ticks: u32) {
         self.rewind();
         self.division = track.division;
@@ -122,7 +123,7 @@ impl State {
             self.place = (step % count(track, 0)) as u32;
             return;
         }
-        // The bar that was begun last, and how many of its steps are over.
+        // The last bar that has begun, and how many of its steps have passed.
         let Some(last) = step.checked_sub(1) else {
             return;
         };
@@ -151,7 +152,7 @@ fn count(track: &Track, link: u32) -> u64 {
     track.pattern(link).steps.len() as u64
 }
 
-/// Hits in so many steps of a pattern from its first on.
+/// Hits in the first `steps` steps of a pattern, repeated.
 fn hits(track: &Track, link: u32, steps: u64) -> u64 {
     let pattern = &track.pattern(link).steps;
     let of = |steps: &[Step]| steps.iter().filter(|s| matches!(s, Step::Hit(_))).count() as u64;
