@@ -1,9 +1,9 @@
 //! The safety stage: the engine's last stage, which protects speakers and ears.
 //!
-//! A look-ahead limiter with one gain for all channels; a high-pass that removes lasting DC; a slow fade-in
-//! after a mute. While none of them has anything to do, the sound passes bit for bit, delayed by
-//! [`safety_delay_frames`]. The delay is always there, so that switching the stage off or on does not jump.
-//! The state is part of the arena, so that a replica can go on in the middle of anything.
+//! The stage has a look-ahead limiter with one gain for all channels, a high-pass that removes lasting DC, and a
+//! slow fade-in after a mute. While none of them has anything to do, the sound passes bit for bit, delayed by
+//! [`safety_delay_frames`]. The delay is always present, so that switching the stage off or on causes no jump.
+//! The state is part of the arena, so a replica continues in any situation.
 
 use std::f32::consts::{LOG2_E, TAU};
 
@@ -29,7 +29,7 @@ const DC_CORNER_HZ: f32 = 3.0;
 const RISE_MS: f32 = 500.0;
 
 /// A sample as an integer; the sum over a part fits 32 bits for every sample that is not muted. Rounds by adding
-/// a number whose last bit is worth 1, which is cheaper than a saturating conversion.
+/// a number whose last bit is worth 1, which costs less than a saturating conversion.
 fn counted(sample: f32) -> i32 {
     const ROUNDS: f32 = 12_582_912.0;
     (sample * COUNTS + ROUNDS)
@@ -40,61 +40,62 @@ fn counted(sample: f32) -> i32 {
 /// See [`counted`].
 const COUNTS: f32 = 16_384.0;
 
-/// What it remembers of a channel.
+/// The state of a channel.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 struct Channel {
-    /// The sum of this window's samples, each [`counted`]: the same however the window is cut.
+    /// The sum of this window's samples, each converted by [`counted`], so that the sum does not depend on how
+    /// the window is cut.
     sum: i64,
     /// How far the high-pass is faded in; 0 while there is no DC.
     weight: Smooth,
     /// The low-passed signal, which the high-pass subtracts.
     low: f32,
-    /// Windows of DC in a row, counted below 0 for negative DC.
+    /// Consecutive windows with DC; negative for negative DC.
     run: i16,
-    /// Windows without DC in a row.
+    /// Consecutive windows without DC.
     quiet_windows: u16,
 }
 
-/// What it remembers, besides what each channel has, the delay line and the rings of the limiter.
+/// The state of the stage, except that of the channels, the delay line and the limiter's rings.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 struct Head {
-    /// Samples beyond the ceiling that came in while the stage was on.
+    /// Samples above the ceiling that came in while the stage was on.
     limited_samples: u64,
     gain: Gain,
     /// The gain after a mute.
     rise: Smooth,
-    /// Frames until it begins to rise; 0 is not at all.
+    /// Frames until the gain begins to rise; 0 if it does not.
     rise_in: u32,
     was_muted: u32,
-    /// The place in the delay line.
+    /// The position in the delay line.
     at: u32,
-    /// Frames left in this window, and windows in this second.
+    /// Frames left in this window, and windows left in this second.
     window_left: u32,
     windows_left: u32,
-    /// The most that the limiter has taken in this second, and in the one before.
+    /// The largest reduction of the limiter in this second, and in the one before.
     most: f32,
     most_before: f32,
-    /// Channels in which the high-pass is at work.
+    /// Channels in which the high-pass is active.
     blocked: u32,
 }
 
 const HEAD_WORDS: usize = size_of::<Head>() / 8;
 const CHANNEL_WORDS: usize = size_of::<Channel>() / 8;
 
-/// What the stage is taking away.
+/// What the stage removes at present.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Removed {
-    /// The most that the limiter took within the last one to two seconds: 0 is nothing, 1 all.
+    /// The largest reduction of the limiter within the last one to two seconds: 0 for none, 1 for all.
     pub limited: f32,
-    /// Samples beyond -0.2 dBFS since the state began, all channels.
+    /// Samples above -0.2 dBFS since the state began, over all channels.
     pub limited_samples: u64,
-    /// The largest DC that is removed from a channel now.
+    /// The largest DC that is removed from a channel at present.
     pub dc: f32,
 }
 
-/// Words of the arena that it takes.
+/// Words of the stage in the arena.
 pub const fn words(config: Config) -> usize {
     let delay = safety_delay_frames(config.rate_hz) as usize;
     let rings = delay * config.channels as usize + 2 * (delay + 1);
@@ -106,7 +107,7 @@ pub struct Safety<'a> {
     head: &'a mut Head,
     /// A sum and a high-pass for each channel.
     dc: &'a mut [Channel],
-    /// The sound that has come in, interleaved, and the limiter's two rings.
+    /// The delay line, interleaved, and the limiter's two rings.
     delayed: &'a mut [f32],
     window: &'a mut [f32],
     most_after: &'a mut [f32],
@@ -115,7 +116,7 @@ pub struct Safety<'a> {
 }
 
 impl<'a> Safety<'a> {
-    /// Over those [`words`].
+    /// The stage over its [`words`].
     pub fn of(words: &'a mut [u64], config: Config) -> Self {
         let delay = safety_delay_frames(config.rate_hz) as usize;
         let channels = config.channels as usize;
@@ -135,7 +136,7 @@ impl<'a> Safety<'a> {
         }
     }
 
-    /// At its beginning, over words that are 0.
+    /// Sets the initial state; all words must be 0.
     pub fn begin(&mut self) {
         self.head.rise = Smooth::at(1.0);
         self.head.window_left = self.window_frames();
@@ -146,7 +147,7 @@ impl<'a> Safety<'a> {
         self.rate_hz as u32 / WINDOWS
     }
 
-    /// What it is taking away.
+    /// What the stage removes at present.
     pub fn removed(&self) -> Removed {
         let channels = self.dc.iter();
         let dc = channels.map(|channel| (channel.weight.value() * channel.low).abs());
@@ -157,15 +158,15 @@ impl<'a> Safety<'a> {
         }
     }
 
-    /// Renders frames in place, interleaved. `on`: the patch has not turned it off; `muted`: these are
-    /// muted for being no sound.
+    /// Renders frames in place, interleaved. `on` is false if the patch has switched the stage off; `muted` is
+    /// true if these frames are muted.
     ///
     /// # Real-time
-    /// Yes; while there is nothing to do, a look at each sample and a copy.
+    /// Yes; with nothing to do, the cost is a comparison and a copy of each sample.
     pub fn render(&mut self, on: bool, muted: bool, out: &mut [f32]) {
         let delay = self.delayed.len() / self.channels;
         if on && !muted && self.head.was_muted != 0 {
-            // When what comes in now comes out.
+            // When the present frames leave the delay.
             self.head.rise_in = delay as u32;
         }
         self.head.was_muted = u32::from(muted);
@@ -189,7 +190,7 @@ impl<'a> Safety<'a> {
         }
     }
 
-    /// Applies limiter, high-pass and fade-in, and delays.
+    /// Applies high-pass and limiter, and delays.
     fn part(&mut self, on: bool, part: &mut [f32]) {
         let mut peak = self.look_at(part);
         if self.head.blocked > 0 {
@@ -204,7 +205,7 @@ impl<'a> Safety<'a> {
         }
     }
 
-    /// Adds to each channel's sum; the greatest of all samples.
+    /// Adds the samples to each channel's sum; returns the largest absolute sample.
     fn look_at(&mut self, part: &[f32]) -> f32 {
         const SIDE_BY_SIDE: usize = 16;
         let mut peaks = [0.0_f32; SIDE_BY_SIDE];
@@ -235,7 +236,7 @@ impl<'a> Safety<'a> {
         peaks.into_iter().fold(0.0, f32::max)
     }
 
-    /// The high-pass, as far as it is faded in.
+    /// The high-pass, weighted by its fade-in.
     fn block_dc(&mut self, part: &mut [f32]) {
         let pace = TAU * DC_CORNER_HZ / self.rate_hz;
         for (number, channel) in self.dc.iter_mut().enumerate() {
@@ -256,7 +257,7 @@ impl<'a> Safety<'a> {
         for (frame, delayed) in part.chunks_exact_mut(self.channels).zip(delayed) {
             let mut peak = CEILING;
             for sample in frame.iter_mut().filter(|_| on) {
-                // What is no number is silence.
+                // NaN becomes silence.
                 *sample = if sample.is_nan() { 0.0 } else { *sample };
                 let size = sample.abs();
                 let over = u64::from(size > CEILING);
@@ -271,7 +272,7 @@ impl<'a> Safety<'a> {
                 self.head.most = self.head.most.max(1.0 - left);
                 for sample in frame {
                     let less = *sample * left;
-                    // What rounding has left; more is what came in while the stage was off.
+                    // Removes the rounding error. A larger excess came in while the stage was off and stays.
                     let is_rounded = less.abs() <= CEILING * 1.000_01;
                     let most = if is_rounded { CEILING } else { f32::MAX };
                     *sample = canonical(less.clamp(-most, most));
@@ -280,7 +281,7 @@ impl<'a> Safety<'a> {
         }
     }
 
-    /// The fade-in after a mute, of what comes out.
+    /// Applies the fade-in after a mute to the delayed output.
     fn fade_in(&mut self, part: &mut [f32]) {
         if self.head.rise.at_rest() == Some(1.0) {
             return;
@@ -293,7 +294,7 @@ impl<'a> Safety<'a> {
         }
     }
 
-    /// So many frames have passed.
+    /// Counts frames that have passed.
     fn pass(&mut self, on: bool, frames: u32) {
         let head = &mut *self.head;
         head.at += frames;
@@ -318,7 +319,7 @@ impl<'a> Safety<'a> {
         }
     }
 
-    /// Looks at the means of a window: begins or ends taking away DC.
+    /// Evaluates a window's means: begins or ends the removal of DC.
     fn end_window(&mut self, on: bool) {
         let all = self.window_frames() as f32 * COUNTS;
         let (rate_hz, last) = (self.rate_hz, WINDOWS as i16);
@@ -342,7 +343,7 @@ impl<'a> Safety<'a> {
             let is_idle = channel.weight.at_rest() == Some(0.0);
             if channel.run.unsigned_abs() == last.unsigned_abs() {
                 if is_idle {
-                    // As if it had been at work for long: nothing jumps.
+                    // The high-pass starts in its settled state, so that nothing jumps.
                     channel.low = mean;
                 }
                 channel.weight.glide_over(1.0, DC_FADE_MS, rate_hz);

@@ -1,13 +1,13 @@
-//! A command log of every version of the format is read, and means what it meant when it was written.
+//! A command log of every version of the format can be read, and means what it meant when it was written.
 //!
-//! The files are kept as they are: whoever changes the format adds one and touches none. Each plays the default
-//! chain, sets parameters by their numbers of that time, and has a command in quarantine (the filter's cutoff).
+//! The files never change: a change of the format adds a file. Each log plays the default chain, sets
+//! parameters by their numbers of that time, and has a command in quarantine (the filter's cutoff).
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use engine::replay::Replay;
 
-/// What a log says in the end: blocks, commands, the values set by module.
+/// The final result of a log: blocks, commands, and the values set by module.
 struct Meant {
     version: u32,
     commands: u64,

@@ -1,5 +1,5 @@
-//! What runs on the render thread allocates nothing: if it does, this test aborts. An allocation is
-//! noticed in debug builds alone.
+//! The render thread's code allocates nothing; if it does, this test aborts. Allocations are
+//! detected in debug builds only.
 
 #![cfg(debug_assertions)]
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};

@@ -1,4 +1,4 @@
-//! What the engine promises as a whole; what a module promises is tested beside the module.
+//! Tests of the engine as a whole; the tests of a module stand beside the module.
 
 mod arena;
 mod bounds;
@@ -27,7 +27,7 @@ const CONFIG: Config = Config {
     channels: 2,
 };
 
-/// All module types but the sine, each heard.
+/// All module types except the sine, each of them audible.
 const ALL: &str = include_str!("../../../patches/chord.json");
 
 fn engine(patch: &Patch) -> Engine {
@@ -38,7 +38,7 @@ fn all() -> Patch {
     Patch::from_json(ALL).unwrap()
 }
 
-/// The next blocks, left channel.
+/// The left channel of the next blocks.
 fn heard(engine: &mut Engine, blocks: usize) -> Vec<f32> {
     let mut left = Vec::new();
     let mut block = [0.0; CONFIG.block_samples()];
@@ -57,18 +57,18 @@ fn calls(engine: &mut Engine) -> Vec<usize> {
     calls
 }
 
-/// How many loops it renders frame by frame.
+/// How many loops the engine renders frame by frame.
 fn loops_of(engine: &Engine) -> usize {
     let parts = engine.plan.parts.iter();
     parts.filter(|part| !part.feedbacks.is_empty()).count()
 }
 
 thread_local! {
-    /// What each module has put out, channel by channel, if somebody listens.
+    /// The recorded output of each module and channel, if a test listens.
     static OVERHEARD: RefCell<Option<Vec<Overheard>>> = const { RefCell::new(None) };
 }
 
-/// Of which module, output and channel; the bits of its samples, of what is no number the same.
+/// Module, output, channel, and the bits of the samples; NaN has one bit pattern.
 type Overheard = (u16, usize, usize, Vec<u32>);
 
 impl Engine {
@@ -132,7 +132,7 @@ impl Dice {
         (self.0 >> 33) % sides
     }
 
-    /// Any event, some of them senseless.
+    /// A random event; some are invalid.
     fn event(&mut self, patch: &Patch) -> Event {
         let module = self.roll(patch.modules.len() as u64 + 1) as u16;
         match self.roll(12) {
@@ -175,7 +175,7 @@ impl Dice {
     }
 }
 
-/// A keyboard that is heard: its gate on the left, its velocity on the right.
+/// An audible keyboard: its gate on the left, its velocity on the right.
 fn keyboard() -> Patch {
     let text = r#"{"version":1,"modules":[{"id":"other","type":"noise"},{"id":"keys","type":"midi_in"},
         {"id":"out","type":"out"}],"cables":[{"from":"keys.gate","to":"out"},
@@ -202,7 +202,8 @@ fn the_default_patch_plays_its_frequency_at_its_level() {
         im += f64::from(*sample) * libm::sin(angle);
     }
     let level = 2.0 * (re * re + im * im).sqrt() / out.len() as f64;
-    // 0.5 of the sine, 0.7 of the envelope; the low-pass takes nothing at a twentieth of its corner.
+    // 0.5 from the sine, 0.7 from the envelope; the low-pass removes nothing at a twentieth of its
+    // corner.
     assert!((level - 0.35).abs() < 1e-4, "{level}");
     let power = out.iter().map(|x| f64::from(x * x)).sum::<f64>() / out.len() as f64;
     assert!(
@@ -298,7 +299,8 @@ fn no_jump_of_any_parameter_clicks() {
         for (index, known) in kind.params.iter().enumerate() {
             let mut engine = tone();
             let mut out = heard(&mut engine, 2);
-            // From one end to the other; a high tone moves much by itself, so no higher than 1 kHz.
+            // From one end of the range to the other. A high tone moves a lot by itself, so at most 1
+            // kHz.
             let top = if known.name == "freq" {
                 1_000.0
             } else {
@@ -362,7 +364,7 @@ fn patch(modules: &str, cables: &[(&str, &str)]) -> Patch {
     Patch::from_json(&text).unwrap()
 }
 
-/// Modules whose output is that number.
+/// Modules with a constant output.
 fn constant(id: &str, value: f32) -> String {
     format!(r#"{{"id":"{id}","type":"math","params":{{"offset_a":{value}}}}}"#)
 }
@@ -377,7 +379,7 @@ fn value(patch: &Patch) -> [f32; 2] {
     [block[126], block[127]]
 }
 
-/// A module of every type, every input with a cable that comes from somewhere before it.
+/// A module of every type; every input has a cable from an earlier module.
 fn everything(dice: &mut Dice) -> Patch {
     let kinds: Vec<_> = crate::catalog::all()
         .iter()
@@ -415,7 +417,7 @@ fn everything(dice: &mut Dice) -> Patch {
     patch(&modules.join(","), &cables)
 }
 
-/// What lies in the blocks of all cables; that something is no number is all that matters of it.
+/// The samples in the blocks of all cables; NaN has one bit pattern.
 fn blocks(engine: &Engine) -> Vec<u32> {
     let all = engine.buffers.iter().chain(&engine.heard);
     all.flat_map(|block| &block.samples)
@@ -438,7 +440,7 @@ fn no_instruction_set_changes_a_bit() {
                 if let Event::Param { module, param, .. } = &mut event
                     && let Some(spec) = patch.modules.get(usize::from(*module))
                 {
-                    // Any of its parameters.
+                    // Any parameter of the module.
                     let count = crate::catalog::find(&spec.kind).unwrap().params.len();
                     *param = dice.roll(count as u64 + 1) as u16;
                 }
@@ -460,13 +462,13 @@ fn no_instruction_set_changes_a_bit() {
             let sound = |bits: &u32| f32::from_bits(*bits).abs() > 1e-3;
             moving += one.iter().filter(|bits| sound(bits)).count() * 100 / one.len();
         }
-        // There was something to compare: in a third of all samples.
+        // There must be something to compare: in a third of all samples.
         assert!(moving > 200 * 33, "{moving}");
     }
 }
 
-/// The engine of a patch that takes the place of the one that plays, as its log says it; of what came
-/// before that one nothing is left after so many frames.
+/// The engine for an edited patch that replaces the playing one, by way of the log. After 240 frames
+/// the fades of an edit are over.
 fn edited(old: &Engine, new: &Patch, number: u64) -> Engine {
     let mut playing = old.patch().clone();
     let mut arena = old.arena.clone();
@@ -487,7 +489,7 @@ thread_local! {
     static LAST_EDIT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// A tone at the left, and whatever is plugged into the right.
+/// A tone on the left, and the given modules on the right.
 fn beside_a_tone(modules: &str, cables: &[(&str, &str)]) -> Patch {
     let tone =
         r#"{"id":"tone","type":"sine","params":{"freq":441}},{"id":"body","type":"filter"},"#;
@@ -496,7 +498,7 @@ fn beside_a_tone(modules: &str, cables: &[(&str, &str)]) -> Patch {
     patch(&format!("{tone}{modules}"), &all)
 }
 
-/// The next blocks, both channels.
+/// Both channels of the next blocks.
 fn both(engine: &mut Engine, blocks: usize) -> [Vec<f32>; 2] {
     let mut channels = [Vec::new(), Vec::new()];
     let mut block = [0.0; CONFIG.block_samples()];
@@ -509,7 +511,7 @@ fn both(engine: &mut Engine, blocks: usize) -> [Vec<f32>; 2] {
     channels
 }
 
-/// What is right of the tone: its parts come and go by themselves.
+/// Random modules beside the tone, which come and go.
 fn some_beside_a_tone(dice: &mut Dice) -> Patch {
     let kinds = ["sine", "noise", "filter", "vca", "delay", "merge", "adsr"];
     let mut modules = Vec::new();
@@ -537,7 +539,7 @@ fn some_beside_a_tone(dice: &mut Dice) -> Patch {
     }
     let cables: Vec<_> = cables.iter().map(|(a, b)| (&**a, &**b)).collect();
     let mut patch = beside_a_tone(&modules.join(","), &cables);
-    // Some of those are a frame late that cannot make anything get out of hand.
+    // Some of the cables that cannot diverge become frame-late.
     for cable in patch.cables.iter_mut().filter(|c| c.to.ends_with(".gain")) {
         cable.frame = dice.roll(2) == 0;
         cable.feedback &= !cable.frame;
@@ -545,7 +547,7 @@ fn some_beside_a_tone(dice: &mut Dice) -> Patch {
     patch
 }
 
-/// The id of a module of a patch that was edited.
+/// The id of a module of an edited patch.
 fn one_id(patch: &Patch, module: u16) -> String {
     let spec = patch.modules.get(usize::from(module));
     spec.map_or_else(|| "ghost".into(), |spec| spec.id.clone())

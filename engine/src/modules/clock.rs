@@ -338,8 +338,8 @@ mod tests {
     fn a_change_of_tempo_keeps_the_beat_where_it_is() {
         let mut clock = Bench::of::<Clock>(&[("bpm", 125.0)]);
         clock.run(11_520, &[]);
-        // Half a beat is over; the other half at twice the tempo is 5760 frames, less what the glide
-        // of 336 frames takes: half of what it would be.
+        // Half a beat has passed. At twice the tempo the other half takes 5,760 frames, plus a quarter of the glide
+        // of 336 frames.
         clock.set("bpm", 250.0);
         let heard = clock.run(30_000, &[]);
         let found = rises(&heard[1]);

@@ -173,7 +173,8 @@ mod tests {
             kick.gate(1.0);
             heard.extend(kick.run(frames, &[]).remove(0));
         }
-        // A sine of 50 Hz moves by 0.0065 a frame, and what is let go by 0.0143 of itself.
+        // A sine of 50 Hz moves by 0.0065 a frame; the fading rest of a stroke moves by 0.0143 of
+        // its level.
         assert!(step_max(&heard) < 0.022, "{}", step_max(&heard));
     }
 }

@@ -462,7 +462,7 @@ mod tests {
         keys.note(60.0, 0.0, 0);
         keys.note(67.0, 0.7, 0);
         keys.note(72.0, 0.8, 0);
-        // The one that has never sounded comes first, then the one that has ended.
+        // A channel that has never sounded is taken first, then a channel whose note has ended.
         let heard = keys.run(4, &[]);
         assert_eq!(at(&heard, 3, 3), [(12.0, 0.8), (4.0, 0.6), (7.0, 0.7)]);
     }

@@ -317,10 +317,10 @@ pub mod tests {
         }
     }
 
-    /// What an oscillator of 1,000 Hz sounds like whose cycle begins anew 700 times a second, in dB: all that lies
-    /// between the partials of 700 Hz, against those.
+    /// The noise of an oscillator of 1,000 Hz whose cycle restarts 700 times a second: the level between the partials
+    /// of 700 Hz relative to that of the partials, in dB.
     fn synced_noise<M: Module>() -> f64 {
-        // Not a whole number of frames: each cycle begins anew somewhere else between two of them.
+        // Not a whole number of frames: each cycle restarts at another position between two frames.
         let master = |n: usize| {
             let cycles = n as f64 * 700.0 / 48_000.0;
             ((cycles - libm::floor(cycles)) * 2.0 - 1.0) as f32

@@ -177,7 +177,7 @@ mod tests {
             let triggers = (0..1_000).filter(|n| trigger[*n] > 0.0);
             assert_eq!(changes.clone().count(), 7);
             assert!(changes.eq(triggers));
-            // One that stands still on another note.
+            // An input that stays on another note.
             let heard = quantizer.run(100, &[("in", vec![0.5; 100])]);
             assert_eq!(heard[channels][0], 1.0);
             assert_eq!(heard[channels][1..], [0.0; 99]);

@@ -36,7 +36,7 @@ mod tests {
         for hz in [27.5, 440.0, 9_999.5, 20_000.0] {
             let mut sine = Bench::of::<Sine>(&[("freq", hz), ("gain", 0.8)]);
             let found = sine.run(480_000, &[]);
-            // What a step of 2^-32 of a cycle cannot say.
+            // Without the resolution of the step, which is 2^-32 of a cycle.
             let steps = (hz * (4_294_967_296.0 / 48_000.0) + 0.5).floor();
             let cycles_each = f64::from(steps) / 4_294_967_296.0;
             // A tenth of a cent is 5.8e-5.

@@ -1,4 +1,4 @@
-//! Logs that are rendered: whole, of other versions and builds, damaged, cut off.
+//! Replays of logs: complete ones, of other versions and builds, damaged, cut off.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn fresh() -> Engine {
     Engine::new(&Patch::default_patch(), FORMAT.into()).unwrap()
 }
 
-/// In version 3 `out` had one parameter, and `gain_amount` was number 1, which is `safety` now.
+/// In version 3, `out` had one parameter, and `gain_amount` had the number 1, which is `safety` now.
 #[test]
 fn parameters_of_an_older_log_keep_their_names() {
     let out = Event::Param {
@@ -115,7 +115,7 @@ fn commands_come_in_before_the_block_that_was_decided() {
     assert!(heard.iter().any(|sample| *sample != 0.0));
 }
 
-/// As a writer would have put it whose sine has its parameters in the opposite order, and one more.
+/// A log of a writer whose sine has its parameters in the opposite order, and one more.
 #[test]
 fn a_log_of_another_build_is_read_by_names_or_refused_with_the_one_to_use() {
     let mut other = catalog::catalogue();
@@ -184,8 +184,8 @@ fn a_log_of_another_build_is_read_by_names_or_refused_with_the_one_to_use() {
     }
 }
 
-/// Three segments of one run, whose states are those of the run. In the first, a gate opens before block 2; in
-/// the second, something before 12 and 15.
+/// Three segments of one run with that run's states. In the first segment a gate opens before block 2; in the
+/// second there are commands before blocks 12 and 15.
 fn segments() -> ([Vec<u8>; 3], Vec<f32>) {
     let json = Patch::default_patch().to_json();
     let freq = |value| {
@@ -272,7 +272,8 @@ fn what_a_damaged_or_missing_segment_does_not_tell_is_silence_and_the_next_one_g
     assert!(rendered(&mut whole) == expected(&(0..0)));
     assert!(whole.lost().is_empty() && whole.unread().is_empty() && !whole.has_end());
 
-    // The second command of the second segment is damaged: known is what the first one leads to.
+    // The second command of the second segment is damaged: the blocks are known only as far as the first
+    // command leads.
     let last = command_log::encode(&decision(15, 4)).len()
         + command_log::encode(&Record::Progress {
             block: BlockIndex(18),
@@ -393,8 +394,8 @@ fn stems_add_up_to_the_mix() {
     assert!(mix.iter().any(|sample| sample.abs() > 0.3));
 }
 
-/// An edit has left a mark on a cable into `out`; with it, the state that a resumed log begins with is
-/// of a patch that has more than one module's alone.
+/// An edit has marked a cable into `out` as fading. With it, the initial state of a resumed log contains more
+/// than the state of one module.
 #[test]
 fn stems_of_a_resumed_instance_go_on_where_it_was() {
     crate::engine::GUARDED.set(true);
@@ -434,7 +435,7 @@ fn stems_of_a_resumed_instance_go_on_where_it_was() {
                 .for_each(|(rest, sample)| *rest -= sample);
         }
     }
-    // A cable with a mark may fade in once more, for 10 ms at the most.
+    // A marked cable may fade in once more, for at most 10 ms.
     let faded = &rest[960..];
     assert!(faded.iter().all(|rest| rest.abs() < 1e-6));
 }

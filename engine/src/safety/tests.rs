@@ -6,7 +6,7 @@ use crate::bench::{level, noise, step_max};
 const RATE: u32 = 48_000;
 const DELAY: usize = safety_delay_frames(RATE) as usize;
 
-/// The stage alone, fed in pieces.
+/// The stage by itself, fed in pieces.
 struct Bench {
     config: Config,
     words: Vec<u64>,
@@ -51,7 +51,7 @@ fn sine(hz: f64, gain: f64, frames: usize) -> Vec<f32> {
     (0..frames).map(|n| (sine(n) * gain) as f32).collect()
 }
 
-/// The same on both channels.
+/// The same signal on both channels.
 fn both(sound: &[f32]) -> Vec<f32> {
     sound.iter().flat_map(|sample| [*sample; 2]).collect()
 }
@@ -98,7 +98,7 @@ fn nothing_exceeds_the_ceiling_and_both_channels_are_turned_down_alike() {
     let mut stage = Bench::stereo();
     let out = stage.run(true, false, &sound);
     assert!(peak(&out) <= CEILING && peak(&out) > 0.9 * CEILING);
-    // One gain: the ratio of left to right stays.
+    // There is one gain: the ratio of left to right stays.
     for at in (2_000..30_000).step_by(2) {
         let (l, r) = (
             out[at] * sound[at + 1 - 2 * DELAY],
@@ -113,7 +113,7 @@ fn nothing_exceeds_the_ceiling_and_both_channels_are_turned_down_alike() {
         (removed.limited - (1.0 - CEILING / 60.0)).abs() < 0.01,
         "{removed:?}"
     );
-    // Some seconds later nothing is said of it any more, but for the count.
+    // Some seconds later only the count is left.
     stage.run(true, false, &both(&sine(440.0, 0.1, 4 * RATE as usize)));
     let later = stage.removed();
     assert_eq!((later.limited, later.limited_samples), (0.0, over));
@@ -147,7 +147,7 @@ fn where_a_block_is_cut_changes_no_sample() {
 fn dc_is_taken_away_once_it_has_lasted_for_a_second_and_a_bass_never() {
     let second = RATE as usize;
     let mut stage = Bench::stereo();
-    // 0.3 on the left, a tone on it; the right is without.
+    // 0.3 on the left with a tone; the right channel has no DC.
     let tone = sine(440.0, 0.2, 8 * second);
     let sound: Vec<f32> = tone.iter().flat_map(|x| [x + 0.3, *x]).collect();
     let out = stage.run(true, false, &sound);
@@ -163,7 +163,7 @@ fn dc_is_taken_away_once_it_has_lasted_for_a_second_and_a_bass_never() {
     // 0.2 at 440 Hz moves by 0.0115 a sample.
     assert!(step_max(&l[DELAY..]) < 0.0125, "{}", step_max(&l));
     assert!((stage.removed().dc - 0.3).abs() < 0.01);
-    // Gone again, after the DC has: to the bit.
+    // When the DC is gone, the high-pass fades out; then the bits are equal.
     let rest = both(&tone);
     let out = stage.run(true, false, &rest);
     let from = 4 * second;
@@ -209,7 +209,7 @@ fn after_a_mute_it_comes_back_slowly_however_short_the_mute_was() {
         }
         assert_eq!(out[first + 24_000..], [0.04; 24_000 - DELAY]);
     }
-    // Turned off, it is there at once.
+    // With the stage off, the sound returns at once.
     let mut stage = Bench::stereo();
     stage.run(false, true, &[0.0; 256]);
     let out = stage.run(false, false, &both(&[0.04; 500]));
@@ -224,7 +224,8 @@ fn switching_it_off_and_on_does_not_jump() {
     for (number, part) in tone.chunks(16_000).enumerate() {
         out.extend(left(&stage.run(number % 2 == 0, false, &both(part))));
     }
-    // 3 at 200 Hz moves by 0.0785; switched on it comes down within 1.5 ms.
+    // A level of 3 at 200 Hz moves by 0.0785; when the stage is switched on, the level falls within
+    // 1.5 ms.
     assert!(step_max(&out) < 0.12, "{}", step_max(&out));
     let (off, on) = (peak(&out[17_000..31_000]), peak(&out[33_000..47_000]));
     assert!(off > 2.9 && on <= CEILING, "{off} {on}");

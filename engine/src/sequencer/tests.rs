@@ -1,4 +1,4 @@
-//! What a sequence does and when, without any sound: over hours, jumping from what is due to what is due.
+//! Tests of a sequence without sound: over hours, going from one due frame to the next.
 
 use common::command::SequenceControl;
 
@@ -12,12 +12,12 @@ struct Player {
     track: Track,
     state: State,
     now: u64,
-    /// What it has done, and at which frames.
+    /// The events so far, with their frames.
     done: Vec<(u64, Event)>,
 }
 
 impl Player {
-    /// One of those fields, on the gate of "adsr" (number 1) and as notes on "sine" (number 2).
+    /// A sequence with those fields, on the gate of "adsr" (number 1) and as notes on "sine" (number 2).
     fn new(fields: &str) -> Self {
         Self::of(fields, "")
     }
@@ -58,7 +58,7 @@ impl Player {
         self
     }
 
-    /// Frames at which its gate opened, with the level in 127ths, and closed.
+    /// The frames at which the gate opened, with the level in 127ths, or closed.
     fn gates(&self) -> Vec<(u64, u32)> {
         let gate = |(frame, event): &(u64, Event)| match event {
             Event::Gate { module: 1, level } => Some((*frame, (level * 127.0).round() as u32)),
@@ -281,10 +281,10 @@ fn chances_are_the_same_in_each_run_and_about_as_likely_as_asked() {
     assert!((4_800..5_200).contains(&half.len()), "{}", half.len());
     assert_eq!(run(0.0, 1).len(), 0);
     assert_eq!(run(1.0, 1).len(), 10_000);
-    // Steps of their own: every second one for certain, the others never.
+    // Every second step always plays, the others never.
     let mut player = Player::new(r#""pattern":{"text":"x","probability":[1,0]}"#);
     assert_eq!(player.play(18_000).onsets(), [0, 12_000]);
-    // A hit that falls out keeps its note.
+    // A hit that is left out still uses up its note.
     let mut player =
         Player::new(r#""pattern":{"text":"x","probability":[1,0],"notes":[60,61,62,63]}"#);
     assert_eq!(player.play(18_000).notes(), [60.0, 62.0]);
@@ -316,7 +316,7 @@ fn it_stops_goes_on_and_begins_anew() {
     );
     player.play(100_000);
     assert_eq!(player.onsets(), [0, 6_000]);
-    // The step where it stood is the rest.
+    // The step at which it stopped is a rest.
     player.control(SequenceControl::Start).play(112_000);
     assert_eq!(player.onsets()[2..], [106_000]);
     player.control(SequenceControl::Start).play(112_001);

@@ -1,4 +1,4 @@
-//! The arena: a copy of it goes on to the bit, and what is no arena of the patch is refused.
+//! The arena: a copy continues with the same bits, and the arena of another patch is refused.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn from_a_snapshot_on_everything_is_equal_to_the_bit() {
             heard(&mut first, 1);
         }
         let mut second = engine(&patch);
-        // What a replica did before must not matter: not even what lies in its buffers.
+        // What a replica did before must not matter, not even the content of its buffers.
         second.apply(&dice.event(&patch));
         heard(&mut second, 3);
         second.restore(first.arena()).unwrap();
@@ -75,7 +75,7 @@ fn whatever_a_block_changes_is_active_or_said_to_be_written() {
                 assert!(known, "piece {number}, block {block} of {block_frames}");
             }
         }
-        // Not all and everything, either.
+        // Nor is everything marked.
         let pieces = engine.words().len() / piece;
         assert!(changed > 0, "no line was written");
         assert!(

@@ -1,4 +1,4 @@
-//! Cables of several channels: as many are as many patches.
+//! Cables with several channels: n channels equal n patches.
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn as_many_channels_are_the_sum_of_as_many_patches() {
             }
         }
         let all = run(&poly);
-        // The last stage limits: what is below its knee is as it is.
+        // The last stage limits; below its knee the signal is unchanged.
         for (n, (one, other)) in all.iter().zip(&sum).enumerate() {
             assert!(
                 (one - other).abs() < 1e-5,
@@ -60,7 +60,7 @@ fn a_cable_of_one_channel_reaches_all_channels_of_an_input() {
 
 #[test]
 fn merged_channels_can_be_split_and_summed_again() {
-    // Channel k holds k / 100; in 5 there is no cable.
+    // Channel k has the value k / 100; channel 5 has no cable.
     for last in [1, 2, 3, 8, 9, 16] {
         let there: Vec<usize> = (1..=last).filter(|n| *n == last || *n != 5).collect();
         let sources: Vec<String> = there
@@ -105,7 +105,8 @@ fn a_merged_cable_of_several_channels_is_its_first() {
 
 #[test]
 fn channels_that_a_cable_does_not_have_are_silent() {
-    // The spare lanes of three channels hold something; of five, the last two hear none of it.
+    // The spare lanes of three channels hold values; the last two of five channels must not receive
+    // them.
     for (few, many) in [(3, 5), (9, 14), (9, 32), (18, 20), (2, 16)] {
         let modules = format!(
             r#"{},{{"id":"w","type":"spread","channels":{few},"params":{{"step":0}}}},

@@ -1,4 +1,5 @@
-//! From patch to patch by edits: what comes and goes fades, what is not touched does not change.
+//! Edits from patch to patch: what comes and goes fades, and everything else stays
+//! sample-identical.
 
 use super::*;
 
@@ -11,7 +12,7 @@ fn no_edit_changes_a_sample_of_what_it_does_not_touch() {
     for edit in 0..400 {
         engine = edited(&engine, &some_beside_a_tone(&mut dice), edit);
         loops += loops_of(&engine);
-        // Some come before the one before has faded.
+        // Some edits come before the one before has faded.
         let blocks = 1 + dice.roll(8) as usize;
         let [left, other] = both(&mut engine, blocks);
         assert_eq!(
@@ -62,7 +63,7 @@ fn what_comes_and_goes_takes_five_milliseconds() {
     };
     let mut engine = engine(&beside_a_tone(&parts, &without));
     assert_eq!(right(&mut engine), [0.0; 640]);
-    // Connected, taken out, put back, connected again and disconnected in the middle of that.
+    // Connected; removed; created again; connected, disconnected and connected again during the fades.
     engine = edited(&engine, &beside_a_tone(&parts, &with), 1);
     alike(&right(&mut engine), &ramp(0.0, 1.0));
     engine = edited(&engine, &beside_a_tone(&one, &[]), 2);
@@ -77,7 +78,7 @@ fn what_comes_and_goes_takes_five_milliseconds() {
     engine = edited(&engine, &beside_a_tone(&parts, &with), 6);
     wanted = ramp(wanted[127], 1.0);
     alike(&right(&mut engine), &wanted);
-    // Another type by the same name: one fades out, the other in.
+    // Another type under the same id: one module fades out, the other fades in.
     parts = parts.replace(r#""vca","params":{"level":1}"#, r#""filter""#);
     engine = edited(&engine, &beside_a_tone(&parts, &with), 7);
     let heard = right(&mut engine);
@@ -86,7 +87,7 @@ fn what_comes_and_goes_takes_five_milliseconds() {
 
 #[test]
 fn no_edit_makes_a_step() {
-    // Slow sounds through a chain that is turned round, widened and taken apart.
+    // Slow sounds through a chain that is reversed, widened and dismantled.
     let sounds = r#"{"id":"s","type":"sine","params":{"freq":50}},{"id":"t","type":"sine","params":{"freq":30}}"#;
     let modules = format!(
         r#"{sounds},{{"id":"a","type":"vca","params":{{"level":1}}}},{{"id":"b","type":"filter","params":{{"cutoff":2000}}}},{{"id":"u","type":"merge"}},{{"id":"d","type":"delay"}}"#
@@ -131,7 +132,7 @@ fn no_edit_makes_a_step() {
         step_max(&right),
         right.iter().fold(0.0_f32, |a, b| a.max(b.abs())),
     );
-    // A fade of all that sounds, and the sounds themselves.
+    // The fade of all sounds, and the sounds themselves.
     assert!(most < 2.0 * peak / 240.0 + 0.02, "{most} of {peak}");
     assert!(peak > 0.3);
 }

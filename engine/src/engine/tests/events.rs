@@ -1,4 +1,5 @@
-//! Events: at their very frame, whatever is copied or changes meanwhile.
+//! Events take effect at exactly their frame, even if the arena is copied or the patch changes
+//! meanwhile.
 
 use super::*;
 
@@ -16,7 +17,7 @@ fn events_come_in_at_their_very_frame() {
     let out = heard(&mut engine, 6);
     let gate = |frame: usize| match frame {
         100..164 => 0.25,
-        // Three in two frames: each is a strike, before which the gate is closed for a frame.
+        // Three strikes in two frames; before each, the gate is closed for a frame.
         300 => 0.5,
         302 => 1.0,
         304.. => 0.75,
@@ -25,7 +26,7 @@ fn events_come_in_at_their_very_frame() {
     for (frame, sample) in out.iter().enumerate() {
         assert_eq!(*sample, gate(frame), "frame {frame}");
     }
-    // What is late comes in with the next frame.
+    // A late event takes effect at the next frame.
     engine.apply_at(FrameIndex(7), &note(1, 30.1, 0.0, 0));
     assert_eq!(heard(&mut engine, 1)[0], 0.0);
 }
@@ -60,7 +61,7 @@ fn what_waits_survives_a_copy_and_another_patch() {
     heard(&mut first, 3);
     let mut copy = engine(&keyboard());
     copy.restore(first.arena()).unwrap();
-    // The same modules by other numbers.
+    // The same modules under other numbers.
     let mut other = keyboard();
     other.modules.remove(0);
     let mut edited = engine(&other);
@@ -119,7 +120,7 @@ fn a_ramp_takes_its_time() {
             .iter()
             .fold(0.0, |most: f32, x| most.max(x.abs()))
     };
-    // From 0.35 down in 4,800 frames; the filter is a little late.
+    // From 0.35 to 0 in 4,800 frames; the filter adds a short delay.
     for (from, most) in [(0, 0.35), (1_200, 0.262), (2_400, 0.175), (3_600, 0.088)] {
         assert!((level(from) - most).abs() < 0.02, "{from}: {}", level(from));
     }
@@ -145,7 +146,7 @@ fn a_ramp_changes_what_goes_by_steps_at_its_half() {
     assert_eq!([before, after], [5.0, 6.0]);
     let left = out.iter().position(|sample| *sample != before);
     assert!(matches!(left, Some(192..195)), "{left:?}");
-    // What is set meanwhile stays.
+    // A value that is set meanwhile stays.
     engine.apply(&ramp(8.0, 0.0));
     engine.apply(&Event::Param {
         module: 1,
@@ -157,7 +158,7 @@ fn a_ramp_changes_what_goes_by_steps_at_its_half() {
 
 #[test]
 fn silence_is_at_once_and_for_good_whatever_rang() {
-    // A gate and a note held, a long release, an echo that never ends, a cable that leads back.
+    // A held gate and note, a long release, an echo that never ends, a feedback cable.
     let text = r#"{"version":1,"modules":[{"id":"keys","type":"midi_in"},{"id":"sine","type":"sine"},
         {"id":"adsr","type":"adsr","params":{"release":20000}},{"id":"delay","type":"delay","params":{"feedback":0.95}},
         {"id":"reverb","type":"reverb"},{"id":"string","type":"karplus"},{"id":"mix","type":"mixer"},{"id":"out","type":"out"}],
@@ -198,7 +199,7 @@ fn silence_is_at_once_and_for_good_whatever_rang() {
     let steepest = steepest.fold(0.0, f32::max);
     let jump = after[..faded].windows(2).map(|w| (w[1] - w[0]).abs());
     assert!(jump.fold(0.0, f32::max) <= 2.0 * steepest);
-    // What is played then sounds, in the parameters that were set.
+    // Notes that are played afterwards sound, with the parameters that were set.
     let again = sound(&mut played);
     assert!(again.iter().any(|sample| sample.abs() > 0.05));
 }

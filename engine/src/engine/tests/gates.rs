@@ -1,6 +1,6 @@
-//! What happens to a gate within one frame: every opening is a strike, of every type that takes a gate, by
-//! events, cables, notes and sequences. The types come from the catalogue, so that none is forgotten; what is
-//! right is what is heard when the same comes one frame apart.
+//! Gates that open and close within one frame: every opening is a strike, for each type that takes a gate, by
+//! events, cables, notes and sequences. The types come from the catalogue, so that none is forgotten. The
+//! expected output is that of the same events one frame apart.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,13 +14,13 @@ use crate::{
 
 const BLOCK: u64 = CONFIG.block_frames as u64;
 
-/// Types that take a gate.
+/// The module types that take a gate.
 fn takers() -> Vec<&'static ModuleType> {
     let types = catalog::all().iter();
     types.filter(|kind| kind.takes_gate).collect()
 }
 
-/// The input that a gate comes in at.
+/// The input for a gate.
 fn gate_input(kind: &ModuleType) -> Option<&'static str> {
     let mut inputs = kind.inputs.iter().copied();
     inputs.find(|input| ["gate", "clock"].contains(input))
@@ -36,7 +36,7 @@ enum By {
     Loop,
 }
 
-/// A module `m` of a type, so many channels wide, that sounds.
+/// A patch with an audible module `m` of a type with that many channels.
 fn playing(kind: &ModuleType, channels: usize, by: By) -> Patch {
     let bytes: Vec<f32> = crate::bench::noise(5, 9_000);
     let id = sample::id(bytemuck::cast_slice(&bytes));
@@ -45,7 +45,7 @@ fn playing(kind: &ModuleType, channels: usize, by: By) -> Patch {
     if kind.takes_sample {
         more += &format!(r#","sample":"noise@{id}""#);
     }
-    // What falls has fallen within some blocks.
+    // A decaying sound has decayed within some blocks.
     if let Some(param) = kind.params.iter().find(|param| param.name == "decay") {
         more += &format!(r#","params":{{"decay":{}}}"#, param.min.max(20.0));
     }
@@ -80,10 +80,10 @@ fn playing(kind: &ModuleType, channels: usize, by: By) -> Patch {
     patch
 }
 
-/// What each output and channel of a module puts out.
+/// The samples of each output and channel of a module.
 type Heard = BTreeMap<(usize, usize), Vec<u32>>;
 
-/// Renders so many blocks, in which events come in at their frames.
+/// Renders a number of blocks, in which events take effect at their frames.
 fn run(engine: &mut Engine, id: &str, blocks: u64) -> Heard {
     let module = engine.patch().module_index(id).unwrap();
     let mut heard = Heard::new();
@@ -100,10 +100,10 @@ fn run(engine: &mut Engine, id: &str, blocks: u64) -> Heard {
     heard
 }
 
-/// Levels of a gate at frames; those of one frame in their order.
+/// Levels of a gate by frame; levels of the same frame in order.
 type Gates<'a> = Vec<(u64, &'a [f32])>;
 
-/// Plays gates of a module.
+/// Plays gates on a module.
 fn played(patch: &Patch, target: &str, gates: &[(u64, &[f32])], blocks: u64) -> Heard {
     let mut engine = engine(patch);
     for (frame, levels) in gates {
@@ -141,12 +141,12 @@ fn every_type_hears_both_edges_of_a_frame() {
         ] {
             let patch = playing(kind, channels, by);
             let name = kind.name;
-            // At a block's begin, in its middle, in its last frame.
+            // At the beginning of a block, in its middle, in its last frame.
             for at in [3 * BLOCK, 3 * BLOCK + 17, 4 * BLOCK - 1] {
                 let (next, third) = (at + 1, at + 2);
                 let before: (u64, &[f32]) = (70, &[0.6]);
                 let cases: [(Gates, Gates, Gates); 5] = [
-                    // In one frame; one frame apart; without.
+                    // In one frame; one frame apart; without the gate.
                     (
                         vec![(at, &[0.7, 0.0])],
                         vec![(at, &[0.7]), (next, &[0.0])],
@@ -204,8 +204,8 @@ fn every_type_hears_by_a_cable_what_it_hears_by_events() {
             let cable = playing(kind, channels, By::Cable);
             let direct = playing(kind, channels, By::Event);
             let name = kind.name;
-            // Closed and opened where a block begins, so that each block stands still, long after all has
-            // fallen; within a block; within a frame.
+            // Closed and opened at the beginning of a block, so that each block is still, long after the
+            // sound has decayed; within a block; within a frame.
             let (begin, end, again) = (2 * BLOCK, 190 * BLOCK, 195 * BLOCK);
             let cases: [(Gates, Gates); 5] = [
                 (
@@ -252,7 +252,7 @@ fn every_type_hears_by_a_cable_what_it_hears_by_events() {
     println!("FIGURE the same by a cable: {strikes} cases, strikes missing {missing}");
 }
 
-/// A keyboard of so many voices that a kick follows.
+/// A keyboard of that many voices, whose gate strikes a kick.
 fn keys(voices: usize, mode: usize) -> Patch {
     let modules = format!(
         r#"{{"id":"m","type":"midi_in","channels":{voices},"params":{{"voices":{mode}}}}},
@@ -285,7 +285,7 @@ fn back_to_back_notes_are_struck_each() {
                         }
                     }
                     for key in 0..keys {
-                        // By messages, by their lengths, the same key again and again, chords.
+                        // By messages, by their lengths, the same key repeated, chords.
                         let (frames, pitch) = match how {
                             1 => (77, pitch(number, key)),
                             2 => (0, 40.0),
@@ -307,7 +307,8 @@ fn back_to_back_notes_are_struck_each() {
                 for (rise, wanted) in rises.iter().zip(&wanted) {
                     let off = rise - wanted;
                     late = late.max(off);
-                    // As many frames as there are strikes of one voice before it, and as many between.
+                    // Late by one frame for each earlier strike of the same voice, and one for each closed
+                    // frame in between.
                     let most = if how == 3 && mode == 2 {
                         2 * voices as u64
                     } else {
@@ -360,8 +361,8 @@ fn legato_goes_back_to_a_held_key_without_a_strike() {
 
 #[test]
 fn sequences_whose_gates_last_a_whole_step_strike_each_step() {
-    // 48 kHz, 120 beats a minute, sixteenths: 6,000 frames a step; ratchets of 3: 2,000. What closes in the
-    // frame in which it opens is opened again.
+    // At 48 kHz and 120 beats a minute, a sixteenth step has 6,000 frames; with three ratchets, 2,000. A gate
+    // that closes in the frame in which it opens is opened again.
     let (mut strikes, mut missing) = (0, 0);
     let thirds: Vec<u64> = (0..12).map(|n| n * 2_000).collect();
     for (text, ratchet, steps, closes) in [
@@ -396,7 +397,7 @@ fn sequences_whose_gates_last_a_whole_step_strike_each_step() {
                 let expected = run(&mut engine, "m", blocks);
                 strikes += steps.len();
                 if kind.name == "midi_in" {
-                    // It may be closed for a frame before a strike.
+                    // The gate may be closed for a frame before a strike.
                     let channels = if role == "gate" { 2 } else { 1 };
                     let rises = rises(&heard, 1);
                     missing += (channels * steps.len()).saturating_sub(rises.len());
@@ -436,7 +437,7 @@ fn strikes_that_are_to_come_are_in_a_copy_of_the_arena() {
     }
 }
 
-/// A sequence of sixteen steps that counts: what it puts out is how often it was struck, from 1 to 16.
+/// A step sequencer of sixteen steps as a counter: its output is the number of strikes, from 1 to 16.
 fn counter() -> Patch {
     let steps: Vec<String> = (1..=16)
         .map(|n| format!(r#""step{n}":{}"#, f64::from(n) / 100.0))
@@ -459,7 +460,7 @@ fn what_finds_no_cut_in_its_block_is_struck_all_the_same() {
     let patch = counter();
     let mut engine = engine(&patch);
     run(&mut engine, "m", 1);
-    // In each of the 64 frames of a block, of which 32 are cuts.
+    // In each of the 64 frames of a block, of which at most 32 become cuts.
     for frame in BLOCK..2 * BLOCK {
         for level in [1.0, 0.0] {
             engine.apply_at(FrameIndex(frame), &gate(&patch, "m", level));
@@ -507,13 +508,13 @@ fn a_note_forgets_the_end_of_the_one_before_and_nothing_else() {
         heard.iter().rposition(|sample| *sample > 0.0)
     };
     let off = gate(&patch, "m", 0.0);
-    // The end of the first note would be in the middle of the second.
+    // The end of the first note would lie within the second.
     let two = [
         (10, note(m, 60.0, 1.0, 500)),
         (300, note(m, 62.0, 1.0, 700)),
     ];
     assert_eq!(closes(&two), Some(999));
-    // What somebody has asked for stays.
+    // A gate event that was sent stays in the queue.
     assert_eq!(
         closes(&[(900, off), (10, note(m, 60.0, 1.0, 0))]),
         Some(899)

@@ -1,15 +1,14 @@
-//! Cables that lead back: a block late, or a frame, in loops among modules that are processed for whole
-//! blocks.
+//! Feedback cables: a block or a frame late, in loops among modules that are processed for whole blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::patch::Cable;
 
-/// Of which module, output and channel the samples are.
+/// Module, output and channel of the samples.
 type Place = (String, usize, usize);
 
-/// The next block, as each module puts it out.
+/// The output of each module in the next block.
 fn each(engine: &mut Engine) -> BTreeMap<Place, Vec<u32>> {
     OVERHEARD.set(Some(Vec::new()));
     let mut block = vec![0.0; engine.config().block_samples()];
@@ -23,13 +22,13 @@ fn each(engine: &mut Engine) -> BTreeMap<Place, Vec<u32>> {
     each
 }
 
-/// What a module's first output has put out.
+/// The first output of a module.
 fn of(each: &BTreeMap<Place, Vec<u32>>, id: &str) -> Vec<f32> {
     let samples = each[&(id.to_owned(), 0, 0)].iter();
     samples.map(|bits| f32::from_bits(*bits)).collect()
 }
 
-/// A cable that brings what is a frame late.
+/// A frame-late cable.
 fn late(from: &str, to: &str) -> Cable {
     Cable {
         frame: true,
@@ -43,7 +42,7 @@ fn vca(id: &str, level: f32) -> String {
 
 #[test]
 fn two_that_lead_back_make_a_filter_of_second_order() {
-    // y(n) = x(n) + 0.7 x(n-1) + 0.5 y(n-1) + 0.3 y(n-2); `b` is brought what is late without a loop.
+    // y(n) = x(n) + 0.7 x(n-1) + 0.5 y(n-1) + 0.3 y(n-2); `b` gets its late input without a loop.
     let saw = r#"{"id":"x","type":"saw","params":{"freq":1234,"gain":0.3}}"#;
     let others = [("y", 1.0), ("b", 0.7), ("d", 1.0), ("p", 0.5), ("q", 0.3)];
     let others = others.map(|(id, level)| vca(id, level)).join(",");
@@ -90,7 +89,8 @@ const SEAMLESS: [&str; 13] = [
     "crossfade",
 ];
 
-/// Some of those, in any order, with cables ahead and such as lead back, by a block or by a frame.
+/// Some of these types in random order, with forward cables and with feedback cables by a block or a
+/// frame.
 fn tangle(dice: &mut Dice) -> Patch {
     let count = 28;
     let kinds: Vec<_> = (0..count)
@@ -138,7 +138,7 @@ fn tangle(dice: &mut Dice) -> Patch {
         let kind = 1 + dice.roll(2);
         connect(dice, ends[0].max(ends[1]), ends[0].min(ends[1]), kind);
     }
-    // Where they are not needed.
+    // Feedback cables where they are not needed.
     for _ in 0..dice.roll(3) {
         let to = 1 + dice.roll(count as u64 - 1) as usize;
         let from = dice.roll(to as u64) as usize;
@@ -153,7 +153,7 @@ fn tangle(dice: &mut Dice) -> Patch {
     patch
 }
 
-/// Any event, or a module bypassed.
+/// A random event, or a bypassed module.
 fn any_event(dice: &mut Dice, patch: &Patch) -> Event {
     match dice.roll(8) {
         0 => Event::Bypass(1 + dice.roll(patch.modules.len() as u64 - 1) as u16),
@@ -171,7 +171,7 @@ fn a_loop_sounds_as_if_all_were_rendered_frame_by_frame() {
     for seed in 0..90 {
         let mut dice = Dice(seed);
         let patch = tangle(&mut dice);
-        // Half of them with channels one after the other.
+        // Half of the runs compute channels one after the other.
         let level = [Level::new(), Level::baseline()][usize::from(seed % 2 == 1)];
         let new = || Engine::with_level(&patch, config, level).unwrap();
         let (mut whole, mut cut) = (new(), new());
@@ -182,7 +182,7 @@ fn a_loop_sounds_as_if_all_were_rendered_frame_by_frame() {
                 whole.apply(&event);
                 cut.apply(&event);
             }
-            // The whole patch frame by frame: something that nobody hears is due at each.
+            // The whole patch frame by frame: an inaudible event is due at each frame.
             let now = cut.event_queue().clock().0;
             for frame in 1..32 {
                 cut.apply_at(FrameIndex(now + frame), &gate(&patch, "o", 0.0));
@@ -206,7 +206,7 @@ fn what_is_beside_a_loop_sounds_as_without_it() {
     for seed in 0..4 {
         let mut dice = Dice(seed);
         let without = everything(&mut dice);
-        // A loop that listens to others and is listened to, and nobody else behind it.
+        // A loop with inputs from other modules and a listener; no other module depends on it.
         let mut with = without.clone();
         let modules = [
             vca("a", 0.6),
@@ -231,7 +231,7 @@ fn what_is_beside_a_loop_sounds_as_without_it() {
         ];
         (with.cables).extend(ends.map(|(from, to)| Cable::between(from, to)));
         with.cables.push(late("c", "a"));
-        // In the middle of the others.
+        // In the middle of the other modules.
         let at = with.modules.len() / 2;
         let loop_of = with.modules.split_off(without.modules.len());
         with.modules.splice(at..at, loop_of);
@@ -260,7 +260,8 @@ fn what_is_beside_a_loop_sounds_as_without_it() {
 
 #[test]
 fn what_a_loop_holds_for_a_frame_does_not_stand_still() {
-    // A pitch that depends on the one of the frame before, and one who listens less where nothing moves.
+    // A pitch that depends on that of the frame before, and a module that reads its input less often
+    // while nothing moves.
     let modules = r#"{"id":"q","type":"quantizer","params":{"scale":18,"root":7,"root_amount":11}},
         {"id":"s","type":"spread","params":{"step":0}}"#;
     let mut closed = patch(modules, &[("q", "s"), ("s", "o")]);
@@ -271,7 +272,7 @@ fn what_a_loop_holds_for_a_frame_does_not_stand_still() {
     let block = each(&mut one);
     assert!(step_max(&of(&block, "q")) > 0.1);
     assert_eq!(of(&block, "s"), of(&block, "q"));
-    // Nor where it ends to fade out, in the middle of a block.
+    // Nor at the end of a fade-out in the middle of a block.
     one = edited(&one, &opened, 1);
     heard(&mut one, 3);
     let faded = of(&each(&mut one), "s");
@@ -305,7 +306,7 @@ fn what_leads_back_is_a_block_late_however_blocks_are_cut() {
     assert_eq!(block(0), [0.5; 64]);
     assert_eq!(block(1), [0.75; 64]);
     assert_eq!(block(2), [0.875; 64]);
-    // Cut at any frames, and copied, it is the same.
+    // Cut at random frames, and copied, the sound is the same.
     let mut dice = Dice(2);
     let moved = Event::Ramp {
         module: 2,
@@ -341,7 +342,7 @@ fn what_leads_back_and_gets_out_of_hand_is_muted_and_comes_to_its_senses() {
     comes_to_its_senses(&mut engine);
 }
 
-/// A loop of a level, the third module, that has got out of hand settles at 1 where the level is halved.
+/// A loop with the gain of the third module that has diverged settles at 1 once the level is halved.
 fn comes_to_its_senses(engine: &mut Engine) {
     engine.apply(&Event::Param {
         module: 2,
@@ -379,7 +380,8 @@ fn what_leads_back_a_frame_late_makes_a_filter() {
         assert!((sample - wanted).abs() < 1e-5, "{n}: {sample} {wanted}");
     }
     assert_eq!(Patch::from_json(&patch.to_json()).unwrap(), patch);
-    // From a copy it goes on to the bit; once the cable has faded out, blocks are whole again.
+    // A copy continues with the same bits; after the cable has faded out, whole blocks are rendered
+    // again.
     let mut copy = engine(&patch);
     copy.restore(whole.arena()).unwrap();
     assert_eq!(bits(&heard(&mut copy, 3)), bits(&heard(&mut whole, 3)));

@@ -1,5 +1,5 @@
-//! The safety stage in an engine: late by its delay and nothing else, off where the patch says so, through
-//! every copy and edit.
+//! The safety stage in an engine: it delays and does nothing else to valid sound, it is off if the patch
+//! says so, and it continues through copies and edits.
 
 use common::limits::safety_delay_frames;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const DELAY: usize = safety_delay_frames(48_000) as usize;
 
-/// An engine that is heard with the stage.
+/// An engine with the safety stage.
 fn guarded(patch: &Patch) -> Engine {
     GUARDED.set(true);
     let guarded = engine(patch);
@@ -15,7 +15,7 @@ fn guarded(patch: &Patch) -> Engine {
     guarded
 }
 
-/// A tone that is so many times as loud.
+/// A tone multiplied by `times`.
 fn loud(safety: f32, times: f32) -> Patch {
     let json = format!(
         r#"{{"version":1,"modules":[{{"id":"s","type":"sine","params":{{"freq":200,"gain":1}}}},
@@ -97,7 +97,7 @@ fn after_a_mute_the_sound_comes_back_slowly_and_never_beyond_the_ceiling() {
     let out = heard(&mut engine, 2_000);
     let begin = out.iter().position(|sample| *sample != 0.0).unwrap();
     assert!(begin < 1_000, "{begin}");
-    // Half a second from nothing to the ceiling.
+    // Half a second from silence to the ceiling.
     for (ms, level) in [(50, 0.1), (100, 0.2), (250, 0.5), (500, 1.0)] {
         let peak = peak(&out[begin..begin + 48 * ms]);
         let most = crate::safety::CEILING * level;

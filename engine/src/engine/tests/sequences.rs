@@ -1,4 +1,5 @@
-//! Sequences in an engine: heard at their very frame, the same on every replica, through every edit.
+//! Sequences in an engine: each onset at exactly its frame, the same on every replica, through every
+//! edit.
 
 use common::edit::{Edit, Role, SequenceEdit, Setting};
 
@@ -13,7 +14,7 @@ fn with(sections: &str) -> Patch {
     Patch::from_json(&format!(r#"{{"version":1,{MODULES}{sections}}}"#)).unwrap()
 }
 
-/// A sequence on the gate of "kick" and one with notes, lanes and chances.
+/// A sequence on the gate of "kick", and one with notes, lanes and chances.
 fn two() -> Patch {
     with(
         r#","sequences":[
@@ -29,7 +30,7 @@ fn sequence(sequence: u16, control: SequenceControl) -> Event {
     Event::Sequence { sequence, control }
 }
 
-/// Plays an edit of the sequences as it is played by a worker.
+/// Applies an edit of the sequences as a worker does.
 fn edited(engine: &Engine, patch: &mut Patch, edit: SequenceEdit) -> Engine {
     patch.edit(&Edit::Sequence(edit)).unwrap();
     *patch = patch.clone().checked().unwrap().into_patch();
@@ -206,11 +207,11 @@ fn an_edit_keeps_what_was_set_and_a_patch_takes_its_values() {
     let mut control = engine(&patch);
     control.apply(&sequence(0, SequenceControl::Bpm(90.0)));
     control.apply(&sequence(1, SequenceControl::Stop));
-    // The patch does not know of it: the edit must not bring the old tempo back.
+    // The patch does not contain the new tempo, so the edit must not restore the old one.
     played = edited(&played, &mut patch, changed("drum", vec![Setting::Seed(1)]));
     let (a, b) = (heard(&mut played, 900), heard(&mut control, 900));
     assert_eq!(bits(&a), bits(&b));
-    // Loaded, it brings the tempo and runs again.
+    // Loading the patch sets its tempo and starts the sequence again.
     let mut loaded = engine(&patch);
     loaded.adopt(&played);
     let due = |engine: &Engine| engine.sequences_due();
@@ -243,14 +244,14 @@ fn a_new_one_begins_with_the_next_bar_of_those_that_play() {
     let clock = played.event_queue().clock().0;
     let next = bars.find(|frame| *frame >= clock).unwrap();
     assert_eq!(played.sequence(2).due(), next);
-    // Then on the same grid for ever.
+    // From then on, on the same grid.
     heard(&mut played, 100_000);
     let bar = |number: usize| {
         let track = &played.score.tracks[number];
         played.sequence(number).downbeat(track).frame(48_000)
     };
     assert_eq!(bar(0), bar(2));
-    // Where nobody plays it begins at once.
+    // If no sequence plays, it begins at once.
     let mut patch = with("");
     let mut alone = engine(&patch);
     heard(&mut alone, 10);
@@ -324,7 +325,7 @@ fn events_that_wait_find_their_sequence() {
     played.apply(&sequence(9, SequenceControl::Start));
 }
 
-/// Just below each edge, and as many blocks of 16 frames as a hundred years have at 48 kHz.
+/// Just below each limit, and after as many blocks of 16 frames as a hundred years have at 48 kHz.
 #[test]
 fn at_whatever_frame_the_count_begins_the_music_is_the_same() {
     let patch = two();

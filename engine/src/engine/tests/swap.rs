@@ -46,12 +46,12 @@ fn a_patch_swap_keeps_state_and_takes_the_new_values() {
     let out = &heard(&mut new, 770)[20 * 64..];
     let rising = out.windows(2).filter(|w| w[0] < 0.0 && w[1] >= 0.0).count();
     assert!((439..=441).contains(&rising), "{rising}");
-    // Also the state of being stopped is kept.
+    // The stopped state is kept too.
     old.apply(&Event::Run(false));
     heard(&mut old, 20);
     new.adopt(&old);
     assert!(heard(&mut new, 20).iter().all(|sample| *sample == 0.0));
-    // A module of the same id but another type starts anew.
+    // A module with the same id but another type starts from its initial state.
     let mut patch = Patch::default_patch();
     patch.modules[0].kind = "saw".into();
     engine(&patch).adopt(&old);

@@ -34,8 +34,8 @@ fn a_quiet_sound_passes_unbent_and_in_step_with_the_dry_one() {
 
 #[test]
 fn each_mode_bends_as_its_formula() {
-    // A slow sine: what comes out follows the curve, 34 frames later (and what the tone's filter
-    // takes, half a frame or so).
+    // A slow sine: the output follows the curve, 34 frames later (plus the delay of the tone filter, about
+    // half a frame).
     let input = sine(20.0, 0.5, 9_600);
     for mode in [SOFT, HARD, FOLD] {
         let out = bent(mode, 20.0, input.clone());
@@ -62,7 +62,7 @@ fn what_folds_back_of_a_high_sine_is_below_60_db_at_every_drive() {
     for mode in [SOFT, HARD, FOLD] {
         for drive in [0.0, 12.0, 24.0, 36.0, 48.0] {
             let out = &bent(mode, drive, input.clone())[8_000..];
-            // Odd partials fold back to odd thousands of hertz, but for those that are meant.
+            // Odd partials alias to odd thousands of hertz, except the wanted ones.
             let folded = (0..12).map(|k| f64::from(2 * k + 1) * 1_000.0);
             let folded = folded.filter(|hz| ![5_000.0, 15_000.0].contains(hz));
             let worst = folded.map(|hz| level(out, hz)).fold(0.0, f64::max);
@@ -70,7 +70,8 @@ fn what_folds_back_of_a_high_sine_is_below_60_db_at_every_drive() {
             println!("distortion, mode {mode}, {drive} dB: {worst_db:.1} dB");
             assert!(worst_db < -60.0, "{mode} {drive}: {worst_db}");
         }
-        // What is meant is there: the first two partials at 12 dB, of the formula at a hundred points a cycle.
+        // The wanted partials are present: the first two at 12 dB, by the formula at a hundred points per
+        // cycle.
         let out = &bent(mode, 12.0, input.clone())[8_000..];
         for partial in [1.0, 3.0] {
             let gain = libm::pow(10.0, 12.0 / 20.0);
@@ -89,7 +90,7 @@ fn what_folds_back_of_a_high_sine_is_below_60_db_at_every_drive() {
                 y * libm::sin(partial * cycle)
             });
             let meant = (2.0 * sum.sum::<f64>() / f64::from(points)).abs();
-            // The tone's filter, at 20 kHz, takes 1.7 dB of 15 kHz.
+            // The tone filter, at 20 kHz, removes 1.7 dB at 15 kHz.
             let found = level(out, partial * hz);
             assert!(
                 (0.75..1.05).contains(&(found / meant)),
@@ -110,7 +111,7 @@ fn the_crusher_holds_and_rounds() {
     let out = Bench::of::<Distortion>(&values)
         .run(9_600, &[("in", sine(50.0, 1.0, 9_600))])
         .remove(0);
-    // The tone's filter, at 20 kHz, takes a few frames to settle.
+    // The tone filter, at 20 kHz, takes a few frames to settle.
     let settled = out[960..].windows(3).filter(|w| {
         let quarter = (w[0] * 4.0 - (w[0] * 4.0).round()).abs() < 0.01;
         quarter && (w[2] - w[0]).abs() < 0.01
@@ -138,7 +139,7 @@ fn no_jump_of_a_parameter_clicks() {
         heard.extend(distortion.run(1_024, &[("in", now)]).remove(0));
         distortion.set(param, value);
     }
-    // The input moves by 0.0033 a frame, fourfold where it is driven; a cross-fade by 1/336.
+    // The input moves by 0.0033 a frame, and four times as much when driven; a cross-fade by 1/336.
     assert!(step_max(&heard) < 0.03, "{}", step_max(&heard));
 }
 

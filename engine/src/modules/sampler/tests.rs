@@ -3,7 +3,7 @@
 use super::*;
 use crate::bench::{Bench, alone, step_max};
 
-/// A recording of one channel, whose samples are their numbers, in thousandths.
+/// A recording of one channel whose samples are their index divided by 1,000.
 fn ramp(frames: usize) -> Sample {
     Sample::new(48_000, 1, (0..frames).map(|n| n as f32 / 1000.0).collect()).unwrap()
 }
@@ -51,7 +51,7 @@ fn it_starts_ends_turns_and_loops_where_it_should() {
     let to_and_fro = played(ramp(400), &with(&[("mode", 3.0)]), 400);
     let up: Vec<usize> = (100..300).collect();
     near(&to_and_fro, &[&up[..], &down[1..], &[101]].concat());
-    // Where it begins is an edge; a little further on there is nothing but the ramp.
+    // There is an edge at the beginning; a little later only the ramp is read.
     near(
         &played(ramp(400), &[("pitch", 2.0)], 150)[40..],
         &(40..150).map(|n| 2 * n).collect::<Vec<_>>(),
@@ -65,7 +65,7 @@ fn tone(hz: f64, rate_hz: f64, frames: usize) -> Vec<f32> {
         .collect()
 }
 
-/// How loud a tone of that frequency is in it, and the root of the mean square of all else, both to
+/// The level of the tone at that frequency, and the root mean square of the rest, both relative to
 /// a tone of 0.5.
 fn tone_and_rest(heard: &[f32], hz: f64) -> (f64, f64) {
     let cycle = |n: usize| (n as f64 * hz / 48_000.0).fract() * std::f64::consts::TAU;
@@ -96,7 +96,7 @@ fn db(level: f64) -> f64 {
     20.0 * libm::log10(level.max(1e-12))
 }
 
-/// All modes that go round, whichever way they begin, with and without a cross-fade.
+/// All looping modes, in both directions, with and without a cross-fade.
 fn rounds() -> Vec<[(&'static str, f32); 3]> {
     let mut all = Vec::new();
     for mode in [2.0, 3.0] {
@@ -142,7 +142,8 @@ fn a_sine_that_goes_round_has_no_seam() {
         .into_iter()
         .flat_map(|round| [0.25, 0.4, 1.0, 1.5, 2.3].map(|pitch| (round, pitch)))
     {
-        // 480 frames have five cycles; to and fro from one peak to another, 96 frames further each.
+        // 480 frames have five cycles; a back-and-forth loop from peak to peak has 96 frames more
+        // each.
         let wave = |n: usize| 0.5 * libm::cos(n as f64 / 96.0 * std::f64::consts::TAU);
         let all: Vec<f32> = (0..2_400).map(|n| wave(n) as f32).collect();
         let (from, to) = (
@@ -184,7 +185,7 @@ fn a_tone_stays_a_tone_at_any_rate_and_speed() {
                 }
                 let sample = Sample::new(rate_hz, 1, tone(hz, f64::from(rate_hz), length)).unwrap();
                 let heard = played(sample, &[("pitch", pitch)], 4_096);
-                // Without where it begins.
+                // Without the beginning.
                 let heard = &heard[1_000..3_600];
                 let out_hz = hz * f64::from(pitch);
                 let (level, rest) = tone_and_rest(heard, out_hz.min(23_999.0));
@@ -280,14 +281,14 @@ fn nothing_clicks_when_it_is_struck_again_or_let_go() {
     let cycle = |n: usize| libm::sin(n as f64 * 100.0 / 48_000.0 * std::f64::consts::TAU);
     let sample = Sample::new(48_000, 1, (0..48_000).map(|n| cycle(n) as f32).collect()).unwrap();
     let mut gate = vec![0.0; 10_000];
-    // Opened where the tone begins at 0, again in its middle, and closed.
+    // Opened where the tone begins at 0, opened again in its middle, and closed.
     for (from, to) in [(100, 2_000), (2_001, 7_000)] {
         gate[from..to].fill(1.0);
     }
     let values = [("mode", 1.0), ("release", 20.0)];
     let mut sampler = Bench::of::<Sampler>(&values).playing(sample);
     let heard = sampler.run(10_000, &[("gate", gate)]).remove(0);
-    // The tone itself moves by 0.013 a frame, and for a while there are two.
+    // The tone itself moves by 0.013 a frame, and for a while there are two tones.
     assert!(step_max(&heard) < 0.03, "{}", step_max(&heard));
     assert_eq!(heard[8_000..], [0.0; 2_000]);
 }
