@@ -194,7 +194,7 @@ mod tests {
     /// Nanoseconds of a block.
     const BLOCK_NS: f64 = 128e9 / 48_000.0;
 
-    /// So many modules of each type, each into `out`, and cables besides.
+    /// A patch with that many modules of each type, each with a cable into `out`, and other cables.
     fn patch(modules: &[(&str, usize, u8)], cables: &str) -> Checked {
         let mut text = String::from(r#"{"version":1,"modules":[{"id":"out","type":"out"}"#);
         for (kind, count, channels) in modules {
@@ -218,7 +218,7 @@ mod tests {
         assert!(ns.clone().all(|ns| (0.1..1e5).contains(ns)), "{ns:?}");
     }
 
-    /// As if each module cost so many times what the table says.
+    /// Measurements in which each module costs a multiple of the table's value.
     fn times(patch: &Checked, factor: f64) -> BlockCosts {
         let ns = |(sort, groups): (Option<Sort>, f64)| {
             let ns = sort.map_or(0.0, Sort::usual_ns);
@@ -235,7 +235,7 @@ mod tests {
         let playing = patch(&[("saw", 400, 1), ("ladder", 400, 1)], "");
         let mut costs = Costs::default();
         let mut measured = times(&playing, 1.0);
-        // Ladders cost thrice what the table says.
+        // Ladders cost three times the table's value.
         (measured.module_ns[401..].iter_mut()).for_each(|ns| *ns *= 3);
         measured.rest_ns = 5_000;
         costs.learn(&playing, CONFIG, &measured);
@@ -249,7 +249,7 @@ mod tests {
         let ladders: u64 = measured.module_ns[401..501].iter().sum();
         let predicted = costs.predict(&patch(&[("ladder", 100, 1)], ""), CONFIG);
         assert!(close(predicted, percent(5_000 + ladders)), "{predicted}");
-        // What is not in force any more is known all the same.
+        // Types that are no longer in force are still known.
         let empty = patch(&[], "");
         costs.learn(&empty, CONFIG, &times(&empty, 1.0));
         let predicted = costs.predict(&patch(&[("ladder", 100, 1)], ""), CONFIG);

@@ -234,7 +234,7 @@ mod tests {
                     if unipolar > 0.0 {
                         exact = exact * 0.5 + 0.5;
                     }
-                    // Where it jumps, a frame more or less is all the same.
+                    // At a jump, one frame earlier or later is right too.
                     if number >= 2 && (cycle * 2.0 - (cycle * 2.0).round()).abs() < 2e-4 {
                         continue;
                     }

@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_jump_at_sync_is_rounded_where_it_is_and_nowhere_else() {
-        // It rises through 0 so long before the frame 200, and begins anew a frame later.
+        // The signal rises through 0 that long before frame 200; the cycle restarts a frame later.
         for ago in [1e-30_f32, 0.25, 1.0] {
             let mut saw = Bench::of::<Saw>(&[("freq", 100.0), ("gain", 1.0)]);
             let sync = |n: i32| match n {
