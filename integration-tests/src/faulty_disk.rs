@@ -83,7 +83,7 @@ impl Tampered {
         {
             ensure!(
                 begun.elapsed() < Duration::from_secs(10),
-                "strace has not taken hold of {pid}"
+                "strace has not attached to {pid}"
             );
             sleep(Duration::from_millis(5));
         }

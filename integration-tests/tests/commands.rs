@@ -147,7 +147,7 @@ fn bad_datagrams_change_nothing() -> Result<()> {
             .map(|s| s["pid"].to_string())
             .collect()
     };
-    assert_eq!(pids(&before), pids(&after), "nobody died");
+    assert_eq!(pids(&before), pids(&after), "no process died");
     Ok(())
 }
 

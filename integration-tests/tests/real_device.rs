@@ -331,7 +331,7 @@ fn a_sound_server_that_goes_away_is_waited_for() -> Result<()> {
             stack.kill(Target::Leader)?;
             sleep(Duration::from_millis(300));
             let later = number(&stack.status()?, "/audio/play_cursor")?;
-            assert_eq!(later, stopped, "nothing is played to nobody");
+            assert_eq!(later, stopped, "nothing is played without a device");
             if kind == Kind::Jack && round == 1 {
                 // At another rate, which nothing between JACK and the stack would convert.
                 server = place.serve(44_100)?;

@@ -281,7 +281,7 @@ fn an_instance_without_launcher_and_supervisor_is_taken_over() -> Result<()> {
     kill_those_who_start_others(&stack)?;
     signal(leader, "-KILL")?;
     sleep(Duration::from_millis(300));
-    assert!(stack.status().is_err(), "nobody is there to answer");
+    assert!(stack.status().is_err(), "no supervisor answers");
     let up = stack.verb(&["up", "--detach", "--osc", stack.osc()])?;
     assert!(up.status.success(), "{up:?}");
     let said = String::from_utf8_lossy(&up.stdout);

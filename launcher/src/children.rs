@@ -256,7 +256,7 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("nobody ends");
+        panic!("no child ends");
     }
 
     /// A single test, since reaping affects all children of the test's process.
