@@ -93,7 +93,7 @@ impl Paths {
     /// Creates the folders, owner-only.
     ///
     /// # Errors
-    /// When a folder cannot be created or belongs to another user.
+    /// When a folder cannot be created or belongs to another user, or a socket's path would be too long.
     pub fn make(&self) -> Result<(), PathError> {
         let longest = self.ipc().as_os_str().len() + SOCKET_BELOW_IPC.len();
         if longest > SOCKET_BYTES_MAX {
