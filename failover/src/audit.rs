@@ -1,8 +1,9 @@
-//! When is a standby ready, and do the replicas still agree? Proven by checksums, not claimed.
+//! The audit: is a follower ready, and do the replicas still agree? Checksums prove it.
 //!
-//! Each worker leaves a proof, tagged with its incarnation, for every block it renders, published
-//! or not. They are compared with what somebody else published for the same block: the worker
-//! across, or the one who sat in the slot before. Existing is not readiness.
+//! A worker leaves a proof, tagged with its incarnation, for every block that it renders, whether it
+//! publishes the block or not. The audit compares each proof with the same block as another worker
+//! published it: the worker in the other slot, or the predecessor in this slot. A worker that merely runs
+//! is not ready.
 
 use common::{
     limits::{PROOF_BLOCKS, RING_CELLS},
@@ -13,7 +14,7 @@ use common::{
 
 use crate::load::{NEAR_BLOCKS, overloaded};
 
-/// Compares one worker's proofs with what others published.
+/// Compares one worker's proofs with the blocks that other workers published.
 #[derive(Clone, Debug)]
 pub struct Audit {
     slot: Slot,
@@ -22,19 +23,19 @@ pub struct Audit {
     equal_in_a_row: u64,
 }
 
-/// What an audit has found since it was asked last.
+/// What the audit has found in one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Blocks whose checksums differed.
     pub differing: u64,
-    /// The last of them.
+    /// The last block whose checksums differed.
     pub differing_at: Option<BlockIndex>,
     /// The worker has proven itself and has caught up.
     pub ready: bool,
 }
 
 impl Audit {
-    /// An audit of that life of the worker in `slot`.
+    /// An audit of this incarnation of the worker in `slot`.
     #[must_use]
     pub const fn new(slot: Slot, incarnation: Incarnation) -> Self {
         Self {
@@ -45,12 +46,12 @@ impl Audit {
         }
     }
 
-    /// Looks at all proofs that have come since the last call.
+    /// Checks all proofs that have come since the last call.
     pub fn look(&mut self, stage: &Stage<'_>, rings: &[Ring<'_>; 2]) -> Findings {
         let seat = stage.slot(self.slot);
         let mut findings = Findings::default();
         if seat.incarnation() != self.incarnation {
-            return findings; // not in its seat yet
+            return findings; // the worker has not taken its seat yet
         }
         let frontier = seat.frontier();
         self.next = self
@@ -64,7 +65,7 @@ impl Audit {
                     findings.differing_at = Some(self.next);
                     self.equal_in_a_row = 0;
                 }
-                // Look again, unless it is long past.
+                // Wait for another worker's block, unless the ring is about to reuse its cell.
                 Compared::NobodyElse if frontier.0 - self.next.0 < RING_CELLS / 4 => break,
                 Compared::NobodyElse | Compared::NotMine => {}
             }
@@ -79,7 +80,7 @@ impl Audit {
         findings
     }
 
-    /// The worker's proof for the next block against what somebody else published.
+    /// Compares the worker's proof for the next block with the block that another worker published.
     fn compare(&self, rings: &[Ring<'_>; 2]) -> Compared {
         let [own, across] = match self.slot {
             Slot::Zero => [&rings[0], &rings[1]],
@@ -106,9 +107,9 @@ impl Audit {
 enum Compared {
     Equal,
     Differing,
-    /// Nobody else has published the block, or not yet.
+    /// No other worker has published the block, or not yet.
     NobodyElse,
-    /// The worker began after this block.
+    /// The ring has no proof by this incarnation: it began after the block, or the proof has been overwritten.
     NotMine,
 }
 
@@ -122,7 +123,7 @@ mod tests {
         units::Seq,
     };
 
-    /// Slot 0's worker (incarnation 1) has published `blocks`; slot 1's is audited.
+    /// Slot 0's worker (incarnation 1) has published `blocks`; the test audits slot 1's worker.
     fn with_standby(blocks: u64, test: impl FnOnce(Stage<'_>, [Ring<'_>; 2])) {
         let format = AudioFormat {
             rate_hz: 48_000,

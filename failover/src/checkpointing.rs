@@ -1,8 +1,8 @@
-//! Who keeps the checkpoints, and when it hurries.
+//! Which worker writes checkpoints, and when it must finish one at once.
 //!
-//! The follower does: it has time. A leader only when nobody has kept one for long; who has still to
-//! catch up does that first. But nobody may die so often that none is ever finished: where the newest is
-//! far behind, the next is written at once.
+//! The follower writes them, since it has time. The leader writes one only if the newest is old. A worker
+//! that is still catching up writes none. One exception keeps repeated deaths from preventing every
+//! checkpoint: if the newest one is far behind, the worker writes the next at once.
 
 use common::{
     limits::LONE_CHECKPOINT_BLOCKS,
@@ -10,22 +10,23 @@ use common::{
     units::{BlockIndex, Slot},
 };
 
-/// So many blocks after the newest checkpoint the next is written at once, whatever it takes.
+/// If the newest checkpoint is this many blocks older than it should be, the next is written at once, even
+/// during a catch-up.
 const LONG_BLOCKS: u64 = 128;
 
-/// What a worker does for the checkpoints after a block.
+/// What a worker does about checkpoints after a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteCheckpoint {
-    /// Nothing.
+    /// Writes nothing.
     Nothing,
-    /// It goes on with the next.
+    /// Continues the checkpoint in progress.
     GoOn,
-    /// It finishes the next, as soon as it is due.
+    /// Completes a checkpoint in one go, as soon as one is due.
     AtOnce,
 }
 
-/// What the worker in slot `me` does, which stands before `block`; where the others were when it
-/// began, and the block of the newest checkpoint that is complete.
+/// What the worker in slot `me`, which stands before `block`, does about checkpoints. `frontier`: the block
+/// up to which it has to catch up. `newest`: the block of the newest complete checkpoint.
 ///
 /// # Real-time
 /// Yes: two loads.

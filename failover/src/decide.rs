@@ -1,14 +1,14 @@
-//! The worker's rule: which block next, and with which commands.
+//! The worker's rule: which block it renders next, and with which commands.
 //!
-//! The leader decides a block as soon as it starts on it; the follower waits until the leader has
-//! rendered it, but only until a few blocks before it is due. The decision is made by
-//! compare-and-swap on the block's word, and whoever loses obeys; whoever has rendered the block
-//! seals the word before publishing. So there can be no split brain, and a worker that wakes after
-//! a minute can do no harm.
+//! The leader decides a block when it starts to render it. The follower waits until the leader has rendered
+//! the block, but at most until a few blocks before the block is due. Workers decide by compare-and-swap on
+//! the block's decision word, and the loser of the race obeys the word. A worker that has rendered a block
+//! seals the word before it publishes. Split brain is therefore impossible, and a worker that wakes after a
+//! minute does no harm.
 //!
-//! A command that kills has been touched by one worker only: a follower never is the first to apply
-//! a command, and when the leader is stuck in a block with new ones, it withdraws them from that
-//! block and holds them back, until the supervisor knows what the leader died of.
+//! Only one worker touches a command that kills. A follower is never the first to apply a command. If the
+//! leader is stuck in a block with new commands, the follower withdraws them from that block and holds them
+//! until the supervisor knows what the leader died of.
 
 use common::{
     limits::{DECISIONS, RING_CELLS},
@@ -19,35 +19,35 @@ use common::{
 /// What the worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Render the block, with the commands up to this number in before it.
+    /// Render the block with all commands up to this number applied before it.
     Render(Seq),
-    /// Nothing to do until its futex word changes.
+    /// Wait until the worker's futex word changes.
     Wait(Waiting),
-    /// The decision is no longer there: too far behind to catch up from here.
+    /// The decision word has been reused for a later block: the worker is too far behind to catch up from here.
     Overtaken,
 }
 
 /// What the worker waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// The play cursor: the block is further ahead than the lead.
+    /// The play cursor: the block is at or beyond the horizon.
     Cursor,
-    /// The leader, which has not rendered the block yet, nor is it due soon.
+    /// The leader: it has not rendered the block yet, and the block is not due soon.
     Leader,
-    /// The commands up to this number, which are decided but not here yet.
+    /// Commands: the decision includes the commands up to this number, and the worker has not received them all.
     Commands(Seq),
-    /// The supervisor, which has not logged the decisions yet (only without a clock).
+    /// The supervisor: it has not logged the earlier decisions yet (only in freewheel).
     Log,
 }
 
-/// Blocks before a block is due at which the follower stops waiting for the leader.
+/// How many blocks before its deadline the follower stops waiting for the leader to render a block.
 #[must_use]
 pub fn patience_blocks(lead_blocks: u32) -> u64 {
     u64::from(lead_blocks / 2).max(1)
 }
 
-/// The same where the leader is known to be inside the block: it may have died of it, and the
-/// supervisor is given time to say so.
+/// As [`patience_blocks`], for a leader whose breadcrumb is inside the block. The leader may have died of
+/// the block; the shorter value gives the supervisor time to find out.
 const fn patience_in_doubt_blocks(lead_blocks: u32) -> u64 {
     if lead_blocks < 8 {
         1
@@ -56,24 +56,25 @@ const fn patience_in_doubt_blocks(lead_blocks: u32) -> u64 {
     }
 }
 
-/// Time that a leader has for a block with new commands, in blocks, before they are withdrawn.
+/// Blocks of time that a leader has for a block with new commands before the follower withdraws them.
 const ITS_TIME_BLOCKS: u64 = 2;
-/// The same where the music stands still already: haste saves nothing, and whoever has just been
-/// started has much to do.
+/// As [`ITS_TIME_BLOCKS`], once the music has stopped: a withdrawal then saves nothing, and a leader that
+/// has just been started has much to do.
 const STANDING_STILL_BLOCKS: u64 = 16;
 
-/// The next step of the worker in slot `me`, which stands before `block`, has applied the commands
-/// up to `applied` and holds those up to `received`.
+/// The next step of the worker in slot `me`. The worker stands before `block`, has applied the commands up
+/// to `applied` and has received those up to `received`.
 ///
 /// # Real-time
-/// Yes: a few loads and at most three compare-and-swaps that can be lost.
+/// Yes: a few loads and at most four compare-and-swaps (one in [`Stage::decide`] that another worker can
+/// win, three in [`withdraw`]).
 #[must_use]
 pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, received: Seq) -> Step {
     if block >= stage.horizon() {
         return Step::Wait(Waiting::Cursor);
     }
     let format = stage.format();
-    // Without a clock the workers could outrun the supervisor's log; with one it must not matter.
+    // In freewheel the workers could outrun the supervisor's log. With a clock, they must not wait for the log.
     if format.freewheel && block.0 >= stage.logged().0.saturating_add(DECISIONS - RING_CELLS) {
         return Step::Wait(Waiting::Log);
     }
@@ -96,7 +97,7 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     };
     let decided = match stage.decide(block, wanted, applied) {
         Decision::Made { seq, sealed: false } if seq > applied && !leader_has_it => {
-            // However late the block is, the leader has its time for it.
+            // The leader has this time for the block however late the block is.
             let spent = stage
                 .elapsed_blocks()
                 .saturating_sub(stage.slot(me.other()).began());
@@ -121,10 +122,11 @@ pub fn step(stage: &Stage<'_>, me: Slot, block: BlockIndex, applied: Seq, receiv
     }
 }
 
-/// Whether the leader in slot `me`, which has published a block, has to wake the follower for it.
-/// When the play cursor moves next, both are woken anyway; a follower that will still be further
-/// ahead of it by then than it waits for a leader that is silent can render the block with the
-/// next. So the leader, and the blocks that it owes, cost nothing for being followed.
+/// Whether the leader in slot `me`, which has just published a block, must wake the follower.
+///
+/// The next move of the play cursor wakes both workers anyway. If the follower will then still be further
+/// ahead of the cursor than [`patience_blocks`], it can render this block together with the next one, and
+/// needs no extra wake-up.
 ///
 /// # Real-time
 /// Yes: a few loads.
@@ -143,26 +145,26 @@ const fn unchanged(applied: Seq) -> Decision {
     }
 }
 
-/// Whether the worker has begun on the block and is still in it.
+/// Whether the worker has begun the block and is still applying its commands or rendering it.
 fn stuck_in(worker: &SlotWords<'_>, block: BlockIndex) -> bool {
     let breadcrumb = worker.breadcrumb();
     breadcrumb.block == block && matches!(breadcrumb.phase, Phase::Applying | Phase::Rendering)
 }
 
-/// Takes the commands after `applied` out of a block that nobody has published, and holds them
-/// back. Returns what holds for the block then.
+/// Removes the commands after `applied` from a block that nobody has published, and holds them. Returns the
+/// decision that is then in force for the block.
 ///
 /// # Real-time
-/// Yes: three compare-and-swaps.
+/// Yes: at most three compare-and-swaps.
 #[must_use]
 pub fn withdraw(stage: &Stage<'_>, block: BlockIndex, seq: Seq, applied: Seq) -> Decision {
-    // Held first: whoever decides the next block must not take them in again.
+    // Hold first: otherwise the worker that decides the next block could include the commands again.
     let held = stage.hold(applied);
     if stage.revise(block, seq, applied) {
         return unchanged(applied);
     }
     let decided = stage.decision(block, applied);
-    // Whoever has withdrawn them at the same time found them held already: this hold is for both.
+    // If another process withdrew them at the same time, it relies on this hold: keep it for both.
     let withdrawn = matches!(decided, Decision::Made { seq, .. } if seq == applied);
     if held && !withdrawn {
         stage.lift(applied);
@@ -200,7 +202,7 @@ mod tests {
         assert_eq!(
             step(&stage),
             Step::Render(Seq(1)),
-            "block 5 is due in three blocks; nobody has touched the commands yet"
+            "block 5 is due in three blocks; no worker has touched the commands yet"
         );
     }
 
@@ -292,7 +294,7 @@ mod tests {
             follower_is_needed(&stage, Slot::Zero)
         };
         stage.set_cursor(BlockIndex(100));
-        // Half the lead of 8 is the least that it may be ahead of the next cursor.
+        // At least half the lead of 8 ahead of the next cursor.
         assert!(needed(104));
         assert!(!needed(105));
         stage.raise_burst(2);

@@ -1,15 +1,15 @@
-//! How far ahead of the sound the workers render: as little as this machine allows.
+//! The lead: how far ahead of the sound the workers render. It is as short as this machine allows.
 //!
-//! A block that is published less than a block before its deadline, or not in time, says that the lead is
-//! too short: it grows by one block for each. After ten minutes without one it shrinks by one. Neither
-//! can be heard: only the horizon moves, up to which workers may render.
+//! A block that is late, or is published less than a block before its deadline, shows that the lead is too
+//! short: the lead grows by one block for each such block. After ten minutes without one, it shrinks by one
+//! block. Neither change is audible: only the horizon moves.
 
 use common::{stage::Stage, units::BlockIndex};
 
-/// So long without a late block, and the lead shrinks by one.
+/// After this long without a late block, in microseconds, the lead shrinks by one block.
 const QUIET_US: u64 = 600_000_000;
 
-/// The rule, with what it remembers.
+/// The rule and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lead {
     least: u32,
@@ -19,8 +19,7 @@ pub struct Lead {
 }
 
 impl Lead {
-    /// A lead from `least` to `most` blocks; `late` blocks have been counted so far
-    /// ([`Stage::late_blocks`]).
+    /// A lead from `least` to `most` blocks. `late`: the late blocks counted so far ([`Stage::late_blocks`]).
     #[must_use]
     pub fn new(least: u32, most: u32, late: u64, now_us: u64) -> Self {
         Self {
@@ -31,12 +30,12 @@ impl Lead {
         }
     }
 
-    /// Takes `late` blocks as counted that no lead could have saved.
+    /// Ignores the late blocks counted so far: no lead could have prevented them.
     pub const fn forgive(&mut self, late: u64) {
         self.late = late;
     }
 
-    /// The lead from now on, which is `lead` now, in blocks; `late` blocks have been counted so far.
+    /// Returns the new lead in blocks. `lead` is the present one; `late` counts the late blocks so far.
     pub fn step(&mut self, now_us: u64, lead: u32, late: u64) -> u32 {
         let new = late.saturating_sub(self.late);
         self.late = late;
@@ -53,8 +52,9 @@ impl Lead {
     }
 }
 
-/// How long before its deadline a block is published at that time of the machine's clock, in
-/// nanoseconds; `None` where nothing is due: without a clock, or while nobody takes blocks.
+/// The margin of a block that is published at `now_ns` of the monotonic clock: nanoseconds until its
+/// deadline, 0 if it is late. `None` if the block has no deadline: it has been played, the instance
+/// freewheels, or nobody takes blocks.
 ///
 /// # Real-time
 /// Yes: a few loads.
@@ -65,7 +65,7 @@ pub fn margin_ns(stage: &Stage<'_>, block: BlockIndex, now_ns: u64) -> Option<u6
     if format.freewheel || taken_at == 0 {
         return None;
     }
-    // So many are taken at a time.
+    // The device takes this many blocks at a time.
     let together = stage.burst().saturating_add(1);
     let period_ns = together.saturating_mul(format.block_ns());
     let since = now_ns.saturating_sub(taken_at);
@@ -87,13 +87,13 @@ mod tests {
     #[test]
     fn each_late_block_makes_the_lead_a_block_longer_up_to_the_limit() {
         let mut rule = Lead::new(4, 12, 7, 0);
-        assert_eq!(rule.step(10, 4, 7), 4, "counted before");
+        assert_eq!(rule.step(10, 4, 7), 4, "counted already");
         assert_eq!(rule.step(20, 4, 8), 5);
         assert_eq!(rule.step(30, 5, 8), 5);
         assert_eq!(rule.step(40, 5, 11), 8);
         assert_eq!(rule.step(50, 8, 1_000), 12);
         assert_eq!(rule.step(60, 12, 1_001), 12);
-        assert_eq!(rule.step(70, 20, 1_002), 20, "asked for by somebody else");
+        assert_eq!(rule.step(70, 20, 1_002), 20, "a longer lead on request");
     }
 
     #[test]
@@ -132,15 +132,15 @@ mod tests {
         let stage = Stage::create(&words, &format).unwrap();
         let ms = 1_000_000;
         let margin = |block, now| margin_ns(&stage, BlockIndex(block), now);
-        assert_eq!(margin(0, ms), None, "nothing has been taken yet");
+        assert_eq!(margin(0, ms), None, "no block has been taken yet");
         stage.set_cursor(BlockIndex(10));
         stage.set_taken_at(100 * ms);
-        assert_eq!(margin(10, 100 * ms), Some(ms), "the next one");
+        assert_eq!(margin(10, 100 * ms), Some(ms), "the next block");
         assert_eq!(margin(13, 100 * ms + ms / 2), Some(3 * ms + ms / 2));
         assert_eq!(margin(10, 101 * ms + 1), Some(0), "late");
-        assert_eq!(margin(9, 100 * ms), None, "long played");
-        assert_eq!(margin(10, 103 * ms), None, "nobody takes any");
-        // Three at a time: 10, 11 and 12 are due together, then 13.
+        assert_eq!(margin(9, 100 * ms), None, "the block has been played");
+        assert_eq!(margin(10, 103 * ms), None, "nobody takes blocks");
+        // Three at a time: blocks 10, 11 and 12 are due together, 13 with the next three.
         stage.raise_burst(2);
         assert_eq!(margin(12, 100 * ms), Some(3 * ms));
         assert_eq!(margin(13, 100 * ms), Some(6 * ms));

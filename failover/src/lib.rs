@@ -1,13 +1,17 @@
-//! Why it is hitless: the three rules side by side, pure.
+//! The failover rules: pure functions that make the death of a worker inaudible.
 //!
-//! `decide`: what a worker may do next. `merge`: what audio-out plays. `switch`: what the
-//! supervisor does about a failure, in two phases. Beside them `keep` (who keeps the checkpoints?), `lead`
-//! (how far ahead?), `load` (is the music too much?), `audit` and `watch` (do the replicas agree, do they get on?),
-//! `blame` and `trial` (what did a worker die of, what is kept away from the other one, who of two is
-//! wrong?), `restart` (how soon again?). `judge` is all that the supervisor concludes, from these. No clock,
-//! no I/O, no operating system: time comes in with each
-//! event, the shared words may lie in a mapping or on the heap, so that tests and simulations drive the
-//! rules that the processes run.
+//! Three rules are the core. `decide`: what a worker does next. `merge`: what audio-out plays. `switch`:
+//! what the supervisor does about a failure, in two phases. The other rules support them:
+//!
+//! - `checkpointing`: which worker writes checkpoints. `lead`: how far ahead workers render.
+//! - `load`: whether the patch needs more than the machine has. `audit`: whether the replicas agree.
+//! - `watch`: whether a worker makes progress. `restart`: the pause before a failed process is started again.
+//! - `blame`: what a worker died of, and how the survivor is protected from it.
+//! - `trial`: which suspect kills workers, and which of two differing workers is wrong.
+//!
+//! `judge` combines them into all conclusions of the supervisor. The crate reads no clock, does no I/O and
+//! makes no system call. Each event carries the time. The shared words may lie in a mapping or on the heap,
+//! so tests and simulations run the same rules as the processes.
 #![forbid(unsafe_code)]
 
 pub mod audit;

@@ -1,22 +1,23 @@
-//! Where the music needs more than a processor gives: nobody is to blame, and nobody hogs the machine.
+//! Overload: the patch needs more time than the machine has.
 //!
-//! Both workers render the same, so both are slow. That is no reason to kill one, nor to play the other.
-//! All that may happen is that blocks come late. And the rest of the machine keeps a share: of the two
-//! always one rests. The follower does so first; once it has fallen back it goes on without pause, and the
-//! leader rests instead, if it is late anyway, until the follower is near again.
+//! Both workers render the same blocks, so both are too slow. That is no reason to kill one of them or to
+//! play the other. Blocks come late, and nothing else may happen. Other processes must still get processor
+//! time, so one of the two workers rests at any time. The follower rests first. Once it has fallen behind,
+//! it renders without rest; then the leader rests, if it is late anyway, until the follower is near again.
 
 use common::{
     stage::{SlotWords, Stage},
     units::Slot,
 };
 
-/// Blocks that the follower is behind at the most while it rests.
+/// The follower rests while it is at most this many blocks behind the leader.
 pub const NEAR_BLOCKS: u64 = 3;
-/// So many blocks say how long a worker takes for one.
+/// The mean time per block is significant after this many blocks.
 const BLOCKS_THAT_TELL: u64 = 16;
 
-/// Whether both workers need as long for a block as it lasts, or nearly: the machine is too slow for the
-/// music. One that has just begun says nothing. Without a clock nothing is too slow.
+/// Whether both workers need at least 95 % of a block's duration to render one: the machine is too slow for
+/// the patch. A worker with too few blocks for a significant mean is ignored. In freewheel there is no
+/// overload.
 ///
 /// # Real-time
 /// Yes: a few loads.
@@ -31,9 +32,9 @@ pub fn overloaded(stage: &Stage<'_>) -> bool {
         && seats.iter().all(|seat| slow(seat) || !tells(seat))
 }
 
-/// How long the worker in slot `me` rests after a block that has taken it `took_ns`, in nanoseconds: for
-/// two fifths of its time, if it is its turn. A third left others 21 to 23 % of a core: what else wakes up in
-/// between takes its part of the rest, too.
+/// How long the worker in slot `me` rests after a block that took it `took_ns`, in nanoseconds; 0 if it
+/// does not rest now. A worker that rests does so for two fifths of its time. With a third, other processes
+/// got only 21 to 23 % of a core, since everything else that wakes up takes its share of the rest, too.
 ///
 /// # Real-time
 /// Yes: a few loads.
@@ -96,7 +97,7 @@ mod tests {
             assert!(overloaded(&stage));
             let seat = stage.slot(Slot::One);
             seat.take_seat(Incarnation(7), BlockIndex(0), Seq(0));
-            assert!(overloaded(&stage), "a new one says nothing yet");
+            assert!(overloaded(&stage), "a new worker is ignored");
             takes(&stage, Slot::One, 100, BLOCK_NS / 2);
             assert!(!overloaded(&stage));
         });
@@ -131,7 +132,7 @@ mod tests {
             assert_eq!(rests(10, 10, 10), [0, 2]);
             assert_eq!(rests(10, 11, 8), [0, 2]);
             assert_eq!(rests(10, 11, 7), [2, 0]);
-            assert_eq!(rests(10, 13, 7), [0, 0], "a leader in time owes nothing");
+            assert_eq!(rests(10, 13, 7), [0, 0], "a leader in time does not rest");
         });
     }
 }

@@ -1,9 +1,10 @@
-//! audio-out's rule: block n from the preferred slot's ring if it is there, else from the other's.
+//! audio-out's rule: play block n from the preferred slot's ring, or else from the other ring.
 //!
-//! As SMPTE ST 2022-7 receivers do: nothing needs to be noticed first. If neither ring has the
-//! block when it is due, the last good block is played on, backwards and forwards so that no seam
-//! clicks, fading out; then silence; the music waits, and fades in again exactly where it was.
-//! Never noise, never a stuck loop, never a skipped block.
+//! SMPTE ST 2022-7 receivers do the same: no failure has to be detected first. If a due block is in neither
+//! ring, the last good block is repeated, alternately backwards and forwards so that its ends do not click,
+//! and fades out into silence. The music waits meanwhile and fades in at the block at which it stopped.
+//! audio-out never plays noise or an endless loop. It skips a block only if neither ring will ever hold a
+//! valid one.
 
 use common::{
     limits::sane,
@@ -14,18 +15,18 @@ use common::{
 
 use crate::load::overloaded;
 
-/// How long a fade takes, in milliseconds: short enough to be no echo, long enough to be no click.
+/// Length of a fade in milliseconds: too short to be heard as an echo, too long to click.
 const FADE_MS: u32 = 7;
 
 /// Where a block came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// The block, from this slot's ring.
+    /// From the ring of this slot.
     From(Slot),
-    /// Neither ring has it yet, and it is not due.
+    /// The block is in neither ring yet, and it is not due.
     Missing,
-    /// Neither ring had it though it was due: something else was played, the block is still next.
-    /// Or it is nowhere and never will be, or no sound: then the block is left out.
+    /// Something else was played. Either the due block was in neither ring, and is still the next one; or
+    /// no ring will ever hold it with valid samples, and it is skipped.
     Concealed,
 }
 
@@ -35,14 +36,14 @@ pub struct Merger {
     channels: usize,
     last: Vec<f32>,
     fade_frames: u32,
-    /// Frames of the fade that are left of full level: `fade_frames` is full, 0 is silence.
+    /// The gain of the fade, in frames: `fade_frames` is full level, 0 is silence.
     level: u32,
     /// Frames concealed in a row.
     concealed: usize,
 }
 
 impl Merger {
-    /// A merger that takes `block` next.
+    /// A merger whose next block is `block`.
     #[must_use]
     pub fn new(stage: &Stage<'_>, block: BlockIndex) -> Self {
         let format = stage.format();
@@ -57,7 +58,7 @@ impl Merger {
         }
     }
 
-    /// The same, coming out of silence: where the sound that was before is lost.
+    /// As [`Self::new`], but the first block fades in: for use when the sound before it is lost.
     #[must_use]
     pub fn fading_in(stage: &Stage<'_>, block: BlockIndex) -> Self {
         Self {
@@ -66,14 +67,14 @@ impl Merger {
         }
     }
 
-    /// The block to be taken next.
+    /// The next block to take.
     #[must_use]
     pub const fn block(&self) -> BlockIndex {
         self.block
     }
 
-    /// Takes the next block into `out`, of one block's samples. `due` says that something has to
-    /// be played now. Acknowledges the epoch that it acted on.
+    /// Takes the next block into `out`, which holds one block's samples. `due`: the device needs a block
+    /// now. Acknowledges the epoch whose preference this call has used.
     ///
     /// # Real-time
     /// Yes; linear in the samples.
@@ -86,7 +87,7 @@ impl Merger {
     ) -> Taken {
         let preference = stage.preference();
         let slots = self.order(stage, rings, preference.slot);
-        // Read before the rings: who is past the block has published it by then, or never will.
+        // Read before the rings: a worker whose frontier is past the block has published it by now, or never will.
         let past = slots.map(|slot| stage.slot(slot).frontier() > self.block);
         let mut hopeless = true;
         let taken = slots.into_iter().zip(past).find_map(|(slot, past)| {
@@ -99,11 +100,12 @@ impl Merger {
             Some(slot) => {
                 if slot != preference.slot {
                     stage.add_taken_across();
-                    // One who has rendered it is not late: its predecessor had not, in its ring.
+                    // A preferred worker whose frontier is past the block is not late: its predecessor left
+                    // the ring without the block.
                     let late = stage.slot(preference.slot).frontier() <= self.block;
                     let shared = stage.format().freewheel || overloaded(stage);
                     if late && !shared && slots[0] == preference.slot {
-                        // Lost only to a newer switch, which is as good.
+                        // This fails only if another process has switched meanwhile, which is as good.
                         let _ = stage.switch(preference, slot);
                     }
                 }
@@ -121,8 +123,7 @@ impl Merger {
                 stage.add_concealed();
                 self.conceal(out);
                 if hopeless {
-                    // It will not get better: a published block is never written again, and nobody
-                    // goes back.
+                    // Waiting is useless: a published block is never written again, and no worker goes back.
                     self.go_on(stage);
                 }
                 Taken::Concealed
@@ -131,8 +132,8 @@ impl Merger {
         }
     }
 
-    /// Whose ring is looked into first: the preferred one's, unless whoever published the block there
-    /// is known to have been wrong.
+    /// The order in which the rings are read: the preferred one first, unless the writer of the block there
+    /// is distrusted.
     fn order(&self, stage: &Stage<'_>, rings: &[Ring<'_>; 2], preferred: Slot) -> [Slot; 2] {
         let published = rings
             .get(preferred.index())
@@ -149,7 +150,7 @@ impl Merger {
         stage.set_cursor(self.block);
     }
 
-    /// Remembers a good block, and fades it in if something was concealed before.
+    /// Remembers a good block, and fades it in after a concealment.
     fn accept(&mut self, out: &mut [f32]) {
         self.last.copy_from_slice(out);
         self.concealed = 0;
@@ -166,7 +167,7 @@ impl Merger {
     fn conceal(&mut self, out: &mut [f32]) {
         let frames = self.last.len() / self.channels;
         for frame in out.chunks_mut(self.channels) {
-            // Backwards from the last frame played, then forwards: no step at the seams.
+            // Backwards from the last frame played, then forwards: no step where the direction changes.
             let place = self.concealed % (2 * frames);
             let at = if place < frames {
                 frames - 1 - place
@@ -187,7 +188,8 @@ impl Merger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// Whole, but not finite or louder than anything sane.
+    /// The block is complete, but has samples that are not finite or are beyond
+    /// [`SANE_LEVEL`](common::limits::SANE_LEVEL).
     Nonsense,
     Sound,
 }
@@ -201,13 +203,13 @@ fn look(rings: &[Ring<'_>; 2], slot: Slot, block: BlockIndex, out: &mut [f32]) -
     }
 }
 
-/// Whether both rings hold the block, and not the same.
+/// Whether both rings hold the block with different checksums.
 fn differ(rings: &[Ring<'_>; 2], block: BlockIndex) -> bool {
     let [zero, one] = rings.each_ref().map(|ring| ring.published(block));
     zero.zip(one).is_some_and(|(zero, one)| zero.sum != one.sum)
 }
 
-/// Reads a block; one that is no sound is not there.
+/// Reads a block into `out`. Returns false if the ring lacks it or it has invalid samples.
 ///
 /// # Real-time
 /// Yes; linear in the samples.
@@ -331,7 +333,7 @@ mod tests {
             assert_eq!(
                 stage.cursor(),
                 BlockIndex(0),
-                "the other ring may still get it"
+                "the other ring may still get the block"
             );
             publish(&rings[1], 0, &[f32::INFINITY; 128]);
             publish(&rings[1], 1, &[0.25; 128]);
@@ -364,7 +366,7 @@ mod tests {
             assert_eq!(
                 stage.preference().slot,
                 Slot::Zero,
-                "its next life may lead"
+                "the slot's next worker may lead"
             );
             assert_eq!(
                 merger.take(&stage, &rings, true, &mut out),

@@ -1,19 +1,20 @@
-//! How soon a failed process is started again: at once, unless it keeps failing.
+//! The pause before a failed process is started again: none, unless the process keeps failing.
 //!
-//! A death from outside says nothing about the process, so one that had been ready is replaced at
-//! once, however often. What dies of itself, or never gets ready, is tried again with growing
-//! pauses, without end but never in a tight loop; the state shown meanwhile is `degraded`.
+//! A process that was ready and is then killed from outside is replaced at once, however often: such a
+//! death says nothing about the process. A process that ends by its own fault, or never becomes ready, is
+//! retried with growing pauses. The retries never stop and never form a tight loop. `status` shows
+//! `degraded` meanwhile.
 
-/// Failures in a row that are answered at once.
+/// Failures in a row that are answered without a pause.
 const FREE: u32 = 2;
-/// The first pause, doubled with each further failure.
+/// The first pause, in microseconds; each further failure doubles it.
 const PAUSE_US: u64 = 20_000;
-/// The longest pause.
+/// The longest pause, in microseconds.
 const PAUSE_MAX_US: u64 = 5_000_000;
-/// A process that has been well for so long has put its failures behind it.
+/// A process that has been ready for this long, in microseconds, is forgiven its earlier failures.
 const FORGIVE_US: u64 = 10_000_000;
 
-/// The record of one seat.
+/// The failures of one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     failures: u32,
@@ -21,12 +22,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// It has become ready.
+    /// The process has become ready.
     pub fn ready(&mut self, now_us: u64) {
         self.ready_since_us = Some(now_us);
     }
 
-    /// It has ended or was given up; returns the pause before the next try, in microseconds.
+    /// The process has ended or was given up. `own_making`: nothing outside killed it. Returns the pause
+    /// before the next start, in microseconds.
     pub fn failed(&mut self, now_us: u64, own_making: bool) -> u64 {
         let well = self
             .ready_since_us
@@ -43,7 +45,7 @@ impl Record {
         (PAUSE_US << (self.failures - FREE - 1).min(16)).min(PAUSE_MAX_US)
     }
 
-    /// Whether it has not failed but once or twice lately, or is up for long enough to be forgiven.
+    /// Whether the process has at most two failures in a row, or has been ready long enough to be forgiven.
     #[must_use]
     pub fn is_well(&self, now_us: u64) -> bool {
         let well_us = self

@@ -1,7 +1,7 @@
-//! The watch over one worker: does it get on, does it keep up, do its checksums agree?
+//! The watch over one worker: does it make progress, does it keep up, do its checksums agree?
 //!
-//! Time is microseconds that the supervisor was there itself: whatever a worker did not do while nobody
-//! could look is not held against it.
+//! Times are microseconds during which the supervisor itself was present. A time in which the supervisor
+//! could not look does not count against the worker.
 
 use common::{
     ring::Ring,
@@ -14,13 +14,13 @@ use crate::{
     load::overloaded,
 };
 
-/// A worker that has work and does none for so long hangs. Far above any wake-up that comes late.
+/// A worker that has work and makes no progress for this long hangs. Far above any late wake-up.
 pub const HANG_US: u64 = 400_000;
-/// A worker that has been behind what is played for so long, while the other one was not, is too slow:
-/// it protects nobody.
+/// A worker that has been behind the play cursor for this long, while the other one was not, is too slow:
+/// it could not take over.
 pub const LAG_US: u64 = 400_000;
 
-/// The watch over that life of the worker in a slot.
+/// The watch over one incarnation of the worker in a slot.
 #[derive(Clone, Debug)]
 pub struct Watch {
     slot: Slot,
@@ -47,24 +47,25 @@ impl Watch {
         }
     }
 
-    /// Whom it watches.
+    /// The incarnation that is watched.
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// Whatever the worker did not do so far is not held against it.
+    /// Resets the hang and lag timers, after an absence of the supervisor.
     pub const fn forgive(&mut self, now_us: u64) {
         self.moved_us = now_us;
         self.behind_us = None;
     }
 
-    /// What its checksums say.
+    /// Compares the worker's new checksums with those of the other blocks published.
     pub fn audit(&mut self, stage: &Stage<'_>, rings: &[Ring<'_>; 2]) -> Findings {
         self.audit.look(stage, rings)
     }
 
-    /// Whether it has work and does none; one that goes from module to module works, however slowly.
+    /// Whether the worker has work and makes no progress. A new breadcrumb is progress: a worker that goes
+    /// from module to module works, however slowly.
     pub fn hangs(&mut self, now_us: u64, stage: &Stage<'_>) -> bool {
         let seat = stage.slot(self.slot);
         let (frontier, breadcrumb) = (seat.frontier(), Some(seat.breadcrumb()));
@@ -77,8 +78,8 @@ impl Watch {
         now_us > self.moved_us + HANG_US
     }
 
-    /// Whether it is too slow: behind what is played, and the other one is not. Without a clock
-    /// nobody is, nor where the music is too much for both.
+    /// Whether the worker is too slow: it is behind the play cursor, and the other worker is not. Always
+    /// false in freewheel and under overload.
     pub fn lags(&mut self, now_us: u64, stage: &Stage<'_>) -> bool {
         let (seat, other) = (stage.slot(self.slot), stage.slot(self.slot.other()));
         let cursor = stage.cursor();
@@ -103,7 +104,7 @@ mod tests {
 
     const LIFE: Incarnation = Incarnation(3);
 
-    /// The worker in slot 1, which has rendered nothing yet, with a lead of 8.
+    /// The watch over the worker in slot 1, which has rendered nothing yet; the lead is 8.
     fn watched(freewheel: bool, test: impl FnOnce(Stage<'_>, Watch)) {
         let format = AudioFormat {
             rate_hz: 48_000,
@@ -126,7 +127,7 @@ mod tests {
             assert!(watch.hangs(HANG_US + 2, &stage));
             stage.slot(Slot::One).advance(BlockIndex(8), Seq(0));
             assert!(!watch.hangs(HANG_US + 3, &stage));
-            assert!(!watch.hangs(9 * HANG_US, &stage), "it is at the horizon");
+            assert!(!watch.hangs(9 * HANG_US, &stage), "at the horizon");
             stage.set_cursor(BlockIndex(1));
             assert!(!watch.hangs(10 * HANG_US, &stage));
             assert!(watch.hangs(11 * HANG_US, &stage));
@@ -151,13 +152,13 @@ mod tests {
         for freewheel in [false, true] {
             watched(freewheel, |stage, mut watch| {
                 stage.set_cursor(BlockIndex(4));
-                assert!(!watch.lags(0, &stage), "the other one is behind too");
+                assert!(!watch.lags(0, &stage), "both workers are behind");
                 assert!(!watch.lags(2 * LAG_US, &stage));
                 stage.slot(Slot::Zero).advance(BlockIndex(5), Seq(0));
                 assert!(!watch.lags(2 * LAG_US, &stage));
                 assert_eq!(watch.lags(3 * LAG_US + 1, &stage), !freewheel);
                 stage.slot(Slot::One).advance(BlockIndex(4), Seq(0));
-                assert!(!watch.lags(9 * LAG_US, &stage), "it has caught up");
+                assert!(!watch.lags(9 * LAG_US, &stage), "the worker has caught up");
             });
         }
     }
