@@ -1,12 +1,15 @@
-//! Blame: what a worker died of, and what is kept away from the survivor, before the survivor is preferred.
+//! Blame: derives what a worker died of, and keeps that from the survivor before the survivor is preferred.
 //!
-//! The suspect is read from the dead worker's last breadcrumb and the way in which it ended. A death from outside
-//! (SIGKILL, SIGSTOP) says nothing about the music: nobody is to blame, nothing is left out. A death of the worker's
-//! own making inside a block makes the commands suspect that were new in the block or, where there were none, the
-//! module that was being rendered. Where nobody saw how the worker died, new commands are suspect: to try them first
-//! only makes them late. A suspect is kept away from the survivor by compare-and-swap of the block's decision; what
-//! the survivor has applied or rendered meanwhile has killed nobody, and stays.
-//! Used by the judge, and by the models that go through all orders of its steps.
+//! The suspect follows from the dead worker's last breadcrumb and from the way it ended.
+//!
+//! - A death from outside (SIGKILL, SIGSTOP) says nothing about the music: there is no suspect.
+//! - After a death of the worker's own making inside a block, the commands that are new in the block are suspect. If
+//!   there are none, the module that was being rendered is suspect.
+//! - After an unseen death, the new commands are suspect: to try them first only delays them.
+//!
+//! Compare-and-swap of the block's decision keeps a suspect from the survivor. A command that the survivor
+//! has applied meanwhile, or a module that it has rendered, has killed nobody and stays. Used by the judge
+//! and by the models that explore all orders of its steps.
 
 use common::{
     stage::{Breadcrumb, Decision, Phase, Stage},
@@ -15,44 +18,44 @@ use common::{
 
 use crate::decide;
 
-/// How a worker came to its end.
+/// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// Somebody else ended or stopped it.
+    /// Another process killed or stopped it.
     Outside,
-    /// It crashed, panicked, or spins.
+    /// It crashed, panicked or hung.
     OwnMaking,
-    /// Nobody saw how.
+    /// The cause is unknown: the launcher that saw the end is gone.
     Unseen,
-    /// It was too slow with a block, saw that the other one had decided otherwise, and left.
+    /// It was too slow with a block, found that the decision had been revised, and exited.
     Overruled,
 }
 
-/// Who may be to blame.
+/// What may have killed the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspect {
-    /// Nobody that the survivor will meet.
+    /// Nothing that the survivor will meet.
     Nobody,
     /// The commands above `after` up to `last`, which were new in the block.
     Commands {
-        /// The block.
+        /// The block in which the worker died.
         block: BlockIndex,
-        /// The last command that was in before.
+        /// The last command applied before the block.
         after: Seq,
-        /// The last one it had touched.
+        /// The last command that the worker had touched.
         last: Seq,
     },
-    /// A module in a state that both replicas will come to.
+    /// A module: both replicas will reach the state in which it kills.
     Module {
-        /// The block.
+        /// The block in which the worker died.
         block: BlockIndex,
-        /// Its place in the patch.
+        /// The module's index in the patch.
         module: u16,
     },
 }
 
-/// Who is to blame for the end of a worker that had rendered all blocks below `frontier`, with the
-/// commands up to `applied` in, and left that breadcrumb.
+/// Derives the suspect for the end of a worker that had rendered all blocks below `frontier` with the
+/// commands up to `applied`, and left `breadcrumb`.
 #[must_use]
 pub fn suspect(
     death: Death,
@@ -69,7 +72,7 @@ pub fn suspect(
             after: applied,
             last: breadcrumb.command,
         },
-        // A module is not given up on a mere suspicion: that would be heard.
+        // An unseen death does not bypass a module: a bypass is audible.
         Phase::Rendering if death == Death::OwnMaking => Suspect::Module {
             block: breadcrumb.block,
             module: breadcrumb.module,
@@ -86,36 +89,36 @@ pub fn suspect(
 /// What has to be done about the suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// There is nothing to be done.
+    /// Nothing.
     Nothing,
-    /// The commands above `after` up to `last` are held back from `block` on, and have to be tried.
+    /// The commands above `after` up to `last` are held from `block` on and must be tried.
     Held {
-        /// The block that it died in.
+        /// The block in which the worker died.
         block: BlockIndex,
-        /// The last command that may come in.
+        /// The last command that may take effect.
         after: Seq,
         /// The last suspect.
         last: Seq,
     },
-    /// A module has to be bypassed.
+    /// The module must be bypassed.
     Bypass(Bypass),
-    /// What is held above that number has killed nobody.
+    /// The commands held above this number have killed nobody.
     Harmless(Seq),
 }
 
-/// A module that is to be left out from a block on that nobody has rendered.
+/// A module to bypass from a block on that no worker has rendered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bypass {
-    /// The block.
+    /// The first block with the bypass.
     pub block: BlockIndex,
-    /// Its place in the patch.
+    /// The module's index in the patch.
     pub module: u16,
-    /// The commands up to this number are decided for the block; `None` while nobody has decided it.
+    /// The decision for the block; `None` while the block is undecided.
     pub decided: Option<Seq>,
 }
 
-/// Looks into the end of the worker of that life in `slot`; `is_own` tells which commands are the
-/// supervisor's own. May withdraw and hold commands.
+/// Examines the end of incarnation `incarnation` in `slot`. `is_own` tells whether the supervisor itself
+/// issued a command. May withdraw and hold commands.
 #[must_use]
 pub fn examine(
     stage: &Stage<'_>,
@@ -130,7 +133,7 @@ pub fn examine(
     }
     let breadcrumb = seat.breadcrumb();
     match suspect(death, breadcrumb, seat.frontier(), seat.applied()) {
-        // Nothing new but a bypass: another module does harm.
+        // The only new commands are bypasses: another module kills.
         Suspect::Commands { block, after, last }
             if (after.0 + 1..=last.0).all(|seq| is_own(Seq(seq))) =>
         {
@@ -149,7 +152,7 @@ pub fn examine(
 
 fn withdraw(stage: &Stage<'_>, block: BlockIndex, after: Seq, last: Seq) -> Verdict {
     if in_history(stage) > after {
-        return Verdict::Nothing; // the other one has taken them in since
+        return Verdict::Nothing; // the survivor has applied them meanwhile
     }
     let decided = match stage.decision(block, after) {
         Decision::Made { seq, sealed: false } if seq > after => {
@@ -158,25 +161,24 @@ fn withdraw(stage: &Stage<'_>, block: BlockIndex, after: Seq, last: Seq) -> Verd
         decided => decided,
     };
     match decided {
-        // The other one has done it without harm.
+        // The survivor has rendered the block with them unharmed.
         Decision::Made { seq, sealed: true } if seq > after => return Verdict::Nothing,
         _ => drop(stage.hold(after)),
     }
     Verdict::Held { block, after, last }
 }
 
-/// Whether that module can still be left out from `block` on, before which the commands up to `applied`
-/// are in.
+/// Whether the module can still be bypassed from `block` on. `applied`: the last command applied before the block.
 #[must_use]
 pub fn bypass(stage: &Stage<'_>, block: BlockIndex, module: u16, applied: Seq) -> Verdict {
     let decided = match stage.decision(block, applied) {
-        // The other one has rendered it.
+        // The survivor has rendered the block.
         Decision::Made { sealed: true, .. } | Decision::Gone => return Verdict::Nothing,
         Decision::Made { seq, .. } => Some(seq),
         Decision::Open => None,
     };
     if stage.held().is_some() {
-        return Verdict::Nothing; // what is held must not come in with the bypass
+        return Verdict::Nothing; // the bypass would include the held commands
     }
     Verdict::Bypass(Bypass {
         block,
@@ -185,16 +187,16 @@ pub fn bypass(stage: &Stage<'_>, block: BlockIndex, module: u16, applied: Seq) -
     })
 }
 
-/// The last command that is in a block that is sealed: for good.
+/// The last command that a worker has applied in a rendered block: it can no longer be withdrawn.
 #[must_use]
 pub fn in_history(stage: &Stage<'_>) -> Seq {
     let applied = Slot::ALL.map(|slot| stage.slot(slot).applied());
     applied.into_iter().max().unwrap_or_default()
 }
 
-/// Whether the worker in `slot`, which hangs, may do so by the music: in a block with new commands, by
-/// them; without any, by a module only if both hang in it. A machine that gives one no processor is not
-/// the music.
+/// Whether the music may be the reason that the worker in `slot` hangs. In a block with new commands, the
+/// commands may be. In a block without, a module may be only if both workers hang in it: otherwise the
+/// machine may not give the worker any processor time.
 #[must_use]
 pub fn hangs_by_the_music(stage: &Stage<'_>, slot: Slot) -> bool {
     let [mine, other] = [slot, slot.other()].map(|slot| stage.slot(slot));
@@ -204,8 +206,8 @@ pub fn hangs_by_the_music(stage: &Stage<'_>, slot: Slot) -> bool {
             == (twin.block, twin.module, twin.phase)
 }
 
-/// Whether a worker that somebody has stopped is inside a block with commands that are held above
-/// `held`: it is stuck with them by no fault of theirs.
+/// Whether a stopped worker is inside a block with commands above `held`: it was stopped from outside, so
+/// the held commands are not the reason that it is stuck.
 #[must_use]
 pub fn is_stopped_with(stage: &Stage<'_>, held: Seq, stopped: impl Fn(Slot) -> bool) -> bool {
     Slot::ALL.into_iter().any(|slot| {
@@ -307,7 +309,7 @@ mod tests {
         assert_eq!(
             earlier,
             Suspect::Nobody,
-            "a breadcrumb of a block that is done"
+            "the breadcrumb's block has been rendered"
         );
     }
 }

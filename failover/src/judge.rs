@@ -1,14 +1,15 @@
-//! The judge: what the supervisor concludes from deaths, from the shared words and from trials.
+//! The judge: the rule that holds all conclusions of the supervisor.
 //!
-//! It drives the rules beside it: `switch` (who is preferred and replaced), `watch` (who hangs, lags or
-//! differs), `blame` (what is kept away from the survivor) and `trial` (what is poison, who is wrong).
-//! The supervisor's process tells it what has happened and carries out what it says: it starts and
-//! ends processes, writes the log, sends, and speaks. The simulation does the same under its own clock.
+//! It drives the other rules: `switch` (which worker is preferred, which is replaced), `watch` (which
+//! worker hangs, lags or differs), `blame` (what is kept from the survivor) and `trial` (what is poison,
+//! which worker is wrong). The supervisor's process reports observations and carries out the actions: it
+//! starts and kills processes, writes the command log, sends messages and prints lines. The simulation does
+//! the same under its own clock.
 //!
-//! `step(now, scene, event) → actions`. The shared words belong to the scene: a step reads them and makes one
-//! change at the most, as `decide` does. What has to come after that is an action, too
-//! ([`Action::Then`]), so that the supervisor may die between any two. Actions are carried out in order, and what
-//! one of them leads to before the next.
+//! `step(now, scene, event) → actions`. The scene holds the shared words. A step reads them and makes at
+//! most one logical change, as `decide` does. A change that must follow is another action
+//! ([`Action::Then`]), so the supervisor may die between any two. The caller carries out the actions in
+//! order, and the consequences of each action before the next action.
 
 mod trials;
 
@@ -28,7 +29,7 @@ use crate::{
     watch::Watch,
 };
 
-/// What there is to be seen.
+/// What the judge reads in a step.
 pub struct Scene<'a> {
     /// The shared words.
     pub stage: Stage<'a>,
@@ -36,127 +37,128 @@ pub struct Scene<'a> {
     pub rings: &'a [Ring<'a>; 2],
     /// The last command in the log.
     pub newest: Seq,
-    /// Whether somebody has stopped the worker in that slot (SIGSTOP, a debugger).
+    /// Whether the worker in a slot is stopped from outside (SIGSTOP, a debugger).
     pub stopped: &'a dyn Fn(Slot) -> bool,
 }
 
-/// Why a worker is replaced, or a preference changed.
+/// Why a worker is replaced, or the preference changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The supervisor has begun.
+    /// The supervisor has started.
     Start,
     /// The worker has ended.
     Death,
-    /// It has work and does none.
+    /// The worker has work and makes no progress.
     Hangs,
-    /// It is behind what is played, and the other one is not.
+    /// The worker is behind the play cursor, and the other one is not.
     Slow,
-    /// It does not read its channel.
+    /// The worker does not read its link.
     Deaf,
-    /// It has published a block that is no sound.
+    /// The worker has published a block with invalid samples.
     Nonsense,
-    /// The referee has rendered the block otherwise.
+    /// The referee's checksum of the block differs from the worker's.
     Refereed,
-    /// Somebody wants it.
+    /// A user has asked for it.
     Restart,
     /// A worker has proven itself.
     Proven,
-    /// audio-out has switched, since a due block was in the other ring only.
+    /// audio-out has switched: a due block was in the other ring only.
     NotThere,
-    /// A pause or a limit is over.
+    /// A pause or a time limit has ended.
     CleanUp,
 }
 
-/// What has happened. The second half is what the judge tells itself.
+/// What the judge is told. The second half are its own follow-ups, through [`Action::Then`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// It is time to look at the shared words.
+    /// Time to read the shared words.
     Look {
-        /// The supervisor has been there for long enough to judge who was silent.
+        /// The supervisor has been present long enough to judge a silent process.
         judges: bool,
-        /// There is an audio-out that can acknowledge an epoch.
+        /// An audio-out runs that can acknowledge an epoch.
         plays: bool,
     },
     /// A worker has ended.
     Died(Slot, Incarnation, Death),
-    /// A worker does not read its channel.
+    /// A worker does not read its link.
     Deaf(Slot, Incarnation),
-    /// Somebody wants the worker in that slot replaced, or the pause before the next one cut short.
+    /// A user wants the worker in the slot replaced, or the pause before the next start skipped.
     Restart(Slot),
     /// A trial has ended.
     TrialEnded(Incarnation, trial::End),
-    /// [`Action::Bypass`] is in the log, as that command.
+    /// [`Action::Bypass`] is in the log, as this command.
     Bypassed(Bypass, Seq),
-    /// [`Action::Quarantine`] is in the log: the commands from the first to the last are left out.
+    /// [`Action::Quarantine`] is in the log: the commands from the first to the last are in quarantine.
     LeftOut(Seq, Seq),
 
-    /// Something for the rule of the switch.
+    /// A fact for the switch.
     Switch(switch::Fact, Cause),
-    /// Something for the rule of trials.
+    /// A report for the trials.
     Try(trial::Report),
-    /// Phase 1.
+    /// Phase 1 of a switch.
     Prefer {
-        /// The word as it was when this was decided.
+        /// The preference at the time of the conclusion.
         from: Preference,
-        /// The slot to be preferred.
+        /// The slot to prefer.
         to: Slot,
         /// Why.
         cause: Cause,
     },
-    /// What did the worker die of?
+    /// Find out what the worker died of.
     Blame(Slot, Incarnation, Death),
-    /// How does the worker in that slot fare?
+    /// Check the worker in the slot: progress, lag, checksums.
     LookAt(Slot),
-    /// How do the trials fare?
+    /// Check the trial under way.
     LookAtTrials,
-    /// What is held, and for how long?
+    /// Check whether commands are held, and for how long.
     LookAtHeld,
-    /// Tell everybody whether two workers are ready.
+    /// Publish whether both workers are ready.
     ShowProtected,
-    /// Let in what is held above that number.
+    /// Lift the hold above this number.
     Lift(Seq),
-    /// Leave that command out, unless it has been taken in.
+    /// Quarantine this command, unless a worker has applied it.
     LeaveOut(Seq),
-    /// Bypass that module where the music stands.
+    /// Bypass this module at the frontier.
     BypassHere(u16),
-    /// What that worker has published from that block on is played only if nobody else has it; and
-    /// it is replaced.
+    /// Distrust the blocks that this worker has published from this block on, and replace the worker.
+    /// audio-out plays a distrusted block only if the other ring lacks it.
     Distrust(Slot, Incarnation, BlockIndex),
 }
 
-/// What is to be done.
+/// What the supervisor has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Take this in, before the actions after it.
+    /// Pass this observation to the judge before the next action.
     Then(Observation),
-    /// End a worker.
+    /// Kill a worker.
     Kill(Slot, Incarnation),
-    /// Start a worker in that slot.
+    /// Start a worker in the slot.
     Spawn(Slot, Incarnation),
-    /// Start the worker that plays for nobody.
+    /// Start a trial.
     StartTrial(Incarnation, Case),
-    /// End it.
+    /// Kill the trial.
     EndTrial(Incarnation),
-    /// Write a bypass into the log, answer with [`Observation::Bypassed`], then send it to all workers. Where it
+    /// Write a bypass to the log, report [`Observation::Bypassed`], then send it to all workers. If it
     /// cannot be written, do nothing.
     Bypass(Bypass),
-    /// Write into the log that this command is left out, and whatever was meant for it alone; answer with
-    /// [`Observation::LeftOut`], even where it cannot be written: whoever comes to it dies.
+    /// Write the quarantine of this command to the log, with that of all commands resolved against it.
+    /// Report [`Observation::LeftOut`] even if the log cannot be written: any worker that applies the
+    /// command dies.
     Quarantine(Seq),
     /// Wake the workers.
     Wake,
-    /// Say that the preference has changed from that slot to this, whoever changed it.
+    /// Report that the preference has changed from this slot to this preference, by supervisor or audio-out.
     Switched(Slot, Preference, Cause),
-    /// Say that a worker has failed and is replaced.
+    /// Report that a worker has failed and is replaced.
     Failed(Slot, Incarnation, Cause),
-    /// Say that a worker has proven itself.
+    /// Report that a worker has proven itself.
     Proven(Slot),
-    /// Say that the new commands above the first number up to the second are held: a worker has died
-    /// of them, perhaps.
+    /// Report that the new commands above the first number up to the second are held: a worker may have
+    /// died of them in this block.
     Held(BlockIndex, Seq, Seq),
 }
 
-/// What it knows.
+/// The state of the judge.
 #[derive(Debug)]
 pub struct Judge {
     supervision: Supervision,
@@ -164,35 +166,36 @@ pub struct Judge {
     watches: [Option<Watch>; 2],
     /// The supervisor's own commands: bypasses.
     own: Vec<Seq>,
-    /// Since when commands are held, in microseconds.
+    /// Time since which commands are held, in microseconds.
     held_since_us: Option<u64>,
-    /// Until when checkpoints are kept for a trial, in microseconds; 0 if they are not.
+    /// Time until which checkpoints stay frozen for a trial, in microseconds; 0 if they are not frozen.
     keep_until_us: u64,
     divergences: u64,
-    /// The last block whose difference was counted: both watches may come upon it.
+    /// The last block whose difference was counted. Both watches may report the same block.
     differing_at: BlockIndex,
 }
 
 /// What a judge finds when it takes over.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Who lives in the slots, or is being started.
+    /// The workers in the slots, running or starting.
     pub living: [Option<Incarnation>; 2],
     /// The last trial that was started, if it still runs.
     pub trial: Option<Incarnation>,
     /// The supervisor's own commands in the log.
     pub own: Vec<Seq>,
-    /// The commands that are left out, as the log says, in order.
+    /// The commands that the log has in quarantine, in order.
     pub left_out: Vec<Seq>,
-    /// Blocks in which the replicas differed so far, and the last of them.
+    /// The number of blocks in which the replicas differed, and the last of these blocks.
     pub differed: (u64, BlockIndex),
-    /// All lives have higher numbers.
+    /// All incarnations are above this number.
     pub before: Incarnation,
 }
 
 impl Judge {
-    /// Takes over what is there: living workers are kept, and have to prove themselves anew. What the log says to
-    /// be left out is left out, though the supervisor before may have died before it could say so.
+    /// Starts from the present state: living workers stay and have to prove themselves again. Quarantines
+    /// on the stage what the log has in quarantine, since the previous supervisor may have died between the
+    /// two.
     #[must_use]
     pub fn adopt(now_us: u64, stage: &Stage<'_>, found: Found) -> Self {
         let seated = Slot::ALL.map(|slot| stage.slot(slot).incarnation());
@@ -223,33 +226,33 @@ impl Judge {
         }
     }
 
-    /// Who sits where, and who is preferred.
+    /// The state of the seats, and the preference.
     #[must_use]
     pub const fn supervision(&self) -> &Supervision {
         &self.supervision
     }
 
-    /// Blocks in which the replicas differed, and the last of them.
+    /// The number of blocks in which the replicas differed, and the last of these blocks.
     #[must_use]
     pub const fn differed(&self) -> (u64, BlockIndex) {
         (self.divergences, self.differing_at)
     }
 
-    /// Whether nothing is tried.
+    /// Whether no trial is under way.
     #[must_use]
     pub fn tries_nothing(&self) -> bool {
         self.trials.case().is_none()
     }
 
-    /// Whether that worker sits there and has not been given up yet.
+    /// Whether this worker sits in the slot and has not been given up.
     #[must_use]
     pub fn works(&self, slot: Slot, who: Incarnation) -> bool {
         let seat = self.supervision.seat(slot);
         matches!(seat, Seat::Starting { incarnation, .. } | Seat::Ready { incarnation } if incarnation == who)
     }
 
-    /// Takes in one event and says what is to be done, in order. `now_us` counts the time that the
-    /// supervisor was there.
+    /// Handles one event and returns the actions, in order. `now_us` counts only time in which the
+    /// supervisor was present.
     pub fn step(&mut self, now_us: u64, scene: &Scene<'_>, event: Observation) -> Vec<Action> {
         let stage = &scene.stage;
         match event {
@@ -289,7 +292,7 @@ impl Judge {
             Observation::BypassHere(module) => trials::bypass_here(stage, module),
             Observation::Distrust(slot, incarnation, block) => {
                 stage.distrust(slot, incarnation, block);
-                // A single bit is nobody's making.
+                // A single wrong block (a flipped bit) is not of the worker's own making.
                 self.fail(slot, incarnation, false, Cause::Refereed)
             }
         }
@@ -303,7 +306,7 @@ impl Judge {
             watches.for_each(|watch| watch.forgive(now_us));
         }
         if overloaded(stage) {
-            // Whoever is late for the same reason as the other is waited for.
+            // Both workers are late for the same reason: extend the start-up limit.
             self.supervision.be_patient(now_us);
         }
         let (known, seen) = (self.supervision.preference(), stage.preference());
@@ -407,7 +410,8 @@ impl Judge {
                     self.differing_at = block;
                     self.divergences += findings.differing;
                 }
-                // One that is not proven is no match for the leader, unless that puts out nonsense.
+                // An unproven worker does not count against the leader, unless the leader's block has
+                // invalid samples.
                 let proven = matches!(seat, Seat::Ready { .. });
                 self.diverged(scene, slot, block, proven)
             }
@@ -433,7 +437,7 @@ impl Judge {
         }
     }
 
-    /// The replicas differ: whoever published what is no sound is wrong, else the referee decides.
+    /// The replicas differ. A leader that has published invalid samples is wrong; otherwise the referee decides.
     fn diverged(
         &self,
         scene: &Scene<'_>,
@@ -451,7 +455,7 @@ impl Judge {
                 (Some(who), Some(writer)) if writer.incarnation == who => {
                     self.fail(leader, who, true, Cause::Nonsense)
                 }
-                // What an earlier life has left in the ring says nothing about this one.
+                // An earlier incarnation left the block in the ring; it says nothing about this one.
                 _ => Vec::new(),
             };
         }
@@ -463,7 +467,7 @@ impl Judge {
             ring.proof(block).or_else(|| ring.published(block))
         };
         let (Some(zero), Some(one)) = (proof(Slot::Zero), proof(Slot::One)) else {
-            return Vec::new(); // too late to tell; the next block that differs will do
+            return Vec::new(); // too late to tell; the next differing block will do
         };
         trying(trial::Report::Open(Case::Differing {
             block,
@@ -482,7 +486,7 @@ fn trying(event: trial::Report) -> Vec<Action> {
     vec![Action::Then(Observation::Try(event))]
 }
 
-/// audio-out may have been faster; its switch is as good.
+/// Switches, unless audio-out has switched first; its switch is as good.
 fn prefer(stage: &Stage<'_>, from: Preference, to: Slot, cause: Cause) -> Vec<Action> {
     if let Some(now) = stage.switch(from, to) {
         return vec![Action::Switched(from.slot, now, cause)];
@@ -494,7 +498,7 @@ fn prefer(stage: &Stage<'_>, from: Preference, to: Slot, cause: Cause) -> Vec<Ac
 }
 
 impl Cause {
-    /// Whether it is a worker's failure.
+    /// Whether the cause is the failure of a worker.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         use Cause::{Deaf, Death, Hangs, Nonsense, Refereed, Slow};

@@ -1,9 +1,9 @@
-//! The supervisor's rule: what to do about a failure, in two phases.
+//! The supervisor's rule for a failure: a switch in two phases.
 //!
-//! Phase 1 changes the preference word and nothing else. Phase 2, the clean-up, is bound to the
-//! epoch that phase 1 made: only after audio-out has acknowledged it is the failed worker killed
-//! and a replacement started in its slot, with a new incarnation. A failure during a clean-up is
-//! just another failure with its own epoch. A seat's life:
+//! Phase 1 changes the preference word and nothing else. Phase 2, the clean-up, belongs to the epoch that
+//! phase 1 has made: once audio-out has acknowledged that epoch, the failed worker is killed and a
+//! replacement with a new incarnation is started in its slot. A failure during a clean-up is an ordinary
+//! failure with an epoch of its own. The life of a seat:
 //!
 //! ```text
 //!            spawn                proven            fails
@@ -14,7 +14,7 @@
 //!     └──────────────────────────────────────────────────────── Dying
 //! ```
 //!
-//! `step(event, now) → actions`, without clock or I/O.
+//! `step(now, event) → actions`, without clock or I/O.
 
 use common::{
     stage::Preference,
@@ -23,105 +23,105 @@ use common::{
 
 use crate::restart::Record;
 
-/// A worker that has not proven itself by then is given up: start-up grace and limit in one.
+/// A worker that has not proven itself within this time, in microseconds, is given up. Covers start-up as well.
 pub const READY_WITHIN_US: u64 = 5_000_000;
-/// An acknowledgement that takes longer than this does not come: audio-out hangs or has no device.
-/// The clean-up may go on then, since no ring is ever cleared.
+/// How long a clean-up waits for its acknowledgement, in microseconds. A later one never comes: audio-out
+/// hangs or has no device. The clean-up is safe without it, since no ring is ever cleared.
 const ACKNOWLEDGE_WITHIN_US: u64 = 1_000_000;
 
-/// What has happened.
+/// What the switch is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// Time has passed.
     Tick,
-    /// The worker has ended; `own_making` unless somebody else killed it.
+    /// The worker has ended.
     Died {
-        /// Which seat.
+        /// The worker's seat.
         slot: Slot,
-        /// Which life.
+        /// The worker's incarnation.
         incarnation: Incarnation,
-        /// It crashed, panicked or left by itself.
+        /// The worker crashed, panicked or exited; nothing outside killed it.
         own_making: bool,
     },
-    /// The worker lives but does not do its work: it hangs, is stopped, reads nothing, diverges.
+    /// The worker lives but fails: it hangs, is stopped, does not read its link, or its blocks are wrong.
     Failed {
-        /// Which seat.
+        /// The worker's seat.
         slot: Slot,
-        /// Which life.
+        /// The worker's incarnation.
         incarnation: Incarnation,
-        /// Nobody else stopped it, and it was no single bit.
+        /// Nothing outside stopped the worker, and the fault was not a single wrong block.
         own_making: bool,
     },
-    /// The worker's checksums have proven it.
+    /// Checksums have proven the worker.
     Proven {
-        /// Which seat.
+        /// The worker's seat.
         slot: Slot,
-        /// Which life.
+        /// The worker's incarnation.
         incarnation: Incarnation,
     },
-    /// Somebody wants the worker in the seat replaced, or the pause before the next one cut short.
+    /// A user wants the worker in the seat replaced, or the pause before the next start skipped.
     Restart(Slot),
-    /// What the preference word says now. audio-out changes it too, and may have been faster than a
-    /// `Prefer`: the word is right, always.
+    /// The present preference word. audio-out changes the word too, and may do so before a `Prefer` takes
+    /// effect: the word is always right.
     Preference(Preference),
-    /// audio-out has acted on the epoch; also said while there is no audio-out to act.
+    /// audio-out has acted on the epoch. Also reported while no audio-out runs.
     Acknowledged(Epoch),
 }
 
-/// What is to be done.
+/// What the supervisor has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Phase 1: change the preference word, if it still says `from`.
+    /// Phase 1: change the preference word if it still equals `from`.
     Prefer {
-        /// The word as it was when this was decided.
+        /// The preference at the time of the conclusion.
         from: Preference,
-        /// The slot to be preferred.
+        /// The slot to prefer.
         to: Slot,
     },
-    /// Phase 2: end the worker that failed.
+    /// Phase 2: kill the failed worker.
     Kill(Slot, Incarnation),
     /// Phase 2: start a worker in the seat.
     Spawn(Slot, Incarnation),
 }
 
-/// What is in a seat.
+/// The state of a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seat {
-    /// Nobody; a worker is started at that time, in microseconds.
+    /// No worker; the next one is started at `at_us`.
     Vacant {
-        /// When.
+        /// Time of the next start, in microseconds.
         at_us: u64,
     },
     /// A worker that has not proven itself yet.
     Starting {
-        /// Its life.
+        /// The worker's incarnation.
         incarnation: Incarnation,
-        /// Given up at that time, in microseconds.
+        /// Time at which the worker is given up, in microseconds.
         until_us: u64,
     },
-    /// A worker whose checksums have proven it.
+    /// A worker that checksums have proven.
     Ready {
-        /// Its life.
+        /// The worker's incarnation.
         incarnation: Incarnation,
     },
-    /// A worker that failed; nothing is touched before the epoch is acknowledged.
+    /// A worker that has failed; it and its ring stay as they are until the epoch is acknowledged.
     Condemned {
-        /// Its life.
+        /// The worker's incarnation.
         incarnation: Incarnation,
-        /// The epoch that has to be acknowledged.
+        /// The epoch that must be acknowledged.
         epoch: Epoch,
-        /// It still has to be killed.
+        /// The process still runs and must be killed.
         alive: bool,
-        /// The pause before its successor, in microseconds.
+        /// The pause before the replacement is started, in microseconds.
         pause_us: u64,
-        /// No longer waited for at that time, in microseconds.
+        /// Time at which the wait for the acknowledgement ends, in microseconds.
         until_us: u64,
     },
     /// A worker that was killed and has not ended yet.
     Dying {
-        /// Its life.
+        /// The worker's incarnation.
         incarnation: Incarnation,
-        /// The pause before its successor, in microseconds.
+        /// The pause before the replacement is started, in microseconds.
         pause_us: u64,
     },
 }
@@ -137,7 +137,7 @@ pub struct Supervision {
 }
 
 impl Supervision {
-    /// Takes over what is there: living workers are kept, and have to prove themselves anew.
+    /// Starts from the present state: living workers stay and have to prove themselves again.
     #[must_use]
     pub fn adopt(
         now_us: u64,
@@ -162,19 +162,19 @@ impl Supervision {
         }
     }
 
-    /// What is in the seat.
+    /// The state of the seat.
     #[must_use]
     pub const fn seat(&self, slot: Slot) -> Seat {
         self.seats[slot.index()]
     }
 
-    /// The preference as last seen.
+    /// The preference last seen.
     #[must_use]
     pub const fn preference(&self) -> Preference {
         self.preference
     }
 
-    /// A leader plays and a proven follower stands by.
+    /// Whether both workers are ready.
     #[must_use]
     pub fn protected(&self) -> bool {
         self.seats
@@ -188,7 +188,7 @@ impl Supervision {
         self.records[slot.index()].failures()
     }
 
-    /// Who sits in the seat and may still be running.
+    /// The incarnation in the seat whose process may still run.
     #[must_use]
     pub const fn living(&self, slot: Slot) -> Option<Incarnation> {
         match self.seats[slot.index()] {
@@ -200,8 +200,8 @@ impl Supervision {
         }
     }
 
-    /// Gives workers that have not proven themselves yet all their time anew: the machine is too slow for
-    /// the music.
+    /// Restarts the time limit of all workers that have not proven themselves yet: the machine is too slow
+    /// for the patch.
     pub fn be_patient(&mut self, now_us: u64) {
         for seat in &mut self.seats {
             if let Seat::Starting { until_us, .. } = seat {
@@ -210,7 +210,7 @@ impl Supervision {
         }
     }
 
-    /// Takes in one event and says what is to be done, in order.
+    /// Handles one event and returns the actions, in order.
     pub fn step(&mut self, now_us: u64, event: Fact) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -296,7 +296,7 @@ impl Supervision {
         }
     }
 
-    /// A worker has failed: phase 1, if it was preferred; phase 2 waits for the epoch in force then.
+    /// A worker has failed. Phase 1 follows if it was preferred. Phase 2 waits for the epoch then in force.
     fn condemn(
         &mut self,
         now_us: u64,
@@ -318,18 +318,18 @@ impl Supervision {
         self.prefer_better(now_us, actions);
     }
 
-    /// Phase 1: if the preferred worker has failed, or its seat is empty, and there is a better one,
-    /// that is preferred, and a clean-up is bound to the epoch of this switch.
+    /// Phase 1: if the preferred worker has failed or its seat stays empty, prefers the other worker, if
+    /// there is one. Binds the clean-up to the epoch of this switch.
     fn prefer_better(&mut self, now_us: u64, actions: &mut Vec<Action>) {
         let from = self.preference;
         let sits = |seat: Seat| matches!(seat, Seat::Starting { .. } | Seat::Ready { .. });
         let left = match self.seats[from.slot.index()] {
             Seat::Condemned { .. } => true,
-            // Nobody will sit there for a while.
+            // The seat stays empty until the pause ends.
             Seat::Vacant { at_us } => at_us > now_us,
             Seat::Starting { .. } | Seat::Ready { .. } | Seat::Dying { .. } => false,
         };
-        // One that is not proven yet is still better than one that failed, and is to be ended.
+        // A worker that has not proven itself yet is better than one that has failed and will be killed.
         if !left || !sits(self.seats[from.slot.other().index()]) {
             return;
         }
@@ -344,8 +344,8 @@ impl Supervision {
         }
     }
 
-    /// The word is right: a clean-up that waits for an epoch that did not come to be waits for the
-    /// one that did.
+    /// Adopts the preference word. A clean-up that waits for an epoch that never came into force waits for
+    /// the present one instead.
     fn obey(&mut self, now_us: u64, seen: Preference, actions: &mut Vec<Action>) {
         if seen == self.preference {
             return;
@@ -359,7 +359,7 @@ impl Supervision {
         self.prefer_better(now_us, actions);
     }
 
-    /// What is due in the seat by now.
+    /// Does what is due in the seat.
     fn advance(&mut self, now_us: u64, slot: Slot, actions: &mut Vec<Action>) {
         if let Seat::Starting {
             incarnation,

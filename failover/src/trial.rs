@@ -1,15 +1,15 @@
-//! The worker that plays for nobody: it tries what may be poison, and it is the referee.
+//! The trials: a worker that nobody hears tries what may be poison, or acts as the referee.
 //!
-//! Restored from a checkpoint, it renders what the others rendered, and nobody hears it. One case at
-//! a time, the rest waits:
+//! It starts from a checkpoint and renders what the workers rendered. One case is under way at a time; the
+//! others wait:
 //!
 //! ```text
-//!   commands held ──▶ try them ──▶ passed: let them in
-//!                      ▲  │ └────▶ died or hung at one: that one into quarantine
+//!   commands held ──▶ try them ──▶ passed: lift the hold
+//!                      ▲  │ └────▶ died or hung at a command: quarantine it
 //!                      │  │               │
 //!                      └──│───────────────┘
-//!                         └──────▶ died before it came to them, in a module: tried without that one
-//!   checksums differ ──▶ render the block a third time ──▶ whoever differs from it is replaced
+//!                         └──────▶ died in a module before the first suspect: bypass it and try again
+//!   checksums differ ──▶ render the block a third time ──▶ replace the worker whose checksum is different
 //! ```
 //!
 //! `step(now, event) → actions`, without clock or I/O.
@@ -18,22 +18,22 @@ use std::collections::VecDeque;
 
 use common::units::{BlockIndex, Incarnation, Seq, Slot};
 
-/// A trial that takes longer hangs, or the machine does; in microseconds.
+/// A trial without progress for this long, in microseconds, hangs, or the machine does.
 pub const TRIAL_US: u64 = 1_500_000;
-/// A case is opened so often at the most: what kills the trial from outside says nothing.
+/// How often a trial without a result is started, at most: a kill from outside says nothing about the case.
 const TRIES: u32 = 3;
-/// Suspects that were let in and are suspected so often again are guilty all the same; once or twice
-/// it was a worker that is too slow.
+/// Commands that passed a trial and are suspected again this many times in a row are quarantined all the
+/// same. Fewer times, the cause may have been a slow worker.
 const AGAIN: u32 = 3;
-/// Cases that wait; more are as good as one.
+/// Cases that wait, at most; further cases are dropped.
 const WAITING: usize = 8;
 
-/// A few modules.
+/// Up to four modules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Modules([Option<u16>; 4]);
 
 impl Modules {
-    /// These modules and one more; `None` where it is among them already, or there are too many.
+    /// These modules and one more; `None` if it is among them already, or there is no room.
     #[must_use]
     pub fn with(mut self, module: u16) -> Option<Self> {
         if self.0.contains(&Some(module)) {
@@ -44,33 +44,33 @@ impl Modules {
         Some(self)
     }
 
-    /// Each of them.
+    /// Each of the modules.
     pub fn iter(&self) -> impl Iterator<Item = u16> {
         self.0.into_iter().flatten()
     }
 }
 
-/// What is to be found out.
+/// The question for a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
-    /// Does one of the commands above `after` kill whoever applies it? All that are held are tried.
+    /// Does one of the commands above `after` kill the worker that applies it? All held commands are tried.
     Commands {
         /// The commands up to here are good; those above are held.
         after: Seq,
         /// The last suspect.
         last: Seq,
-        /// Modules that kill without them.
+        /// Modules that kill even without the commands.
         bypassing: Modules,
     },
     /// The replicas differ in a block: which of them is wrong?
     Differing {
         /// The block.
         block: BlockIndex,
-        /// What each slot's worker rendered.
+        /// The checksum of each slot's worker.
         sums: [u64; 2],
-        /// Who they were.
+        /// The incarnation of each slot's worker.
         workers: [Incarnation; 2],
-        /// Who is replaced if the referee cannot tell: the follower.
+        /// The worker to replace if the referee cannot tell: the follower.
         doubtful: Slot,
     },
 }
@@ -78,44 +78,43 @@ pub enum Case {
 /// How a trial ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It did what it was to do; a referee with the checksum that is right.
+    /// It completed its task; a referee has computed this checksum.
     Passed(Option<u64>),
-    /// It died of its own making, at that command, or with all up to that one in, in that module.
+    /// It died by its own fault at this command, or, with all commands up to this one applied, in this module.
     Died(Seq, u16),
-    /// Somebody killed it, or it could not be started.
+    /// It was killed from outside or could not be started.
     Outside,
 }
 
-/// What has happened.
+/// What the trials are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// Time has passed.
     Tick,
     /// A new case.
     Open(Case),
-    /// The trial under way has come to that command.
+    /// The trial under way has reached this command.
     At(Seq),
     /// A trial has ended.
     Ended(Incarnation, End),
-    /// What is held is known to be harmless: the worker that was stuck with it was stopped or killed
-    /// from outside.
+    /// The held commands are harmless: the worker that was stuck with them was stopped or killed from outside.
     Harmless,
 }
 
-/// What is to be done.
+/// What the supervisor has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start the worker that plays for nobody.
+    /// Start a trial.
     Start(Incarnation, Case),
-    /// End it: it hangs.
+    /// Kill the trial.
     End(Incarnation),
-    /// Write down that this command is left out, everywhere and always.
+    /// Quarantine this command.
     Quarantine(Seq),
-    /// Let in what is held above that number.
+    /// Lift the hold above this number.
     Lift(Seq),
-    /// The same, and bypass these modules, which kill without them.
+    /// Lift the hold above this number, and bypass these modules, which kill without the commands.
     LiftBypassing(Seq, Modules),
-    /// Replace this worker: it was wrong in that block.
+    /// Replace this worker: it was wrong in this block.
     Replace(Slot, Incarnation, BlockIndex),
 }
 
@@ -126,8 +125,7 @@ struct Running {
     until_us: u64,
     at: Seq,
     tries: u32,
-    /// The last one of this case that was quarantined: whoever dies at it again dies of something
-    /// else.
+    /// The last command that this case has quarantined. A trial that dies at it again dies of something else.
     quarantined: Seq,
 }
 
@@ -137,14 +135,14 @@ pub struct Trials {
     running: Option<Running>,
     waiting: VecDeque<Case>,
     next_life: Incarnation,
-    /// The last suspect that has been found harmless in a trial.
+    /// The last suspect that has passed a trial.
     passed: Seq,
-    /// How often such a one was suspected again.
+    /// How often in a row commands that had passed were suspected again.
     again: u32,
 }
 
 impl Trials {
-    /// No case yet; lives are numbered from `next_life`.
+    /// No case yet; incarnations are numbered from `next_life`.
     #[must_use]
     pub const fn new(next_life: Incarnation) -> Self {
         Self {
@@ -162,7 +160,7 @@ impl Trials {
         self.running.map(|running| running.case)
     }
 
-    /// The life of the trial under way.
+    /// The incarnation of the trial under way.
     #[must_use]
     pub fn life(&self) -> Option<Incarnation> {
         self.running.map(|running| running.life)
@@ -182,7 +180,7 @@ impl Trials {
         cases.any(is_differing)
     }
 
-    /// Takes in one event and says what is to be done, in order.
+    /// Handles one event and returns the actions, in order.
     pub fn step(&mut self, now_us: u64, event: Report) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -220,7 +218,7 @@ impl Trials {
                 0
             };
             if self.again >= AGAIN {
-                // Tried and let in, and they have killed again and again: it is among these.
+                // The commands passed their trials and have killed again and again: one of them is poison.
                 (after.0 + 1..=last.0).for_each(|seq| actions.push(Action::Quarantine(Seq(seq))));
                 actions.push(Action::Lift(after));
                 return;
@@ -289,7 +287,7 @@ impl Trials {
         });
     }
 
-    /// Does what a trial's end asks for, if it has answered anything; tells whether it has.
+    /// Acts on the end of a trial that answers its case. Returns whether it did.
     fn settled(
         &mut self,
         now_us: u64,
@@ -330,7 +328,7 @@ impl Trials {
                 let wrong = |slot: &Slot| sums[slot.index()] != right;
                 let mut found: Vec<Slot> = Slot::ALL.into_iter().filter(wrong).collect();
                 if found.len() == 2 {
-                    // Three opinions: the referee may have started from what was wrong already.
+                    // Three different results: the referee may have started from a wrong checkpoint.
                     found = vec![doubtful];
                 }
                 let replace = |slot: Slot| Action::Replace(slot, workers[slot.index()], block);

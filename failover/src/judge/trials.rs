@@ -1,5 +1,5 @@
-//! What the judge does about commands and modules that a worker may have died of: holds them, has them tried apart from
-//! the music, leaves them out or bypasses them.
+//! What the judge does about commands and modules that may have killed a worker: it holds the commands,
+//! starts trials, quarantines commands and bypasses modules.
 
 use common::{
     stage::{SlotWords, Stage},
@@ -12,14 +12,14 @@ use crate::{
     trial::{self, Case, Modules},
 };
 
-/// Commands that are held and that nobody has explained for so long are tried, in microseconds.
+/// Commands that have been held this long without a trial are tried, in microseconds.
 const UNEXPLAINED_US: u64 = 1_000_000;
-/// Checkpoints are kept for a trial for so long at the most, in microseconds: who catches up must
-/// not have too far to go.
+/// Checkpoints stay frozen for a trial at most this long, in microseconds: otherwise a replacement has too
+/// much to catch up.
 const KEEP_US: u64 = 200_000;
 
 impl Judge {
-    /// Before the survivor is preferred, what killed the worker is kept away from it.
+    /// Keeps what killed the worker from the survivor, before the survivor is preferred.
     pub(super) fn blame(
         &self,
         stage: &Stage<'_>,
@@ -40,7 +40,7 @@ impl Judge {
         }
     }
 
-    /// Where nobody had decided yet, whoever does will have it in.
+    /// Includes the bypass in a block that was decided already. A block that is undecided includes it anyway.
     pub(super) fn bypassed(&mut self, stage: &Stage<'_>, bypass: Bypass, seq: Seq) -> Vec<Action> {
         self.own.push(seq);
         if let Some(decided) = bypass.decided
@@ -129,7 +129,7 @@ fn open_commands(after: Seq, last: Seq) -> Vec<Action> {
     }))
 }
 
-/// What is held has killed nobody. The trial is ended first: once lifted, it must not blame any more.
+/// Lifts commands that have killed nobody. Ends their trial first: it must not blame a command once it is lifted.
 fn harmless(held: Seq) -> Vec<Action> {
     let mut actions = trying(trial::Report::Harmless);
     actions.push(Action::Then(Observation::Lift(held)));

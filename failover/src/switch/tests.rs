@@ -1,4 +1,4 @@
-//! Each arrow of the life of a seat, and the ones that must not be.
+//! Each transition in the life of a seat, and the forbidden ones.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn died(slot: Slot, incarnation: Incarnation) -> Fact {
     }
 }
 
-/// Slot 0 leads, slot 1 stands by, both proven.
+/// Slot 0 leads, slot 1 follows, both proven.
 fn protected() -> Supervision {
     let mut state = Supervision::adopt(0, START, [Some(FIRST), Some(SECOND)], THIRD);
     state.step(
@@ -175,7 +175,7 @@ fn a_switch_lost_to_audio_out_does_not_leave_the_clean_up_waiting_for_ever() {
             to: Slot::One
         }]
     );
-    // audio-out had switched to slot 1 and back meanwhile: epoch 2, slot 0, which is dead.
+    // Meanwhile audio-out had switched to slot 1 and back: epoch 2 prefers slot 0, whose worker is dead.
     let seen = Preference {
         epoch: Epoch(2),
         slot: Slot::Zero,
@@ -188,7 +188,7 @@ fn a_switch_lost_to_audio_out_does_not_leave_the_clean_up_waiting_for_ever() {
             to: Slot::One
         }]
     );
-    // Or the switch did not come to be at all.
+    // Or the supervisor's switch failed altogether.
     let seen = Preference {
         epoch: Epoch(2),
         slot: Slot::One,
