@@ -1,8 +1,8 @@
-//! Every interleaving, and every order that the memory model allows, of those who decide a block,
-//! withdraw its commands, hold, lift and quarantine them, switch and acknowledge.
+//! Every interleaving, and every order that the memory model allows, of decide, withdraw, hold, lift,
+//! quarantine, switch and acknowledge.
 //!
-//! Run by `RUSTFLAGS="--cfg loom" cargo test --release -p understudy-failover --test loom_words`;
-//! without that flag there is nothing here. The rules are the production ones.
+//! Run by `RUSTFLAGS="--cfg loom" cargo test --release -p understudy-failover --test loom_words`; without
+//! that flag this file is empty. The rules under test are the production ones.
 #![cfg(loom)]
 
 use std::sync::{
@@ -19,12 +19,12 @@ use failover::decide;
 use loom::{cell::UnsafeCell, thread};
 
 const BLOCK: BlockIndex = BlockIndex(5);
-/// In before the block whatever happens.
+/// Applied before the block in every execution.
 const GOOD: Seq = Seq(1);
-/// What the leader has received: maybe poison.
+/// The last command that the leader has received; it may be poison.
 const NEW: Seq = Seq(2);
 
-/// Goes through all executions and says how many there were.
+/// Explores all executions of the model and prints their number.
 fn explore(what: &str, model: impl Fn() + Sync + Send + 'static) {
     let executions = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&executions);
@@ -67,7 +67,7 @@ fn beside<T: 'static>(
     thread::spawn(move || at(&words, act))
 }
 
-/// The leader, from its decision on: what it published, if it did.
+/// The leader, from its decision on. Returns the sequence number of the block that it published, if it did.
 fn lead(stage: Stage<'_>) -> Option<Seq> {
     let Decision::Made { seq, .. } = stage.decide(BLOCK, NEW, GOOD) else {
         panic!("the block is not past");
@@ -75,7 +75,7 @@ fn lead(stage: Stage<'_>) -> Option<Seq> {
     stage.seal(BLOCK, seq).then_some(seq)
 }
 
-/// A follower that has waited in vain.
+/// A follower that stops waiting for the leader.
 fn follow(stage: Stage<'_>) -> Option<Seq> {
     let decided = match stage.decide(BLOCK, GOOD, GOOD) {
         Decision::Made { seq, sealed: false } if seq > GOOD => {
@@ -89,7 +89,7 @@ fn follow(stage: Stage<'_>) -> Option<Seq> {
     stage.seal(BLOCK, seq).then_some(seq)
 }
 
-/// The supervisor, told that the leader died of the block, as the judge does.
+/// The supervisor, told that the leader died of the block; it does what the judge does.
 fn inquire(stage: Stage<'_>) {
     if let Decision::Made { seq, sealed: false } = stage.decision(BLOCK, GOOD)
         && seq > GOOD
@@ -98,7 +98,7 @@ fn inquire(stage: Stage<'_>) {
     }
 }
 
-/// What must hold once all have done what they did: one history, and nothing half withdrawn.
+/// What must hold at the end: one history, and no half-finished withdrawal.
 fn check(stage: Stage<'_>, published: [Option<Seq>; 2]) {
     let Decision::Made { seq, sealed } = stage.decision(BLOCK, GOOD) else {
         panic!("nobody has decided");
@@ -107,15 +107,15 @@ fn check(stage: Stage<'_>, published: [Option<Seq>; 2]) {
         assert_eq!(
             (by_one, sealed),
             (seq, true),
-            "published otherwise than decided"
+            "the published block differs from the decision"
         );
     }
-    assert!(published.iter().any(Option::is_some), "nobody published");
+    assert!(published.iter().any(Option::is_some), "no worker published");
     match seq {
-        // Nobody has taken them out, or nobody was going to take them in.
-        NEW => assert_eq!(stage.held(), None, "held though they are in"),
+        // Nobody has withdrawn the new commands, or the leader never included them.
+        NEW => assert_eq!(stage.held(), None, "held although the block includes them"),
         _ if published[0].is_none() => {
-            assert_eq!(stage.held(), Some(GOOD), "withdrawn, and not held");
+            assert_eq!(stage.held(), Some(GOOD), "withdrawn but not held");
         }
         _ => {}
     }
@@ -165,7 +165,7 @@ fn two_who_withdraw_at_once_leave_the_commands_held() {
                     seq: GOOD,
                     sealed: false
                 },
-                "let in again untried"
+                "included again without a trial"
             );
         });
     });
@@ -178,7 +178,7 @@ fn who_sees_the_hold_lifted_sees_the_quarantine() {
         at(&words, |stage| assert!(stage.hold(GOOD)));
         let look = |stage: Stage<'_>| {
             if stage.held().is_none() {
-                assert!(stage.quarantined(NEW), "let in without the quarantine");
+                assert!(stage.quarantined(NEW), "lifted without the quarantine");
             }
         };
         let workers = [beside(&words, look), beside(&words, look)];
@@ -224,7 +224,7 @@ const START: Preference = Preference {
 fn nothing_is_cleaned_up_that_is_still_being_read() {
     explore("switch, acknowledge, clean up", || {
         let words = new_stage();
-        // What the clean-up touches: loom panics where it is read and changed at the same time.
+        // What the clean-up touches. loom panics if it is read and changed at the same time.
         let old_ring = Arc::new(UnsafeCell::new(()));
         let ring = Arc::clone(&old_ring);
         let audio_out = beside(&words, move |stage: Stage<'_>| {

@@ -1,5 +1,6 @@
-//! Every bug that `docs/reliability.md` tells of, and what else the judge was once wrong about, as a scene of
-//! some lines: two workers' words and rings on the heap, the judge, and nothing that moves by itself.
+//! A scenario of a few lines for every bug in `docs/reliability.md`, and for the other mistakes that the
+//! judge once made. The words and rings of two workers lie on the heap; the judge runs, and nothing happens
+//! by itself.
 #![cfg(not(loom))]
 
 use common::{
@@ -21,7 +22,7 @@ use failover::{
 
 const ZERO: Slot = Slot::Zero;
 const ONE: Slot = Slot::One;
-/// Who sits in the slots at first, and who comes next.
+/// The incarnations in the slots at the start, and the next one.
 const LIVES: [Incarnation; 2] = [Incarnation(1), Incarnation(2)];
 const NEXT: Incarnation = Incarnation(3);
 const TRIAL: Incarnation = Incarnation(1);
@@ -31,8 +32,8 @@ const PATCH: Seq = Seq(1);
 const NEW: Seq = Seq(2);
 const BLOCK: BlockIndex = BlockIndex(5);
 
-/// A leader in slot 0, a follower in slot 1, both ready before block 5; and the supervisor's process,
-/// which does at once what the judge says.
+/// A leader in slot 0 and a follower in slot 1, both ready before block 5. The bench stands for the
+/// supervisor's process and carries out at once what the judge says.
 struct Bench<'a> {
     stage: Stage<'a>,
     rings: [Ring<'a>; 2],
@@ -107,7 +108,7 @@ impl Bench<'_> {
         self.tell(Observation::Switch(proven, Cause::Proven));
     }
 
-    /// The supervisor looks, so much later.
+    /// The supervisor looks, this much later.
     fn look_after(&mut self, us: u64) {
         self.now_us += us;
         self.tell(Observation::Look {
@@ -116,7 +117,7 @@ impl Bench<'_> {
         });
     }
 
-    /// The worker is inside block 5 with commands up to that one.
+    /// The worker is inside block 5, with the commands up to this one.
     fn is_inside(&self, slot: Slot, phase: Phase, module: u16, command: Seq) {
         let _ = self.stage.decide(BLOCK, command, PATCH);
         self.stage.slot(slot).drop_breadcrumb(Breadcrumb {
@@ -127,7 +128,7 @@ impl Bench<'_> {
         });
     }
 
-    /// The worker of that life renders the block, each sample of it being that.
+    /// The worker of this incarnation renders and publishes the block; every sample has this value.
     fn publishes(&self, slot: Slot, life: Incarnation, block: BlockIndex, sample: f32) {
         let samples = [sample; FRAMES];
         let sum = checksum(block, PATCH, &samples);
@@ -141,7 +142,7 @@ impl Bench<'_> {
         self.stage.slot(slot).advance(block.next(), PATCH);
     }
 
-    /// Where audio-out takes block 5 from.
+    /// What audio-out takes for block 5, and its next block.
     fn taken(&self) -> (Taken, BlockIndex) {
         let mut merger = Merger::new(&self.stage, BLOCK);
         let taken = merger.take(&self.stage, &self.rings, true, &mut [0.0; FRAMES]);
@@ -179,7 +180,7 @@ const fn tries(action: &Action) -> bool {
     )
 }
 
-// ---- what the simulation found ----
+// ---- bugs that the simulation found ----
 
 #[test]
 fn a_command_is_innocent_of_a_module_that_died_in_its_block() {
@@ -187,7 +188,7 @@ fn a_command_is_innocent_of_a_module_that_died_in_its_block() {
         bench.is_inside(ZERO, Phase::Rendering, 3, NEW);
         bench.tell(Observation::Died(ZERO, LIVES[0], Death::OwnMaking));
         assert!(bench.says(tries) && bench.stage.held() == Some(PATCH));
-        // It dies of the module without the command, lives without the module, with the command.
+        // The trial dies of the module without the command. It survives the command without the module.
         bench.tell(Observation::TrialEnded(TRIAL, End::Died(PATCH, 3)));
         bench.tell(Observation::TrialEnded(TRIAL.next(), End::Passed(None)));
         assert!(!bench.says(quarantines) && bench.stage.held().is_none());
@@ -204,7 +205,7 @@ fn what_is_known_to_be_wrong_is_not_played_from_the_ring_of_its_slot() {
         let right = checksum(BLOCK, PATCH, &[0.5; FRAMES]);
         bench.tell(Observation::TrialEnded(TRIAL, End::Passed(Some(right))));
         assert!(bench.says(|said| *said == Action::Failed(ZERO, LIVES[0], Cause::Refereed)));
-        // audio-out has switched back meanwhile, or not heard of it yet.
+        // audio-out has switched back meanwhile, or has not noticed the switch yet.
         let _ = bench.stage.switch(bench.stage.preference(), ZERO);
         assert_eq!(bench.taken().0, Taken::From(ONE));
     });
@@ -277,7 +278,7 @@ fn a_block_that_nobody_will_ever_publish_is_not_waited_for() {
         assert_eq!(
             bench.taken(),
             (Taken::Concealed, BLOCK),
-            "it may still come"
+            "slot 1 may still publish the block"
         );
         bench.stage.slot(ONE).advance(BLOCK.next(), PATCH);
         assert_eq!(bench.taken(), (Taken::Concealed, BLOCK.next()));
@@ -294,7 +295,7 @@ fn preference_does_not_change_for_blocks_that_only_a_predecessor_had() {
     });
 }
 
-// ---- what was learnt on the way, and the limits ----
+// ---- other mistakes, and known limits ----
 
 #[test]
 fn a_switch_that_audio_out_has_made_a_moment_earlier_is_the_one_that_is_waited_for() {
@@ -362,7 +363,7 @@ fn one_that_was_overruled_is_replaced_and_nobody_is_blamed() {
     });
 }
 
-// ---- what a look at both copies of the judgement showed ----
+// ---- mistakes found by comparing the supervisor with the simulation ----
 
 #[test]
 fn what_the_log_leaves_out_is_left_out_though_the_supervisor_died_before_it_said_so() {
@@ -414,7 +415,7 @@ fn a_trial_is_ended_before_what_it_tries_is_let_in() {
         bench.tell(Observation::LookAtHeld);
         assert!(bench.says(tries));
         bench.said.clear();
-        // It was killed from outside in the block: the commands have done nothing.
+        // The worker was killed from outside in the block: the commands are harmless.
         bench.tell(Observation::Died(ZERO, LIVES[0], Death::Outside));
         let ended = bench.place(|said| matches!(said, Action::EndTrial(TRIAL)));
         assert!(ended < bench.place(|said| *said == Action::Wake) && bench.stage.held().is_none());

@@ -1,9 +1,9 @@
-//! The switch, all of it: every order of the steps of two workers, audio-out and supervisor, with up
-//! to two crashes, a freeze of any length, and a command that kills whoever applies it.
+//! A model of the whole switch: every order of the steps of two workers, audio-out and supervisor, with up
+//! to two crashes, a freeze of any length, and a command that kills the worker that applies it.
 //!
-//! stateright goes through all states of a small world (two blocks, a lead of two). The rules are
-//! the production ones, `blame` among them, over the very words that processes share; what the model adds is who takes
-//! the next step. A worker's step is what lies between two words that others can see.
+//! stateright explores all states of a small world (two blocks, a lead of two). The model runs the
+//! production rules, `blame` among them, over the words that the processes share; it only adds which
+//! process takes the next step. A step of a worker ends where another process can see its effect.
 #![cfg(not(loom))]
 
 mod world;
@@ -11,7 +11,7 @@ mod world;
 use stateright::{Checker, Model, Property};
 use world::{BLOCKS, GOOD, MOVES, Move, World};
 
-/// A world, and how much happens in it.
+/// A world, and what may happen in it.
 #[derive(Clone, Copy)]
 struct Switch {
     crashes: u8,
@@ -57,9 +57,9 @@ impl Model for Switch {
             Property::always("no clean-up before the acknowledgement", |_, w: &World| {
                 !w.wrongs.early_clean_up
             }),
-            // A leader frozen right after it has decided the poison, before its first breadcrumb, is no
-            // suspect; whoever is preferred then comes to the poison first, and so does the frozen
-            // one when it thaws.
+            // One exception: a leader is frozen right after it has decided the poison, before its first
+            // breadcrumb. It is no suspect then. The worker that is preferred next applies the poison, and
+            // so does the frozen one when it thaws.
             Property::always(
                 "poison kills one worker, not both",
                 |world: &Self, w: &World| w.killed_by_poison <= 1 + u8::from(world.freeze),

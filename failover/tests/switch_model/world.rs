@@ -1,4 +1,4 @@
-//! The small world of the model: two workers, audio-out and the supervisor, over the words that processes share, and each
+//! The small world of the model: two workers, audio-out and the supervisor over the shared words, and each
 //! step that one of them can take.
 
 use std::{cell::RefCell, sync::atomic::Ordering};
@@ -16,17 +16,17 @@ use failover::{
 };
 
 pub const BLOCKS: u64 = 2;
-/// In before everything.
+/// Applied before the first block.
 const FIRST: Seq = Seq(1);
 /// A harmless command and a deadly one, received together.
 pub const GOOD: Seq = Seq(2);
 const POISON: Seq = Seq(3);
-/// Later than all pauses, sooner than all limits.
+/// Longer than all pauses, shorter than all time limits.
 const LATER_US: u64 = 500_000;
 /// All words that change in a world of so few blocks.
 const LIVE: usize = DECISION + BLOCKS as usize + 1;
 
-/// What a block sounds like: the commands that went into it and into each one before.
+/// The sound of a block: a mask of the commands that took effect before it, and one for each earlier block.
 pub type Sound = Vec<u8>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,12 +46,12 @@ pub struct Worker {
     pub applied: Seq,
     pub sound: Sound,
     pub frozen: bool,
-    /// How it ended, if it has and the supervisor does not know yet.
+    /// How the worker ended (an index of `DEATHS`), until the supervisor knows.
     pub dead: Option<u8>,
     pub gone: bool,
 }
 
-/// What must never come to be.
+/// Violations of the invariants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Wrongs {
     pub two_sounds: bool,
@@ -64,14 +64,14 @@ pub struct World {
     pub words: Vec<(u16, u64)>,
     pub workers: [Worker; 2],
     pub rings: [[Option<Sound>; BLOCKS as usize]; 2],
-    /// What anybody ever published.
+    /// The sound of each block as a worker rendered it and sealed its decision.
     pub published: [Option<Sound>; BLOCKS as usize],
     pub played: u8,
     pub supervision: Supervision,
     pub received: Seq,
-    /// The suspects of a trial under way: those above the first, up to the second.
+    /// The suspects of the trial under way: the commands above the first number, up to the second.
     pub trial: Option<(Seq, Seq)>,
-    /// The last switch away from each slot.
+    /// The epoch of the last switch away from each slot.
     pub left_at: [Epoch; 2],
     pub crashes: u8,
     pub frozen_once: bool,
@@ -124,7 +124,7 @@ thread_local! {
     static WORDS: RefCell<Vec<AtomicU64>> = RefCell::new(heap(STAGE_WORDS));
 }
 
-/// Lays the state's words out, lets `act` change them, and takes them in again.
+/// Copies the state's words to the stage, lets `act` change them, and copies them back.
 fn on_stage<T>(state: &mut Vec<(u16, u64)>, act: impl FnOnce(&Stage<'_>) -> T) -> T {
     WORDS.with_borrow(|words| {
         words[..LIVE]
@@ -198,7 +198,7 @@ impl World {
         }
     }
 
-    /// One step of a worker; false when it can only wait.
+    /// One step of a worker; false if it can only wait.
     fn work(&mut self, slot: Slot) -> bool {
         let (worker, received) = (&mut self.workers[slot.index()], self.received);
         let (block, applied) = (worker.block, worker.applied);
@@ -255,7 +255,7 @@ impl World {
             At::Publish(seq) => {
                 let cursor = on_stage(&mut self.words, |stage| stage.cursor());
                 let cell = &mut self.rings[slot.index()][block.0 as usize];
-                // Proven whether published or not: both replicas must have rendered the same.
+                // Compare even if the block is not published: both replicas must have rendered the same.
                 let known = &mut self.published[block.0 as usize];
                 self.wrongs.two_sounds |= known.as_ref().is_some_and(|k| *k != worker.sound);
                 *known = Some(worker.sound.clone());
@@ -280,7 +280,7 @@ impl World {
 
     fn die(&mut self, slot: Slot, death: Death) {
         let worker = &mut self.workers[slot.index()];
-        // What it had in its own memory is gone with it.
+        // Everything in the worker's own memory is lost.
         *worker = Worker {
             gone: true,
             dead: DEATHS.iter().position(|d| *d == death).map(|d| d as u8),
@@ -288,7 +288,7 @@ impl World {
         };
     }
 
-    /// audio-out's rule in time, for one block.
+    /// audio-out's rule for one due block.
     fn play(&mut self) -> bool {
         let before = self.words.clone();
         let rings = &self.rings;
@@ -318,7 +318,7 @@ impl World {
         self.words != before
     }
 
-    /// What the supervisor does when the rule of the switch has an event.
+    /// Carries out the actions that the switch returns for a fact.
     fn supervise(&mut self, now_us: u64, event: Fact) {
         for action in self.supervision.step(now_us, event) {
             match action {
@@ -350,7 +350,7 @@ impl World {
         self.wrongs.early_clean_up |= acknowledged < self.left_at[slot.index()];
     }
 
-    /// Blame, and what the judge does about its verdict; a trial takes as long as it likes.
+    /// Blames, and does what the judge does about the verdict. A trial may take any number of steps.
     fn blame(&mut self, slot: Slot, death: Death) {
         let life = self.workers[slot.index()].life;
         let trial = on_stage(&mut self.words, |stage| {
@@ -459,7 +459,7 @@ impl World {
         allowed.then_some(next)
     }
 
-    /// The audit, in a world where equal sounds are seen: level with the other, and alive.
+    /// The audit, in a world where equal sounds are visible: the worker lives and has caught up.
     fn prove(&mut self, slot: Slot) -> bool {
         let worker = &self.workers[slot.index()];
         let (incarnation, block) = (worker.life, worker.block);
