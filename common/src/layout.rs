@@ -1,17 +1,17 @@
-//! A shared segment is a slice of 64-bit atomic words; a layout is a map of word numbers.
+//! The basis of all shared segments: a segment is a slice of 64-bit atomic words, a layout is a map of word numbers.
 //!
-//! So there is no padding, no cast, no torn type: a stale or hostile writer can make a value
-//! wrong, never undefined. The first words of every segment are the same header, whose magic is
-//! written last: a segment without it is not finished and is refused.
+//! There is no padding, no cast and no torn type: a stale or hostile writer can make a value wrong, but
+//! never cause undefined behaviour. Every segment begins with the same header. Its magic is written last: a
+//! segment without the magic is unfinished and is refused.
 
 use crate::sync::{AtomicU64, Ordering};
 
 /// Words of the header.
 pub const HEADER_WORDS: usize = 8;
-/// Written last by the creator of a segment: "undrstdy".
+/// The magic "undrstdy"; the creator of a segment writes it last.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"undrstdy");
-/// The number of this build: changes with every change of any layout or rule or of the engine, since replicas
-/// refuse a mixed build (see `build.rs`).
+/// The number of this build. Any change of a layout, a rule or the engine changes it, since replicas must
+/// not be of different builds (see `build.rs`).
 pub const BUILD: u64 = number(env!("UNDERSTUDY_BUILD"));
 
 const fn number(text: &str) -> u64 {
@@ -21,7 +21,7 @@ const fn number(text: &str) -> u64 {
     }
 }
 
-/// What a segment is for; stands in its header.
+/// The purpose of a segment, as in its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Cursor, preference, decisions, slots.
@@ -30,27 +30,27 @@ pub enum Kind {
     Ring = 2,
     /// A copy of the arena.
     Checkpoint = 3,
-    /// Datagrams that are not done with.
+    /// Datagrams that are not settled yet.
     Inbox = 4,
-    /// What was played.
+    /// What audio-out has played.
     Tape = 5,
 }
 
 /// Why a segment was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// Shorter than it must be.
+    /// The segment is too short.
     #[error("the segment has {found} words (expected {needed}); remove it and start again")]
     Short {
-        /// Words there.
+        /// Words found.
         found: usize,
         /// Words needed.
         needed: usize,
     },
-    /// No magic: never finished, or something else.
+    /// There is no magic: the segment was never finished, or is something else.
     #[error("the segment is incomplete or does not belong to Understudy")]
     Unfinished,
-    /// Made by another build.
+    /// Another build made the segment.
     #[error(
         "the segment was made by build {found:016x} (expected {BUILD:016x}); stop the instance and start it with one build"
     )]
@@ -58,7 +58,7 @@ pub enum LayoutError {
         /// The build found.
         found: u64,
     },
-    /// A segment of another kind.
+    /// The segment is of another kind.
     #[error("the segment has kind {found} (expected {expected})")]
     OtherKind {
         /// The kind found.
@@ -68,7 +68,7 @@ pub enum LayoutError {
     },
 }
 
-/// Writes the header; the magic last, with release: who sees it sees everything before it.
+/// Writes the header. The magic comes last, with release: a reader that sees it sees everything written before it.
 pub fn seal_header(words: &[AtomicU64], kind: Kind) {
     words[1].store(BUILD, Ordering::Relaxed);
     words[2].store(kind as u64, Ordering::Relaxed);
@@ -80,7 +80,7 @@ pub fn seal_header(words: &[AtomicU64], kind: Kind) {
 /// Checks the header.
 ///
 /// # Errors
-/// When the segment is too short, unfinished, of another build or another kind.
+/// If the segment is too short, unfinished, of another build or of another kind.
 pub fn check_header(words: &[AtomicU64], kind: Kind, needed: usize) -> Result<(), LayoutError> {
     if words.len() < needed.max(HEADER_WORDS) {
         return Err(LayoutError::Short {
@@ -106,7 +106,7 @@ pub fn check_header(words: &[AtomicU64], kind: Kind, needed: usize) -> Result<()
     Ok(())
 }
 
-/// Writes samples into words, two to a word.
+/// Writes samples into words, two per word.
 ///
 /// # Real-time
 /// Yes; linear in the samples.
@@ -118,7 +118,7 @@ pub(crate) fn store_samples(words: &[AtomicU64], samples: &[f32]) {
     }
 }
 
-/// See [`store_samples`].
+/// Reads what [`store_samples`] has written.
 ///
 /// # Real-time
 /// Yes; linear in the samples.
@@ -132,7 +132,7 @@ pub(crate) fn load_samples(words: &[AtomicU64], into: &mut [f32]) {
     }
 }
 
-/// Writes a text into words, its length into the first; what does not fit is cut off.
+/// Writes a text: its length into the first word, its bytes into the others. A text that does not fit is cut off.
 ///
 /// # Real-time
 /// Yes; linear in the words.
@@ -149,7 +149,7 @@ pub(crate) fn store_text(words: &[AtomicU64], text: &str) {
     length.store(bytes.len() as u64, Ordering::Release);
 }
 
-/// See [`store_text`]; one that is just being written may be garbled.
+/// Reads what [`store_text`] has written. A text that is being written at the same time may be garbled.
 pub(crate) fn load_text(words: &[AtomicU64]) -> String {
     let [length, words @ ..] = words else {
         return String::new();

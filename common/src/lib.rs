@@ -1,7 +1,7 @@
 //! Words and layouts that two or more processes of Understudy agree on.
 //!
-//! A leaf: it knows no operating system, takes no decision and holds no `unsafe`. What the words
-//! mean is here; who maps them is `platform`; what follows from them is `failover`.
+//! The crate is a leaf: it calls no operating system, takes no decision and contains no `unsafe`. It
+//! defines what the shared words mean. `platform` maps them; `failover` draws conclusions from them.
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;

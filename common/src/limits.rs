@@ -1,75 +1,74 @@
-//! Every bound of the program, each with the consequence that fixes it.
+//! Every bound of the program, with the consequence that fixes its value.
 
 use crate::units::BlockIndex;
 
-/// Frames in a block, at the least; below this the hand-over between processes costs more than the sound.
+/// Fewest frames in a block; below this the hand-over between processes costs more than the sound.
 pub const BLOCK_FRAMES_MIN: u32 = 16;
-/// Frames in a block, at the most; above this one block is a delay that a player feels.
+/// Most frames in a block; above this a player feels the delay of one block.
 pub const BLOCK_FRAMES_MAX: u32 = 2048;
-/// Channels of sound, at the most.
+/// Most channels of sound.
 pub const CHANNELS_MAX: u32 = 32;
-/// Sample rates that devices offer, in hertz.
+/// The lowest sample rate that devices offer, in hertz.
 pub const RATE_HZ_MIN: u32 = 8_000;
-/// See [`RATE_HZ_MIN`].
+/// The highest sample rate that devices offer, in hertz.
 pub const RATE_HZ_MAX: u32 = 192_000;
-/// Blocks that workers may be ahead of the play cursor, at the most, a device's burst included.
+/// Blocks that workers may be ahead of the play cursor, at most, including a device's burst.
 pub const AHEAD_BLOCKS_MAX: u64 = small_under_loom(128, 2);
-/// The largest `--lead`; the rest of [`AHEAD_BLOCKS_MAX`] is for devices that ask for much at once.
+/// The largest `--lead`. The rest of [`AHEAD_BLOCKS_MAX`] is for devices that take many blocks at once.
 pub const LEAD_BLOCKS_MAX: u64 = small_under_loom(64, 1);
-/// The longest that `--lead auto` grows to where nothing else was asked for, in milliseconds: a player
-/// still plays with it.
+/// Default upper limit of `--lead auto`, in milliseconds: music can still be played live with this delay.
 pub const LEAD_MAX_MS: u32 = 32;
-/// Cells in a ring: what lies ahead, and as much history to prove a standby by.
+/// Cells in a ring: the blocks ahead of the play cursor, and as many played ones against which a follower
+/// proves itself.
 pub const RING_CELLS: u64 = small_under_loom(256, 4);
-/// Decision words: the longest way back from which a standby can catch up without the log.
-/// At 375 blocks a second, 43 s.
+/// Decision words: how far back a replacement may start and still catch up without the command log. 43 s at
+/// 375 blocks a second.
 pub const DECISIONS: u64 = small_under_loom(16_384, 32);
-/// The follower copies the arena each time this many blocks have passed (43 ms at 48 kHz, 128):
-/// a replacement renders at most so many blocks again.
+/// Blocks between two checkpoints of the follower (43 ms at 48 kHz and 128 frames): a replacement renders
+/// at most this many blocks again.
 pub const CHECKPOINT_BLOCKS: u64 = 16;
-/// A leader without a follower writes a checkpoint itself after this many blocks, so that the way
-/// back stays well inside [`DECISIONS`].
+/// A leader without a follower writes a checkpoint after this many blocks, so that a catch-up stays well
+/// within [`DECISIONS`].
 pub const LONE_CHECKPOINT_BLOCKS: u64 = small_under_loom(1_024, 1);
-/// Bytes of module state that a checkpoint can hold.
+/// Bytes of an arena that a checkpoint can hold.
 pub const ARENA_BYTES_MAX: u64 = small_under_loom(17 << 20, 16);
-/// A sample beyond this, +36 dB above full scale, is no music: it is a fault, and is not played.
+/// The highest level of a valid sample: +36 dB above full scale. A block with a louder sample is a fault
+/// and is not played.
 pub const SANE_LEVEL: f32 = 64.0;
-/// The look-ahead of the safety stage, in microseconds: all sound leaves the engine that much later, so an
-/// event at a frame is heard that much after it.
+/// Look-ahead of the safety stage, in microseconds. The engine delays all sound by this, so an event at a
+/// frame is heard this much later.
 pub const SAFETY_DELAY_US: u32 = 1_500;
-/// Blocks in a row whose checksums must equal before a standby counts as ready.
+/// Blocks in a row with equal checksums after which a worker is proven.
 pub const PROOF_BLOCKS: u64 = 8;
-/// Commands that may wait between a worker's two threads; what does not fit stays in the log.
+/// Commands that fit between the two threads of a worker. The others stay in the log until there is room.
 pub const COMMAND_QUEUE: usize = 4_096;
-/// Commands in quarantine that the stage knows: more than a worker can have before it.
+/// Quarantined commands that the stage holds: more than a worker can still have to apply.
 pub const QUARANTINE_KEPT: usize = 64;
-/// Commands in one ipc-channel message: keeps it far below the 64 KiB at which it is fragmented.
+/// Commands in one ipc-channel message: keeps a message far below 64 KiB, at which it would be fragmented.
 pub const COMMANDS_PER_MESSAGE: usize = 512;
-/// Modules in a patch, at the most: their numbers and states must fit events and checkpoints, their costs
-/// the stage.
+/// Most modules in a patch: their numbers must fit events, their states checkpoints, their costs the stage.
 pub const MODULES_MAX: usize = small_under_loom(4_000, 1) as usize;
-/// Bytes of a patch's JSON text, so that it fits a question at the control socket.
+/// Bytes of a patch's JSON text: it must fit one request at the control socket.
 pub const PATCH_BYTES_MAX: usize = 192 * 1024;
-/// Bytes of a recording's samples, 32 bits each, at its own rate and at the stack's: 5.8 minutes of
-/// stereo that was converted to 48 kHz. A replacement reads all of a patch's before it can begin.
+/// Bytes of a recording's samples, 32 bits each, at its own rate and at the stack's: 5.8 minutes of stereo
+/// that was converted to 48 kHz. A replacement reads all recordings of a patch before it can begin.
 pub const SAMPLE_BYTES_MAX: usize = 256 << 20;
-/// Switches, and replacements, that are kept for `status`: some minutes of the wildest storm.
+/// Switches, and replacements, that `status` keeps: several minutes of the fastest series of faults.
 pub const NOTES_KEPT: usize = small_under_loom(256, 1) as usize;
-/// Seconds of sound that stay on the tape for the recorder: the longest pause before a failing process
-/// is started again is 5 s, to find that one hangs takes 2 s, a disk may be busy for some more.
+/// Seconds of sound that the tape keeps for the recorder. A failing process is started again after at most
+/// 5 s, detecting that it hangs takes 2 s, and a disk may be busy for several more.
 pub const TAPE_SECONDS: u32 = 16;
-/// Bytes of tape, at the most: audio-out holds all of it in memory. 16 s of stereo at 48 kHz take 6 MB;
-/// 32 channels at 192 kHz get 2.7 s.
+/// Most bytes of tape: audio-out holds all of it in memory. 16 s of stereo at 48 kHz take 6 MB; 32 channels
+/// at 192 kHz get 2.7 s.
 pub const TAPE_BYTES_MAX: usize = 64 << 20;
-/// Bytes of text in one ipc-channel message: keeps it below the 64 KiB at which it is fragmented.
+/// Bytes of text in one ipc-channel message: keeps a message below 64 KiB, at which it would be fragmented.
 pub const TEXT_BYTES_PER_MESSAGE: usize = 32 * 1024;
-/// Bytes of a datagram that the gateway will look at.
+/// Bytes of a datagram that the gateway reads.
 pub const DATAGRAM_BYTES_MAX: usize = 8 * 1024;
-/// Depth of bundles in bundles, and of arrays in arrays.
+/// Most levels of bundles within bundles, and of arrays within arrays.
 pub const OSC_DEPTH_MAX: usize = 8;
 
-/// The bound, or its stand-in where loom goes through all interleavings: each word costs it memory in
-/// every one of them.
+/// The bound, or a smaller one under loom: loom needs memory for each word in every interleaving that it explores.
 const fn small_under_loom(bound: u64, under_loom: u64) -> u64 {
     if cfg!(loom) { under_loom } else { bound }
 }
@@ -80,13 +79,13 @@ pub const fn safety_delay_frames(rate_hz: u32) -> u32 {
     (rate_hz as u64 * SAFETY_DELAY_US as u64 / 1_000_000) as u32
 }
 
-/// Whether all samples can be sound: finite and not beyond [`SANE_LEVEL`].
+/// Whether all samples are valid: finite, and within [`SANE_LEVEL`].
 ///
 /// # Real-time
 /// Yes; linear in the samples.
 #[must_use]
 pub fn sane(samples: &[f32]) -> bool {
-    // No way out half-way, so that it runs in lanes; NaN is not below anything.
+    // No early exit, so that the loop is vectorised. A comparison with NaN is false.
     samples
         .iter()
         .fold(true, |sane, sample| sane & (sample.abs() <= SANE_LEVEL))
@@ -97,7 +96,7 @@ const _: () = assert!(LEAD_BLOCKS_MAX < AHEAD_BLOCKS_MAX);
 const _: () = assert!(DECISIONS > 4 * (LONE_CHECKPOINT_BLOCKS + RING_CELLS));
 const _: () = assert!(RING_CELLS.is_power_of_two() && DECISIONS.is_power_of_two());
 
-/// The cell or word of a block in an array of `length`, a power of two.
+/// The index of a block's cell or word in an array of `length` elements, a power of two.
 #[must_use]
 pub const fn place(block: BlockIndex, length: u64) -> usize {
     (block.0 & (length - 1)) as usize

@@ -1,11 +1,10 @@
 //! The ring of a slot: the blocks that its worker has published, and the proofs of its work.
 //!
-//! A cell is sealed with its block number last, with release, and unsealed before it is written
-//! again; a reader checks the seal before and after its copy, then the checksum: it gets the
-//! whole block or nothing. A cell that serves a block still to be played is never written again:
-//! a replacement leaves what its predecessor published and only proves, block by block, that it
-//! would have published the same. One writer: the worker in the slot. It never waits and is never
-//! cleared.
+//! The writer unseals a cell before it writes, and seals it with its block number last, with release. A
+//! reader checks the seal before and after its copy, then the checksum: it gets the whole block or nothing.
+//! A cell whose block is still to be played is never written again: a replacement leaves its predecessor's
+//! block there and only proves, block by block, that it would have published the same. The one writer is
+//! the worker in the slot. A ring never waits and is never cleared.
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -31,7 +30,7 @@ const PROVER: usize = 1;
 const PROOF_SUM: usize = 2;
 const PROOF_WORDS: usize = 4;
 
-/// Words of a ring for blocks of so many samples.
+/// Words of a ring for blocks of this many samples.
 #[must_use]
 pub const fn ring_words(block_samples: usize) -> usize {
     HEADER_WORDS + RING_CELLS as usize * (cell_words(block_samples) + PROOF_WORDS)
@@ -41,14 +40,14 @@ const fn cell_words(block_samples: usize) -> usize {
     (CELL_HEAD + block_samples.div_ceil(2)).next_multiple_of(8)
 }
 
-/// The checksum of a block: samples, block number and what was in before it.
+/// The checksum of a block: of its samples, its number and the sequence number in force.
 ///
 /// # Real-time
 /// Yes; linear in the samples.
 #[must_use]
 pub fn checksum(block: BlockIndex, seq: Seq, samples: &[f32]) -> u64 {
     if cfg!(loom) {
-        return 0; // equal for all blocks: under loom the seals alone have to tell a torn one
+        return 0; // equal for all blocks: under loom the seals alone must reveal a torn block
     }
     let mut hash = Xxh3::with_seed(block.0 ^ seq.0.rotate_left(32));
     for chunk in samples.chunks(64) {
@@ -61,16 +60,16 @@ pub fn checksum(block: BlockIndex, seq: Seq, samples: &[f32]) -> u64 {
     hash.digest()
 }
 
-/// A worker's word for what it rendered: equal in both replicas when all is well.
+/// A worker's proof of what it rendered for a block. Both replicas leave equal proofs unless one is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Who rendered it.
+    /// The worker that rendered the block.
     pub incarnation: Incarnation,
-    /// The checksum of what it rendered.
+    /// The checksum of the rendered block.
     pub sum: u64,
 }
 
-/// The ring, over mapped or heap words.
+/// The ring, over mapped words or words on the heap.
 #[derive(Clone, Copy, Debug)]
 pub struct Ring<'a> {
     words: &'a [AtomicU64],
@@ -81,7 +80,7 @@ impl<'a> Ring<'a> {
     /// Writes a new, empty ring into zeroed words.
     ///
     /// # Errors
-    /// When there are too few words.
+    /// If there are too few words.
     pub fn create(words: &'a [AtomicU64], block_samples: usize) -> Result<Self, LayoutError> {
         let needed = ring_words(block_samples);
         if words.len() < needed {
@@ -98,10 +97,10 @@ impl<'a> Ring<'a> {
         })
     }
 
-    /// A ring that another process has made, for blocks of so many samples.
+    /// Opens a ring that another process has created, for blocks of this many samples.
     ///
     /// # Errors
-    /// When it is unfinished or does not fit.
+    /// If the ring is unfinished or does not fit.
     pub fn open(words: &'a [AtomicU64], block_samples: usize) -> Result<Self, LayoutError> {
         let needed = ring_words(block_samples);
         layout::check_header(words, Kind::Ring, needed)?;
@@ -118,7 +117,7 @@ impl<'a> Ring<'a> {
         })
     }
 
-    /// All its words, to lock them into memory.
+    /// All words of the ring, to lock them into memory.
     #[must_use]
     pub const fn all_words(&self) -> &'a [AtomicU64] {
         self.words
@@ -137,8 +136,7 @@ impl<'a> Ring<'a> {
         &self.words[start..start + PROOF_WORDS]
     }
 
-    /// Publishes a block. The caller is the slot's worker and has seen that the block is not
-    /// published yet.
+    /// Publishes a block. Only the slot's worker may call this, and only for a block that the ring does not hold yet.
     ///
     /// # Real-time
     /// Yes; linear in the samples.
@@ -152,7 +150,7 @@ impl<'a> Ring<'a> {
     ) {
         let cell = self.cell(block);
         cell[SEAL].store(0, Ordering::Relaxed);
-        // SYNC: seal broken (writer): who sees a new sample sees the seal broken
+        // SYNC: seal broken (writer): a reader that sees a new sample sees the broken seal
         fence(Ordering::Release);
         cell[SUM].store(sum, Ordering::Relaxed);
         cell[SEQ].store(seq.0, Ordering::Relaxed);
@@ -162,7 +160,7 @@ impl<'a> Ring<'a> {
         cell[SEAL].store(block.0 + 1, Ordering::Release);
     }
 
-    /// Copies a block out, if it is published and whole. Returns its `seq`.
+    /// Copies a block if it is published and whole. Returns the sequence number in force.
     ///
     /// # Real-time
     /// Yes; linear in the samples.
@@ -199,7 +197,7 @@ impl<'a> Ring<'a> {
         (cell[SEAL].load(Ordering::Relaxed) == block.0 + 1).then_some(Proof { incarnation, sum })
     }
 
-    /// Says what the worker rendered for a block, published or not.
+    /// Leaves the proof for a block, whether the block is published or not.
     ///
     /// # Real-time
     /// Yes.
@@ -214,7 +212,7 @@ impl<'a> Ring<'a> {
         words[TAG].store(block.0 + 1, Ordering::Release);
     }
 
-    /// What the worker said for a block.
+    /// The proof for a block.
     #[must_use]
     pub fn proof(&self, block: BlockIndex) -> Option<Proof> {
         let words = self.proof_words(block);

@@ -1,11 +1,12 @@
-//! The stage: the one segment in which all processes see where the music is.
+//! The stage: the segment in which all processes see where the music is.
 //!
-//! It holds the format of the sound, the play cursor, the preference word, one decision word per
-//! block, the doorbells and what each slot tells of itself. Every word has one writer, or is
-//! changed by compare-and-swap only. Nobody ever waits inside it.
+//! It holds the audio format, the play cursor, the preference word, one decision word per block, the
+//! doorbells and the words of each slot. Every word has one writer, or changes by compare-and-swap only. No
+//! access waits.
 //!
-//! This file is the layout and what concerns everybody; its parts are what is decided, what audio-out
-//! tells, what each worker tells and what its modules cost.
+//! This file owns the layout and the words that concern all processes. Its submodules own the decisions,
+//! the words of audio-out, those of each worker, the costs of modules and the history that a supervisor
+//! leaves.
 
 mod audio;
 mod costs;
@@ -27,109 +28,107 @@ use crate::{
     units::{BlockIndex, Epoch, First, Incarnation, Slot},
 };
 
-// The format of the sound; written once by the creator, before the header is sealed.
+// The audio format; the creator writes it once, before it seals the header.
 const RATE: usize = HEADER_WORDS;
 const BLOCK: usize = RATE + 1;
 const CHANNELS: usize = RATE + 2;
 const LEAD: usize = RATE + 3;
 const FREEWHEEL: usize = RATE + 4;
 
-// One cache line (8 words) per writer from here on.
-/// Written by audio-out: the next block to be played; first value: the run's first block.
+// From here on, one cache line (8 words) per writer.
+/// Written by audio-out: the next block to play. First value: the run's first block.
 const CURSOR: usize = 16;
-/// Written by audio-out: blocks that the device takes at once, beyond one.
+/// Written by audio-out: blocks that the device takes at once, beyond the first.
 const BURST: usize = 17;
-/// Written by audio-out: the last epoch seen at a block boundary.
+/// Written by audio-out: the last epoch that it has acted on.
 const ACKNOWLEDGED: usize = 18;
-/// Written by audio-out: times a due block was not there, and blocks played in place of one.
+/// Written by audio-out: the number of underruns, and of concealed blocks.
 const UNDERRUNS: usize = 19;
 const CONCEALED: usize = 20;
-/// Written by audio-out: blocks of which the two rings held different ones.
+/// Written by audio-out: blocks for which the two rings held different content.
 const DIFFERING: usize = 21;
 /// Written by audio-out: blocks taken from the ring that was not preferred.
 const TAKEN_ACROSS: usize = 22;
 /// Written by audio-out: 1 once the first block has been played.
 const PLAYING: usize = 23;
-/// CAS by supervisor and audio-out: epoch << 1 | slot; first value: slot 0, the run's first number.
+/// CAS by supervisor and audio-out: epoch << 1 | slot. First value: slot 0, the run's first number.
 const PREFERENCE: usize = 24;
-/// Written by the supervisor: blocks below this have their decision in the log.
+/// Written by the supervisor: the decisions of all blocks below this are in the log.
 const LOGGED: usize = 32;
-/// Written by the supervisor: 1 while two workers are ready.
+/// Written by the supervisor: 1 while both workers are ready.
 const PROTECTED: usize = 33;
-/// CAS by a follower that withdraws a block's commands and by the supervisor: no block is decided
-/// with commands above this number; 0: nothing is held. First value 0.
+/// CAS by the supervisor, and by a follower that withdraws a block's commands: no block is decided with
+/// commands above this number. 0: nothing is held. First value 0.
 const HELD: usize = 34;
-/// Written by the supervisor: how many commands have been quarantined; the newest of them stand in
-/// the table.
+/// Written by the supervisor: how many commands have been quarantined. The table holds the newest of them.
 const QUARANTINES: usize = 35;
-/// Written by the supervisor: 1 while a trial is under way, for which the checkpoints are kept.
+/// Written by the supervisor: 1 while checkpoints are frozen for a trial.
 const FREEZE_CHECKPOINTS: usize = 36;
-/// Written by the supervisor: blocks that workers render ahead of the play cursor; first value: the
-/// format's lead.
+/// Written by the supervisor: the lead in blocks. First value: the format's lead.
 const LEAD_NOW: usize = 37;
-/// Futex words: one (the low half) per listener; worker 0, worker 1, audio-out.
+/// The futex words, one (its low half) per listener: worker 0, worker 1, audio-out.
 const FUTEXES: usize = 40;
 const FUTEX_STRIDE: usize = 8;
 const FUTEX_COUNT: usize = 3;
-/// What each slot tells; written by the worker in it.
+/// The words of each slot; written by the worker in it.
 const SLOTS: usize = 64;
 const SLOT_WORDS: usize = 64;
-/// What the worker tells that plays for nobody: two slots' words are followed by a third's.
+/// The words of the trial: they follow those of the two slots.
 const TRIAL: usize = SLOTS + 2 * SLOT_WORDS;
-/// Written by the supervisor: the numbers of quarantined commands, a ring.
+/// Written by the supervisor: the numbers of quarantined commands, as a ring.
 const QUARANTINE: usize = TRIAL + SLOT_WORDS;
 const QUARANTINE_WORDS: usize = QUARANTINE_KEPT;
-/// Written by audio-out: what its file holds, twice, and which of the two is right; then what it
-/// does.
+/// Written by audio-out: how far its file has come, two copies and the word that selects the valid one;
+/// then its state.
 const FILE: usize = QUARANTINE + QUARANTINE_WORDS;
 const FILE_HALF: usize = FILE;
 const AUDIO_STATE: usize = FILE + 5;
-/// Written by audio-out: when frame 0 would have come in, by the machine's monotonic clock; 0 while nobody knows.
+/// Written by audio-out: the time origin, by the monotonic clock, in NTP units; 0 while unknown.
 const TIME_ORIGIN: usize = FILE + 6;
-/// Written by audio-out: when the play cursor last moved, in ns of the machine's monotonic clock.
+/// Written by audio-out: when the play cursor last moved, in ns of the monotonic clock.
 const MOVED_AT: usize = FILE + 7;
-/// Written by the supervisor, for each slot: the last lives that were wrong, and from which block on.
+/// Written by the supervisor, for each slot: the last distrusted incarnations, each with the first distrusted block.
 const DISTRUSTED: usize = FILE + 8;
 const DISTRUSTED_EACH: usize = 4;
-/// Written by audio-out's callback: gaps that the device caused, the length of the last one in microseconds,
-/// and samples that were clamped to full scale.
+/// Written by audio-out's callback: the number of gaps that the device caused, the length of the last one
+/// in microseconds, and the number of samples that were clamped to full scale.
 const DEVICE_GAPS: usize = DISTRUSTED + 4 * DISTRUSTED_EACH;
 const LAST_GAP_US: usize = DEVICE_GAPS + 1;
 const CLIPPED: usize = DEVICE_GAPS + 2;
-/// Written by audio-out: 1 once it has opened a device; first value 0.
+/// Written by audio-out: 1 once it has opened a device. First value 0.
 const HAS_DEVICE: usize = DEVICE_GAPS + 3;
-/// Raised by workers: blocks that were published less than a block before their deadline.
+/// Incremented by workers: blocks that were published less than a block before their deadline.
 const CLOSE: usize = DEVICE_GAPS + 4;
-/// Written by audio-out: when the last block was taken, in ns of the machine's monotonic clock.
+/// Written by audio-out: when the last block was taken, in ns of the monotonic clock.
 const TAKEN_AT: usize = DEVICE_GAPS + 5;
-/// Written by audio-out: how far the clock on the wall is ahead of the monotonic one.
+/// Written by audio-out: how far the wall clock is ahead of the monotonic clock, in NTP units.
 const WALL: usize = DEVICE_GAPS + 6;
-/// Written by tests: how far the clock on the wall is to be set from what the machine says; first value 0.
+/// Written by tests: how far the stack's wall clock is ahead of the machine's, in NTP units. First value 0.
 const SET_BY: usize = DEVICE_GAPS + 7;
-/// The first decision word. No rule of the switch reads what lies behind them all.
+/// The first decision word. No rule of the switch reads the words behind the decisions.
 pub const DECISION: usize = DEVICE_GAPS + 8;
 
-/// Written by the supervisor: what it leaves for the next one.
+/// Written by the supervisor: what it leaves for its successor.
 const HISTORY: usize = DECISION + DECISIONS as usize;
 
-/// Written by the worker in each slot: what its modules cost.
+/// Written by the worker in each slot: the costs of its modules.
 const COSTS: usize = (HISTORY + history::HISTORY_WORDS).next_multiple_of(8);
 
 /// Words of a stage.
 pub const STAGE_WORDS: usize = COSTS + costs::COSTS_WORDS;
 
-/// The format of the sound: the same for every process and for the life of an instance.
+/// The audio format: the same for every process and for the life of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AudioFormat {
-    /// Frames a second.
+    /// Frames per second.
     pub rate_hz: u32,
     /// Frames in a block.
     pub block_frames: u32,
     /// Channels of sound in a frame.
     pub channels: u32,
-    /// Blocks that workers render ahead of the play cursor at the start; then see [`Stage::lead`].
+    /// The lead at the start, in blocks; [`Stage::lead`] is the present one.
     pub lead_blocks: u32,
-    /// No clock: blocks are taken as soon as they are there.
+    /// No clock drives the sound: blocks are taken as soon as they are published.
     pub freewheel: bool,
 }
 
@@ -140,28 +139,28 @@ impl AudioFormat {
         (self.block_frames * self.channels) as usize
     }
 
-    /// Nanoseconds that a block lasts.
+    /// Duration of a block in nanoseconds.
     #[must_use]
     pub fn block_ns(&self) -> u64 {
         u64::from(self.block_frames) * 1_000_000_000 / u64::from(self.rate_hz.max(1))
     }
 }
 
-/// Who waits at a futex word.
+/// The thread that waits at a futex word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
-    /// The render thread of the worker in that slot.
+    /// The render thread of the worker in the slot.
     Worker(Slot),
-    /// The thread that plays.
+    /// audio-out's thread that plays.
     AudioOut,
 }
 
-/// Which slot audio-out should take, and since which switch.
+/// The slot that audio-out should take blocks from, and the number of the switch that said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Preference {
     /// The number of the switch.
     pub epoch: Epoch,
-    /// The slot.
+    /// The preferred slot.
     pub slot: Slot,
 }
 
@@ -179,7 +178,7 @@ impl Preference {
     }
 }
 
-/// The stage, over mapped or heap words.
+/// The stage, over mapped words or words on the heap.
 #[derive(Clone, Copy, Debug)]
 pub struct Stage<'a> {
     words: &'a [AtomicU64],
@@ -189,12 +188,12 @@ impl<'a> Stage<'a> {
     /// Writes a new stage into zeroed words.
     ///
     /// # Errors
-    /// When there are too few words.
+    /// If there are too few words.
     pub fn create(words: &'a [AtomicU64], format: &AudioFormat) -> Result<Self, LayoutError> {
         Self::create_from(words, format, First::default())
     }
 
-    /// As [`Self::create`], for a run whose counters begin there.
+    /// As [`Self::create`], for a run whose counters begin at `first`.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -236,16 +235,16 @@ impl<'a> Stage<'a> {
         Ok(Self { words })
     }
 
-    /// A stage that another process has made.
+    /// Opens a stage that another process has created.
     ///
     /// # Errors
-    /// When it is unfinished or does not fit this build.
+    /// If the stage is unfinished or does not fit this build.
     pub fn open(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
         layout::check_header(words, Kind::Stage, STAGE_WORDS)?;
         Ok(Self { words })
     }
 
-    /// All its words, to lock them into memory.
+    /// All words of the stage, to lock them into memory.
     #[must_use]
     pub const fn all_words(&self) -> &'a [AtomicU64] {
         self.words
@@ -255,7 +254,7 @@ impl<'a> Stage<'a> {
         self.words[word].load(Ordering::Relaxed)
     }
 
-    /// The format of the sound.
+    /// The audio format.
     #[must_use]
     pub fn format(&self) -> AudioFormat {
         AudioFormat {
@@ -267,10 +266,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The next block to be played.
+    /// The play cursor: the next block to play.
     #[must_use]
     pub fn cursor(&self) -> BlockIndex {
-        // SYNC: play cursor (reader): what lies behind it may be overwritten
+        // SYNC: play cursor (reader): cells of earlier blocks may be overwritten
         BlockIndex(self.words[CURSOR].load(Ordering::Acquire))
     }
 
@@ -280,8 +279,7 @@ impl<'a> Stage<'a> {
         self.words[CURSOR].store(block.0, Ordering::Release);
     }
 
-    /// Blocks that workers render ahead of the play cursor, a device's burst not included. Written by
-    /// the supervisor.
+    /// Sets the lead in blocks, not including a device's burst. Written by the supervisor.
     pub fn set_lead(&self, blocks: u32) {
         self.words[LEAD_NOW].store(blocks.into(), Ordering::Relaxed);
     }
@@ -292,7 +290,7 @@ impl<'a> Stage<'a> {
         self.get(LEAD_NOW) as u32
     }
 
-    /// Workers render block n only while n is below this.
+    /// The horizon: workers render block n only while n is below this.
     #[must_use]
     pub fn horizon(&self) -> BlockIndex {
         let ahead = u64::from(self.lead())
@@ -301,7 +299,7 @@ impl<'a> Stage<'a> {
         BlockIndex(self.cursor().0.saturating_add(ahead))
     }
 
-    /// Blocks that the device takes at once beyond the first. Written by audio-out; only grows.
+    /// Raises the number of blocks that the device takes at once, beyond the first. Written by audio-out; only grows.
     pub fn raise_burst(&self, blocks: u64) {
         if blocks > self.get(BURST) {
             self.words[BURST].store(blocks, Ordering::Relaxed);
@@ -314,15 +312,15 @@ impl<'a> Stage<'a> {
         self.get(BURST)
     }
 
-    /// The preferred slot and its epoch.
+    /// The preference: the preferred slot and its epoch.
     #[must_use]
     pub fn preference(&self) -> Preference {
         // SYNC: preference (reader)
         Preference::from_word(self.words[PREFERENCE].load(Ordering::Acquire))
     }
 
-    /// Phase 1 of a switch, and all of it: `from` becomes the next epoch with `slot` preferred.
-    /// CAS by supervisor and audio-out; `None` when somebody else has switched meanwhile.
+    /// Phase 1 of a switch: `from` becomes the next epoch, with `slot` preferred. CAS by supervisor and
+    /// audio-out; `None` if another process has switched meanwhile.
     #[must_use]
     pub fn switch(&self, from: Preference, slot: Slot) -> Option<Preference> {
         let to = Preference {
@@ -341,9 +339,9 @@ impl<'a> Stage<'a> {
             .then_some(to)
     }
 
-    /// The last epoch that audio-out has acted on. Written by audio-out.
+    /// Acknowledges the epoch that audio-out has acted on last. Written by audio-out.
     pub fn acknowledge(&self, epoch: Epoch) {
-        // SYNC: acknowledged epoch (writer): the old ring is not read for this epoch's blocks
+        // SYNC: acknowledged epoch (writer): from this epoch on the old ring is not preferred
         self.words[ACKNOWLEDGED].store(epoch.0, Ordering::Release);
     }
 
@@ -354,7 +352,7 @@ impl<'a> Stage<'a> {
         Epoch(self.words[ACKNOWLEDGED].load(Ordering::Acquire))
     }
 
-    /// Blocks below this have their decision in the log. Written by the supervisor.
+    /// Declares the decisions of all blocks below this to be in the log. Written by the supervisor.
     pub fn set_logged(&self, block: BlockIndex) {
         self.words[LOGGED].store(block.0, Ordering::Release);
     }
@@ -365,7 +363,7 @@ impl<'a> Stage<'a> {
         BlockIndex(self.words[LOGGED].load(Ordering::Acquire))
     }
 
-    /// Whether two workers are ready. Written by the supervisor.
+    /// Sets whether both workers are ready. Written by the supervisor.
     pub fn set_protected(&self, protected: bool) {
         self.words[PROTECTED].store(protected.into(), Ordering::Relaxed);
     }
@@ -376,10 +374,10 @@ impl<'a> Stage<'a> {
         self.get(PROTECTED) != 0
     }
 
-    /// Says that this worker was wrong in that block: what it has published from there on is played
-    /// only where nobody else has it. Written by the supervisor, read by audio-out.
+    /// Distrusts the blocks that this worker has published from `from` on: audio-out plays them only if the
+    /// other ring lacks the block. Written by the supervisor, read by audio-out.
     pub fn distrust(&self, slot: Slot, incarnation: Incarnation, from: BlockIndex) {
-        // The place of the oldest life.
+        // Replace the entry with the oldest incarnation.
         let places = Self::distrusted(slot);
         let place = places
             .min_by_key(|place| self.get(*place))
@@ -389,7 +387,7 @@ impl<'a> Stage<'a> {
         self.words[place].store(incarnation.0, Ordering::Release);
     }
 
-    /// Whether what that worker published as that block may be wrong; see [`Self::distrust`].
+    /// Whether this worker's version of the block is distrusted; see [`Self::distrust`].
     #[must_use]
     pub fn distrusts(&self, slot: Slot, incarnation: Incarnation, block: BlockIndex) -> bool {
         Self::distrusted(slot).any(|place| {
@@ -403,15 +401,14 @@ impl<'a> Stage<'a> {
         (0..DISTRUSTED_EACH).map(move |n| DISTRUSTED + 2 * (slot.index() * DISTRUSTED_EACH + n))
     }
 
-    /// Time in blocks, as audio-out keeps it: it goes on while something else is played in place of
-    /// a block that is not there.
+    /// Time in blocks, as audio-out counts it: it also advances while something else is played in place of
+    /// a missing block.
     #[must_use]
     pub fn elapsed_blocks(&self) -> u64 {
         self.cursor().0.saturating_add(self.get(CONCEALED))
     }
 
-    /// Whether the checkpoints have to stay as they are, since a trial starts from one. Written by
-    /// the supervisor.
+    /// Freezes or releases the checkpoints; they are frozen while a trial starts from one. Written by the supervisor.
     pub fn freeze_checkpoints(&self, frozen: bool) {
         self.words[FREEZE_CHECKPOINTS].store(frozen.into(), Ordering::Relaxed);
     }
@@ -422,7 +419,7 @@ impl<'a> Stage<'a> {
         self.get(FREEZE_CHECKPOINTS) != 0
     }
 
-    /// The word that a listener waits at: to wake it, add one and call `futex::wake`.
+    /// The futex word at which a listener waits. To wake it, add 1 to the word and call `futex::wake`.
     #[must_use]
     pub fn futex(&self, listener: Listener) -> &'a AtomicU64 {
         let index = match listener {
@@ -432,13 +429,13 @@ impl<'a> Stage<'a> {
         &self.words[FUTEXES + index * FUTEX_STRIDE]
     }
 
-    /// What the worker in `slot` tells of itself.
+    /// The words of the worker in `slot`.
     #[must_use]
     pub fn slot(&self, slot: Slot) -> SlotWords<'a> {
         self.seat(SLOTS + slot.index() * SLOT_WORDS)
     }
 
-    /// What the worker tells that plays for nobody.
+    /// The words of the trial.
     #[must_use]
     pub fn trial(&self) -> SlotWords<'a> {
         self.seat(TRIAL)

@@ -1,8 +1,7 @@
-//! The quantities that must not be mixed up, each as a type of its own.
+//! Quantities that must not be mixed up, each as a type of its own.
 //!
-//! Everything that happens to the sound happens at a block number, never "now"; every accepted
-//! command has a sequence number; every switch has an epoch; every life of a worker has an
-//! incarnation. All of them only ever grow.
+//! Everything that happens to the sound has a block number. Every accepted command has a sequence number,
+//! every switch an epoch, every worker's life an incarnation. These numbers only grow.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +14,7 @@ macro_rules! counter {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The one after this.
+            /// The next number.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0 + 1)
@@ -39,34 +38,35 @@ counter!(
     FrameIndex
 );
 counter!(
-    /// The sequence number of an accepted command; 0 means "none yet", the first command is 1.
+    /// The sequence number of an accepted command, from 1; 0 means "none yet".
     Seq
 );
 counter!(
-    /// The number of a switch: each change of the preferred slot is one more.
+    /// The number of a switch: each change of the preference adds 1.
     Epoch
 );
 counter!(
-    /// The number of a life of a worker: each worker ever started has its own; 0 means "nobody".
+    /// The number of a worker's life. Each worker that is started gets its own; 0 means "no worker".
     Incarnation
 );
 
-/// Where the counters of a run begin: at 0, but for tests, which begin just below an edge.
+/// Where the counters of a run begin: at 0, except in tests that begin just below an edge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct First {
-    /// The first block to be rendered, at most [`FIRST_BLOCK_MAX`].
+    /// The first block that is rendered, at most [`FIRST_BLOCK_MAX`].
     pub block: BlockIndex,
-    /// What stands for "none yet" in all other counters: sequence numbers, tickets and submission ids, epochs, lives of
-    /// workers, patches, segments and places of the log, recordings, futex words; at most [`FIRST_NUMBER_MAX`].
+    /// The value that means "none yet" in all other counters: sequence numbers, tickets and submission ids,
+    /// epochs, incarnations, patches, segments and places of the log, recordings, futex words. At most
+    /// [`FIRST_NUMBER_MAX`].
     pub number: u64,
 }
 
-/// The highest first block: with the largest blocks there are 2^62 frames before it.
+/// The highest first block: with the largest blocks, 2^62 frames precede it.
 pub const FIRST_BLOCK_MAX: u64 = 1 << 51;
-/// The highest first number: submission ids have 16 bits beside it, breadcrumbs 4 beside a block.
+/// The highest first number: it shares a word with 16 more bits in submission ids, and with 4 more in breadcrumbs.
 pub const FIRST_NUMBER_MAX: u64 = 1 << 46;
 
-/// A worker's seat: it owns ring 0 or ring 1 for its whole life.
+/// The seat of a worker: the worker in it owns ring 0 or ring 1 for its whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Slot {
     /// The seat of ring 0.
@@ -79,13 +79,13 @@ impl Slot {
     /// Both seats, in order.
     pub const ALL: [Self; 2] = [Self::Zero, Self::One];
 
-    /// 0 or 1.
+    /// The index of the slot, 0 or 1.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The seat across.
+    /// The other seat.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -94,7 +94,7 @@ impl Slot {
         }
     }
 
-    /// The seat of that number, if there is one.
+    /// The seat with this index, if there is one.
     #[must_use]
     pub const fn from_index(index: u64) -> Option<Self> {
         match index {

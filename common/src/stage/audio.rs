@@ -1,4 +1,4 @@
-//! What audio-out tells of itself: what it does, what it had to do, how far its file has come.
+//! audio-out's words: its state, its counts, the progress of its file, and its clocks.
 
 use std::time::Duration;
 
@@ -12,62 +12,62 @@ use crate::sync::Ordering;
 /// What audio-out is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AudioState {
-    /// It opens its sink.
+    /// audio-out opens its sink.
     Opening = 0,
-    /// It plays: the cursor moves while there are blocks.
+    /// audio-out plays: the cursor moves while there are blocks.
     Playing = 1,
-    /// Its device is gone; it waits for it.
+    /// The device is gone; audio-out waits for it to return.
     Waiting = 2,
 }
 
-/// How far the file has come that audio-out writes.
+/// How far audio-out's file has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// All that stands on the tape below this place is in the file.
+    /// The file contains everything below this place of the tape.
     pub place: u64,
     /// Frames in the file.
     pub frames: u64,
 }
 
-/// Counts kept by audio-out, each from 0 for the life of the instance.
+/// Counts by audio-out, each from 0 for the life of the instance.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AudioCounters {
     /// Times a due block was in neither ring.
     pub underruns: u64,
-    /// Blocks played in place of one that was not there.
+    /// Concealed blocks.
     pub concealed_blocks: u64,
     /// Blocks taken from the ring that was not preferred.
     pub taken_across: u64,
-    /// Blocks of which the two rings held different ones.
+    /// Blocks for which the two rings held different content.
     pub differing: u64,
-    /// Gaps that the device made: it was gone, it stalled, it ran dry.
+    /// Gaps that the device caused: it was gone, stalled or ran dry.
     pub device_gaps: u64,
-    /// Samples that were beyond full scale on their way to the device.
+    /// Samples beyond full scale on their way to the device.
     pub clipped_samples: u64,
 }
 
 impl Stage<'_> {
-    /// Counts for `status`. Written by audio-out.
+    /// Counts an underrun. Written by audio-out.
     pub fn add_underrun(&self) {
         self.bump(UNDERRUNS);
     }
 
-    /// Blocks played in place of one that was not there. Written by audio-out.
+    /// Counts a concealed block. Written by audio-out.
     pub fn add_concealed(&self) {
         self.bump(CONCEALED);
     }
 
-    /// Blocks taken from the ring that was not preferred. Written by audio-out.
+    /// Counts a block that was taken from the ring that is not preferred. Written by audio-out.
     pub fn add_taken_across(&self) {
         self.bump(TAKEN_ACROSS);
     }
 
-    /// Blocks of which the two rings held different ones. Written by audio-out.
+    /// Counts a block for which the two rings hold different content. Written by audio-out.
     pub fn add_differing(&self) {
         self.bump(DIFFERING);
     }
 
-    /// Gaps that the device made, and how long the last of all is. Written by audio-out's callback.
+    /// Counts gaps that the device caused, and sets the length of the last one. Written by audio-out's callback.
     pub fn add_device_gaps(&self, count: u64, last: Duration) {
         let us = u64::try_from(last.as_micros()).unwrap_or(u64::MAX);
         self.words[LAST_GAP_US].store(us, Ordering::Relaxed);
@@ -80,12 +80,12 @@ impl Stage<'_> {
         (self.get(DEVICE_GAPS) > 0).then(|| Duration::from_micros(self.get(LAST_GAP_US)))
     }
 
-    /// Samples that were beyond full scale. Written by audio-out's callback.
+    /// Counts samples beyond full scale. Written by audio-out's callback.
     pub fn add_clipped(&self, samples: u64) {
         self.words[CLIPPED].store(self.get(CLIPPED) + samples, Ordering::Relaxed);
     }
 
-    /// Says that there is a device to play on. Written by audio-out, read by the next one.
+    /// Notes that there is a device to play on. Written by audio-out, read by its successor.
     pub fn set_has_device(&self) {
         self.words[HAS_DEVICE].store(1, Ordering::Relaxed);
     }
@@ -96,17 +96,17 @@ impl Stage<'_> {
         self.get(HAS_DEVICE) != 0
     }
 
-    /// Says how far the file has come, after it has. Written by audio-out.
+    /// Sets how far the file has come, after the file was written. Written by audio-out.
     pub fn set_written(&self, written: Written) {
         let half = self.get(FILE_HALF) + 1;
         let place = FILE + 1 + 2 * (half as usize % 2);
         self.words[place].store(written.place, Ordering::Relaxed);
         self.words[place + 1].store(written.frames, Ordering::Relaxed);
-        // SYNC: file (writer): the pair that it names is whole
+        // SYNC: file (writer): the pair of words that it selects is complete
         self.words[FILE_HALF].store(half, Ordering::Release);
     }
 
-    /// See [`Self::set_written`]; `None` while there is no file. Read by the next audio-out.
+    /// How far the file has come; `None` while there is no file. Read by audio-out's successor.
     #[must_use]
     pub fn written(&self) -> Option<Written> {
         // SYNC: file (reader)
@@ -118,7 +118,7 @@ impl Stage<'_> {
         })
     }
 
-    /// Says what audio-out is doing. Written by audio-out.
+    /// Sets the state of audio-out. Written by audio-out.
     pub fn set_audio_state(&self, state: AudioState) {
         self.words[AUDIO_STATE].store(state as u64, Ordering::Relaxed);
     }
@@ -133,19 +133,18 @@ impl Stage<'_> {
         }
     }
 
-    /// Says when frame 0 would have come in, by the monotonic clock ([`crate::time_tag`]). Written by
-    /// audio-out.
+    /// Sets the time origin, by the monotonic clock ([`crate::time_tag`]). Written by audio-out.
     pub fn set_time_origin(&self, monotonic: u64) {
         self.words[TIME_ORIGIN].store(monotonic, Ordering::Relaxed);
     }
 
-    /// See [`Self::set_time_origin`]; 0 while nobody knows, for ever where there is no clock.
+    /// The time origin; 0 while unknown, and always in freewheel.
     #[must_use]
     pub fn time_origin(&self) -> u64 {
         self.get(TIME_ORIGIN)
     }
 
-    /// Says how far the clock on the wall is ahead of the monotonic one. Written by audio-out.
+    /// Sets how far the wall clock is ahead of the monotonic clock. Written by audio-out.
     pub fn set_wall(&self, ahead: u64) {
         self.words[WALL].store(ahead, Ordering::Relaxed);
     }
@@ -156,8 +155,8 @@ impl Stage<'_> {
         self.get(WALL)
     }
 
-    /// Sets the clock on the wall, as the stack sees it, by so much from what the machine says. Written by
-    /// tests, which cannot set the machine's.
+    /// Sets the wall clock of the stack ahead of the machine's by `ahead`. Written by tests, which cannot
+    /// set the machine's clock.
     pub fn set_clock_by(&self, ahead: u64) {
         self.words[SET_BY].store(ahead, Ordering::Relaxed);
     }
@@ -168,42 +167,40 @@ impl Stage<'_> {
         self.get(SET_BY)
     }
 
-    /// Says that the play cursor has moved just now, by the machine's monotonic clock. Written by audio-out.
+    /// Sets when the play cursor last moved, in ns of the monotonic clock. Written by audio-out.
     pub fn set_moved_at(&self, ns: u64) {
         self.words[MOVED_AT].store(ns, Ordering::Relaxed);
     }
 
-    /// See [`Self::set_moved_at`]; 0 before the first time.
+    /// When the play cursor last moved, in ns of the monotonic clock; 0 if it never did.
     #[must_use]
     pub fn moved_at(&self) -> u64 {
         self.get(MOVED_AT)
     }
 
-    /// Says when the last block was taken, by the clock of the machine. Written by audio-out, where a
-    /// clock plays.
+    /// Sets when the last block was taken, in ns of the monotonic clock. Written by audio-out, if a clock drives it.
     pub fn set_taken_at(&self, ns: u64) {
         self.words[TAKEN_AT].store(ns, Ordering::Relaxed);
     }
 
-    /// See [`Self::set_taken_at`]; 0 before the first.
+    /// When the last block was taken, in ns of the monotonic clock; 0 if none was.
     #[must_use]
     pub fn taken_at(&self) -> u64 {
         self.get(TAKEN_AT)
     }
 
-    /// Counts a block that was published less than a block before its deadline. Raised by workers.
+    /// Counts a block that was published less than a block before its deadline. Incremented by workers.
     pub fn add_close(&self) {
         self.words[CLOSE].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Blocks that were published less than a block before their deadline, or for which something else
-    /// was played.
+    /// Blocks that were published less than a block before their deadline, or were concealed.
     #[must_use]
     pub fn late_blocks(&self) -> u64 {
         self.get(CLOSE).saturating_add(self.get(CONCEALED))
     }
 
-    /// Says that the first block has been played. Written by audio-out.
+    /// Notes that the first block has been played. Written by audio-out.
     pub fn set_playing(&self) {
         self.words[PLAYING].store(1, Ordering::Relaxed);
     }
@@ -215,7 +212,7 @@ impl Stage<'_> {
     }
 
     fn bump(&self, word: usize) {
-        // One writer: load and store are enough.
+        // There is one writer: load and store are enough.
         self.words[word].store(self.get(word) + 1, Ordering::Relaxed);
     }
 

@@ -1,7 +1,8 @@
-//! What each module of the patch costs: a table for each slot, a word a module.
+//! The cost of each module of the patch: a table per slot, a word per module.
 //!
-//! The worker in the slot measures and writes it; the supervisor reads it for `status` and to predict what an
-//! edit will cost. A table is of one engine, by its fingerprint: of another patch's table nothing is read.
+//! The worker in the slot measures the costs and writes them. The supervisor reads them for `status` and to
+//! predict the cost of an edit. A table belongs to one engine, known by its fingerprint; a reader with
+//! another fingerprint gets nothing.
 
 use super::{COSTS, Stage};
 use crate::{
@@ -10,21 +11,21 @@ use crate::{
     units::Slot,
 };
 
-// Written by the worker: the engine's fingerprint, 0 while there is no table; first value 0.
+// Written by the worker: the fingerprint of the engine; 0 while there is no table. First value 0.
 const OF: usize = 0;
-// Written by the worker: nanoseconds of a block that are no module's.
+// Written by the worker: nanoseconds per block outside all modules.
 const REST: usize = 1;
-// Written by the worker: nanoseconds of a block, for each module by its place in the patch.
+// Written by the worker: nanoseconds per block of each module, by its index in the patch.
 const EACH: usize = 2;
 const SLOT_WORDS: usize = (EACH + MODULES_MAX).next_multiple_of(8);
 pub(super) const COSTS_WORDS: usize = 2 * SLOT_WORDS;
 
-/// Nanoseconds that parts of a block take, on average.
+/// Average nanoseconds that the parts of a block take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockCosts {
-    /// All that is no module's: commands, the last stage, publication.
+    /// Everything outside the modules: commands, the safety stage, publication.
     pub rest_ns: u64,
-    /// Each module, by its place in the patch.
+    /// Each module, by its index in the patch.
     pub module_ns: Vec<u64>,
 }
 
@@ -36,14 +37,14 @@ impl BlockCosts {
     }
 }
 
-/// A slot's table.
+/// The table of a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs<'a> {
     words: &'a [AtomicU64],
 }
 
 impl<'a> Stage<'a> {
-    /// What the worker in that slot measures of its modules.
+    /// The costs that the worker in the slot measures.
     #[must_use]
     pub fn costs(&self, slot: Slot) -> Costs<'a> {
         let start = COSTS + slot.index() * SLOT_WORDS;
@@ -54,17 +55,17 @@ impl<'a> Stage<'a> {
 }
 
 impl Costs<'_> {
-    /// There is no table until the next is [`Self::tell`]-ed. Written by the worker.
+    /// Invalidates the table until the next call of [`Self::tell`]. Written by the worker.
     ///
     /// # Real-time
     /// Yes; constant time.
     pub fn clear(&self) {
         self.words[OF].store(0, Ordering::Relaxed);
-        // SYNC: costs cleared (writer): who sees a new number sees that there is no table
+        // SYNC: costs cleared (writer): a reader that sees a new number sees that there is no table
         fence(Ordering::Release);
     }
 
-    /// Sets what the rest of a block takes. Written by the worker.
+    /// Sets the cost of a block outside its modules. Written by the worker.
     ///
     /// # Real-time
     /// Yes; constant time.
@@ -72,7 +73,7 @@ impl Costs<'_> {
         self.words[REST].store(ns, Ordering::Relaxed);
     }
 
-    /// Sets what a module takes; one that no patch can have is ignored. Written by the worker.
+    /// Sets the cost of a module; an index beyond the largest patch is ignored. Written by the worker.
     ///
     /// # Real-time
     /// Yes; constant time.
@@ -82,7 +83,7 @@ impl Costs<'_> {
         }
     }
 
-    /// All numbers are there, of that engine. Written by the worker.
+    /// Declares the table complete, for the engine with this fingerprint. Written by the worker.
     ///
     /// # Real-time
     /// Yes; constant time.
@@ -91,7 +92,7 @@ impl Costs<'_> {
         self.words[OF].store(fingerprint, Ordering::Release);
     }
 
-    /// The table, if it is that engine's, of so many modules.
+    /// The table of this many modules, if it belongs to the engine with this fingerprint.
     #[must_use]
     pub fn read(&self, fingerprint: u64, modules: usize) -> Option<BlockCosts> {
         // SYNC: costs (reader)

@@ -1,5 +1,5 @@
-//! What is in before each block: decided once by compare-and-swap, revised until it is sealed; and the
-//! commands that are held back or in quarantine.
+//! The decision of each block: made once by compare-and-swap, and revised until it is sealed. Also the
+//! commands that are held or in quarantine.
 
 use super::{DECISION, HELD, QUARANTINE, QUARANTINE_WORDS, QUARANTINES, Stage};
 use crate::{
@@ -8,19 +8,19 @@ use crate::{
     units::{BlockIndex, Seq},
 };
 
-/// How far a decision word has come for a block.
+/// The state of a block's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nobody has decided yet.
+    /// The block is undecided.
     Open,
-    /// The commands up to this number are in before the block; once it is sealed, for good.
+    /// The commands up to this number take effect before the block. Once sealed, the decision is final.
     Made {
-        /// The number.
+        /// The sequence number in force.
         seq: Seq,
-        /// Somebody has rendered the block so and was about to publish it.
+        /// A worker has rendered the block with this decision and is about to publish it, or has.
         sealed: bool,
     },
-    /// The word serves a later block by now.
+    /// The word has been reused for a later block.
     Gone,
 }
 
@@ -29,8 +29,8 @@ const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
 const SEALED: u64 = 1 << SEQ_BITS;
 const TAG_SHIFT: u32 = SEQ_BITS + 1;
 
-/// How often the word of a block has been used before, plus 1: with the word's place it tells the whole block
-/// number. It has 39 bits: 2^53 blocks, 95,000 years of 3,000 blocks a second.
+/// How often the word of this block has been used before, plus 1. Together with the word's index it gives
+/// the whole block number. It has 39 bits: 2^53 blocks, 95,000 years at 3,000 blocks a second.
 const fn tag(block: BlockIndex) -> u64 {
     block.0 / DECISIONS + 1
 }
@@ -40,7 +40,7 @@ const fn decision_word(block: BlockIndex, seq: Seq) -> u64 {
 }
 
 impl Stage<'_> {
-    /// What is in before `block`, as far as decided.
+    /// The decision of `block`. `last` as in [`Self::decide`].
     #[must_use]
     pub fn decision(&self, block: BlockIndex, last: Seq) -> Decision {
         // SYNC: decision (reader)
@@ -48,11 +48,11 @@ impl Stage<'_> {
         read_decision(word, block, last)
     }
 
-    /// Decides `block` if nobody has: the commands up to `seq` are in before it. CAS by workers.
-    /// Returns what holds, whoever decided it: the loser of the race obeys the word.
+    /// Decides `block` if it is undecided: the commands up to `seq` take effect before it. CAS by workers.
+    /// Returns the decision in force, whichever worker made it: the loser of the race obeys the word.
     ///
-    /// `last` is the sequence number in force in the block before; it is needed to tell the whole
-    /// number from the 24 bits that the word has room for.
+    /// `last` is the sequence number in force in the block before. The word has room for 24 bits of a
+    /// sequence number; `last` supplies the others.
     #[must_use]
     pub fn decide(&self, block: BlockIndex, seq: Seq, last: Seq) -> Decision {
         let word = &self.words[DECISION + place(block, DECISIONS)];
@@ -73,9 +73,9 @@ impl Stage<'_> {
         }
     }
 
-    /// Decides again, as long as nobody has published the block: `from` becomes `to`. CAS by a
-    /// follower that has waited for the leader in vain, and by the supervisor when the leader died
-    /// of the block. False when the block is sealed, or was decided otherwise.
+    /// Revises the decision of a block that is not sealed from `from` to `to`. CAS by a follower that has
+    /// waited too long for the leader, and by the supervisor if the leader died of the block. False if the
+    /// block is sealed or has another decision.
     #[must_use]
     pub fn revise(&self, block: BlockIndex, from: Seq, to: Seq) -> bool {
         let (from, to) = (decision_word(block, from), decision_word(block, to));
@@ -85,9 +85,9 @@ impl Stage<'_> {
             .is_ok()
     }
 
-    /// The last word on `block`, said by everybody who has rendered it with the commands up to
-    /// `seq` and is about to publish it. CAS by workers. False when it was revised meanwhile, or is
-    /// long past: then the block must not be published, and the caller's state is no longer good.
+    /// Seals the decision of `block`. A worker calls this once it has rendered the block with the commands
+    /// up to `seq`, before it publishes. CAS by workers. False if the decision was revised meanwhile or the
+    /// block is long past: the block must not be published then, and the caller's state is no longer valid.
     #[must_use]
     pub fn seal(&self, block: BlockIndex, seq: Seq) -> bool {
         let open = decision_word(block, seq);
@@ -103,15 +103,15 @@ impl Stage<'_> {
         }
     }
 
-    /// No block is decided with commands above this number.
+    /// The number above which commands are held: no block is decided with them. `None` if nothing is held.
     #[must_use]
     pub fn held(&self) -> Option<Seq> {
         // SYNC: hold (reader)
         Some(Seq(self.words[HELD].load(Ordering::Acquire))).filter(|seq| *seq > Seq(0))
     }
 
-    /// Holds back the commands above `seq`, unless some are held already. CAS by a follower, before
-    /// it withdraws a block's commands, and by the supervisor. True when it did.
+    /// Holds the commands above `seq`, unless others are held already. CAS by a follower before it
+    /// withdraws a block's commands, and by the supervisor. Returns whether it did.
     pub fn hold(&self, seq: Seq) -> bool {
         // SYNC: hold (writer)
         self.words[HELD]
@@ -119,16 +119,16 @@ impl Stage<'_> {
             .is_ok()
     }
 
-    /// Lets go of what is held above `seq`.
+    /// Lifts the hold above `seq`. Returns whether it was in force.
     pub fn lift(&self, seq: Seq) -> bool {
-        // SYNC: hold (writer): who sees it lifted sees the quarantine
+        // SYNC: hold (writer): a worker that sees it lifted sees the quarantine
         self.words[HELD]
             .compare_exchange(seq.0, 0, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// Puts a command into quarantine: whoever comes to it leaves it out. Written by the supervisor,
-    /// before it lifts the hold on it.
+    /// Quarantines a command: every worker skips it. Written by the supervisor, before it lifts the hold on
+    /// the command.
     pub fn quarantine(&self, seq: Seq) {
         let count = self.get(QUARANTINES);
         let place = QUARANTINE + count as usize % QUARANTINE_WORDS;
@@ -136,8 +136,8 @@ impl Stage<'_> {
         self.words[QUARANTINES].store(count + 1, Ordering::Release);
     }
 
-    /// Whether a command is in quarantine; only the newest ones are known, more than a worker can
-    /// have before it.
+    /// Whether a command is in quarantine. The stage holds only the newest quarantined commands, but more
+    /// than a worker can still have to apply.
     #[must_use]
     pub fn quarantined(&self, seq: Seq) -> bool {
         let count =
@@ -185,7 +185,7 @@ mod tests {
         let later = BlockIndex(7 + DECISIONS);
         assert_eq!(stage.decide(later, Seq(9), Seq(5)), made(Seq(9), false));
         assert_eq!(stage.decide(block, Seq(6), Seq(3)), Decision::Gone);
-        assert!(!stage.seal(block, Seq(5)), "long past");
+        assert!(!stage.seal(block, Seq(5)), "the block is long past");
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         assert!(!stage.revise(block, Seq(3), Seq(3)), "not decided yet");
         assert_eq!(stage.decide(block, Seq(5), Seq(3)), made(Seq(5), false));
         assert!(stage.revise(block, Seq(5), Seq(3)));
-        assert!(!stage.seal(block, Seq(5)), "it was overruled");
+        assert!(!stage.seal(block, Seq(5)), "the decision was revised");
         assert!(stage.seal(block, Seq(3)) && stage.seal(block, Seq(3)));
         assert!(!stage.revise(block, Seq(3), Seq(5)), "sealed");
         assert_eq!(stage.decision(block, Seq(3)), made(Seq(3), true));

@@ -1,5 +1,6 @@
-//! What a supervisor leaves for the next one: how often who was started, what was refused, the newest switches
-//! and replacements. Written by the supervisor, read by its successor.
+//! What a supervisor leaves for its successor: how often each service was started, the counts of refused
+//! and late commands, the newest switches and replacements. Written by the supervisor, read by its
+//! successor.
 
 use super::{HISTORY, Stage};
 use crate::{
@@ -13,50 +14,50 @@ use crate::{
 /// Numbers in a note.
 pub const NOTE_NUMBERS: usize = 7;
 
-// Commands refused, commands late, blocks that differed and the last of them.
+// The counts: refused commands, late events, differing blocks, and the last differing block.
 const TALLIES: usize = HISTORY;
-/// For each service: how often it was started, and the process that was counted last.
+/// For each service: how often it was started, and the process id that was counted last.
 const STARTS: usize = HISTORY + 8;
 const SERVICES: usize = 16;
 const NOTES: usize = STARTS + 2 * SERVICES;
-/// A note: its number plus 1, written last; numbers; a text.
+/// A note: its number plus 1, written last; its numbers; its text.
 const NOTE_WORDS: usize = 16;
 const NOTE_TEXT: usize = 1 + NOTE_NUMBERS;
 pub(super) const HISTORY_WORDS: usize = NOTES - HISTORY + 2 * NOTES_KEPT * NOTE_WORDS;
 
-/// What is counted.
+/// Counts of the supervisor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tallies {
-    /// Commands that could not be accepted.
+    /// Commands that were refused.
     pub refused: u64,
-    /// Events accepted after the frame that they were meant for.
+    /// Events that were accepted after their frame.
     pub late: u64,
-    /// Blocks of which the replicas made different ones, and the last of these.
+    /// Blocks in which the replicas differed.
     pub divergences: u64,
-    /// See `divergences`.
+    /// The last of these blocks.
     pub differing_at: BlockIndex,
 }
 
-/// What is noted, each kind under numbers of its own.
+/// The kinds of notes; each kind has its own numbering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
-    /// The preference has changed.
+    /// A change of the preference.
     Switch = 0,
-    /// A worker was to be replaced.
+    /// The replacement of a worker.
     Replacement = 1,
 }
 
-/// A note; what the numbers mean is its writer's.
+/// A note. Its writer defines the meaning of the numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
-    /// Numbers.
+    /// The numbers.
     pub numbers: [u64; NOTE_NUMBERS],
-    /// A cause; what is longer than 56 bytes is cut off.
+    /// The cause; longer than 56 bytes, it is cut off.
     pub text: String,
 }
 
 impl Stage<'_> {
-    /// Keeps the counts. Written by the supervisor.
+    /// Stores the counts. Written by the supervisor.
     pub fn set_tallies(&self, tallies: Tallies) {
         let Tallies {
             refused,
@@ -83,7 +84,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Counts the start of a process, once, whoever hears of it and however often. Written by the supervisor.
+    /// Counts the start of a process. Repeated reports of the same process count once. Written by the supervisor.
     pub fn count_start(&self, service: Service, pid: u32) {
         let at = STARTS + 2 * place(service);
         if self.get(at + 1) != u64::from(pid) {
@@ -92,13 +93,13 @@ impl Stage<'_> {
         }
     }
 
-    /// How often that service was started again.
+    /// How often the service was restarted.
     #[must_use]
     pub fn restarts(&self, service: Service) -> u64 {
         self.get(STARTS + 2 * place(service)).saturating_sub(1)
     }
 
-    /// Notes something under that number. Written by the supervisor.
+    /// Stores a note under its number. Written by the supervisor.
     pub fn set_note(&self, kind: Noted, number: u64, note: &Note) {
         let words = self.note_words(kind, number);
         words[0].store(0, Ordering::Release);
@@ -110,7 +111,7 @@ impl Stage<'_> {
         words[0].store(number + 1, Ordering::Release);
     }
 
-    /// The notes of that kind that are kept, with their numbers, the oldest first.
+    /// The notes of this kind that are kept, with their numbers, the oldest first.
     #[must_use]
     pub fn notes(&self, kind: Noted) -> Vec<(u64, Note)> {
         let mut found: Vec<(u64, Note)> = (0..NOTES_KEPT as u64)

@@ -1,4 +1,4 @@
-//! What a worker tells of itself: who it is, how far it has come, doing what, and its last word.
+//! The words of a slot: its worker's incarnation, frontier, breadcrumb, load and panic message.
 
 use super::SLOT_WORDS;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     units::{BlockIndex, Incarnation, Seq},
 };
 
-// Places of the words in a slot's.
+// Indices of the words of a slot.
 const INCARNATION: usize = 0;
 const FRONTIER: usize = 1;
 const APPLIED: usize = 2;
@@ -27,15 +27,15 @@ const LIMITED_SAMPLES: usize = 15;
 const CLOSEST: usize = 16;
 const MEAN: usize = 17;
 const PANIC_MESSAGE: usize = 24;
-/// Bytes that a dying worker can leave.
+/// Most bytes of a panic message.
 pub const PANIC_MESSAGE_BYTES: usize = (SLOT_WORDS - PANIC_MESSAGE - 1) * 8;
 
-/// Blocks after which a peak is forgotten to a third.
+/// Blocks after which a peak has decayed to about a third.
 const PEAK_LASTS: u64 = 1_024;
-/// Blocks after which the mean has followed by two thirds.
+/// Blocks after which the mean has followed a change by about two thirds.
 const MEAN_LASTS: u64 = 8;
 
-/// Where a worker is inside a block, for the one who has to find out what it died of.
+/// What a worker is doing within a block, for the blame if it dies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Between blocks.
@@ -48,41 +48,41 @@ pub enum Phase {
     Publishing = 3,
     /// Copying the arena.
     Checkpointing = 4,
-    /// Doing itself the harm that it was told to: nobody else is to blame.
+    /// Carrying out an injected fault: no command or module is to blame.
     Harming = 5,
 }
 
-/// What a worker wrote down before it touched something that could kill it.
+/// What a worker is about to do: left before each step that could kill it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breadcrumb {
-    /// The block it was in.
+    /// The block.
     pub block: BlockIndex,
-    /// What it was doing.
+    /// The phase within the block.
     pub phase: Phase,
-    /// The module it was in, while rendering.
+    /// The module, while rendering.
     pub module: u16,
-    /// The command it was at, while applying; else the last one it applied.
+    /// While applying, the present command; otherwise the last one applied.
     pub command: Seq,
 }
 
-/// What a worker tells of itself; written by that worker alone.
+/// The words of a slot; written only by the worker in it.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotWords<'a> {
     words: &'a [AtomicU64],
 }
 
 impl<'a> SlotWords<'a> {
-    /// Over the words of one slot.
+    /// Wraps the words of one slot.
     pub(super) const fn over(words: &'a [AtomicU64]) -> Self {
         Self { words }
     }
 
-    /// Nobody has rendered anything before that block.
+    /// Sets the frontier at the start of a run: nothing is rendered before this block.
     pub(super) fn begin_at(&self, block: BlockIndex) {
         self.words[FRONTIER].store(block.0, Ordering::Relaxed);
     }
 
-    /// A new worker takes its seat: wipes what the one before it left.
+    /// A new worker takes the seat, and clears the words of its predecessor.
     pub fn take_seat(&self, incarnation: Incarnation, frontier: BlockIndex, applied: Seq) {
         for word in &self.words[BREADCRUMB..] {
             word.store(0, Ordering::Relaxed);
@@ -92,13 +92,13 @@ impl<'a> SlotWords<'a> {
         self.words[INCARNATION].store(incarnation.0, Ordering::Release);
     }
 
-    /// Who sits here.
+    /// The worker in the slot.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         Incarnation(self.words[INCARNATION].load(Ordering::Acquire))
     }
 
-    /// Says that all blocks below `frontier` are rendered, with the commands up to `applied`.
+    /// Declares all blocks below `frontier` rendered, with the commands up to `applied`.
     pub fn advance(&self, frontier: BlockIndex, applied: Seq) {
         self.words[APPLIED].store(applied.0, Ordering::Relaxed);
         // SYNC: frontier (writer): the decision of every block below it is made
@@ -118,19 +118,19 @@ impl<'a> SlotWords<'a> {
         Seq(self.words[APPLIED].load(Ordering::Relaxed))
     }
 
-    /// Says that it begins on a block, at that time ([`super::Stage::elapsed_blocks`]).
+    /// Notes the time at which the worker begins a block ([`super::Stage::elapsed_blocks`]).
     pub fn begin(&self, elapsed_blocks: u64) {
         self.words[BEGAN].store(elapsed_blocks, Ordering::Relaxed);
     }
 
-    /// When it began on the block that it is in, or took its seat.
+    /// When the worker began its present block, or took its seat.
     #[must_use]
     pub fn began(&self) -> u64 {
         self.words[BEGAN].load(Ordering::Relaxed)
     }
 
-    /// Notes how long before its deadline a block was published, in microseconds, at that second of the
-    /// machine's clock.
+    /// Notes the margin of a published block, in microseconds, and the second of the monotonic clock in
+    /// which it was published.
     pub fn published_before(&self, margin_us: u32, second: u32) {
         let (noted, least) = self.closest();
         let least = match noted == second {
@@ -141,15 +141,15 @@ impl<'a> SlotWords<'a> {
         self.words[CLOSEST].store(both, Ordering::Relaxed);
     }
 
-    /// The last second of the machine's clock in which it has published a block before the other worker,
-    /// and the smallest margin to a deadline in it, in microseconds.
+    /// The last second of the monotonic clock in which this worker published a block first, and the
+    /// smallest margin in that second, in microseconds.
     #[must_use]
     pub fn closest(&self) -> (u32, u32) {
         let word = self.words[CLOSEST].load(Ordering::Relaxed);
         ((word >> 32) as u32, word as u32)
     }
 
-    /// Adds the nanoseconds that it took from its beginning on a block until that was published.
+    /// Adds the nanoseconds that a block took, from its beginning to its publication.
     pub fn took(&self, ns: u64) {
         let spent = self.spent_ns().wrapping_add(ns);
         self.words[SPENT].store(spent, Ordering::Relaxed);
@@ -161,25 +161,25 @@ impl<'a> SlotWords<'a> {
         self.words[MEAN].store(mean, Ordering::Relaxed);
     }
 
-    /// Blocks that it has published since it took its seat.
+    /// Blocks that the worker has published since it took its seat.
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.words[BLOCKS].load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds that it has spent on them, from its beginning on each until that was published.
+    /// Nanoseconds that these blocks took in all.
     #[must_use]
     pub fn spent_ns(&self) -> u64 {
         self.words[SPENT].load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds that it takes for a block, as far as its last few tell.
+    /// Mean nanoseconds of the last few blocks.
     #[must_use]
     pub fn mean_ns(&self) -> u64 {
         self.words[MEAN].load(Ordering::Relaxed)
     }
 
-    /// Nanoseconds that the longest of its last blocks took; it fades to a third within a thousand blocks.
+    /// Peak nanoseconds of a block; the peak decays to a third within a thousand blocks.
     #[must_use]
     pub fn peak_ns(&self) -> u64 {
         self.words[PEAK].load(Ordering::Relaxed)
@@ -216,7 +216,7 @@ impl<'a> SlotWords<'a> {
         }
     }
 
-    /// Says which module's output had to be muted in the last block, if one had.
+    /// Sets the module whose output had to be muted in the last block, if any.
     pub fn set_muted(&self, module: Option<u16>) {
         self.words[MUTED].store(module.map_or(0, |m| u64::from(m) + 1), Ordering::Relaxed);
     }
@@ -228,8 +228,8 @@ impl<'a> SlotWords<'a> {
         word.checked_sub(1).map(|module| module as u16)
     }
 
-    /// Publishes what the safety stage removes: the largest reduction within the last seconds (0 to 1), samples
-    /// beyond the ceiling so far, and the DC now.
+    /// Publishes what the safety stage removes: the largest gain reduction of the last seconds (0 to 1),
+    /// the number of samples beyond the ceiling so far, and the present DC.
     pub fn set_removed(&self, limited: f32, samples: u64, dc: f32) {
         let both = u64::from(dc.to_bits()) << 32 | u64::from(limited.to_bits());
         self.words[REMOVED].store(both, Ordering::Relaxed);
@@ -245,7 +245,7 @@ impl<'a> SlotWords<'a> {
         (f32::from_bits(limited), samples, f32::from_bits(dc))
     }
 
-    /// A referee's word: what the block's checksum should be.
+    /// The result of a referee: the right checksum of the block.
     pub fn give_verdict(&self, block: BlockIndex, sum: u64) {
         self.words[VERDICT_SUM].store(sum, Ordering::Relaxed);
         // SYNC: verdict (writer)
@@ -263,7 +263,7 @@ impl<'a> SlotWords<'a> {
         ))
     }
 
-    /// Bits that tell what the machine granted: 1 real-time priority, 2 locked memory.
+    /// Sets bits for what the machine granted: 1 real-time priority, 2 locked memory.
     pub fn set_notes(&self, notes: u64) {
         self.words[NOTES].store(notes, Ordering::Relaxed);
     }
@@ -274,12 +274,12 @@ impl<'a> SlotWords<'a> {
         self.words[NOTES].load(Ordering::Relaxed)
     }
 
-    /// Leaves a last word; called by a panic hook, so it must not fail.
+    /// Leaves a panic message. The panic hook calls this, so it must not fail.
     pub fn write_panic_message(&self, text: &str) {
         layout::store_text(&self.words[PANIC_MESSAGE..], text);
     }
 
-    /// The last word, if one was left.
+    /// The panic message, if the worker left one.
     #[must_use]
     pub fn panic_message(&self) -> Option<String> {
         let text = layout::load_text(&self.words[PANIC_MESSAGE..]);
