@@ -1,8 +1,9 @@
-//! A copy of the arena, from which a replacement goes on.
+//! A checkpoint: a copy of the arena, from which a replacement starts.
 //!
-//! Each slot has two, written in turn by the worker in it ([`Writer`]): one is whole at every instant.
-//! Valid only once complete: the stamp is broken before the copy and set after it, a checksum over all
-//! of it decides. Readers are replacements; they take the newest valid one of all four.
+//! Each slot has two, written alternately by its worker ([`Writer`]), so that one of them is always whole.
+//! A checkpoint is valid only when complete: the writer breaks its stamp before the copy and sets it
+//! afterwards, and a checksum covers the whole content. Replacements and trials read the best valid one of
+//! all four.
 
 mod writer;
 
@@ -17,7 +18,7 @@ use crate::{
     units::{BlockIndex, Seq},
 };
 
-/// Words of a piece: what is copied or left as it is, 64 bytes.
+/// Words of a piece, the unit of copying: 64 bytes.
 pub const PIECE_WORDS: usize = 8;
 
 const STAMP: usize = HEADER_WORDS;
@@ -31,37 +32,37 @@ const ARENA: usize = STAMP + 8;
 /// Words of a checkpoint.
 pub const CHECKPOINT_WORDS: usize = checkpoint_words(ARENA_BYTES_MAX as usize);
 
-/// Words of a checkpoint that an arena of that many bytes fills.
+/// Words of a checkpoint with an arena of this many bytes.
 #[must_use]
 pub const fn checkpoint_words(arena_bytes: usize) -> usize {
     ARENA + arena_bytes.div_ceil(8)
 }
 
-/// What goes with the arena.
+/// What a checkpoint holds beside the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The next block to be rendered from here.
+    /// The next block to render from here.
     pub block: BlockIndex,
-    /// The commands that are in.
+    /// The commands up to this number have been applied.
     pub seq: Seq,
-    /// Where in the log the patch in force stands, in bytes.
+    /// The place in the log of the patch in force, in bytes.
     pub patch_offset: u64,
-    /// Where in the log the first record after `seq` stands, in bytes.
+    /// The place in the log of the first record after `seq`, in bytes.
     pub next_offset: u64,
 }
 
-/// How good a place to begin a checkpoint before that block is for a replacement, where blocks are
-/// published up to the frontier; more is better.
+/// The rank of a checkpoint before `block` as the start of a replacement, when blocks up to `frontier` have
+/// been published. Higher is better.
 ///
-/// Newer is better; but far enough back that the blocks to prove itself by have been played already: a
-/// block is rendered again in microseconds, the next one is to be waited for.
+/// A newer checkpoint is better, as long as enough published blocks follow it for the replacement to prove
+/// itself: to render a block again takes microseconds, to wait for the next one takes much longer.
 #[must_use]
 pub fn rank(block: BlockIndex, frontier: BlockIndex) -> u64 {
     let provable = block.0.saturating_add(PROOF_BLOCKS) <= frontier.0;
     block.0 + if provable { 2 * CHECKPOINT_BLOCKS } else { 0 }
 }
 
-/// A checkpoint, over mapped or heap words.
+/// A checkpoint, over mapped words or words on the heap.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoint<'a> {
     words: &'a [AtomicU64],
@@ -71,7 +72,7 @@ impl<'a> Checkpoint<'a> {
     /// Writes a new, invalid checkpoint into zeroed words.
     ///
     /// # Errors
-    /// When there are too few words.
+    /// If there are too few words.
     pub fn create(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
         if words.len() < CHECKPOINT_WORDS {
             return Err(LayoutError::Short {
@@ -83,22 +84,22 @@ impl<'a> Checkpoint<'a> {
         Ok(Self { words })
     }
 
-    /// A checkpoint that another process has made.
+    /// Opens a checkpoint that another process has created.
     ///
     /// # Errors
-    /// When it is unfinished or does not fit.
+    /// If the checkpoint is unfinished or does not fit.
     pub fn open(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
         layout::check_header(words, Kind::Checkpoint, CHECKPOINT_WORDS)?;
         Ok(Self { words })
     }
 
-    /// The words that an arena of that many bytes fills, as far as they are there.
+    /// The words that an arena of this many bytes fills, cut to those that exist.
     #[must_use]
     pub fn filled(&self, arena_bytes: usize) -> &'a [AtomicU64] {
         &self.words[..checkpoint_words(arena_bytes).min(self.words.len())]
     }
 
-    /// The block it stands for, if it is complete; its content may still turn out to be invalid.
+    /// The block of the checkpoint if it is complete. The content may still prove to be damaged.
     #[must_use]
     pub fn block(&self) -> Option<BlockIndex> {
         self.words[STAMP]
@@ -107,7 +108,7 @@ impl<'a> Checkpoint<'a> {
             .map(BlockIndex)
     }
 
-    /// The mark, if the checkpoint is complete; the arena may still turn out to be damaged.
+    /// The mark if the checkpoint is complete. The arena may still prove to be damaged.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
         let mark = self.mark_of(self.block()?);
@@ -133,8 +134,8 @@ impl<'a> Checkpoint<'a> {
         words.min(self.words.len() - ARENA)
     }
 
-    /// Copies the arena, and returns its mark; `None` when it is of another length, not whole, or
-    /// damaged: then what was copied is worth nothing.
+    /// Copies the arena and returns its mark. `None` if the checkpoint has another length, is incomplete or
+    /// damaged; the copy is then unusable.
     #[must_use]
     pub fn read(&self, arena: &mut [u64]) -> Option<Mark> {
         // SYNC: checkpoint complete (reader)
@@ -158,8 +159,9 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-/// What a word adds to the sum of an arena: it, times an odd number that belongs to its place. So one
-/// word that is changed always changes the sum, and the sum follows a change without a look at the rest.
+/// The contribution of a word to the sum of an arena: the word, times an odd number that depends on its
+/// index. A single changed word therefore always changes the sum, and the sum can be updated without
+/// reading the other words.
 ///
 /// # Source
 /// Multilinear hashing modulo 2^64: Lawrence Carter, Mark Wegman, Universal classes of hash functions,
@@ -170,10 +172,10 @@ fn weighed(at: usize, word: u64) -> u64 {
     word.wrapping_mul((spread ^ (spread >> 32)) | 1)
 }
 
-/// The sum that stands in a checkpoint: of the arena and its mark.
+/// The checksum of a checkpoint: of the arena's sum and the mark.
 fn sum(mark: Mark, arena: u64) -> u64 {
     if cfg!(loom) {
-        return 0; // equal for all: under loom the stamp alone has to tell a torn checkpoint
+        return 0; // equal for all: under loom the stamp alone must reveal a torn checkpoint
     }
     let mut hash = Xxh3::with_seed(mark.block.0);
     for number in [mark.seq.0, mark.patch_offset, mark.next_offset, arena] {
@@ -194,7 +196,7 @@ mod tests {
         };
         assert_eq!(best(&[32, 48], 55), 32);
         assert_eq!(best(&[32, 48], 56), 48);
-        // To go back far would take longer than to wait.
+        // To go back that far would take longer than to wait.
         assert_eq!(best(&[0, 16, 1_040], 1_044), 1_040);
     }
 }

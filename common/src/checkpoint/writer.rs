@@ -1,9 +1,9 @@
-//! How a worker writes its two checkpoints: never more of them in one block than a little.
+//! How a worker writes its two checkpoints: a bounded part in each block.
 //!
-//! What lies in a checkpoint from two checkpoints ago still holds where the arena has not changed; so only
-//! what has is copied. If that is much, it is copied in the blocks before the checkpoint is due, a part in
-//! each, and what has changed meanwhile at the end: the pre-copying of a machine that is moved while it
-//! runs.
+//! A checkpoint still holds the arena of two checkpoints ago. The writer copies only the pieces that have
+//! changed since. If these are many, it copies a share in each block before the checkpoint is due, and at
+//! the end the pieces that have changed again. Live migration of virtual machines pre-copies memory in the
+//! same way.
 //!
 //! # Source
 //! Christopher Clark et al., Live migration of virtual machines, NSDI 2005.
@@ -15,43 +15,42 @@ use crate::{
     units::BlockIndex,
 };
 
-/// Pieces in a group: a bit of a word each.
+/// Pieces in a group: one bit of a word each.
 const GROUP: usize = 64;
-/// Words of a group.
+/// Words in a group.
 const GROUP_WORDS: usize = GROUP * PIECE_WORDS;
-/// Groups of the largest arena.
+/// Groups in the largest arena.
 const GROUPS: usize = (ARENA_BYTES_MAX as usize).div_ceil(8 * GROUP_WORDS);
-/// So few pieces are copied at once, when the checkpoint is due.
+/// With at most this many waiting pieces nothing is copied before the checkpoint is due.
 const FEW: usize = 1_024;
-/// Pieces that are copied in a block, at the most, unless a block changes more.
+/// Most pieces copied in a block, unless blocks change more.
 const MANY: usize = 8_192;
-/// The copying begins so many blocks before it is due: until then the older checkpoint is there, for a
-/// referee that wants to go back.
+/// Copying begins this many blocks before the checkpoint is due. Until then the older checkpoint stays
+/// valid, for a referee that has to go back.
 const BLOCKS: u64 = CHECKPOINT_BLOCKS * 3 / 4;
 
-/// What the worker in a slot knows of the checkpoints that it writes.
+/// The state of a slot's checkpoint writer.
 pub struct Writer {
     both: [Half; 2],
-    /// Which one is the next.
+    /// The index of the checkpoint to write next.
     next: usize,
-    /// Pieces that the last block wrote.
+    /// Pieces that the last block has written.
     written: usize,
-    /// The group that is copied with the next checkpoint, changed or not: what damages one from outside
-    /// does not last.
+    /// The group that the next checkpoint copies even if it is unchanged: damage from outside is repaired that way.
     renewed: usize,
 }
 
-/// One of them.
+/// The writer's state for one checkpoint.
 struct Half {
-    /// A bit for each piece that is to be copied.
+    /// One bit for each piece that must be copied.
     waiting: Vec<u64>,
-    /// How many that are.
+    /// The number of these pieces.
     count: usize,
-    /// What each group that was copied adds to the sum.
+    /// The contribution of each copied group to the sum.
     sums: Vec<u64>,
-    /// The group where copying goes on.
+    /// The group at which copying continues.
     at: usize,
-    /// Its stamp is broken.
+    /// Whether the stamp is broken.
     broken: bool,
 }
 
@@ -62,7 +61,7 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// Before the first block; what lies in the checkpoints is somebody else's.
+    /// A writer before the first block. The checkpoints hold what another worker has left.
     #[must_use]
     pub fn new() -> Self {
         let half = || Half {
@@ -80,7 +79,7 @@ impl Writer {
         }
     }
 
-    /// From here on the arena is another one, of so many words.
+    /// Starts with a new arena of this many words: all pieces must be copied.
     ///
     /// # Real-time
     /// Yes.
@@ -95,7 +94,7 @@ impl Writer {
         }
     }
 
-    /// Takes note of the pieces that a block has written, and clears their bits.
+    /// Marks the pieces that a block has written for copying, and clears the bits in `written`.
     ///
     /// # Real-time
     /// Yes.
@@ -113,7 +112,7 @@ impl Writer {
         }
     }
 
-    /// Whether there is something to do before that block.
+    /// Whether there is something to copy before this block.
     ///
     /// # Real-time
     /// Yes.
@@ -124,12 +123,12 @@ impl Writer {
         left == 0 || half.count > FEW && (left <= BLOCKS || half.broken)
     }
 
-    /// Goes on with the checkpoint that is next, after the block before the mark; `active` are the
-    /// pieces that may change in every block. `at_once` finishes it when it is due, whatever it takes.
-    /// Tells whether a checkpoint was finished.
+    /// Continues the next checkpoint after the block before `mark`. `active`: the pieces that may change in
+    /// any block. `at_once`: complete the checkpoint when it is due, however much must be copied. Returns
+    /// whether a checkpoint was completed.
     ///
     /// # Real-time
-    /// Yes; what is copied is bounded, but for the active pieces, unless `at_once`.
+    /// Yes; unless `at_once`, the copied amount is bounded, except for the active pieces.
     pub fn go_on(
         &mut self,
         checkpoints: &[Checkpoint<'_>; 2],
@@ -165,7 +164,7 @@ impl Half {
         }
     }
 
-    /// Copies so many pieces of those that wait, or a group more.
+    /// Copies this many waiting pieces, rounded up to a whole group.
     fn copy_some(&mut self, checkpoint: &Checkpoint<'_>, arena: &[u64], pieces: usize) {
         self.break_stamp(checkpoint);
         let enough = self.count.saturating_sub(pieces);
@@ -210,13 +209,13 @@ impl Half {
         self.broken = false;
     }
 
-    /// Copies the pieces of a group that wait, and some more.
+    /// Copies the waiting pieces of a group, and those in `more`.
     fn copy(&mut self, checkpoint: &Checkpoint<'_>, arena: &[u64], group: usize, more: u64) {
         let all = all(arena.len().div_ceil(PIECE_WORDS), group);
         let pieces = (self.waiting[group] | more) & all;
         self.count -= self.waiting[group].count_ones() as usize;
         self.waiting[group] = 0;
-        // Where all are copied, it does not matter what lies there.
+        // If all pieces are copied, the old content does not matter.
         let known = pieces != all;
         let mut sum = if known { self.sums[group] } else { 0 };
         let mut left = pieces;
@@ -229,7 +228,8 @@ impl Half {
     }
 }
 
-/// Copies a piece; returns what that adds to the sum, in place of what lies there if that is known.
+/// Copies a piece. Returns its contribution to the sum; if the old content is `known`, the change of the
+/// contribution.
 #[inline(always)]
 fn copy_piece(checkpoint: &Checkpoint<'_>, arena: &[u64], piece: usize, known: bool) -> u64 {
     let first = piece * PIECE_WORDS;
@@ -247,12 +247,12 @@ fn copy_piece(checkpoint: &Checkpoint<'_>, arena: &[u64], piece: usize, known: b
     sum
 }
 
-/// Blocks from that one to the next before which a checkpoint is due; 0 if that is one.
+/// Blocks from this one to the next before which a checkpoint is due; 0 if one is due now.
 const fn blocks_left(block: BlockIndex) -> u64 {
     (CHECKPOINT_BLOCKS - block.0 % CHECKPOINT_BLOCKS) % CHECKPOINT_BLOCKS
 }
 
-/// The pieces of a group that are there, of so many in all.
+/// The pieces of a group that exist, out of `pieces` in all.
 const fn all(pieces: usize, group: usize) -> u64 {
     match pieces.saturating_sub(group * GROUP) {
         0 => 0,
@@ -283,7 +283,7 @@ mod tests {
         [0, 1].map(|n| Checkpoint::create(&words[n]).unwrap())
     }
 
-    /// Plays with an arena of so many words, of which each block writes the active ones, and some others.
+    /// Writes checkpoints of an arena of this many words. Each block writes the active words, and `each` others.
     fn play(words: usize, blocks: u64, each: usize) -> (u64, u64) {
         let memory = [heap(CHECKPOINT_WORDS), heap(CHECKPOINT_WORDS)];
         let checkpoints = pair(&memory);
@@ -318,7 +318,7 @@ mod tests {
                 assert_eq!(newest.read(&mut read), Some(mark(block)));
                 assert_eq!(read, arena, "block {block}");
             }
-            // One is whole at every instant, once there was one.
+            // One checkpoint is whole at any time, once there was one.
             let whole = checkpoints.iter().filter(|c| c.read(&mut read).is_some());
             valid += u64::from(whole.count() > 0);
         }
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_holds_the_arena_as_it_is_whatever_was_copied_before() {
-        // Small; of several groups; so large that it is copied over many blocks.
+        // One piece; one group; several groups; an arena so large that it is copied over many blocks.
         for (words, each) in [(3, 1), (100, 0), (5_000, 40), (200_001, 300)] {
             let (finished, valid) = play(words, 160, each);
             assert!(
