@@ -1,97 +1,97 @@
-//! What a user may ask of the music, after names have become numbers.
+//! Commands to the music, with modules and parameters as numbers instead of names.
 //!
-//! An `Event` is small and `Copy`, so that it crosses into the render thread by value. A `Command`
-//! is what the log keeps and what is broadcast to every worker: an event, or a whole patch.
+//! An [`Event`] is small and `Copy`: it crosses to the render thread by value. A [`Command`] is what the
+//! command log stores and every worker receives: an event, an edit, a preset or a whole patch.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{edit::Drafted, preset::SavedPreset, units::FrameIndex};
 
-/// One change to the running graph, applied at the start of a block.
+/// One change of the running patch. It takes effect at the start of a block, or at the frame of [`Command::At`].
 ///
-/// Modules and parameters are numbered by the patch in force: a module by its place in the patch,
-/// a parameter by its place in the description of the module's type.
+/// Numbers refer to the patch in force: a module's index in the patch, a parameter's index in the
+/// description of the module's type.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// Set a parameter; the engine smooths it.
+    /// Sets a parameter; the engine smooths the change.
     Param {
-        /// Place of the module in the patch.
+        /// The module's index in the patch.
         module: u16,
-        /// Place of the parameter in the module's type.
+        /// The parameter's index in the module's type.
         param: u16,
         /// The new value, finite and in the parameter's range, in its unit.
         value: f32,
     },
-    /// Open or close a module's gate.
+    /// Opens or closes a module's gate.
     Gate {
-        /// Place of the module in the patch.
+        /// The module's index in the patch.
         module: u16,
-        /// 0 is off; above 0, up to 1, is on with that velocity.
+        /// 0: closed; above 0, up to 1: open, with this velocity.
         level: f32,
     },
-    /// Let the engine play (`true`) or fade it out and keep it silent (`false`).
+    /// Starts the engine (`true`), or fades it out and keeps it silent (`false`).
     Run(bool),
-    /// Leave a module out from now on, since a worker has died of it: its first input goes straight
-    /// to its outputs. The next patch tries it again.
+    /// Bypasses a module that has killed a worker: its first input goes straight to its outputs. The next
+    /// patch uses it again.
     Bypass(u16),
-    /// Let a parameter glide to a value in a time of its own.
+    /// Ramps a parameter to a value within a given time.
     Ramp {
-        /// Place of the module in the patch.
+        /// The module's index in the patch.
         module: u16,
-        /// Place of the parameter in the module's type.
+        /// The parameter's index in the module's type.
         param: u16,
-        /// Where it goes, finite and in the parameter's range, in its unit.
+        /// The target value, finite and in the parameter's range, in its unit.
         value: f32,
-        /// How long it takes, in milliseconds, from 0 up to [`RAMP_MS_MAX`].
+        /// Duration in milliseconds, 0 to [`RAMP_MS_MAX`].
         ms: f32,
     },
-    /// Play a note, or end one.
+    /// Begins or ends a note.
     Note {
-        /// Place in the patch of the module that gives it a voice.
+        /// The index in the patch of the module that gives the note a voice.
         module: u16,
-        /// A note number, not always a whole one: 60 is C4, 61 a semitone above.
+        /// The note number, not necessarily whole: 60 is C4, 61 a semitone above.
         pitch: f32,
-        /// 0 ends the note of that pitch; above 0, up to 1, begins one.
+        /// 0 ends the note of this pitch; above 0, up to 1, begins one.
         velocity: f32,
-        /// After so many frames it ends by itself; 0 is never.
+        /// Frames after which the note ends; 0: never.
         frames: u32,
     },
-    /// Change a note that sounds, or all of a module's.
+    /// Changes a sounding note, or all notes of a module.
     Express {
-        /// Place of the module in the patch.
+        /// The module's index in the patch.
         module: u16,
-        /// The pitch that the note was begun with; below 0 is all of them.
+        /// The pitch with which the note was begun; below 0: all notes.
         pitch: f32,
-        /// What of it.
+        /// The dimension to change.
         what: Expression,
-        /// Semitones of bend; else 0 to 1.
+        /// Semitones for a bend; otherwise 0 to 1.
         value: f32,
     },
-    /// Start, stop or set a sequence of the patch.
+    /// Controls a sequence of the patch.
     Sequence {
-        /// Place of the sequence in the patch.
+        /// The sequence's index in the patch.
         sequence: u16,
-        /// What to do.
+        /// The action.
         control: SequenceControl,
     },
-    /// Every sequence begins anew, all at the same frame.
+    /// Restarts all sequences at the same frame.
     ResetSequences,
-    /// Silences everything at once: gates close, notes end, and nothing rings on. Sequences play on,
-    /// parameters stay.
+    /// Silences everything at once: gates close, notes end, tails are cut. Sequences play on and parameters
+    /// keep their values.
     Silence,
-    /// Says where in the song this frame is: an external clock that leads every playing sequence.
+    /// Sets the position in the song: an external clock drives every playing sequence.
     Clock {
-        /// The number of the tick at this frame, 24 in a beat, from 0 for the beginning of the song.
+        /// The clock tick at this frame, 24 per beat, counted from the beginning of the song.
         ticks: u32,
-        /// Beats a minute from there on; 0: nothing beyond the tick plays until the next tick is heard.
+        /// The tempo in beats per minute from here on. 0: nothing beyond this tick plays until the next tick comes.
         bpm: f32,
-        /// Whether every sequence starts to play from there, even one that stands still.
+        /// Whether every sequence starts here, including stopped ones.
         begin: bool,
     },
 }
 
 impl Event {
-    /// The module that it is meant for, if it is meant for one.
+    /// The module that the event addresses, if any.
     #[must_use]
     pub const fn module(&self) -> Option<u16> {
         match *self {
@@ -109,7 +109,7 @@ impl Event {
         }
     }
 
-    /// The same, meant for another module.
+    /// The same event for another module.
     #[must_use]
     pub const fn of_module(mut self, number: u16) -> Self {
         match &mut self {
@@ -129,62 +129,62 @@ impl Event {
     }
 }
 
-/// How long a ramp takes, at the most: an hour.
+/// The longest ramp, in milliseconds: an hour.
 pub const RAMP_MS_MAX: f32 = 3_600_000.0;
 
-/// What can be changed of a note that sounds: the three dimensions of MIDI Polyphonic Expression.
+/// The dimensions of a sounding note: those of MIDI Polyphonic Expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Expression {
-    /// Its pitch, in semitones beside the one that it was begun with.
+    /// Pitch, in semitones relative to the pitch with which the note was begun.
     Bend,
-    /// How hard its key is held, 0 to 1.
+    /// Pressure on the key, 0 to 1.
     Pressure,
-    /// MIDI's controller 74, 0 to 1.
+    /// MIDI controller 74, 0 to 1.
     Timbre,
 }
 
-/// What can be done to a sequence at any frame.
+/// What an event can do to a sequence, at any frame.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SequenceControl {
-    /// Go on, from the step where it stands.
+    /// Continue from the present step.
     Start,
-    /// Stand still; the note that sounds is ended.
+    /// Stop; a sounding note ends.
     Stop,
-    /// Begin anew with the first step.
+    /// Go back to the first step; a stopped sequence stays stopped.
     Reset,
-    /// Beats a minute, from its next step on.
+    /// Set the tempo in beats per minute, from the next step on.
     Bpm(f32),
-    /// How long a gate is open, as a part of its step, above 0 up to 1.
+    /// Set how long a gate stays open, as a fraction of its step: above 0, up to 1.
     GateLength(f32),
-    /// Begin anew with the first step where the next bar of those that play begins; at once if none does.
+    /// Start at the first step with the next bar of the playing sequences, or at once if none plays.
     Join,
 }
 
-/// One accepted command: what the log keeps, what every worker receives.
+/// One accepted command: the command log stores it, and every worker receives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// A small change to the running graph.
+    /// An event, as soon as possible.
     Event(Event),
-    /// Play this patch from now on: a patch file's JSON text, already found good.
+    /// Puts a patch in force: the JSON text of a patch file, already checked.
     Patch(String),
-    /// A small change at that very frame; if it has passed, at once.
+    /// An event at a frame; at once if the frame has passed.
     At {
         /// The frame, from 0 for the life of the instance.
         frame: FrameIndex,
-        /// What to do.
+        /// The event.
         event: Event,
     },
-    /// A change of the patch's structure that waits for its commit; it changes no sound.
+    /// A change of the collected edits, which wait for their commit; no change of the sound.
     Draft(Drafted),
-    /// As [`Command::Patch`], but modules that stay keep the values of their parameters: what has
-    /// become of the patch in force by edits.
+    /// As [`Command::Patch`], but modules that stay keep the values of their parameters: the patch in force
+    /// after edits.
     Edited(String),
-    /// A preset of a module, for the patch in force; it changes no sound.
+    /// Saves a preset of a module for the patch in force; no change of the sound.
     SavePreset(SavedPreset),
 }
 
 impl Command {
-    /// The text of the patch that it puts in force, if it does.
+    /// The text of the patch that the command puts in force, if any.
     #[must_use]
     pub fn patch(&self) -> Option<&str> {
         match self {

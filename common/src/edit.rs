@@ -1,127 +1,127 @@
-//! Changes of a patch's structure, by names: what `/patch/…` asks for.
+//! Edits: changes of a patch's structure and sequences, by names. Requested at `/patch/…`.
 //!
-//! An edit is made to the text of the patch in force (`engine::patch::Patch::edit`); what comes of it is
-//! checked whole and taken in like any other patch, so that an edit is good or changes nothing.
+//! An edit changes the text of the patch in force (`engine::patch::Patch::edit`). The result is checked as
+//! a whole and accepted like any other patch, so an edit is valid or changes nothing.
 
 use serde::{Deserialize, Serialize};
 
-/// One change.
+/// One edit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Edit {
-    /// A new module of that type, every parameter at its default.
+    /// Creates a module of this type; every parameter has its default.
     Create {
-        /// Its name.
+        /// The module's name.
         id: String,
-        /// Its type.
+        /// The module's type.
         kind: String,
     },
-    /// A module goes, with its cables.
+    /// Removes a module and its cables.
     Remove {
-        /// Its name.
+        /// The module's name.
         id: String,
     },
-    /// A new cable.
+    /// Creates a cable.
     Connect {
         /// An output: `id` or `id.port`.
         from: String,
         /// An input: `id` or `id.port`.
         to: String,
-        /// It leads back, and what it brings is a frame late.
+        /// The cable is part of a loop and delays its signal by one frame.
         frame: bool,
     },
-    /// A cable goes.
+    /// Removes a cable.
     Disconnect {
         /// As in [`Edit::Connect`].
         from: String,
         /// As in [`Edit::Connect`].
         to: String,
     },
-    /// A change of what is played, which touches no module.
+    /// Changes sequences or saved patterns; no module changes.
     Sequence(SequenceEdit),
 }
 
-/// A change of the sequences and of the patterns that are kept: what `/seq/…` and `/pattern/…` ask for.
+/// An edit of sequences or saved patterns: requested at `/seq/…` and `/pattern/…`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SequenceEdit {
-    /// A new sequence.
+    /// Creates a sequence.
     Create {
-        /// Its name.
+        /// The sequence's name.
         id: String,
-        /// It begins with the next bar of those that play; at once if none does.
+        /// Whether it starts, with the next bar of the playing sequences, or at once if none plays.
         running: bool,
-        /// What is not as it is by itself.
+        /// Settings that differ from the defaults.
         settings: Vec<Setting>,
     },
-    /// A sequence is changed; where it is it stays.
+    /// Changes a sequence, which keeps its position.
     Change {
-        /// Its name.
+        /// The sequence's name.
         id: String,
-        /// What changes.
+        /// The settings to change.
         settings: Vec<Setting>,
     },
-    /// A sequence goes.
+    /// Removes a sequence.
     Remove {
-        /// Its name.
+        /// The sequence's name.
         id: String,
     },
-    /// What a sequence plays is kept under a name, instead of what was.
+    /// Saves the pattern of a sequence under a name, replacing any earlier one.
     Save {
         /// The sequence.
         id: String,
-        /// The name.
+        /// The pattern's name.
         name: String,
     },
-    /// A sequence plays what was kept.
+    /// Gives a sequence a saved pattern.
     Load {
         /// The sequence.
         id: String,
-        /// The name.
+        /// The pattern's name.
         name: String,
     },
-    /// What was kept under that name goes.
+    /// Deletes a saved pattern.
     Forget {
-        /// The name.
+        /// The pattern's name.
         name: String,
     },
 }
 
-/// One thing that can be set of a sequence.
+/// One setting of a sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Setting {
-    /// Its pattern, as text.
+    /// The pattern, as text.
     Pattern(String),
-    /// Steps until the pattern begins anew; 0 for as many as its text has.
+    /// Steps until the pattern repeats; 0: as many as its text has.
     Steps(u32),
-    /// Beats a minute.
+    /// Tempo in beats per minute.
     Bpm(f32),
     /// Steps in a whole note.
     Division(u32),
-    /// By which part of a step each second one is late, 0 to 0.75.
+    /// Delay of every second step, as a fraction of a step, 0 to 0.75.
     Swing(f32),
-    /// Steps by which the pattern is turned to the right.
+    /// Steps by which the pattern is rotated to the right.
     Rotate(i32),
-    /// How likely a hit is, 0 to 1, for each step, again and again.
+    /// Probability of a hit, 0 to 1, per step; the list repeats.
     Probability(Vec<f32>),
-    /// How often a hit is repeated within its step, 1 to 8, for each step, again and again.
+    /// Repeats of a hit within its step, 1 to 8, per step; the list repeats.
     Ratchet(Vec<u32>),
-    /// Names or numbers of notes, one for each hit, again and again.
+    /// Names or numbers of notes, one per hit; the list repeats.
     Notes(Vec<String>),
-    /// A parameter's values, one for each step, again and again; none ends it.
+    /// A parameter lane: one value per step; the list repeats. An empty list removes the lane.
     Lane(String, Vec<f32>),
-    /// One more that it plays.
+    /// Adds a module that the sequence plays.
     Target {
-        /// What of it.
+        /// What the sequence does to the module.
         role: Role,
         /// The module.
         module: String,
-        /// For [`Role::Param`], which.
+        /// The parameter, for [`Role::Param`].
         param: Option<String>,
     },
-    /// It plays that module no longer.
+    /// Stops playing this module.
     Unassign(String),
-    /// Patterns that are kept, each for so many bars, again and again; none for its own.
+    /// Saved patterns, each for a number of bars; the list repeats. Empty: the sequence's own pattern.
     Chain(Vec<(String, u32)>),
-    /// What its chances begin with.
+    /// The seed of the sequence's random numbers.
     Seed(u32),
 }
 
@@ -129,20 +129,20 @@ pub enum Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Opens and closes its gate.
+    /// Opens and closes the module's gate.
     Gate,
-    /// Plays notes on it.
+    /// Plays notes on the module.
     Note,
-    /// Sets a parameter, by the lane of the same name.
+    /// Sets a parameter from the lane of the same name.
     Param,
 }
 
-/// What happens to the edits that are collected until they are committed. There is one collection for
-/// the instance: senders of single datagrams have a new address each time.
+/// A change of the edits that are collected until their commit. An instance has one collection, since a
+/// sender of single datagrams may have a new address each time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Drafted {
-    /// One more.
+    /// Adds an edit.
     Edit(Edit),
-    /// They are forgotten.
+    /// Discards all collected edits.
     Abort,
 }

@@ -1,8 +1,8 @@
-//! What processes say to each other: one enum a direction.
+//! The messages between processes: one enum per direction.
 //!
-//! Over ipc-channel between the supervisor and its peers (`To…`, `From…`), as JSON lines between
-//! the supervisor's control socket and whoever asks (`Request`, `Answer`), and as one packet each
-//! between the launcher and the supervisor (`ToLauncher`, `FromLauncher`).
+//! `To…` and `From…` pass over ipc-channel between the supervisor and its peers. `Request` and `Answer` are
+//! JSON lines between a client and the supervisor's control socket. `ToLauncher` and `FromLauncher` are one
+//! packet each between launcher and supervisor.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::{
     units::{FrameIndex, Incarnation, Seq, Slot},
 };
 
-/// A process of the stack, by the name that people type.
+/// A process of the stack, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Service {
     /// `supervisor`
@@ -31,7 +31,7 @@ pub enum Service {
     LinkIn,
     /// `worker:0`, `worker:1`
     Worker(Slot),
-    /// `trial`: the worker that plays for nobody; started when there is something to find out.
+    /// `trial`: started when commands must be tried or a referee is needed.
     Trial,
 }
 
@@ -66,14 +66,14 @@ impl std::fmt::Display for Service {
     }
 }
 
-/// Whom a restart or a fault is meant for.
+/// The target of a restart or a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// This process.
     Service(Service),
-    /// The worker whose ring is preferred.
+    /// The leader.
     Leader,
-    /// The other worker.
+    /// The follower.
     Follower,
 }
 
@@ -101,7 +101,7 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// The longest that [`Fault::Slow`] makes a block take, in milliseconds: whoever wants more wants `hang`.
+/// The longest delay of [`Fault::Slow`], in milliseconds; for more there is [`Fault::Hang`].
 pub const SLOW_MS_MAX: f64 = 1_000_000.0;
 
 /// A fault to inject.
@@ -115,31 +115,31 @@ pub enum Fault {
     Abort,
     /// A panic in the real-time thread.
     Panic,
-    /// The process exits with that code.
+    /// The process exits with this code.
     Exit(i32),
     /// The real-time thread spins for ever.
     Hang,
-    /// Each block takes that many microseconds longer.
+    /// Each block takes this many microseconds longer.
     Slow(u32),
-    /// Its output turns NaN.
+    /// The worker's output turns into NaN.
     Nan,
-    /// One bit of one sample in its next block is flipped.
+    /// One bit of one sample in the worker's next block is flipped.
     Flip,
-    /// It stops reading its control channel.
+    /// The process stops reading its link.
     MuteControl,
-    /// It closes its control channel.
+    /// The process closes its link.
     DropControl,
-    /// It allocates until it may not.
+    /// The process allocates memory until the kernel or a limit ends it.
     Oom,
 }
 
-/// What a process says with its exit code, a worker where nothing else is said.
+/// Exit codes with a meaning; those of a worker unless stated otherwise.
 pub mod exit {
-    /// It cannot catch up any more.
+    /// The worker cannot catch up any more.
     pub const OVERTAKEN: i32 = 70;
-    /// It was so slow with a block that the other worker has decided otherwise.
+    /// The worker was so slow with a block that the decision was revised meanwhile.
     pub const OVERRULED: i32 = 72;
-    /// A supervisor: it cannot take over what it finds just now; the next one is to try again.
+    /// A supervisor cannot take over at present; its successor should retry.
     pub const CANNOT_TAKE_OVER: i32 = 73;
 }
 
@@ -151,7 +151,7 @@ pub const SIGTERM: i32 = 15;
 pub const SIGCONT: i32 = 18;
 /// SIGSTOP on Linux.
 pub const SIGSTOP: i32 = 19;
-/// SIGXCPU on Linux: the kernel ends a process whose real-time thread spins.
+/// SIGXCPU on Linux: the kernel sends it when a real-time thread spins.
 pub const SIGXCPU: i32 = 24;
 
 impl std::str::FromStr for Fault {
@@ -206,247 +206,247 @@ impl std::str::FromStr for Fault {
     }
 }
 
-/// A command with its number and its place in the log.
+/// A command with its sequence number and its place in the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Numbered {
-    /// Its number.
+    /// The sequence number.
     pub seq: Seq,
-    /// Where its record stands in the log, in bytes.
+    /// The place of its record in the log, in bytes.
     pub offset: u64,
-    /// Where the record after it will stand.
+    /// The place of the record after it.
     pub next_offset: u64,
-    /// What it does.
+    /// The command.
     pub command: Command,
 }
 
 /// Supervisor → worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Accepted commands, in order, none left out.
+    /// Accepted commands, in order and without gaps.
     Commands(Vec<Numbered>),
-    /// Do yourself this harm.
+    /// Carry out a fault.
     Inject(Fault),
-    /// The commands up to this number are in the log, should one have been missed.
+    /// The sequence number of the last command in the log, in case a message was missed.
     Newest(Seq),
-    /// To be answered with `Pong`: shows that the channel is read.
+    /// Answer with `Pong`: shows that the link is read.
     Ping,
 }
 
 /// Supervisor → audio-out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToAudio {
-    /// Write out what is left and exit.
+    /// Write what is left and exit.
     Finish,
-    /// To be answered with `Pong`.
+    /// Answer with `Pong`.
     Ping,
-    /// Do yourself this harm.
+    /// Carry out a fault.
     Inject(Fault),
 }
 
-/// Supervisor → a service that needs no more of it: recorder, MIDI input.
+/// Supervisor → a service that needs nothing else from it: recorder, MIDI input, Link input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToService {
-    /// To be answered with `Pong`.
+    /// Answer with `Pong`.
     Ping,
-    /// Do yourself this harm.
+    /// Carry out a fault.
     Inject(Fault),
 }
 
 /// Supervisor → gateway.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToGateway {
-    /// A part of the text of the patch that follows, where that is too long for one message.
+    /// A part of the JSON text of the next `Patch`, if the text is too long for one message.
     PatchPart(String),
-    /// The patch in force; numbers in events refer to it.
+    /// The patch in force, to which numbers in events refer.
     Patch {
-        /// Grows with each patch.
+        /// The patch's generation; it grows with each patch.
         generation: u64,
-        /// Its JSON text; what follows the parts.
+        /// The JSON text, or the rest of it after the parts.
         json: String,
     },
-    /// What became of submissions: submission id and outcome.
+    /// The outcomes of submissions, by submission id.
     Outcomes(Vec<(u64, Outcome)>),
-    /// A command that was accepted under that submission id is left out after all; to be told to its sender.
+    /// An accepted command was quarantined; tell the sender of this submission id why.
     Quarantined(u64, String),
-    /// To be answered with `Pong`.
+    /// Answer with `Pong`.
     Ping,
-    /// Do yourself this harm.
+    /// Carry out a fault.
     Inject(Fault),
 }
 
-/// What became of a submission.
+/// The outcome of a submission.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It has this number and will be applied.
+    /// The command is accepted under this sequence number and will be applied.
     Accepted(Seq),
-    /// The same, and something that whoever asked should know.
+    /// As `Accepted`, with a note for the sender.
     Noted(Seq, String),
-    /// It was meant for a patch that is no longer in force: resolve it again.
+    /// The submission refers to a patch that is no longer in force: resolve it again.
     Stale,
-    /// Everything up to the number has been applied by every ready worker.
+    /// Every ready worker has applied all commands submitted before.
     Synced,
-    /// What was asked for, as JSON.
+    /// The requested information, as JSON.
     Text(String),
-    /// It will not be done, and why.
+    /// The submission is refused, and why.
     Refused(String),
 }
 
-/// What the gateway hands in.
+/// A request by the gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Submission {
-    /// An event, resolved against the patch of that generation.
+    /// An event, resolved against the patch of this generation.
     Event {
         /// The patch's generation.
         generation: u64,
-        /// What to do.
+        /// The event.
         event: Event,
-        /// At which frame; as soon as can be, if none is given.
+        /// The frame; `None`: as soon as possible.
         at: Option<FrameIndex>,
     },
-    /// A sequence is started, stopped or set; by its name, so that it may follow the edit that makes it.
+    /// Controls a sequence. The sequence has its name here, so that the request may follow the edit that creates it.
     Control {
         /// The sequence's name.
         id: String,
-        /// What to do.
+        /// The action.
         control: SequenceControl,
-        /// At which frame; as soon as can be, if none is given.
+        /// The frame; `None`: as soon as possible.
         at: Option<FrameIndex>,
     },
-    /// A change of the patch, by itself.
+    /// A single edit of the patch.
     Edit(Edit),
-    /// A change of the patch that waits for [`Submission::Commit`], or an end to all that wait.
+    /// An edit that waits for [`Submission::Commit`], or the end of all waiting edits.
     Draft(Drafted),
-    /// The changes that wait, all at once.
+    /// Commits all waiting edits together.
     Commit {
-        /// Even where what comes of them is predicted to be too much for the machine.
+        /// Commit even if the predicted load is too high for the machine.
         forced: bool,
     },
-    /// Keep a preset, or set a module to one.
+    /// Saves a preset, or sets a module to one.
     Preset(Preset),
-    /// The names of the presets, of that module or of all.
+    /// Asks for the names of the presets of this module, or of all modules.
     Presets(Option<String>),
-    /// Say when everything submitted before this has been applied.
+    /// Asks to be told when everything submitted before has been applied.
     Sync,
-    /// The same as `understudy status --json`.
+    /// Asks for the answer of `understudy status --json`.
     Status,
-    /// Record, or do so no more.
+    /// Starts or stops a recording.
     Record(Wish),
-    /// The same as `understudy record status --json`.
+    /// Asks for the answer of `understudy record status --json`.
     RecordStatus,
 }
 
-/// Whoever is linked → supervisor.
+/// A linked peer → supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromPeer {
-    /// A gateway's submissions, in order, each with its submission id.
+    /// Submissions of the gateway, in order, each with its submission id.
     Submit {
         /// The generation of the patch that the gateway knows.
         generation: u64,
         /// The submissions.
         submissions: Vec<(u64, Submission)>,
     },
-    /// Where the sound goes now, as it is shown in `status`.
+    /// The sink in use, for `status`.
     Sink(String),
-    /// It can do its work: the gateway listens, the sink is open.
+    /// The peer is operational: the gateway listens, the sink is open.
     Up,
-    /// It cannot do its work and exits; one clear line.
+    /// The peer cannot work and exits; the text is one line.
     Fatal(String),
-    /// Something for the log.
+    /// A line for the text log.
     Note(String),
     /// The answer to `Ping`.
     Pong,
 }
 
-/// The first thing a peer says at the control socket: give me a link.
+/// The first message of a peer at the control socket: a request for a link.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Introduction {
-    /// Who asks.
+    /// The peer.
     pub service: Service,
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// Its life, if it is a worker; else 0.
+    /// The incarnation of a worker; otherwise 0.
     pub incarnation: Incarnation,
 }
 
-/// What can be asked at the control socket, one JSON line each.
+/// A request at the control socket, one JSON line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// A peer wants its link: the answer names an ipc-channel one-shot server.
+    /// A peer requests its link. The answer names an ipc-channel one-shot server.
     Link(Introduction),
     /// The stack's status.
     Status,
-    /// A planned restart; answered when it is back and ready.
+    /// A planned restart. The answer comes when the process is ready again.
     Restart(Target),
-    /// One fault, now.
+    /// Inject one fault now.
     Inject(Fault, Target),
-    /// The running patch with the current parameter values.
+    /// The patch in force with the present parameter values.
     PatchShow,
-    /// Play this patch.
+    /// Load this patch.
     PatchLoad(String),
-    /// Play this patch, even where it is predicted to be too much for the machine.
+    /// Load this patch even if the predicted load is too high for the machine.
     PatchForce(String),
-    /// What each module of the patch in force costs.
+    /// The cost of each module of the patch in force.
     Modules,
-    /// Record, or do so no more.
+    /// Start or stop a recording.
     Record(Wish),
-    /// What is recorded, or was last.
+    /// The state of the present or last recording.
     RecordStatus,
 }
 
-/// What the control socket answers, one JSON line each.
+/// An answer of the control socket, one JSON line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Done; the text or JSON that was asked for.
+    /// Done, with the text or JSON that was requested.
     Ok(serde_json::Value),
-    /// No, and why.
+    /// Refused, and why.
     No(String),
 }
 
 /// Supervisor → launcher.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToLauncher {
-    /// Start this process.
+    /// Start a process.
     Spawn {
-        /// Which.
+        /// The service.
         service: Service,
-        /// Its life, if it is a worker; else 0.
+        /// The incarnation of a worker; otherwise 0.
         incarnation: Incarnation,
-        /// Its command line after the program's name.
+        /// The command line after the program's name.
         args: Vec<String>,
     },
-    /// Which children are there?
+    /// List the children.
     List,
-    /// Sound can be made: tell whoever waits for `up`.
+    /// The instance can make sound: report this text to `understudy up`.
     Ready(String),
-    /// The stack cannot start; tell whoever waits for `up`, and end.
+    /// The stack cannot start: report this text to `understudy up`, and exit.
     Failed(String),
-    /// All is written; the rest may be ended.
+    /// Everything is written: end the remaining processes.
     Finished,
-    /// It is not stuck; said several times a second.
+    /// The supervisor is not stuck; sent several times a second.
     Alive,
 }
 
-/// A child of the launcher.
+/// A child process of the launcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Child {
-    /// What it is.
+    /// The service.
     pub service: Service,
-    /// Its life, if it is a worker; else 0.
+    /// The incarnation of a worker; otherwise 0.
     pub incarnation: Incarnation,
-    /// Its process.
+    /// The process id.
     pub pid: u32,
 }
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
-    /// By itself, with that code.
+    /// It exited with this code.
     Exit(i32),
-    /// By that signal.
+    /// It was killed by this signal.
     Signal(i32),
-    /// Nobody knows how: its launcher was gone, and only a parent is told.
+    /// Unknown: the launcher that was its parent had ended, and only a parent is told.
     Unseen,
 }
 
@@ -466,17 +466,17 @@ impl std::fmt::Display for Ending {
 /// Launcher → supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromLauncher {
-    /// Started as asked.
+    /// The process was started.
     Spawned(Child),
-    /// It could not be started.
+    /// The process could not be started, and why.
     SpawnFailed(Service, Incarnation, String),
-    /// It ended.
+    /// The child has ended.
     Died(Child, Ending),
-    /// The children that are there.
+    /// The present children.
     Children(Vec<Child>),
-    /// It is not stuck; the answer to the supervisor's [`ToLauncher::Alive`].
+    /// The launcher is not stuck; the answer to [`ToLauncher::Alive`].
     Alive,
-    /// End the stack in good order.
+    /// Stop the stack in good order.
     Stop,
 }
 

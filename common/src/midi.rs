@@ -1,4 +1,4 @@
-//! Which MIDI controller turns which parameter, and what is being learnt.
+//! Bindings of MIDI controllers to parameters, and MIDI learn.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,22 +20,22 @@ pub struct Binding {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bindings {
-    /// One controller may turn several parameters, and several one.
+    /// The bindings. A controller may control several parameters; several controllers may control one.
     #[serde(default)]
     pub bindings: Vec<Binding>,
-    /// The module and parameter that the next controller that moves is bound to.
+    /// MIDI learn: the module and parameter to bind to the next controller that moves.
     #[serde(default)]
     pub learn: Option<(String, String)>,
 }
 
 impl Bindings {
-    /// The parameters that a controller turns.
+    /// The bindings of a controller.
     pub fn of(&self, channel: u8, controller: u8) -> impl Iterator<Item = &Binding> {
         let is = move |b: &&Binding| (b.channel, b.controller) == (channel, controller);
         self.bindings.iter().filter(is)
     }
 
-    /// Binds what is being learnt to a controller; whether there was something to be learnt.
+    /// Binds the parameter to be learnt to this controller. Returns whether there was one.
     pub fn learnt(&mut self, channel: u8, controller: u8) -> bool {
         let Some((module, param)) = self.learn.take() else {
             return false;
@@ -51,7 +51,7 @@ impl Bindings {
         true
     }
 
-    /// Unbinds a parameter, or stops to learn it; whether it was bound or about to be.
+    /// Unbinds a parameter, or stops learning it. Returns whether anything changed.
     pub fn forget(&mut self, module: &str, param: &str) -> bool {
         let before = (self.bindings.len(), self.learn.clone());
         self.bindings

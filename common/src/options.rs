@@ -1,61 +1,61 @@
-//! What an instance was started with: read once by `understudy up`, handed down unchanged.
+//! The options of an instance: read once by `understudy up`, passed on unchanged.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::First;
 
-/// The variable in which all processes of an instance find the options, as JSON.
+/// The environment variable that holds the options as JSON, for all processes of an instance.
 pub const VARIABLE: &str = "UNDERSTUDY_OPTIONS";
 
-/// The options of a start, checked.
+/// The checked options of a start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// The instance's name.
     pub instance: String,
     /// `auto`, `device`, `device:NAME`, `wav:PATH` (absolute) or `null`.
     pub sink: String,
-    /// No clock.
+    /// Play without a clock.
     pub freewheel: bool,
-    /// ADDR:PORT to listen at.
+    /// The address that the OSC gateway listens at, ADDR:PORT.
     pub osc: String,
-    /// The port that MIDI comes from, and the module that its notes go to, if it is listened to.
+    /// The MIDI port and the module that plays its notes; `None` without MIDI input.
     pub midi: Option<(String, String)>,
-    /// Whether an Ableton Link session is followed.
+    /// Whether the instance follows an Ableton Link session.
     pub link: bool,
-    /// Frames a second.
+    /// Frames per second.
     pub rate_hz: u32,
     /// Frames in a block.
     pub block_frames: u32,
-    /// Blocks of lead, always; without it the lead begins with what the machine's real-time priority
-    /// allows, and grows and shrinks by itself.
+    /// A fixed lead, in blocks. `None`: the lead begins with the value that suits the machine's real-time
+    /// priority, and adapts.
     pub lead_blocks: Option<u32>,
-    /// Milliseconds up to which it grows.
+    /// Upper limit of an adapting lead, in milliseconds.
     pub lead_max_ms: u32,
     /// Channels of sound.
     pub channels: u32,
-    /// Start with the patch that lies among the instance's files, checked; else with the default patch.
+    /// Start with the checked patch among the instance's files; otherwise with the default patch.
     pub patch: bool,
-    /// Start where the instance last was.
+    /// Resume where the instance last was.
     pub resume: bool,
-    /// A segment of the command log is closed at that length or that age.
+    /// The length and the age at which a segment of the command log is closed.
     pub segment: (Bytes, Seconds),
     /// How much of the command log is kept.
     pub keep: Keep,
-    /// What closed segments are handed to before they are deleted: a command for the shell.
+    /// A shell command that receives each closed segment before it may be deleted.
     pub archive: Option<String>,
-    /// Where the counters of a fresh run begin, for tests.
+    /// Where the counters of a fresh run begin; for tests.
     #[serde(default)]
     pub first: First,
 }
 
-/// How much of a command log is kept; what is older is deleted.
+/// How much of a command log is kept; older segments are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {
-    /// All of it.
+    /// Everything.
     All,
-    /// So many bytes, all segments together.
+    /// At most this many bytes in all segments.
     Size(Bytes),
-    /// The newest of it, so many seconds of music.
+    /// The newest segments, for this many seconds of music.
     Age(Seconds),
 }
 
@@ -67,14 +67,14 @@ pub struct Bytes(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seconds(pub u64);
 
-/// A segment of the command log is closed at this length, unless told otherwise,
+/// Default length at which a segment of the command log is closed.
 pub const SEGMENT_BYTES: Bytes = Bytes(64 << 20);
-/// or when its music is that old.
+/// Default age of a segment's music at which the segment is closed.
 pub const SEGMENT_AGE: Seconds = Seconds(3_600);
-/// So much is kept.
+/// Default amount of command log that is kept.
 pub const KEEP: Keep = Keep::Size(Bytes(1 << 30));
 
-/// Units of sizes and times, as they are written behind a number.
+/// Suffixes of sizes and times.
 const BYTES: [(&str, u64); 10] = [
     ("B", 1),
     ("kB", 1_000),
@@ -138,13 +138,13 @@ impl std::str::FromStr for Keep {
     }
 }
 
-/// What the launcher tells whoever waits in `understudy up`, as one JSON line.
+/// The launcher's report to `understudy up`, as one JSON line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Started {
-    /// Sound can be made; what to tell the user.
+    /// The instance can make sound; the text is for the user.
     Ready(String),
-    /// It cannot start, and why.
+    /// The instance cannot start, and why.
     Failed(String),
 }
 

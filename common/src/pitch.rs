@@ -1,10 +1,9 @@
 //! Notes by name or by number: 60 is C4, 69 is A4 at 440 Hz.
 
-/// The highest note number: G9.
+/// The highest note number, G9.
 pub const PITCH_MAX: f32 = 127.0;
 
-/// The note number that a text stands for: a number, not always a whole one, or a name, for example
-/// `C4`, `F#3`, `Bb2`; `C-1` is 0.
+/// Parses a note: a number (not necessarily whole) or a name such as `C4`, `F#3`, `Bb2`. `C-1` is 0.
 ///
 /// # Errors
 /// If the text is not a note; the error says what is expected.

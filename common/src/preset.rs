@@ -1,5 +1,5 @@
-//! Presets of modules: what `/preset/…` asks for. Names stay names until the supervisor, who holds the
-//! patch in force, makes events of them.
+//! Presets of modules: the requests at `/preset/…`. They contain names; the supervisor, which holds the
+//! patch in force, translates them into events.
 
 use std::collections::BTreeMap;
 
@@ -7,38 +7,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::FrameIndex;
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Preset {
-    /// Keep the values that the parameters have.
+    /// Save the present values of the parameters.
     Save {
         /// The module's name.
         module: String,
-        /// The preset's.
+        /// The preset's name.
         name: String,
     },
-    /// Set the module to a preset, or between two.
+    /// Set the module to a preset, or to a mixture of two.
     Morph {
         /// The module's name.
         module: String,
-        /// The presets' names; twice the same, if there is but one.
+        /// The presets' names; both the same for a single preset.
         between: (String, String),
-        /// 0 is the first, 1 the second.
+        /// 0 is the first preset, 1 the second.
         position: f32,
-        /// How long it takes, in milliseconds; as long as any change, if none are given.
+        /// Duration in milliseconds; `None`: that of an ordinary parameter change.
         ms: Option<f32>,
-        /// At which frame; as soon as can be, if none is given.
+        /// The frame; `None`: as soon as possible.
         at: Option<FrameIndex>,
     },
 }
 
-/// A preset to keep, as the log has it.
+/// A saved preset, as in the command log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedPreset {
     /// The module's name.
     pub module: String,
-    /// The preset's.
+    /// The preset's name.
     pub name: String,
-    /// Values by the names of parameters; what is missing is at its default.
+    /// Values by parameter name; a parameter that is missing has its default.
     pub values: BTreeMap<String, f32>,
 }

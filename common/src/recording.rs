@@ -1,22 +1,22 @@
-//! Names of recordings, and what is asked about them.
+//! Names of recordings, and requests to the recorder.
 //!
-//! A name is a file's in one folder, never a path: whoever can send a datagram can record, and must not
-//! choose where on the disk.
+//! A name is that of a file in one folder, never a path: anyone who can send a datagram can record, and
+//! must not choose a place on the disk.
 
 use serde::{Deserialize, Serialize};
 
 use crate::tape::NAME_BYTES_MAX;
 
-/// What can be asked of the recorder.
+/// A request to the recorder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
-    /// Record what is played from now on, into a file of that name, or one named after the time.
+    /// Record from now on, into a file of this name; `None`: a name made from the date and time.
     Start(Option<String>),
-    /// Record no more.
+    /// Stop the recording.
     Stop,
 }
 
-/// How sound is stored.
+/// The file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// 32-bit floats.
@@ -25,29 +25,29 @@ pub enum Format {
     Flac,
 }
 
-/// Channels that a FLAC file can hold.
+/// Most channels of a FLAC file.
 pub const FLAC_CHANNELS_MAX: u32 = 8;
 
-/// Why a name is none.
+/// Why a name is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It is a path, hidden, empty or cannot be typed.
+    /// It is a path, hidden, empty, too long, or has control characters.
     #[error(
         "\"{0}\" is not a recording's name (expected 1 to 120 bytes without / and control characters, not starting with a dot)"
     )]
     Name(String),
-    /// It ends in another way.
+    /// It has an unknown ending.
     #[error("the ending .{0} is unknown (expected a name that ends with .wav or .flac)")]
     Ending(String),
-    /// More channels than the format holds.
+    /// There are more channels than the format holds.
     #[error("{0} channels are too many for .flac (expected {FLAC_CHANNELS_MAX}; use .wav)")]
     Channels(u32),
 }
 
-/// The name of the file, with its ending, and how sound is stored in it.
+/// The file's name with its ending, and its format. Without a known ending, `.wav` is added.
 ///
 /// # Errors
-/// When it could leave its folder, or is of no format that is known here.
+/// If the name could leave its folder, has the ending of an unknown format, or the format cannot hold the channels.
 ///
 /// # Examples
 /// ```
@@ -70,7 +70,7 @@ pub fn file_name(name: &str, channels: u32) -> Result<(String, Format), NameErro
         "wav" => Ok((name.into(), Format::Wav)),
         "flac" if channels > FLAC_CHANNELS_MAX => Err(NameError::Channels(channels)),
         "flac" => Ok((name.into(), Format::Flac)),
-        // What only looks like an ending: "set 2. night".
+        // In "set 2. night", what follows the dot is no ending.
         other if is_ending(other) => Err(NameError::Ending(other.into())),
         _ => Ok((format!("{name}.wav"), Format::Wav)),
     }
@@ -80,7 +80,7 @@ fn is_ending(text: &str) -> bool {
     (1..=4).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// The name of a recording that begins so many seconds after 1970, in UTC.
+/// The name of a recording that begins this many seconds after 1970, in UTC.
 #[must_use]
 pub fn name_by_date(unix_s: u64) -> String {
     let (days, s) = (unix_s / 86_400, unix_s % 86_400);
@@ -89,7 +89,7 @@ pub fn name_by_date(unix_s: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}-{m:02}-{s:02}Z.wav")
 }
 
-/// The date of a day after 1970-01-01.
+/// Year, month and day of the day this many days after 1970-01-01.
 ///
 /// # Source
 /// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.

@@ -1,13 +1,13 @@
-//! A recording that modules play from: frames that never change, named by a hash of what they are.
+//! A recording that modules play: frames that never change, identified by a hash of their content.
 //!
-//! A patch says `NAME@ID`: the name is for people, the id is the content. So whoever finds that
-//! content plays the same sound, and a command log stays reproducible when the file that it came from
-//! has changed or is gone.
+//! A patch refers to it as `NAME@ID`: the name is for people, the id is the content. Every copy of that
+//! content sounds the same, and a command log stays reproducible even if the original file has changed or
+//! is gone.
 //!
-//! A recording holds its original frames and, if the importing stack has another rate, the same sound
-//! converted to that rate. Loops are played from the original frames, in which their ends are whole frames;
-//! everything else from the converted ones. The first half of an id names the original sound, so a file has
-//! the same first half at every rate.
+//! A recording holds its original frames and, if the stack that imports it has another rate, the same sound
+//! converted to that rate. Loops are played from the original frames, in which their ends are whole frames.
+//! Everything else is played from the converted frames. The first half of an id is that of the original
+//! sound, so a file has the same first half at every rate.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -15,23 +15,23 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::limits::{CHANNELS_MAX, SAMPLE_BYTES_MAX};
 
-/// Magic of a recording without loop, root note and converted frames: magic, rate, channels, frames. Older
-/// builds know only this format.
+/// Magic of a recording without loop, root note and converted frames. Layout: magic, rate, channels,
+/// frames. Older builds know only this format.
 const PLAIN: &[u8; 8] = b"undrsmpl";
-/// Magic of any other recording: magic; the first half of its id; as words of 32 bits rate, channels, frames, the
-/// loop's first frame, the frame after its last, its kind (0: there is none), the root note in 65,536ths
-/// (all ones: there is none), the rate it was converted to (0: it was not); then the frames as recorded,
-/// then the converted ones.
+/// Magic of any other recording. Layout: magic; first half of the id; then 32-bit words: rate, channels,
+/// frames, the loop's first frame, the frame after its last, its kind (0: no loop), the root note in
+/// 65,536ths (all ones: none), the rate of the converted frames (0: none); then the original frames; then
+/// the converted ones.
 const RICH: &[u8; 8] = b"undrsmp2";
-/// Bytes before the frames of either.
+/// Bytes before the frames, in either format.
 const PLAIN_HEAD: usize = 16;
 const RICH_HEAD: usize = 48;
 const NO_ROOT: u32 = u32::MAX;
 
-/// Finds a recording by its id; `None` where it is not there: who plays from it is silent.
+/// Finds a recording by its id. `None` if it is missing: a module that plays it is then silent.
 pub type Find<'a> = dyn Fn(&str) -> Option<Arc<Sample>> + 'a;
 
-/// Frames at a rate, channel after channel.
+/// Frames at one rate, stored channel after channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sound {
     rate_hz: u32,
@@ -40,25 +40,25 @@ pub struct Sound {
     samples: Vec<f32>,
 }
 
-/// How a loop is played round.
+/// The direction in which a loop is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// From its first frame to its last, again and again.
+    /// From the first frame to the last, repeatedly.
     Forwards,
-    /// To its last, back to its first, and so on.
+    /// To the last frame and back to the first, repeatedly.
     ToAndFro,
-    /// From its last frame to its first, again and again.
+    /// From the last frame to the first, repeatedly.
     Backwards,
 }
 
-/// A loop that a recording brings.
+/// The loop of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loop {
-    /// Its first frame.
+    /// The first frame.
     pub from: u32,
-    /// The frame after its last.
+    /// The frame after the last.
     pub to: u32,
-    /// How it is played.
+    /// The direction.
     pub way: Way,
 }
 
@@ -68,11 +68,11 @@ pub struct Sample {
     recorded: Sound,
     converted: Option<Sound>,
     looped: Option<Loop>,
-    /// In 65,536ths of a semitone, or [`NO_ROOT`].
+    /// The root note in 65,536ths of a semitone, or [`NO_ROOT`].
     root: u32,
 }
 
-/// No recording: silence.
+/// An empty recording: silence.
 pub static NO_SAMPLE: Sample = Sample {
     recorded: Sound {
         rate_hz: 48_000,
@@ -86,8 +86,8 @@ pub static NO_SAMPLE: Sample = Sample {
 };
 
 impl Sound {
-    /// From interleaved whole frames; samples that are not finite become silence. `None` when there is none,
-    /// too much ([`SAMPLE_BYTES_MAX`]), or no such format of sound.
+    /// Takes interleaved frames; samples that are not finite become 0. `None` if there is no frame or an
+    /// incomplete one, the sound is too long ([`SAMPLE_BYTES_MAX`]), or rate or channels are invalid.
     fn new(rate_hz: u32, channels: u32, samples: &[f32]) -> Option<Self> {
         let whole = channels >= 1 && samples.len().is_multiple_of(channels as usize);
         let fits = channels <= CHANNELS_MAX && samples.len() * 4 <= SAMPLE_BYTES_MAX;
@@ -108,13 +108,13 @@ impl Sound {
         })
     }
 
-    /// Frames a second.
+    /// Frames per second.
     #[must_use]
     pub const fn rate_hz(&self) -> u32 {
         self.rate_hz
     }
 
-    /// How many frames it has.
+    /// The number of frames.
     ///
     /// # Real-time
     /// Yes.
@@ -123,7 +123,7 @@ impl Sound {
         self.frames
     }
 
-    /// All frames of the left (0) or the right (1) side; of one channel both are the same.
+    /// All frames of the left (0) or the right (1) side. A mono sound has the same on both.
     ///
     /// # Real-time
     /// Yes.
@@ -136,7 +136,7 @@ impl Sound {
             .unwrap_or_default()
     }
 
-    /// Whether both sides are the same.
+    /// Whether there is only one channel.
     ///
     /// # Real-time
     /// Yes.
@@ -145,7 +145,7 @@ impl Sound {
         self.channels == 1
     }
 
-    /// All channels of each frame, frame by frame.
+    /// All samples, interleaved.
     #[must_use]
     pub fn interleaved(&self) -> Vec<f32> {
         let channels = self.channels as usize;
@@ -157,13 +157,13 @@ impl Sound {
         samples
     }
 
-    /// How many channels it has.
+    /// The number of channels.
     #[must_use]
     pub const fn channels(&self) -> u32 {
         self.channels
     }
 
-    /// Bytes of its samples.
+    /// Bytes of the samples.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         4 * self.samples.len()
@@ -176,8 +176,8 @@ impl Sound {
 }
 
 impl Sample {
-    /// Of whole frames; what is no number in them becomes silence. `None` when there is none, too much
-    /// ([`SAMPLE_BYTES_MAX`]), or no such format of sound.
+    /// A recording of interleaved frames; samples that are not finite become 0. `None` if there is no frame
+    /// or an incomplete one, the sound is too long ([`SAMPLE_BYTES_MAX`]), or rate or channels are invalid.
     #[must_use]
     #[allow(
         clippy::needless_pass_by_value,
@@ -192,7 +192,7 @@ impl Sample {
         })
     }
 
-    /// The same as it was recorded, with its loop and its root note.
+    /// The recording without its converted frames, with its loop and root note.
     #[must_use]
     pub fn as_recorded(&self) -> Self {
         Self {
@@ -203,14 +203,14 @@ impl Sample {
         }
     }
 
-    /// The same with a loop; without a loop if it does not lie within the recording.
+    /// The recording with this loop; without a loop if it does not lie within the recording.
     #[must_use]
     pub fn looping(mut self, looped: Option<Loop>) -> Self {
         self.looped = looped.filter(|l| l.from < l.to && l.to as usize <= self.recorded.frames);
         self
     }
 
-    /// The same with a root note: the note as which it sounds as it was recorded, 0 to 127.
+    /// The recording with this root note, 0 to 127: the note that it sounds at its original speed.
     #[must_use]
     pub fn rooted(mut self, note: Option<f32>) -> Self {
         let note = note.filter(|note| (0.0..=127.0).contains(note));
@@ -218,14 +218,14 @@ impl Sample {
         self
     }
 
-    /// The same with its sound converted to another rate; the frames as [`Sample::new`] takes them.
+    /// The recording with converted frames for another rate; frames as in [`Sample::new`].
     #[must_use]
     pub fn converted(mut self, rate_hz: u32, samples: &[f32]) -> Option<Self> {
         self.converted = Some(Sound::new(rate_hz, self.recorded.channels, samples)?);
         Some(self)
     }
 
-    /// The original sound, from which loops are played.
+    /// The original sound; loops are played from it.
     ///
     /// # Real-time
     /// Yes.
@@ -235,7 +235,7 @@ impl Sample {
         &self.recorded
     }
 
-    /// At that rate if it has been converted to it, else as it was recorded.
+    /// The sound at this rate if it was converted to it; otherwise the original.
     ///
     /// # Real-time
     /// Yes.
@@ -248,7 +248,7 @@ impl Sample {
         }
     }
 
-    /// The loop that it brings.
+    /// The loop of the recording.
     ///
     /// # Real-time
     /// Yes.
@@ -257,7 +257,7 @@ impl Sample {
         self.looped
     }
 
-    /// The note as which it sounds as it was recorded.
+    /// The note that the recording sounds at its original speed.
     ///
     /// # Real-time
     /// Yes.
@@ -266,7 +266,7 @@ impl Sample {
         (self.root != NO_ROOT).then_some(self.root as f32 / 65_536.0)
     }
 
-    /// Bytes of its samples.
+    /// Bytes of the samples, original and converted.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let converted = self
@@ -276,7 +276,7 @@ impl Sample {
         4 * (self.recorded.samples.len() + converted)
     }
 
-    /// As bytes, to be kept.
+    /// Encodes the recording for storage.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(RICH_HEAD + self.bytes());
@@ -312,7 +312,7 @@ impl Sample {
         bytes
     }
 
-    /// From bytes that were kept; `None` when they are something else, or not whole.
+    /// Decodes a stored recording; `None` if the bytes are something else or incomplete.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if let Some(plain) = bytes.strip_prefix(PLAIN) {
@@ -344,22 +344,22 @@ impl Sample {
     }
 }
 
-/// Words of 32 bits.
+/// Decodes 32-bit words.
 fn words<const COUNT: usize>(bytes: &[u8]) -> Option<[u32; COUNT]> {
     let (words, rest) = bytes.as_chunks::<4>();
     let words: &[_; COUNT] = words.try_into().ok()?;
     rest.is_empty().then(|| words.map(u32::from_le_bytes))
 }
 
-/// Samples.
+/// Decodes samples.
 fn numbers(bytes: &[u8]) -> Option<Vec<f32>> {
     let (samples, rest) = bytes.as_chunks::<4>();
     let samples = samples.iter().copied().map(f32::from_le_bytes);
     rest.is_empty().then(|| samples.collect())
 }
 
-/// The id of a recording, by its bytes: 32 hexadecimal digits. The first 16 name the sound as it was
-/// recorded, whatever it was converted to.
+/// The id of a recording with these bytes: 32 hexadecimal digits. The first 16 identify the original sound,
+/// whatever it was converted to.
 ///
 /// # Source
 /// XXH3 with 64 and 128 bits: Yann Collet, xxHash fast digest algorithm, specification 0.1.1.
@@ -377,13 +377,13 @@ pub fn id(bytes: &[u8]) -> String {
     id
 }
 
-/// Whether two ids name the same sound as it was recorded.
+/// Whether two ids identify the same original sound.
 #[must_use]
 pub fn same_sound(a: &str, b: &str) -> bool {
     a.len() == 32 && b.len() == 32 && a.as_bytes()[..16] == b.as_bytes()[..16]
 }
 
-/// The id in `NAME@ID`; `None` where there is none.
+/// The id in `NAME@ID`; `None` if there is none.
 #[must_use]
 pub fn id_in(text: &str) -> Option<&str> {
     let (_, id) = text.rsplit_once('@')?;
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn what_older_builds_have_kept_is_still_read_under_its_id() {
-        // Written by hand: magic, 48,000 Hz, one channel, 0.5 and -1.
+        // Written by hand: magic, 48,000 Hz, one channel, the samples 0.5 and -1.
         let kept = [
             &b"undrsmpl"[..],
             &48_000_u32.to_le_bytes(),
@@ -461,7 +461,7 @@ mod tests {
         for torn in (0..RICH_HEAD + 24).chain([bytes.len() - 1, bytes.len() - 4]) {
             assert_eq!(Sample::from_bytes(&bytes[..torn]), None, "{torn}");
         }
-        // A loop beyond the end is none.
+        // A loop beyond the end is dropped.
         let beyond = Loop { to: 4, ..looped };
         assert_eq!(plain().looping(Some(beyond)).looped(), None);
     }

@@ -1,23 +1,25 @@
-//! When a time tag comes in: from the clock on the wall to frames.
+//! Time tags: from wall-clock time to frames.
 //!
-//! Two numbers say it. The *time origin* is the time at which frame 0 would have come in, by the machine's
-//! monotonic clock, which nobody sets; the other is how far the clock on the wall is ahead of that clock.
-//! audio-out, who alone knows when blocks are due, keeps both ([`OriginTracker`], [`is_set`]); whoever has a time
-//! tag works out the frame ([`Timing`]). A tag's frame is the first that no worker may have rendered at that
-//! time: so what is received before its tag comes in at its very frame, and is heard as late as what is sent
-//! without one. The time origin stands still while it is right within [`DEADBAND`], so that the distance of two tags
-//! is the distance of their frames. When the clock on the wall is set, the time origin stays where it is, and tags
-//! mean what they say by the new clock from the next one on.
+//! Two numbers define the mapping. The *time origin* is the time of the monotonic clock at which frame 0
+//! would have taken effect; nothing sets that clock. The second number is how far the wall clock is ahead
+//! of the monotonic clock. audio-out maintains both, since only audio-out knows when blocks are due
+//! ([`OriginTracker`], [`is_set`]). The receiver of a time tag computes its frame ([`Timing`]).
 //!
-//! NTP's seconds wrap every 136 years, first in 2036: a tag is of the era in which it lies nearest to now.
+//! The frame of a tag is the first frame that no worker can have rendered at that time. A message that
+//! arrives before its tag therefore takes effect at the tagged frame, with the same latency as a message
+//! without a tag. The time origin does not move while it is within [`DEADBAND`] of the measurements, so the
+//! distance of two tags is the distance of their frames. When the wall clock is set, the time origin stays,
+//! and later tags are read by the new wall-clock time.
+//!
+//! NTP seconds wrap every 136 years, first in 2036. A tag belongs to the era in which it is nearest to the present.
 
 use crate::units::FrameIndex;
 
-/// Seconds from 1900, where NTP begins to count, to 1970.
+/// Seconds from 1900, the NTP epoch, to 1970.
 const UNIX_EPOCH: u64 = 2_208_988_800;
-/// A second, as NTP counts.
+/// One second in NTP units (2^-32 s).
 pub const SECOND: u64 = 1 << 32;
-/// How far the time origin may be from what is measured: a thousandth of a second.
+/// The largest deviation of the time origin from the measurements: 1 ms.
 pub const DEADBAND: u64 = SECOND / 1_000;
 
 /// An NTP timestamp: seconds since 1900 in the upper half, their fraction in the lower.
@@ -27,25 +29,25 @@ pub const fn ntp(unix_seconds: u64, nanoseconds: u32) -> u64 {
     (unix_seconds.wrapping_add(UNIX_EPOCH)) << 32 | fraction
 }
 
-/// Whether the clock on the wall has been set, where it is found that far ahead of the monotonic clock
-/// instead of what was told: both run at the same rate.
+/// Whether the wall clock has been set: it is `found` ahead of the monotonic clock, and was `told` ahead
+/// before. Both clocks run at the same rate.
 #[must_use]
 pub const fn is_set(told: u64, found: u64) -> bool {
     (found.wrapping_sub(told) as i64).unsigned_abs() > DEADBAND
 }
 
-/// What time tags mean.
+/// The mapping from time tags to frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// When frame 0 would have come in, by the clock on the wall; as many eras ago as there are.
+    /// The time origin by the wall clock, modulo one era.
     origin: u64,
-    /// A frame that comes in about now.
+    /// A frame that takes effect about now.
     near: FrameIndex,
     rate_hz: u32,
 }
 
 impl Timing {
-    /// Frame 0 would have come in at `origin`, by the clock on the wall; `near` comes in about now.
+    /// A mapping with the time origin `origin` by the wall clock; the frame `near` takes effect about now.
     #[must_use]
     pub const fn new(origin: u64, near: FrameIndex, rate_hz: u32) -> Self {
         Self {
@@ -55,27 +57,27 @@ impl Timing {
         }
     }
 
-    /// The frame at which what has that time tag comes in; what lies before frame 0 is frame 0.
+    /// The frame of a time tag; a tag before frame 0 gives frame 0.
     #[must_use]
     pub fn frame(&self, tag: u64) -> FrameIndex {
         let frames = (self.since(tag) * u128::from(self.rate_hz) + (1 << 31)) >> 32;
         FrameIndex(frames as u64)
     }
 
-    /// The time tag of what is to come in at that frame: [`Self::frame`], the other way.
+    /// The time tag of a frame: the inverse of [`Self::frame`].
     #[must_use]
     pub fn tag(&self, frame: FrameIndex) -> u64 {
         self.origin
             .wrapping_add(duration(frame, self.rate_hz) as u64)
     }
 
-    /// As [`Self::frame`], with its fraction.
+    /// As [`Self::frame`], not rounded.
     #[must_use]
     pub fn position(&self, tag: u64) -> f64 {
         self.since(tag) as f64 / SECOND as f64 * f64::from(self.rate_hz)
     }
 
-    /// From frame 0 to that time tag. It does not depend on `near`, as long as that is within 68 years.
+    /// Time from frame 0 to a tag. Does not depend on `near`, as long as that is within 68 years of the tag.
     fn since(&self, tag: u64) -> u128 {
         let near = duration(self.near, self.rate_hz);
         let ahead = tag.wrapping_sub(self.origin.wrapping_add(near as u64)) as i64;
@@ -83,23 +85,23 @@ impl Timing {
     }
 }
 
-/// From frame 0 to that frame, in NTP's units: longer than an era, if need be.
+/// Time from frame 0 to a frame, in NTP units; it may exceed an era.
 fn duration(frame: FrameIndex, rate_hz: u32) -> u128 {
     (u128::from(frame.0) << 32) / u128::from(rate_hz.max(1))
 }
 
-/// What audio-out measures the time origin with.
+/// audio-out's measurement of the time origin.
 #[derive(Clone, Copy, Debug)]
 pub struct OriginTracker {
     rate_hz: u32,
-    /// Blocks to look at before it is moved, and how many are left.
+    /// Blocks between two corrections, and how many are left.
     window: u32,
     left: u32,
     least: u64,
 }
 
 impl OriginTracker {
-    /// For so many frames and blocks a second.
+    /// A tracker for this many frames and blocks per second.
     #[must_use]
     pub const fn new(rate_hz: u32, blocks_a_second: u32) -> Self {
         Self {
@@ -110,19 +112,19 @@ impl OriginTracker {
         }
     }
 
-    /// At that time of the monotonic clock, `coming_in` is the first frame that cannot have been rendered.
-    /// Returns where the time origin is to be from now on, if not where it is; 0 is nowhere yet.
+    /// Takes a measurement: at `now` of the monotonic clock, `coming_in` is the first frame that cannot
+    /// have been rendered. Returns the new time origin, if it is not `origin` (0: unknown).
     ///
     /// # Real-time
     /// Yes; constant time.
     pub fn note(&mut self, now: u64, coming_in: FrameIndex, origin: u64) -> Option<u64> {
         let since = duration(coming_in, self.rate_hz);
-        // 0 would say that it is nowhere.
+        // 0 would mean unknown.
         let found = now.wrapping_sub(since as u64).max(1);
         if origin == 0 {
             return Some(found);
         }
-        // A thread that wakes late finds it too late, never too early: the least is right.
+        // A thread that wakes late measures a later origin, never an earlier one: the least is right.
         if self.left == self.window || (found.wrapping_sub(self.least) as i64) < 0 {
             self.least = found;
         }
@@ -155,12 +157,12 @@ mod tests {
 
     #[test]
     fn frames_go_on_through_the_end_of_an_era_and_for_ever() {
-        // NTP's first era ends in 2036; the instance is so many years old by then.
+        // NTP's first era ends in 2036; the instance is this many years old by then.
         for years in [0, 1, 67, 68, 69, 100, 135, 137, 1_000] {
             for rate in [8_000, 48_000, 192_000_u32] {
                 let edge = FrameIndex(u64::from(rate) * (years * YEAR + 60));
                 let origin = 0_u64.wrapping_sub(duration(edge, rate) as u64);
-                // Wherever the cursor is within some hours.
+                // With the cursor anywhere within hours.
                 for near in [
                     edge.0 - u64::from(rate) * 60,
                     edge.0 + u64::from(rate) * 7_200,
@@ -188,7 +190,7 @@ mod tests {
             let set = booted.wrapping_add_signed(hours * 3_600 * SECOND as i64);
             assert!(is_set(booted, set) && !is_set(booted, booted + DEADBAND));
             for ms in [-5_i64, 0, 250, 1_800_000] {
-                // The same moment, by either clock.
+                // The same moment by either clock.
                 let moment =
                     (2 * SECOND + origin).wrapping_add_signed(ms * (SECOND / 1_000) as i64);
                 let before = by(booted).frame(booted.wrapping_add(moment));
@@ -205,7 +207,7 @@ mod tests {
         let frame = |block: u64| FrameIndex(block * 128);
         let mut origin = 0;
         let mut moved = Vec::new();
-        // The first is 3 ms late, others by up to 5; from block 12 on the music is 20 ms later.
+        // The first measurement is 3 ms late, others up to 5 ms. From block 12 on, the music is 20 ms later.
         for (block, late) in [
             3, 5, 1, 4, 0, 5, 2, 4, 0, 1, 1, 1, 20, 25, 20, 21, 20, 22, 23, 24,
         ]
