@@ -1,10 +1,11 @@
-//! The command log: what was asked, and in which block it came in; enough to render it all again.
+//! The command log: all accepted commands, and the block in which each took effect. It suffices to render
+//! the music again.
 //!
-//! Written by the supervisor before anything is broadcast, read by workers that miss a command,
-//! by a new supervisor and by `replay`. A record is length, checksum, payload: what was torn off
-//! at the end is seen and dropped. Nothing here touches a file; it reads and writes bytes.
+//! The supervisor writes a record before it broadcasts the command. Workers that miss a command, a new
+//! supervisor and `replay` read the log. A record consists of length, checksum and payload: a record that
+//! was torn at the end is detected and dropped. This module touches no file; it reads and writes bytes.
 //!
-//! A log is kept in segments, each of which begins with all that is needed to go on from it ([`Segment`]).
+//! A log is kept in segments. Each begins with everything that is needed to continue from it ([`Segment`]).
 
 mod catalogue;
 mod reach;
@@ -25,99 +26,100 @@ use crate::{
     units::{BlockIndex, Seq},
 };
 
-/// The version of the format that is written.
+/// The format version that is written.
 ///
-/// 3 added kinds of events and commands. 4 added kinds of events, and parameters of types that had been there:
-/// before it, the parameters that follow a type's own had other numbers. 5 added segments and findings, 6 the
-/// catalogue, by which numbers of parameters are read.
+/// 3 added kinds of events and commands. 4 added kinds of events, and parameters to existing types: before,
+/// the parameters that follow a type's own had other numbers. 5 added segments and findings. 6 added the
+/// catalogue, which gives the numbers of parameters their meaning.
 pub const VERSION: u32 = 6;
-/// The oldest version that is read.
+/// The oldest version that can be read.
 const OLDEST: u32 = 2;
-/// A record longer than this is damage, not data: the largest arena, and what stands beside it.
+/// The longest valid record: the largest arena and the data beside it. A longer record is damaged.
 const RECORD_BYTES_MAX: usize = ARENA_BYTES_MAX as usize + (4 << 20);
 
-/// One record. New kinds go to the end: the number of a kind is its place.
+/// One record. A new kind must be the last one: the number of a kind is its position in the enum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
     /// The first record of every log.
     Head {
         /// See [`VERSION`].
         version: u32,
-        /// The format of the sound.
+        /// The audio format.
         format: AudioFormat,
     },
     /// An accepted command.
     Command {
-        /// Its number, one more than the one before.
+        /// The sequence number, one more than that of the command before.
         seq: Seq,
-        /// What it was submitted under, growing; 0 where no gateway handed it in. Who submits it
-        /// again is told that it is here already.
+        /// The submission id of the command, which only grows; 0 if the gateway did not submit it. A
+        /// repeated submission is recognised by it.
         submission_id: u64,
-        /// What it does.
+        /// The command.
         command: Command,
     },
-    /// From this block on, the commands up to `seq` are in; written when it changes.
+    /// From this block on, the commands up to `seq` are in force; written when `seq` changes.
     Decision {
-        /// The first such block.
+        /// The first block with this decision.
         block: BlockIndex,
-        /// The commands that are in.
+        /// The sequence number in force.
         seq: Seq,
     },
-    /// The arena before `block`, with the commands up to `seq` in: where a segment begins, or, before
-    /// block 0, a resumed instance.
+    /// The arena before `block`, after the commands up to `seq`: at the beginning of a segment, or, before
+    /// block 0, of a resumed instance.
     State {
-        /// The next block to be rendered from here.
+        /// The next block to render from this state.
         block: BlockIndex,
-        /// The commands that are in.
+        /// The last command applied.
         seq: Seq,
-        /// The engine's arena.
+        /// The arena of the engine.
         arena: Vec<u8>,
     },
-    /// All decisions below this block are in the log, and it has been played.
+    /// All blocks below this one have been played, and their decisions are in the log.
     Progress {
         /// The block.
         block: BlockIndex,
     },
-    /// That command was found to kill whoever applies it; it is left out.
+    /// The command kills the worker that applies it, and is skipped.
     Quarantine {
-        /// Its number.
+        /// The sequence number of the command.
         seq: Seq,
     },
-    /// The second record of a segment: what is known where it begins. The patch in force follows, under the
-    /// number of its command, then the state; then the log goes on.
+    /// The third record of a segment, after head and catalogue (in version 5 the second): what is known at
+    /// the beginning. The patch in force follows as a command with its number, then the state, then the log
+    /// continues.
     Segment(Box<Segment>),
-    /// What a supervisor has found out.
+    /// A finding of the supervisor.
     Found(Found),
-    /// Follows the head: what the numbers of parameters mean.
+    /// The record after the head: the meaning of the numbers of parameters.
     Catalogue(Box<Catalogue>),
-    /// The run has ended with the [`Progress`](Self::Progress) before it. A log without this is of a run that was
-    /// cut off, or goes on.
+    /// The run has ended at the [`Progress`](Self::Progress) before this record. Without it, the run was
+    /// cut off or still goes on.
     Ended,
 }
 
-/// What a supervisor has found out about poison, as `status` shows it.
+/// A finding about poison, as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Found {
-    /// A command kills whoever applies it; it is left out, and what was meant for it with it.
+    /// A command that kills the worker that applies it is in quarantine, with all commands resolved against it.
     LeftOut {
-        /// Its number.
+        /// The sequence number of the command.
         seq: Seq,
-        /// What it does, in a few words.
+        /// A short description of the command.
         what: String,
     },
-    /// A module is left out.
+    /// A module is bypassed.
     Bypassed {
-        /// The command that does so.
+        /// The sequence number of the bypass.
         seq: Seq,
-        /// Its name.
+        /// The module's name.
         module: String,
-        /// From that block on.
+        /// The first block with the bypass.
         block: BlockIndex,
     },
 }
 
 impl Found {
-    /// The command that it is about.
+    /// The command that the finding is about.
     #[must_use]
     pub const fn seq(&self) -> Seq {
         match self {
@@ -126,16 +128,16 @@ impl Found {
     }
 }
 
-/// Why a log could not be read.
+/// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Reading failed.
+    /// Reading has failed.
     #[error("the command log cannot be read: {0}")]
     Io(#[from] std::io::Error),
-    /// No head.
+    /// There is no head record.
     #[error("the file is not a command log (expected a head record at its start)")]
     NoHead,
-    /// Written by another version of this program.
+    /// The log has a format version that this program cannot read.
     #[error(
         "the command log has format version {0} (understudy {own} expects {OLDEST} to {VERSION}); use {which} one",
         own = env!("CARGO_PKG_VERSION"),
@@ -144,7 +146,7 @@ pub enum LogError {
     OtherVersion(u32),
 }
 
-/// The bytes of a record.
+/// Encodes a record.
 ///
 /// # Panics
 /// Never: all records can be encoded.
@@ -159,7 +161,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
     bytes
 }
 
-/// The first record of `bytes` and its length in bytes; `None` where it is torn or damaged.
+/// Decodes the first record of `bytes` and returns its length in bytes; `None` if it is torn or damaged.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
     let (length, sum) = frame(bytes)?;
@@ -171,17 +173,17 @@ pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
     Some((record, HEADER + length))
 }
 
-/// Bytes before a record's payload.
+/// Bytes of a record before its payload.
 const HEADER: usize = 8;
 
-/// The length and checksum of the payload of the first record; `None` where there can be none.
+/// Length and checksum of the first record's payload; `None` if the header is incomplete or invalid.
 fn frame(bytes: &[u8]) -> Option<(usize, u32)> {
     let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     let sum = u32::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
     (length <= RECORD_BYTES_MAX).then_some((length, sum))
 }
 
-/// All whole records of a log, each with its place in bytes; ends at the first torn one.
+/// All whole records of a log, each with its place in bytes. Ends at the first torn record.
 #[must_use]
 pub const fn records(bytes: &[u8]) -> Records<'_> {
     Records { bytes, offset: 0 }
@@ -195,7 +197,7 @@ pub struct Records<'a> {
 }
 
 impl Records<'_> {
-    /// The length of the records so far: where the next one begins.
+    /// The length in bytes of the records so far: the place of the next one.
     #[must_use]
     pub const fn offset(&self) -> u64 {
         self.offset as u64
@@ -213,19 +215,19 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// What the first record of a log says.
+/// The content of a log's first record.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// The version of the format that it was written in.
+    /// The format version of the log.
     pub version: u32,
-    /// The format of its sound.
+    /// The audio format.
     pub format: AudioFormat,
 }
 
 /// Checks the head of a log.
 ///
 /// # Errors
-/// When there is none, or it is of a version that is not read.
+/// If there is none, or its version cannot be read.
 pub fn head(bytes: &[u8]) -> Result<Head, LogError> {
     match decode(bytes) {
         Some((Record::Head { version, format }, _)) if (OLDEST..=VERSION).contains(&version) => {

@@ -1,13 +1,13 @@
 //! The inbox: datagrams that have left the kernel's queue and are not settled yet.
 //!
-//! It has two parts. The kernel writes datagrams into the *staging* (`recvmmsg`; the headers with their
-//! lengths lie here, too). Admitted datagrams are copied from there into the *backlog*, where each has a
-//! ticket and stays until its commands are in the command log; refused ones take no room there. So a gateway
-//! that is killed at any instant leaves each datagram in the socket, in the staging or in the backlog. Its
-//! successor finds received but unjudged datagrams in the staging, and works through the backlog again under
-//! the same tickets; the supervisor knows which of these it has taken. Writers: the gateway's drain, except for
-//! `HEAD`, `REJECTED` and the settled marks, which its serving loop writes. Reader: the supervisor, for
-//! the counts.
+//! It has two parts. The kernel writes datagrams into the *staging* (with `recvmmsg`; the headers with
+//! their lengths lie there, too). Admitted datagrams are copied to the *backlog*, where each has a ticket
+//! and stays until its commands are in the command log. Refused datagrams take no room in the backlog. If
+//! the gateway is killed, at any instant, each datagram is in the socket, the staging or the backlog. The
+//! next gateway judges what it finds in the staging, and works through the backlog again under the same
+//! tickets; the supervisor recognises the commands that it has accepted already. The gateway's drain thread
+//! writes the inbox, except for `HEAD`, `REJECTED` and the settled marks, which its serving loop writes.
+//! The supervisor reads the counts.
 
 use crate::{
     layout::{self, HEADER_WORDS, Kind, LayoutError},
@@ -15,38 +15,38 @@ use crate::{
     sync::{AtomicU64, Ordering},
 };
 
-/// Datagrams that the kernel is asked for at once.
+/// Datagrams that one call asks the kernel for.
 pub const STAGED: u64 = 64;
-/// Words of the backlog; some 45,000 short messages, half a second of the heaviest load.
+/// Words of the backlog: about 45,000 short messages, half a second of the heaviest load.
 pub const BACKLOG_WORDS: usize = 1 << 19;
-/// Datagrams in the backlog: as many as there is room for if all are empty.
+/// Most datagrams in the backlog: those that fit if all are empty.
 const TICKETS: u64 = (BACKLOG_WORDS / DATA_AT) as u64;
-/// Filtered senders, at the most: the kernel refuses their datagrams.
+/// Most filtered senders, whose datagrams the kernel refuses.
 pub const FILTERED_MAX: usize = 128;
-/// Words of such a sender.
+/// Words of a filtered sender.
 pub const SENDER_WORDS: usize = 3;
 
-/// Words of the kernel's header of a datagram (`struct mmsghdr`).
+/// Words of a datagram's header by the kernel (`struct mmsghdr`).
 pub const HEAD_WORDS: usize = 8;
-/// In the header: the length of the sender's address; and the datagram's length in the lower half of a word,
-/// whose upper half the kernel leaves alone and which there says to which serial number the slot belongs.
+/// Words in that header: the length of the sender's address; and the length of the datagram. The kernel
+/// writes only the lower half of the latter word. The upper half holds the serial number of the slot.
 const NAME_LENGTH: usize = 1;
 const LENGTH: usize = 7;
 
-// In a slot of the staging: where the data goes, the sender's address, the data.
-/// Words of the vector that names the data.
+// A slot of the staging: the vector for the kernel, the sender's address, the data.
+/// First word of the vector that points to the data.
 pub const VECTOR: usize = 0;
 /// First word of the sender's address.
 pub const NAME: usize = 2;
-/// Words of an address.
+/// Words of a sender's address.
 pub const NAME_WORDS: usize = 4;
 /// First word of the data.
 pub const DATA: usize = 8;
-/// Words of a slot.
+/// Words of a slot of the staging.
 pub const SLOT_WORDS: usize = DATA + DATAGRAM_BYTES_MAX / 8;
 
-// In a record of the backlog: the serial number that it had in the staging, its length, its ticket once it is
-// settled, the sender's address, the data.
+// A record of the backlog: the serial number in the staging, the length, the ticket once it is settled, the
+// sender's address, the data.
 const SERIAL_AT: usize = 0;
 const LENGTH_AT: usize = 1;
 const SETTLED_AT: usize = 2;
@@ -54,24 +54,24 @@ const NAME_AT: usize = 3;
 const DATA_AT: usize = NAME_AT + NAME_WORDS;
 const RECORD_WORDS_MAX: u64 = (DATA_AT + DATAGRAM_BYTES_MAX / 8) as u64;
 
-/// The oldest ticket that is not freed; first value 1, unless a test begins higher. Writer: the serving loop.
+/// The oldest ticket that is not freed. First value 1, unless a test begins higher. Writer: the serving loop.
 const HEAD: usize = HEADER_WORDS;
-/// The next ticket; first value 1.
+/// The next ticket. First value 1, unless a test begins higher.
 const TAIL: usize = HEADER_WORDS + 1;
-/// The next serial number that has not been judged; first value [`STAGED`].
+/// The next serial number that has not been judged. First value [`STAGED`], unless a test begins higher.
 const JUDGED: usize = HEADER_WORDS + 2;
-/// Datagrams admitted; messages refused unread; datagrams that the kernel dropped for want of room.
+/// Counts: datagrams admitted; messages refused unread; datagrams that the kernel dropped because its queue was full.
 const RECEIVED: usize = HEADER_WORDS + 3;
 const REFUSED: usize = HEADER_WORDS + 4;
 const DROPPED: usize = HEADER_WORDS + 5;
-/// Messages refused once they were understood. Writer: the serving loop.
+/// Count of messages refused after they were read. Writer: the serving loop.
 const REJECTED: usize = HEADER_WORDS + 6;
-/// The number of filtered senders; then those senders.
+/// The number of filtered senders, then the senders.
 const FILTERED: usize = HEADER_WORDS + 7;
 const SENDERS: usize = HEADER_WORDS + 8;
 const HEADS: usize = SENDERS + FILTERED_MAX * SENDER_WORDS;
 const SLOTS: usize = HEADS + STAGED as usize * HEAD_WORDS;
-/// Where the record of each ticket begins, in words that only grow.
+/// The place of each ticket's record in the backlog, in words; places only grow.
 const INDEX: usize = SLOTS + STAGED as usize * SLOT_WORDS;
 const BACKLOG: usize = INDEX + TICKETS as usize;
 
@@ -83,18 +83,18 @@ pub const INBOX_WORDS: usize = BACKLOG + BACKLOG_WORDS;
 pub struct InboxCounters {
     /// Datagrams admitted.
     pub received: u64,
-    /// Messages refused, read or unread.
+    /// Messages refused, whether read or not.
     pub rejected: u64,
-    /// Datagrams that the kernel had to drop, since its queue was full.
+    /// Datagrams that the kernel dropped because its queue was full.
     pub dropped: u64,
 }
 
-/// A datagram, copied out.
+/// A datagram, copied from the backlog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// Its bytes; not all of them where it was longer than [`DATAGRAM_BYTES_MAX`].
+    /// The bytes; truncated if the datagram was longer than [`DATAGRAM_BYTES_MAX`].
     pub bytes: Vec<u8>,
-    /// The length that it had.
+    /// The original length.
     pub length: usize,
     /// The sender's address, as the kernel writes it.
     pub name: Name,
@@ -103,7 +103,7 @@ pub struct Datagram {
 /// A sender's address, as the kernel writes it.
 pub type Name = [u8; NAME_WORDS * 8];
 
-/// The inbox, over mapped or heap words.
+/// The inbox, over mapped words or words on the heap.
 #[derive(Clone, Copy, Debug)]
 pub struct Inbox<'a> {
     words: &'a [AtomicU64],
@@ -113,12 +113,12 @@ impl<'a> Inbox<'a> {
     /// Writes a new inbox into zeroed words.
     ///
     /// # Errors
-    /// When there are too few words.
+    /// If there are too few words.
     pub fn create(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
         Self::create_from(words, 0)
     }
 
-    /// As [`Self::create`], where the tickets up to `last` are gone, and as many serial numbers and words of
+    /// As [`Self::create`], with the tickets up to `last` used up, and as many serial numbers and words of
     /// the backlog.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl<'a> Inbox<'a> {
         let serial = last.next_multiple_of(STAGED) + STAGED;
         words[JUDGED].store(serial, Ordering::Relaxed);
         if last > 0 {
-            // As if it had been admitted, empty, and freed.
+            // As if the last ticket had been admitted, empty, and freed.
             words[index_of(last)].store(last, Ordering::Relaxed);
             words[place(last, SERIAL_AT)].store(serial - 1, Ordering::Relaxed);
         }
@@ -143,16 +143,16 @@ impl<'a> Inbox<'a> {
         Ok(Self { words })
     }
 
-    /// An inbox that another process has made.
+    /// Opens an inbox that another process has created.
     ///
     /// # Errors
-    /// When it is unfinished or does not fit.
+    /// If the inbox is unfinished or does not fit.
     pub fn open(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
         layout::check_header(words, Kind::Inbox, INBOX_WORDS)?;
         Ok(Self { words })
     }
 
-    /// All its words.
+    /// All words of the inbox.
     #[must_use]
     pub const fn all_words(&self) -> &'a [AtomicU64] {
         self.words
@@ -166,14 +166,14 @@ impl<'a> Inbox<'a> {
         self.words[word].store(self.get(word).wrapping_add(count), Ordering::Relaxed);
     }
 
-    /// The oldest ticket that is not done with.
+    /// The oldest ticket that is not freed.
     #[must_use]
     pub fn head(&self) -> u64 {
         // SYNC: datagram freed (reader)
         self.words[HEAD].load(Ordering::Acquire)
     }
 
-    /// The next ticket: all below it are here, or done with.
+    /// The next ticket: all below it are in the backlog, or were.
     #[must_use]
     pub fn tail(&self) -> u64 {
         // SYNC: datagram admitted (reader)
@@ -182,35 +182,35 @@ impl<'a> Inbox<'a> {
 
     // ---- staging ----
 
-    /// The first serial number of the next datagrams that the kernel is asked for, [`STAGED`] of them.
+    /// The serial number of the first of the next [`STAGED`] datagrams.
     #[must_use]
     pub fn next_serial(&self) -> u64 {
         let judged = self.get(JUDGED);
         judged.checked_next_multiple_of(STAGED).unwrap_or(judged)
     }
 
-    /// The kernel's header for that datagram; those of [`STAGED`] in a row lie one after the other.
+    /// The kernel's header for the datagram. The headers of [`STAGED`] datagrams are adjacent.
     #[must_use]
     pub fn head_words(&self, serial: u64) -> &'a [AtomicU64] {
         let start = HEADS + (serial % STAGED) as usize * HEAD_WORDS;
         &self.words[start..start + HEAD_WORDS]
     }
 
-    /// The rest of what belongs to it.
+    /// The slot of the datagram: vector, address and data.
     #[must_use]
     pub fn slot_words(&self, serial: u64) -> &'a [AtomicU64] {
         let start = SLOTS + (serial % STAGED) as usize * SLOT_WORDS;
         &self.words[start..start + SLOT_WORDS]
     }
 
-    /// The length of that datagram; `None` where its place is another's.
+    /// The length of the datagram; `None` if another serial number has the slot.
     #[must_use]
     pub fn staged_length(&self, serial: u64) -> Option<usize> {
         let word = self.head_words(serial)[LENGTH].load(Ordering::Acquire);
         (word & !u64::from(u32::MAX) == empty(serial)).then_some(word as u32 as usize)
     }
 
-    /// Who sent it.
+    /// The sender's address of the datagram.
     #[must_use]
     pub fn staged_name(&self, serial: u64) -> Name {
         let length = self.head_words(serial)[NAME_LENGTH].load(Ordering::Relaxed) as u32 as usize;
@@ -219,7 +219,7 @@ impl<'a> Inbox<'a> {
         name
     }
 
-    /// At most so many of its first bytes.
+    /// The first bytes of the datagram, at most this many.
     #[must_use]
     pub fn staged_bytes(&self, serial: u64, most: usize) -> Vec<u8> {
         let length = self.staged_length(serial).unwrap_or(0);
@@ -229,12 +229,13 @@ impl<'a> Inbox<'a> {
         })
     }
 
-    /// Takes over from a gateway that was killed: the serial numbers of what the kernel has filled in and
-    /// nobody has judged, in order. An empty datagram is found only if one that is not came after it.
+    /// Takes over from a gateway that was killed. Returns the serial numbers of the datagrams that the
+    /// kernel has written and no gateway has judged, in order. An empty datagram is found only if a later
+    /// one is not empty.
     #[must_use]
     pub fn adopt(&self) -> Vec<u64> {
         if let Some(last) = self.tail().checked_sub(1).filter(|last| *last > 0) {
-            // Admitted, but killed before that was noted in the staging.
+            // The gateway was killed after it admitted the datagram, before it noted that in the staging.
             let serial = self.record(last, SERIAL_AT);
             self.pass_over_below(serial.wrapping_add(1));
         }
@@ -248,7 +249,7 @@ impl<'a> Inbox<'a> {
             .collect()
     }
 
-    /// Notes that this datagram has been judged, and all before it: it takes no more room.
+    /// Marks this datagram and all before it as judged: their slots are free.
     pub fn pass_over(&self, serial: u64) {
         self.pass_over_below(serial.wrapping_add(1));
     }
@@ -261,13 +262,13 @@ impl<'a> Inbox<'a> {
 
     // ---- backlog ----
 
-    /// Words that a datagram of that length takes in the backlog.
+    /// Words that a datagram of this length takes in the backlog.
     #[must_use]
     pub fn words_for(length: usize) -> usize {
         DATA_AT + length.min(DATAGRAM_BYTES_MAX).div_ceil(8)
     }
 
-    /// Words of the backlog that are free.
+    /// Free words of the backlog.
     #[must_use]
     pub fn free_words(&self) -> usize {
         let (head, tail) = (self.head(), self.tail());
@@ -278,7 +279,7 @@ impl<'a> Inbox<'a> {
         BACKLOG_WORDS.saturating_sub(used as usize)
     }
 
-    /// Copies a datagram from the staging into the backlog, in which [`Self::free_words`] has room for it.
+    /// Copies a datagram from the staging to the backlog, which must have room for it ([`Self::free_words`]).
     pub fn admit(&self, serial: u64) {
         let (ticket, at) = (self.tail(), self.end());
         let length = self.staged_length(serial).unwrap_or(0);
@@ -302,12 +303,12 @@ impl<'a> Inbox<'a> {
         self.pass_over(serial);
     }
 
-    /// Where the record of that ticket begins.
+    /// The place of this ticket's record.
     fn begin(&self, ticket: u64) -> u64 {
         self.get(index_of(ticket))
     }
 
-    /// Where the next record will begin.
+    /// The place of the next record.
     fn end(&self) -> u64 {
         match self.tail().saturating_sub(1) {
             0 => 0,
@@ -319,19 +320,19 @@ impl<'a> Inbox<'a> {
         self.get(place(self.begin(ticket), word))
     }
 
-    /// Words that the datagram of that ticket takes.
+    /// Words that this ticket's record takes.
     #[must_use]
     pub fn words_of(&self, ticket: u64) -> usize {
         Self::words_for(self.record(ticket, LENGTH_AT) as usize)
     }
 
-    /// Who sent the datagram of that ticket.
+    /// The sender's address of this ticket's datagram.
     #[must_use]
     pub fn name_of(&self, ticket: u64) -> Name {
         name_of(|word| self.record(ticket, NAME_AT + word))
     }
 
-    /// Frees all tickets below that one.
+    /// Frees all tickets below this one.
     pub fn free_below(&self, ticket: u64) {
         let to = ticket.min(self.tail());
         if to > self.head() {
@@ -340,19 +341,18 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// Notes that nothing more is to be done for that datagram: it was refused, or
-    /// answered at once.
+    /// Settles a datagram at once: it was refused or answered, and needs no command in the log.
     pub fn settle(&self, ticket: u64) {
         self.words[place(self.begin(ticket), SETTLED_AT)].store(ticket, Ordering::Relaxed);
     }
 
-    /// Whether that has been noted.
+    /// Whether [`Self::settle`] was called for this ticket.
     #[must_use]
     pub fn settled(&self, ticket: u64) -> bool {
         self.record(ticket, SETTLED_AT) == ticket
     }
 
-    /// The datagram of that ticket, which must be below [`Self::tail`] and not freed.
+    /// The datagram of this ticket, which must be below [`Self::tail`] and not freed.
     #[must_use]
     pub fn datagram(&self, ticket: u64) -> Datagram {
         let length = self.record(ticket, LENGTH_AT) as usize;
@@ -365,11 +365,11 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// The datagram of a ticket that may be done with, while its place has not been taken by another.
+    /// The datagram of a ticket that may be freed, unless another record has overwritten it.
     #[must_use]
     pub fn recall(&self, ticket: u64) -> Option<Datagram> {
         let there = || {
-            // The next record may be in the making.
+            // The next record may be half written.
             let taken = self.end().saturating_add(RECORD_WORDS_MAX);
             let tail = self.tail();
             ticket > 0
@@ -386,17 +386,17 @@ impl<'a> Inbox<'a> {
 
     // ---- counts, and filtered senders ----
 
-    /// Counts messages refused once they were understood.
+    /// Counts messages refused after they were read.
     pub fn add_rejected(&self, count: u64) {
         self.add(REJECTED, count);
     }
 
-    /// Counts messages refused unread, by the gateway or by the kernel on its behalf.
+    /// Counts messages refused unread, by the gateway or by its filter in the kernel.
     pub fn add_refused(&self, count: u64) {
         self.add(REFUSED, count);
     }
 
-    /// Counts datagrams that the kernel dropped for want of room.
+    /// Counts datagrams that the kernel dropped because its queue was full.
     pub fn add_dropped(&self, count: u64) {
         self.add(DROPPED, count);
     }
@@ -411,7 +411,7 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// Notes the filtered senders for a successor; [`FILTERED_MAX`] at the most.
+    /// Stores the filtered senders for the next gateway, at most [`FILTERED_MAX`].
     pub fn set_filtered(&self, senders: &[[u64; SENDER_WORDS]]) {
         let count = senders.len().min(FILTERED_MAX);
         self.words[FILTERED].store(0, Ordering::Relaxed);
@@ -422,7 +422,7 @@ impl<'a> Inbox<'a> {
         self.words[FILTERED].store(count as u64, Ordering::Relaxed);
     }
 
-    /// Whom the kernel refuses.
+    /// The filtered senders.
     #[must_use]
     pub fn filtered(&self) -> Vec<[u64; SENDER_WORDS]> {
         let count = (self.get(FILTERED) as usize).min(FILTERED_MAX);
@@ -431,7 +431,7 @@ impl<'a> Inbox<'a> {
     }
 }
 
-/// The word of a length before the kernel has written it.
+/// The length word of an empty slot, before the kernel writes the length.
 #[must_use]
 pub const fn empty(serial: u64) -> u64 {
     serial << 32

@@ -1,10 +1,10 @@
-//! The tape: what audio-out has really played, for the recorder, block by block as it was played.
+//! The tape: what audio-out has played, block by block, for the recorder.
 //!
-//! A ring of blocks under running numbers of its own: blocks that were played in place of one that was
-//! not there have one, too. A cell is sealed as those of [`crate::ring`] are, so a reader gets the whole
-//! block, or learns that it came too late. Beside the cells stands what is to be recorded, written by
-//! the supervisor, and how far that has come, written by the recorder: either may die at any time and
-//! its successor reads here where to go on. audio-out waits for nobody, but where there is no clock.
+//! The tape is a ring of blocks with a numbering of its own, the place: concealed blocks have a place, too.
+//! Cells are sealed like those of [`crate::ring`], so a reader gets the whole block or learns that it came
+//! too late. Beside the cells lie the order, written by the supervisor, and the progress of the recording,
+//! written by the recorder. Either process may die at any time; its successor reads here where to continue.
+//! audio-out waits for the recorder only in freewheel.
 
 use crate::{
     layout::{self, HEADER_WORDS, Kind, LayoutError},
@@ -14,18 +14,19 @@ use crate::{
     units::{BlockIndex, First},
 };
 
-// In the header: samples in a block, and cells.
+// In the header: samples in a block, and the number of cells.
 const SAMPLES: usize = 4;
 const CELLS: usize = 5;
-// The first block of the run, also the first place, and what stands for "no recording yet".
+// The run's first block, which is also the first place; and the number that stands for "no recording yet".
 const FIRST_BLOCK: usize = 6;
 const FIRST_TAKE: usize = 7;
-/// Written by audio-out: how many blocks have been played, on top of the first place.
+/// Written by audio-out: the place of the next block, that is the first place plus the number of blocks played.
 const POSITION: usize = HEADER_WORDS;
-/// Written by the supervisor: the number of the recording that was last asked for; see `FIRST_TAKE`.
+/// Written by the supervisor: the take, the number of the last recording that was asked for; see `FIRST_TAKE`.
 const TAKE: usize = 16;
-/// Written by the supervisor, before [`TAKE`], alternately for recordings with even numbers and with odd ones:
-/// where it begins, and, [`OPEN`] until it is known, where it ends; the submission ids under which that was asked.
+/// Written by the supervisor before [`TAKE`]: the order, in one of two places by whether the take is even
+/// or odd. It holds the places where the recording begins and ends ([`OPEN`] while unknown), and the
+/// submission ids of both requests.
 const ORDERS: usize = 17;
 const ORDER_FROM: usize = 0;
 const ORDER_TO: usize = 1;
@@ -33,13 +34,13 @@ const ORDER_BEGIN_SUBMISSION: usize = 2;
 const ORDER_END_SUBMISSION: usize = 3;
 const ORDER_WORDS: usize = 4;
 const OPEN: u64 = u64::MAX;
-/// Written by the supervisor, before [`TAKE`], once the recording before has ended: the file's name.
+/// Written by the supervisor before [`TAKE`], after the previous recording has ended: the file's name.
 const NAME: usize = ORDERS + 2 * ORDER_WORDS;
 const NAME_WORDS: usize = 1 + NAME_BYTES_MAX / 8;
-/// Written by the recorder: the numbers of the recording that has a file, and of that which has ended.
+/// Written by the recorder: the take that has a file, and the take that has ended.
 const BEGUN: usize = 48;
 const ENDED: usize = 49;
-/// Written by the recorder: how far the file has come, twice, and which of the two is right.
+/// Written by the recorder: the number of updates of the progress, whose parity selects the valid one of two copies.
 const HALF: usize = 50;
 const PROGRESS: usize = 51;
 const PROGRESS_WORDS: usize = 4;
@@ -48,21 +49,21 @@ const TROUBLE: usize = 64;
 const TROUBLE_WORDS: usize = 1 + TROUBLE_BYTES_MAX / 8;
 const FIRST_CELL: usize = 96;
 
-// A cell's first words; the samples follow, two to a word.
+// The first words of a cell; the samples follow, two per word.
 const SEAL: usize = 0;
 const NEXT: usize = 1;
 const CELL_HEAD: usize = 2;
 
-/// Bytes of a recording's name, at the most.
+/// Most bytes of a recording's name.
 pub const NAME_BYTES_MAX: usize = 128;
-/// Bytes of a complaint, at the most.
+/// Most bytes of a message about what is wrong.
 pub const TROUBLE_BYTES_MAX: usize = 240;
 
 const _: () = assert!(NAME + NAME_WORDS <= BEGUN);
 const _: () = assert!(PROGRESS + 2 * PROGRESS_WORDS <= TROUBLE);
 const _: () = assert!(TROUBLE + TROUBLE_WORDS <= FIRST_CELL);
 
-/// Blocks that a tape for sound of that format holds.
+/// Cells of a tape for this audio format.
 #[must_use]
 pub const fn tape_cells(format: &AudioFormat) -> usize {
     let wanted = (format.rate_hz * TAPE_SECONDS / format.block_frames) as usize;
@@ -70,7 +71,7 @@ pub const fn tape_cells(format: &AudioFormat) -> usize {
     if wanted < most { wanted } else { most }
 }
 
-/// Words of such a tape.
+/// Words of a tape with this many cells.
 #[must_use]
 pub const fn tape_words(block_samples: usize, cells: usize) -> usize {
     FIRST_CELL + cells * cell_words(block_samples)
@@ -80,44 +81,44 @@ const fn cell_words(block_samples: usize) -> usize {
     (CELL_HEAD + block_samples.div_ceil(2)).next_multiple_of(8)
 }
 
-/// What is to be recorded.
+/// What to record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order {
-    /// Its number, from 1.
+    /// The take, from 1.
     pub take: u64,
     /// The file's name.
     pub name: String,
-    /// The place on the tape where it begins.
+    /// The place of the first block.
     pub from: u64,
-    /// The place before which it ends, once that is known.
+    /// The place after the last block, once known.
     pub to: Option<u64>,
 }
 
-/// How far a file has come.
+/// The progress of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of the file that are right; what stands behind them is not.
+    /// Bytes of the file that are valid; bytes behind them are not.
     pub bytes: u64,
     /// Frames in them.
     pub frames: u64,
-    /// Of these, frames that the tape did not hold any more: silence.
+    /// Of these, frames that the tape no longer held: recorded as silence.
     pub missing: u64,
-    /// The place on the tape from which on it is still needed.
+    /// The first place that the recorder still needs.
     pub needed: u64,
 }
 
-/// What is found at a place on the tape.
+/// The result of reading a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// What was played.
+    /// The block that was played.
     Played,
-    /// Nothing yet.
+    /// Nothing has been played there yet.
     NotYet,
-    /// It has been overwritten.
+    /// The block has been overwritten.
     Gone,
 }
 
-/// The tape, over mapped or heap words.
+/// The tape, over mapped words or words on the heap.
 #[derive(Clone, Copy, Debug)]
 pub struct Tape<'a> {
     words: &'a [AtomicU64],
@@ -129,7 +130,7 @@ impl<'a> Tape<'a> {
     /// Writes a new tape into zeroed words.
     ///
     /// # Errors
-    /// When there are too few words.
+    /// If there are too few words.
     pub fn create(
         words: &'a [AtomicU64],
         block_samples: usize,
@@ -138,7 +139,7 @@ impl<'a> Tape<'a> {
         Self::create_from(words, block_samples, cells, First::default())
     }
 
-    /// As [`Self::create`], for a run whose counters begin there.
+    /// As [`Self::create`], for a run whose counters begin at `first`.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -171,10 +172,10 @@ impl<'a> Tape<'a> {
         })
     }
 
-    /// A tape that another process has made, for blocks of so many samples.
+    /// Opens a tape that another process has created, for blocks of this many samples.
     ///
     /// # Errors
-    /// When it is unfinished or does not fit.
+    /// If the tape is unfinished or does not fit.
     pub fn open(words: &'a [AtomicU64], block_samples: usize) -> Result<Self, LayoutError> {
         layout::check_header(words, Kind::Tape, FIRST_CELL)?;
         let [found, cells] = [SAMPLES, CELLS].map(|at| words[at].load(Ordering::Relaxed) as usize);
@@ -193,7 +194,7 @@ impl<'a> Tape<'a> {
         })
     }
 
-    /// All its words, to lock them into memory.
+    /// All words of the tape, to lock them into memory.
     #[must_use]
     pub const fn all_words(&self) -> &'a [AtomicU64] {
         self.words
@@ -211,14 +212,14 @@ impl<'a> Tape<'a> {
 
     // ---- what was played ----
 
-    /// How many blocks have been played: the place of the next one.
+    /// The place of the next block: all below it have been played.
     #[must_use]
     pub fn position(&self) -> u64 {
         // SYNC: tape position (reader)
         self.words[POSITION].load(Ordering::Acquire)
     }
 
-    /// The block to be played after the last one on the tape.
+    /// The block to play after the last one on the tape.
     #[must_use]
     pub fn next_block(&self) -> BlockIndex {
         let (position, first) = (self.position(), self.get(FIRST_BLOCK));
@@ -228,7 +229,7 @@ impl<'a> Tape<'a> {
         }
     }
 
-    /// Adds what was played; `next` is the block that will be played after it. Written by audio-out.
+    /// Appends what was played; `next` is the block to play after it. Written by audio-out.
     ///
     /// # Real-time
     /// Yes; linear in the samples.
@@ -236,17 +237,17 @@ impl<'a> Tape<'a> {
         let place = self.get(POSITION);
         let cell = self.cell(place);
         cell[SEAL].store(0, Ordering::Relaxed);
-        // SYNC: tape seal broken (writer): who sees a new sample sees the seal broken
+        // SYNC: tape seal broken (writer): a reader that sees a new sample sees the broken seal
         fence(Ordering::Release);
         cell[NEXT].store(next.0, Ordering::Relaxed);
         layout::store_samples(&cell[CELL_HEAD..], samples);
         // SYNC: tape cell (writer)
         cell[SEAL].store(place + 1, Ordering::Release);
-        // SYNC: tape position (writer): all below it is sealed
+        // SYNC: tape position (writer): all cells below it are sealed
         self.words[POSITION].store(place + 1, Ordering::Release);
     }
 
-    /// Copies out what was played at that place.
+    /// Copies what was played at this place.
     ///
     /// # Real-time
     /// Yes; linear in the samples.
@@ -269,8 +270,8 @@ impl<'a> Tape<'a> {
         }
     }
 
-    /// Whether a block can be added without loss to a recording. Where no clock drives what is played,
-    /// audio-out waits for it; not for a recorder that cannot write.
+    /// Whether a block can be appended without loss to a recording. In freewheel, audio-out waits until
+    /// there is room, unless the recorder reports that it cannot write.
     ///
     /// # Real-time
     /// Yes.
@@ -287,20 +288,20 @@ impl<'a> Tape<'a> {
         self.get(POSITION).saturating_sub(needed) < self.cells as u64
     }
 
-    // ---- what is to be recorded ----
+    // ---- the order ----
 
     fn take(&self) -> u64 {
         // SYNC: take (reader)
         self.words[TAKE].load(Ordering::Acquire)
     }
 
-    /// The words about that recording.
+    /// The words of this take's order.
     fn order_words(&self, take: u64) -> &'a [AtomicU64] {
         let start = ORDERS + ORDER_WORDS * (take % 2) as usize;
         &self.words[start..start + ORDER_WORDS]
     }
 
-    /// The recording that was last asked for.
+    /// The order of the last recording that was asked for.
     #[must_use]
     pub fn order(&self) -> Option<Order> {
         let take = self.take();
@@ -315,14 +316,14 @@ impl<'a> Tape<'a> {
         })
     }
 
-    /// Whether a recording was asked for that has not ended.
+    /// Whether a recording was asked for and has not ended.
     #[must_use]
     pub fn recording(&self) -> bool {
         self.ended() != self.take()
     }
 
-    /// Asks for a recording from the next block on; the one before has ended. Written by the supervisor,
-    /// with the submission id under which it was asked itself, if it has one.
+    /// Orders a recording from the next block on; the previous one must have ended. Written by the
+    /// supervisor, with the submission id of the request, if it has one.
     pub fn begin(&self, name: &str, submission_id: Option<u64>) {
         let take = self.take() + 1;
         layout::store_text(&self.words[NAME..NAME + NAME_WORDS], name);
@@ -336,11 +337,11 @@ impl<'a> Tape<'a> {
         ] {
             words[word].store(value, Ordering::Relaxed);
         }
-        // SYNC: take (writer): what it is about stands before it
+        // SYNC: take (writer): the order is complete before it
         self.words[TAKE].store(take, Ordering::Release);
     }
 
-    /// Ends the recording before the next block. Written by the supervisor.
+    /// Orders the end of the recording before the next block. Written by the supervisor.
     pub fn end(&self, submission_id: Option<u64>) {
         let words = self.order_words(self.take());
         let submission_id = submission_id.unwrap_or(0).max(self.submission_id());
@@ -349,7 +350,7 @@ impl<'a> Tape<'a> {
         words[ORDER_TO].store(self.position(), Ordering::Release);
     }
 
-    /// The highest submission id under which it was asked to begin or to end; 0 before the first.
+    /// The highest submission id of a request to begin or end a recording; 0 before the first.
     #[must_use]
     pub fn submission_id(&self) -> u64 {
         let words = self.order_words(self.take());
@@ -362,35 +363,35 @@ impl<'a> Tape<'a> {
         words[last].load(Ordering::Relaxed)
     }
 
-    // ---- what has been recorded ----
+    // ---- the progress ----
 
-    /// The number of the last recording that has a file, or never will have one.
+    /// The last take that has a file, or that can never have one.
     #[must_use]
     pub fn begun(&self) -> u64 {
         // SYNC: recording begun (reader)
         self.words[BEGUN].load(Ordering::Acquire)
     }
 
-    /// See [`Self::begun`]. Written by the recorder, after the file's first progress.
+    /// Sets the take that has begun. Written by the recorder, after the file's first progress.
     pub fn set_begun(&self, take: u64) {
         // SYNC: recording begun (writer)
         self.words[BEGUN].store(take, Ordering::Release);
     }
 
-    /// The number of the last recording that has ended.
+    /// The last take that has ended.
     #[must_use]
     pub fn ended(&self) -> u64 {
         // SYNC: recording ended (reader)
         self.words[ENDED].load(Ordering::Acquire)
     }
 
-    /// See [`Self::ended`]. Written by the recorder.
+    /// Sets the take that has ended. Written by the recorder.
     pub fn set_ended(&self, take: u64) {
         // SYNC: recording ended (writer): the file is complete
         self.words[ENDED].store(take, Ordering::Release);
     }
 
-    /// How far the file has come.
+    /// The progress of the recording.
     #[must_use]
     pub fn progress(&self) -> Progress {
         // SYNC: recorded (reader)
@@ -404,7 +405,7 @@ impl<'a> Tape<'a> {
         }
     }
 
-    /// See [`Self::progress`]. Written by the recorder, after the file.
+    /// Sets the progress. Written by the recorder, after the file.
     pub fn set_progress(&self, progress: Progress) {
         let half = self.get(HALF) + 1;
         let place = PROGRESS + PROGRESS_WORDS * (half as usize % 2);
@@ -417,7 +418,7 @@ impl<'a> Tape<'a> {
         for (word, value) in (place..).zip([bytes, frames, missing, needed]) {
             self.words[word].store(value, Ordering::Relaxed);
         }
-        // SYNC: recorded (writer): the four that it names are whole
+        // SYNC: recorded (writer): the four words that it selects are complete
         self.words[HALF].store(half, Ordering::Release);
     }
 
@@ -428,7 +429,7 @@ impl<'a> Tape<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// See [`Self::trouble`]; empty when nothing is. Written by the recorder.
+    /// Sets what is wrong; an empty text: nothing. Written by the recorder.
     pub fn set_trouble(&self, text: &str) {
         layout::store_text(&self.words[TROUBLE..TROUBLE + TROUBLE_WORDS], text);
     }
@@ -466,7 +467,7 @@ mod tests {
             }
             assert_eq!(tape.read(5, &mut out), Found::Played);
             assert_eq!(out, [15.0; SAMPLES_IN_BLOCK]);
-            // audio-out was killed in the middle of the next one.
+            // audio-out was killed while it wrote the next cell.
             tape.cell(6)[SEAL].store(0, Ordering::Relaxed);
             assert_eq!(tape.read(2, &mut out), Found::Gone);
             assert_eq!(tape.read(6, &mut out), Found::NotYet);
@@ -485,7 +486,7 @@ mod tests {
                 needed: 7,
                 ..Progress::default()
             });
-            assert!(!tape.has_room(), "that was another recording's");
+            assert!(!tape.has_room(), "the progress belongs to another take");
             tape.set_begun(1);
             assert!(tape.has_room());
             play(&tape, 10..11);

@@ -1,38 +1,38 @@
-//! What the numbers in a log mean: the types of modules that its writer knew, their parameters in the order of
-//! their numbers, and how large their states are. Generated from the code; a log of another build is read by
-//! the names.
+//! The catalogue of a log: the module types that its writer knew, their parameters in the order of their
+//! numbers, and the sizes of their states. It is generated from the code. A log of another build is read by
+//! these names.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// See the file's head.
+/// The catalogue of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalogue {
     /// The version of the program.
     pub program: String,
-    /// The types, in the order of their names.
+    /// The types, sorted by name.
     pub types: Vec<TypeNames>,
 }
 
-/// A type of modules.
+/// A module type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeNames {
-    /// As in a patch's `type`.
+    /// The name, as in a patch's `type`.
     pub name: String,
-    /// Its own parameters; the amount by which each of them is modulated follows, in the same order.
+    /// The type's own parameters. Their amounts follow in the same order.
     pub params: Vec<String>,
-    /// Cells of the state of one channel.
+    /// State cells per channel.
     pub cells: u64,
 }
 
 impl Catalogue {
-    /// A number that changes with the types, whatever the version is called.
+    /// A hash of the types. It changes with them, even if the version does not.
     #[must_use]
     pub fn hash(&self) -> u64 {
         xxh3_64(&postcard::to_allocvec(&self.types).unwrap_or_default())
     }
 
-    /// The type of that name.
+    /// The type with this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&TypeNames> {
         self.types.iter().find(|known| known.name == name)

@@ -1,24 +1,24 @@
-//! How far a log goes: what its records say of the end of its run.
+//! The reach of a log: where its run ended, according to its records.
 
 use super::Record;
 use crate::units::BlockIndex;
 
-/// The first version that says where a run ended.
+/// The first format version that records the end of a run.
 const TELLS_END: u32 = 6;
 
-/// How far a log goes, once it has been shown every record.
+/// The reach of a log, after every record has passed [`Self::take`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// How far it was played, as was written down: up to a second old where the run was cut off.
+    /// The block up to which the run was played, as recorded: up to a second old if the run was cut off.
     pub played: BlockIndex,
-    /// Whether the log says where its run ended; one of an older version need not.
+    /// Whether the log says where its run ended. True for versions that do not record it.
     pub has_end: bool,
     /// The first block after the last decision.
     decided: BlockIndex,
 }
 
 impl Reach {
-    /// That of a segment of which nothing but its beginning has been read.
+    /// The reach of a segment of which only the preamble has been read.
     #[must_use]
     pub const fn beginning(played: BlockIndex) -> Self {
         Self {
@@ -28,7 +28,7 @@ impl Reach {
         }
     }
 
-    /// Takes in the next record.
+    /// Takes the next record into account.
     pub fn take(&mut self, record: &Record) {
         match record {
             Record::Head { version, .. } => self.has_end = *version < TELLS_END,
@@ -40,13 +40,14 @@ impl Reach {
         }
     }
 
-    /// The first block of which the log does not say that it was played or decided.
+    /// The first block that the log reports neither as played nor as decided.
     #[must_use]
     pub fn known(&self) -> BlockIndex {
         self.played.max(self.decided)
     }
 
-    /// Where the log ends: how far it was played or, where it was cut off and that is wanted, its last decision.
+    /// The end of the log: the block up to which it was played or, if the run was cut off and
+    /// `to_last_decision` is set, its last decision.
     #[must_use]
     pub fn end(&self, to_last_decision: bool) -> BlockIndex {
         match to_last_decision && !self.has_end {

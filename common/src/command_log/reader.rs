@@ -1,4 +1,4 @@
-//! Reads a log's records from a stream, in memory that does not depend on its length.
+//! Reads the records of a log from a stream, in an amount of memory that does not depend on the length of the log.
 
 use std::io::{self, Read};
 
@@ -7,22 +7,22 @@ use crate::units::{BlockIndex, Seq};
 
 /// Bytes read at once.
 const CHUNK: usize = 256 * 1024;
-/// The beginning of a state's payload: kind, block, commands and length of the arena, and no more.
+/// Bytes at the start of a state's payload, at most: kind, block, sequence number, length of the arena.
 const STATE_START: usize = 4 * 10;
 
-/// The records of a stream, one after the other; ends at the first that is torn or damaged.
+/// The records of a stream, in order. Ends at the first one that is torn or damaged.
 pub struct Reader<R> {
     from: R,
-    /// What has been read and not yet looked at: `held[at..]`.
+    /// Bytes that have been read but not decoded yet: `held[at..]`.
     held: Vec<u8>,
     at: usize,
-    /// How long the records so far are.
+    /// The length of the records so far.
     offset: u64,
     with_arenas: bool,
 }
 
 impl<R: Read> Reader<R> {
-    /// All records.
+    /// Reads all records.
     pub const fn new(from: R) -> Self {
         Self {
             from,
@@ -33,22 +33,22 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// All records, where a state has an empty arena: its bytes are checked, but not kept.
+    /// Reads all records, but with empty arenas in states: the bytes of an arena are checked and then dropped.
     pub const fn without_arenas(from: R) -> Self {
         let mut reader = Self::new(from);
         reader.with_arenas = false;
         reader
     }
 
-    /// The length of the records so far, in bytes: where the next one begins.
+    /// The length in bytes of the records so far: the place of the next one.
     pub const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next whole record, and where it begins.
+    /// The next whole record and its place.
     ///
     /// # Errors
-    /// When reading fails.
+    /// If reading fails.
     #[expect(clippy::should_implement_trait, reason = "it can fail")]
     pub fn next(&mut self) -> io::Result<Option<(u64, Record)>> {
         let at = self.offset;
@@ -77,9 +77,9 @@ impl<R: Read> Reader<R> {
         Ok(Some((at, record)))
     }
 
-    /// Whether the next record, a long one, says that it is a state.
+    /// Whether the next record, a long one, is a state.
     fn is_state(&mut self) -> io::Result<bool> {
-        // The number of a kind is its place, in the first byte of the payload.
+        // The first byte of the payload is the number of the kind: its position in the enum.
         let state = Record::State {
             block: BlockIndex(0),
             seq: Seq(0),
@@ -91,7 +91,7 @@ impl<R: Read> Reader<R> {
         )
     }
 
-    /// The next record, a state, without its arena.
+    /// Reads the next record, a state, without its arena.
     fn skip_arena(&mut self, length: usize, sum: u32) -> io::Result<Option<Record>> {
         let start = self.at + HEADER;
         let Ok(((_, block, seq), _)) =
@@ -119,7 +119,7 @@ impl<R: Read> Reader<R> {
         Ok(Some(Record::State { block, seq, arena }))
     }
 
-    /// Has at least so many bytes at hand; false where the stream ends before.
+    /// Buffers at least this many bytes; false if the stream ends before.
     fn has(&mut self, bytes: usize) -> io::Result<bool> {
         if self.held.len() - self.at >= bytes {
             return Ok(true);
@@ -151,7 +151,7 @@ mod tests {
         command_log::records,
     };
 
-    /// Hands out a few bytes at a time.
+    /// Delivers a few bytes at a time.
     struct Drops<'a>(&'a [u8], usize);
 
     impl Read for Drops<'_> {
@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(reader.next().unwrap().map(|(_, r)| r), Some(expected));
         }
         assert!(reader.held.capacity() <= 3 * CHUNK);
-        // In the middle of the large state.
+        // Damage in the middle of the large state.
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         let mut reader = Reader::without_arenas(&bytes[..]);

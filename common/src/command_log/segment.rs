@@ -1,8 +1,8 @@
-//! The segments of a log: each begins with all that is needed to go on from it.
+//! The segments of a log: each begins with everything that is needed to continue from it.
 //!
-//! A segment is made of the one before and of a state: its preamble says what is known where the state
-//! stands, and the records after it are those of the one before, byte by byte. So a place in the log, in
-//! bytes from its very beginning, means the same record in every segment that has it, and goes on growing.
+//! A segment is made from its predecessor and a state. Its preamble describes what is known at the state.
+//! The records after the preamble are byte for byte those of the predecessor. A place, in bytes from the
+//! very beginning of the log, therefore means the same record in every segment that contains it.
 
 use std::io::{self, Read};
 
@@ -15,43 +15,44 @@ use crate::{
     units::{BlockIndex, Seq},
 };
 
-/// What is known where a segment begins.
+/// What is known at the beginning of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
-    /// The run that it belongs to; every start of an instance has a higher one.
+    /// The number of the run; every start of an instance has a higher one.
     pub run: u64,
-    /// Its number in the run, from 0.
+    /// The segment's number in the run, from 0.
     pub number: u64,
-    /// The place in the whole log of the first record after the preamble, in bytes; from 1, so that 0 lies
-    /// before every record.
+    /// The place in the whole log of the first record after the preamble, in bytes. Places begin at 1, so
+    /// that 0 is before every record.
     pub from: u64,
-    /// The next block to be rendered from the state.
+    /// The next block to render from the state.
     pub block: BlockIndex,
-    /// The commands that are in the state; those that follow it are in the segment.
+    /// The last command applied in the state; later commands are in the segment.
     pub seq: Seq,
-    /// The highest submission id of those that are in.
+    /// The highest submission id of the commands applied.
     pub submission_id: u64,
-    /// The number of patches so far, and of those taken back.
+    /// The generation of the patch in force: the number of patches so far, where a withdrawn one counts twice.
     pub generation: u64,
     /// The patch with the values last set, as JSON.
     pub patch: String,
     /// The edits that wait for their commit.
     pub drafts: Vec<Edit>,
-    /// The last edit of the patch, and the first block that has it in for good.
+    /// The last edit of the patch, and the first sealed block that includes it.
     pub edited: Option<(Seq, Option<BlockIndex>)>,
-    /// What was found out so far.
+    /// The findings so far.
     pub findings: Vec<Found>,
-    /// The checksum of the block before `block`, as each worker has published it; none where one played
-    /// alone.
+    /// The checksum of the block before `block`, as each slot's worker has published it; `None` for a slot
+    /// that did not.
     pub sums: [Option<u64>; 2],
-    /// The play cursor, and the time of day at which it stood there: milliseconds since 1970, UTC.
+    /// The play cursor.
     pub played: BlockIndex,
-    /// See `played`.
+    /// The wall-clock time at which the play cursor was at `played`: milliseconds since 1970, UTC.
     pub at_ms: u64,
 }
 
-/// The bytes that a segment begins with: five records. Head, catalogue, what is known, the patch in force under
-/// its number, and the state; an empty arena is that of the patch when it was loaded.
+/// Encodes the preamble of a segment. It has five records: head, catalogue, what is known, the patch in
+/// force as a command with its number, and the state. An empty arena stands for the initial state of the
+/// patch.
 #[must_use]
 pub fn preamble(
     format: AudioFormat,
@@ -75,27 +76,26 @@ pub fn preamble(
     bytes
 }
 
-/// What a segment begins with.
+/// The preamble of a segment, decoded.
 #[derive(Clone, Debug)]
 pub struct Preamble {
-    /// The format of the sound.
+    /// The audio format.
     pub format: AudioFormat,
     /// What is known.
     pub segment: Segment,
-    /// The patch in force, as JSON, and its place in bytes.
+    /// The patch in force as JSON, and its place in the file in bytes.
     pub patch: (String, u64),
-    /// The state; empty where it is that of the patch when it was loaded, or where it was not asked for.
+    /// The arena. Empty if it is the initial state of the patch, or if the reader drops arenas.
     pub arena: Vec<u8>,
-    /// The length in bytes.
+    /// The length of the preamble in bytes.
     pub bytes: u64,
 }
 
 impl Preamble {
-    /// Reads the first records of a segment; `None` where it has no whole ones, as where it is of another
-    /// version.
+    /// Reads the preamble of a segment. `None` if its records are not whole, or it is of another version.
     ///
     /// # Errors
-    /// When reading fails.
+    /// If reading fails.
     pub fn read<R: Read>(reader: &mut Reader<R>) -> io::Result<Option<Self>> {
         let Some((_, Record::Head { version, format })) = reader.next()? else {
             return Ok(None);
@@ -126,7 +126,7 @@ impl Preamble {
         }))
     }
 
-    /// Which segment that is, and where its records are.
+    /// The segment's identity, and the position of its records in the whole log.
     #[must_use]
     pub const fn extent(&self) -> Extent {
         Extent {
@@ -139,23 +139,23 @@ impl Preamble {
     }
 }
 
-/// Which segment a file is, and where its records are in the whole log.
+/// The identity of a segment file, and the position of its records in the whole log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// See [`Segment`].
+    /// The number of the run; see [`Segment::run`].
     pub run: u64,
-    /// See [`Segment`].
+    /// The number in the run; see [`Segment::number`].
     pub number: u64,
-    /// See [`Segment`].
+    /// The block of the state; see [`Segment::block`].
     pub block: BlockIndex,
-    /// See [`Segment`].
+    /// The place of the first record after the preamble; see [`Segment::from`].
     pub from: u64,
     /// The length of the preamble, in bytes.
     pub preamble: u64,
 }
 
 impl Extent {
-    /// Where a place of the whole log is in the file; `None` where it lies before the first record.
+    /// Converts a place in the whole log to an offset in the file; `None` if the place is before the first record.
     #[must_use]
     pub const fn place(&self, of_log: u64) -> Option<u64> {
         match of_log.checked_sub(self.from) {
@@ -164,7 +164,8 @@ impl Extent {
         }
     }
 
-    /// Where a place of the file is in the whole log; those of the preamble count as the first record's.
+    /// Converts an offset in the file to a place in the whole log. An offset within the preamble gives the
+    /// first record's.
     #[must_use]
     pub const fn of_log(&self, place: u64) -> u64 {
         self.from + place.saturating_sub(self.preamble)

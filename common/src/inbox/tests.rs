@@ -1,9 +1,9 @@
-//! The inbox: tickets, room, and what a successor finds.
+//! Tests of the inbox: tickets, room, and what the next gateway finds.
 
 use super::*;
 use crate::sync::heap;
 
-/// As the kernel does.
+/// Writes a datagram as the kernel does.
 fn fill(inbox: &Inbox<'_>, serial: u64, byte: u8, length: u64) {
     let word = u64::from_le_bytes([byte; 8]);
     inbox.slot_words(serial)[DATA].store(word, Ordering::Relaxed);
@@ -12,7 +12,7 @@ fn fill(inbox: &Inbox<'_>, serial: u64, byte: u8, length: u64) {
     inbox.head_words(serial)[LENGTH].store(empty(serial) | length, Ordering::Relaxed);
 }
 
-/// As `recvmmsg` is prepared.
+/// Prepares a batch as for `recvmmsg`.
 fn offer(inbox: &Inbox<'_>) -> u64 {
     let first = inbox.next_serial();
     for serial in first..first + STAGED {
@@ -26,17 +26,17 @@ fn what_was_received_but_not_judged_is_found_again_whenever_the_kill_comes() {
     let words = heap(INBOX_WORDS);
     let inbox = Inbox::create(&words).unwrap();
     let first = offer(&inbox);
-    // Killed inside a receive of four, the second one empty.
+    // Killed while it received four datagrams, of which the second is empty.
     for (at, byte) in [(0, b'a'), (2, b'c'), (3, b'd')] {
         fill(&inbox, first + at, byte, 3);
     }
     let found = Inbox::open(&words).unwrap().adopt();
     assert_eq!(found, (first..first + 4).collect::<Vec<_>>());
-    // Killed after two of them, the second refused.
+    // Killed after it judged two of them; the second was refused.
     inbox.admit(first);
     inbox.pass_over(first + 1);
     assert_eq!(inbox.adopt(), [first + 2, first + 3]);
-    // Killed between a copy and its note.
+    // Killed between the copy to the backlog and the mark in the staging.
     let judged = inbox.get(JUDGED);
     inbox.admit(first + 2);
     words[JUDGED].store(judged, Ordering::Relaxed);
@@ -46,7 +46,7 @@ fn what_was_received_but_not_judged_is_found_again_whenever_the_kill_comes() {
     let texts = (1..inbox.tail()).map(|ticket| inbox.datagram(ticket).bytes);
     assert_eq!(texts.collect::<Vec<_>>(), [b"aaa", b"ccc", b"ddd"]);
     assert_eq!(inbox.name_of(2)[0], b'c');
-    // A batch of which nothing was judged, after one that was not full.
+    // A new batch, not judged, after one that was not full.
     let next = offer(&inbox);
     assert!(next > first + 3 && next.is_multiple_of(STAGED));
     fill(&inbox, next, b'e', 3);
@@ -92,7 +92,7 @@ fn the_backlog_goes_round_and_what_is_refused_takes_no_room() {
         }
         inbox.free_below(inbox.tail());
         assert_eq!(inbox.free_words(), BACKLOG_WORDS);
-        assert!(inbox.recall(last).is_some(), "its place is nobody else's");
+        assert!(inbox.recall(last).is_some(), "not overwritten yet");
         assert_eq!(inbox.recall(1), None);
     }
 }
