@@ -1,8 +1,8 @@
-//! Virtual time and seeded chance: the only two that a simulation has.
+//! Virtual time and seeded chance: the only sources of time and chance in a simulation.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-/// Events in the order of their time; those of the same time in the order in which they were set.
+/// A queue of events, ordered by time; events of the same time come out in the order in which they were scheduled.
 #[derive(Debug)]
 pub struct Clock<E> {
     now_us: u64,
@@ -11,7 +11,7 @@ pub struct Clock<E> {
 }
 
 impl<E: Ord> Clock<E> {
-    /// At time 0.
+    /// A clock at time 0, without events.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -21,20 +21,20 @@ impl<E: Ord> Clock<E> {
         }
     }
 
-    /// Microseconds since the beginning.
+    /// The present time: microseconds since the beginning.
     #[must_use]
     pub const fn now_us(&self) -> u64 {
         self.now_us
     }
 
-    /// Lets an event happen after so many microseconds.
+    /// Schedules an event this many microseconds from now.
     pub fn after(&mut self, us: u64, event: E) {
         self.next += 1;
         self.queue
             .push(Reverse((self.now_us + us, self.next, event)));
     }
 
-    /// The next event; its time is now.
+    /// Takes the next event and advances the clock to its time.
     pub fn pop(&mut self) -> Option<E> {
         let Reverse((at, _, event)) = self.queue.pop()?;
         self.now_us = at;
@@ -48,7 +48,7 @@ impl<E: Ord> Default for Clock<E> {
     }
 }
 
-/// Numbers that look like chance.
+/// A pseudorandom number generator.
 ///
 /// # Source
 /// splitmix64: Sebastiano Vigna, 2015, <https://prng.di.unimi.it/splitmix64.c>.
@@ -56,7 +56,7 @@ impl<E: Ord> Default for Clock<E> {
 pub struct Dice(u64);
 
 impl Dice {
-    /// The same seed, the same numbers.
+    /// A generator: the same seed gives the same numbers.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -68,12 +68,12 @@ impl Dice {
         mix(self.0) % limit.max(1)
     }
 
-    /// A number from `low` to below `high`.
+    /// A number from `low` up to, not including, `high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low)
     }
 
-    /// True once in so many times.
+    /// True with a probability of 1 in `times`.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }

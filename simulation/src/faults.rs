@@ -1,4 +1,4 @@
-//! What goes wrong, and when: all of it from the seed.
+//! The plan of a run: the faults and their times, all derived from the seed.
 
 use common::units::Slot;
 
@@ -7,51 +7,51 @@ use crate::{clock::Dice, music::Nature};
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL to the worker in that slot.
+    /// SIGKILL to the worker in the slot.
     Kill(Slot),
     /// SIGKILL to both workers.
     KillBoth,
-    /// SIGSTOP, SIGCONT after so many microseconds.
+    /// SIGSTOP to the worker, and SIGCONT this many microseconds later.
     Stop(Slot, u64),
-    /// Its render thread spins, or it dies of itself, outside the music.
+    /// The worker's render thread hangs outside the music, as after an injected fault.
     Hang(Slot),
-    /// See [`Fault::Hang`].
+    /// The worker crashes outside the music, as after an injected fault.
     Crash(Slot),
-    /// Each step takes so many microseconds longer.
+    /// Each step of the worker takes this many microseconds longer.
     Slow(Slot, u64),
-    /// Its output turns NaN.
+    /// The worker's output turns into NaN.
     Nan(Slot),
-    /// A bit of its next block flips.
+    /// A bit of the worker's next block is flipped.
     Flip(Slot),
-    /// It stops reading its channel; it still reads the log.
+    /// The worker stops reading its link; it still reads the log.
     Mute(Slot),
-    /// SIGKILL to the supervisor; the launcher starts another.
+    /// SIGKILL to the supervisor; the launcher starts another one.
     KillSupervisor,
-    /// SIGKILL to the gateway, which submits again what has no outcome.
+    /// SIGKILL to the gateway; the next one submits again what has no outcome.
     KillGateway,
-    /// SIGKILL to audio-out; another one goes on.
+    /// SIGKILL to audio-out; another one continues.
     KillAudio,
-    /// A command that is poison.
+    /// A poisonous command.
     Poison(Nature),
 }
 
-/// What a run is like.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Blocks of lead.
+    /// The lead at the start, in blocks.
     pub lead_blocks: u32,
-    /// Faults, each with the time since the one before in microseconds.
+    /// Faults, each with the time after the previous one in microseconds.
     pub faults: Vec<(u64, Fault)>,
-    /// A fault waits until both workers are ready, and a flipped bit until the lead is there; then
-    /// nothing may be heard.
+    /// Within the fault model: a fault waits until both workers are ready, and a flipped bit also until the
+    /// lead is there. No fault may then be audible.
     pub within_model: bool,
-    /// The next fault comes at the very instant at which the standby is called ready.
+    /// The next fault comes at the very instant at which both workers are ready again.
     pub at_the_instant: bool,
-    /// From that block on, one module kills whoever renders it.
+    /// From this block on, one module kills every worker that renders it.
     pub fragile_at: Option<u64>,
-    /// Commands of the source, one each so many microseconds.
+    /// Mean time between two commands of the user, in microseconds.
     pub command_us: u64,
-    /// One more fault, at that event of the run.
+    /// An additional fault, right after the event with this number.
     pub at_event: Option<(u64, Fault)>,
 }
 
@@ -96,7 +96,7 @@ fn slot(dice: &mut Dice) -> Slot {
     }
 }
 
-/// Faults that must not be heard.
+/// A fault that must not be audible.
 fn within(dice: &mut Dice) -> Fault {
     let slot = slot(dice);
     match dice.below(12) {

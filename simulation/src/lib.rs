@@ -1,10 +1,11 @@
-//! A whole stack in one thread, under a virtual clock: the rules of `failover` as the processes run
-//! them, over rings on the heap, with faults of every kind between any two steps.
+//! A whole stack in one thread under a virtual clock: the production rules of `failover`, over rings on the
+//! heap, with faults of every kind between any two steps.
 //!
-//! `world` holds what there is and the queue of what happens next; `worker`, `supervisor` and `trial`
-//! are the processes; `faults` says what goes wrong and when, from a seed; `music` is a stand-in for
-//! the engine in which every command shows; `checkers` look after each event. Nothing here touches
-//! `platform`. `sabotage` breaks one thing on purpose, so that it is seen that the checkers find it.
+//! `world` holds the state and the queue of events. `worker`, `supervisor` and `trial` are the processes.
+//! `faults` derives from a seed what goes wrong, and when. `music` is a stand-in for the engine in which
+//! the effect of every command is visible. `checkers` check the invariants after each event or at the end.
+//! `sabotage` breaks one thing on purpose, to show that the checkers find it. The crate never uses
+//! `platform`.
 #![forbid(unsafe_code)]
 
 pub mod checkers;

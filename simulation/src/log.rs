@@ -9,7 +9,7 @@ use crate::{
     world::FIRST,
 };
 
-/// The command log: it outlives everybody.
+/// The command log; it outlives every process.
 #[derive(Debug, Default)]
 pub struct Log {
     commands: Vec<Command>,
@@ -17,13 +17,13 @@ pub struct Log {
 }
 
 impl Log {
-    /// The last command's number.
+    /// The sequence number of the last command.
     #[must_use]
     pub const fn last(&self) -> Seq {
         Seq(FIRST.0 + self.commands.len() as u64)
     }
 
-    /// A command.
+    /// The command with this number.
     #[must_use]
     pub fn command(&self, seq: Seq) -> Option<Command> {
         let index = seq.0.checked_sub(FIRST.0 + 1)?;
@@ -46,30 +46,30 @@ impl Log {
             .unwrap_or(0)
     }
 
-    /// Appends a command.
+    /// Appends a command and returns its number.
     pub fn append(&mut self, command: Command) -> Seq {
         self.commands.push(command);
         self.last()
     }
 
-    /// The supervisor's own commands.
+    /// The numbers of the supervisor's own commands.
     pub fn bypasses(&self) -> impl Iterator<Item = Seq> {
         let own = |(_, command): &(Seq, Command)| matches!(command.nature, Nature::Bypass(_));
         self.commands().filter(own).map(|(seq, _)| seq)
     }
 
-    /// The commands that are left out.
+    /// The numbers of the commands in quarantine.
     pub fn left_out(&self) -> impl Iterator<Item = Seq> {
         self.quarantined.iter().copied()
     }
 
-    /// Whether a command is left out.
+    /// Whether a command is in quarantine.
     #[must_use]
     pub fn quarantined(&self, seq: Seq) -> bool {
         self.quarantined.contains(&seq)
     }
 
-    /// Leaves a command out.
+    /// Quarantines a command.
     pub fn quarantine(&mut self, seq: Seq) {
         self.quarantined.insert(seq);
     }

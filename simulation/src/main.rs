@@ -1,4 +1,4 @@
-//! Runs seeds, or shows one event by event.
+//! Runs many seeds, or traces one, event by event.
 
 use std::{
     process::ExitCode,

@@ -1,45 +1,45 @@
-//! A stand-in for the engine: a state that every command and every block changes for ever, so that
-//! a command left out, doubled or a block too late shows in all samples after it.
+//! A stand-in for the engine. Every command and every block changes its state for ever, so that a command
+//! that is missing, doubled or a block late is visible in all samples after it.
 
 use common::units::{BlockIndex, Seq};
 
 use crate::clock::mix;
 
-/// Frames of a block; one channel.
+/// Frames per block; there is one channel.
 pub const BLOCK_FRAMES: u32 = 16;
 
-/// What a command does to whoever applies it.
+/// What a command does to a worker that applies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
-    /// It changes the music.
+    /// The command only changes the music.
     Good,
-    /// Whoever applies it dies.
+    /// The worker that applies it dies.
     CrashOnApply,
-    /// Whoever applies it hangs.
+    /// The worker that applies it hangs.
     HangOnApply,
-    /// Whoever renders the block that it is new in dies.
+    /// The worker that renders the block in which it is new dies.
     CrashOnRender,
-    /// Whoever renders the block that lies so many blocks later dies, in [`BOMB_MODULE`].
+    /// The worker that renders the block this many blocks later dies, in [`BOMB_MODULE`].
     CrashLater(u64),
-    /// The supervisor's: that module is bypassed from now on.
+    /// The supervisor's own command: bypasses a module.
     Bypass(u16),
 }
 
-/// The module in which [`Nature::CrashLater`] goes off.
+/// The module in which [`Nature::CrashLater`] kills.
 pub const BOMB_MODULE: u16 = 1;
-/// The module that dies at a certain block, if a run has such a block.
+/// The module that kills from a certain block on, if the plan has such a block.
 pub const FRAGILE_MODULE: u16 = 2;
 
-/// A command of the log.
+/// A command in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// What it was submitted under; 0 for the supervisor's own.
+    /// The submission id; 0 for the supervisor's own commands.
     pub submission_id: u64,
     /// What it does.
     pub nature: Nature,
 }
 
-/// All state of the music.
+/// The whole state of the music.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     hash: u64,
@@ -47,17 +47,17 @@ pub struct State {
     bypassed: u64,
 }
 
-/// How rendering a block ends for the one who renders it.
+/// The outcome of rendering a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rendered {
-    /// With samples.
+    /// The samples.
     Sound([f32; BLOCK_FRAMES as usize]),
-    /// With its death, in that module.
+    /// The death of the worker, in this module.
     Death(u16),
 }
 
 impl State {
-    /// Takes a command in before `block`.
+    /// Applies a command before `block`.
     pub fn apply(&mut self, seq: Seq, command: Command, block: BlockIndex) {
         self.hash = mix(self.hash ^ mix(seq.0 << 20 ^ command.submission_id));
         match command.nature {
@@ -67,12 +67,12 @@ impl State {
         }
     }
 
-    /// Leaves a module out.
+    /// Bypasses a module.
     pub fn bypass(&mut self, module: u16) {
         self.bypassed |= 1 << module;
     }
 
-    /// Renders a block. `fragile_at`: from that block on, [`FRAGILE_MODULE`] kills.
+    /// Renders a block. From block `fragile_at` on, [`FRAGILE_MODULE`] kills.
     pub fn render(&mut self, block: BlockIndex, fragile_at: Option<u64>) -> Rendered {
         let bypassed = |module: u16| self.bypassed & 1 << module != 0;
         if self.bomb_at != 0 && block.0 >= self.bomb_at && !bypassed(BOMB_MODULE) {

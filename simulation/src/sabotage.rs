@@ -1,5 +1,6 @@
-//! One thing broken on purpose, in the simulated processes; the rules themselves stay as they are.
-//! A test shows that each is found. They are the mistakes that this design and its ancestor made.
+//! Sabotage: one thing broken on purpose in the simulated processes. The rules themselves stay as they are.
+//! A test shows that the checkers find each sabotage. All are mistakes that this design or its predecessor
+//! has made.
 
 /// What is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,5 +1,5 @@
-//! The supervisor: the judge asked, and what it says done one thing at a time, so that its death may
-//! come between any two. Another one takes over what it left.
+//! The simulated supervisor. It asks the judge and carries out one action at a time, so that it may die
+//! between any two. Its successor takes over what it left.
 
 use std::collections::VecDeque;
 
@@ -17,12 +17,12 @@ use crate::{
     world::{Event, News, World},
 };
 
-/// One that does not read its channel is found out after so long.
+/// Time after which a worker that does not read its link is reported, in microseconds.
 const DEAF_US: u64 = 100_000;
-/// Blocks that the lead may grow to.
+/// Upper limit of the lead, in blocks.
 const LEAD_MAX: u32 = 64;
 
-/// Something that it has decided to do.
+/// A step that the supervisor will take.
 #[derive(Clone, Copy, Debug)]
 enum Todo {
     Judge(Action),
@@ -38,20 +38,20 @@ pub struct Supervisor {
     judge: Judge,
     lead: Lead,
     todo: VecDeque<Todo>,
-    /// Since when a worker has not read its channel.
+    /// The time since which a worker has not read its link.
     deaf_us: [Option<u64>; 2],
-    /// Nothing on a link overtakes.
+    /// The last arrival time on each worker's link: messages stay in order.
     arrives_us: [u64; 2],
 }
 
 impl Supervisor {
-    /// That worker is to be ended.
+    /// Whether the supervisor has ordered the end of this worker, which may still be starting.
     pub fn condemns(&self, slot: Slot, life: Incarnation) -> bool {
         let seat = self.judge.supervision().seat(slot);
         matches!(seat, Seat::Dying { incarnation, .. } if incarnation == life)
     }
 
-    /// Both workers are ready, as it sees it.
+    /// Whether this supervisor sees both workers ready.
     pub fn protected(&self) -> bool {
         self.judge.supervision().protected()
     }
@@ -61,7 +61,7 @@ const fn hear(event: Observation) -> Todo {
     Todo::Judge(Action::Then(event))
 }
 
-/// Whether a step changes no shared word that others act on.
+/// Whether a step changes no shared word that another process acts on.
 const fn looks_only(todo: &Todo) -> bool {
     use Observation::{LookAt, LookAtHeld, LookAtTrials, ShowProtected, Switch, Try};
     let Todo::Judge(Action::Then(event)) = todo else {
@@ -78,7 +78,7 @@ impl World<'_> {
         self.supervisor.as_ref().is_some_and(|s| s.life == life)
     }
 
-    /// A supervisor begins, or takes over what is there.
+    /// Starts a supervisor; it takes over what its predecessor left.
     pub(crate) fn supervisor_starts(&mut self) {
         self.supervisors += 1;
         let life = self.supervisors;
@@ -114,7 +114,7 @@ impl World<'_> {
         });
         self.clock.after(10, Event::Todo(life));
         self.clock.after(300, Event::Tick(life));
-        // Everybody links again and hears how far the log is; the gateway hands in what is open.
+        // Every worker links again and learns how far the log is. The gateway submits again what has no outcome.
         for slot in Slot::ALL {
             if let Some(worker) = self.workers[slot.index()].as_ref() {
                 let delay = 100 + self.dice.below(3_000);
@@ -139,7 +139,7 @@ impl World<'_> {
         }
     }
 
-    /// Before what was to be done after this.
+    /// Puts these steps before all others.
     fn todo_first(&mut self, todos: Vec<Todo>) {
         if let Some(supervisor) = self.supervisor.as_mut() {
             todos
@@ -151,7 +151,7 @@ impl World<'_> {
 
     pub(crate) fn do_next(&mut self, life: u64) {
         let before = self.stage.protected();
-        // A look that has led to nothing takes no time: its end would be an event that nobody can tell.
+        // A look without consequences takes no time: no process could observe the end of that step.
         while let Some(todo) = self.next_todo() {
             self.tell(|| format!("supervisor: {todo:?}"));
             let left = self.todos_left();
@@ -216,7 +216,7 @@ impl World<'_> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Then(event) => self.judge(event),
-            // One that is still being started is ended as soon as it is there.
+            // A worker that is still starting is killed once it runs.
             Action::Kill(slot, life) => {
                 let there = self.workers[slot.index()].as_ref();
                 if there.is_some_and(|worker| worker.life == life) {
@@ -246,7 +246,7 @@ impl World<'_> {
                 self.log.quarantine(seq);
                 self.todo_first(vec![hear(Observation::LeftOut(seq, seq))]);
             }
-            // Workers look often enough, and there is nobody to say anything to.
+            // Simulated workers look often enough without a wake-up, and there is nobody to report to.
             Action::Wake
             | Action::Switched(..)
             | Action::Failed(..)
@@ -330,8 +330,8 @@ impl World<'_> {
         }
     }
 
-    /// What a worker died of; under [`Sabotage::BlamesWithoutCause`] it was its commands, which are left
-    /// out untried.
+    /// The cause of a death as the judge is told. Under [`Sabotage::BlamesWithoutCause`], the new commands
+    /// are blamed and quarantined without a trial.
     fn alleged(&mut self, slot: Slot, who: Incarnation, death: Death) -> Death {
         let seat = self.stage.slot(slot);
         let (after, last) = (seat.applied(), seat.breadcrumb().command);
@@ -375,7 +375,7 @@ impl World<'_> {
         self.todo(todos);
     }
 
-    /// [`Sabotage::ReadyWithoutProof`]: a worker that exists is called ready.
+    /// Under [`Sabotage::ReadyWithoutProof`], reports a worker as proven once it exists.
     fn unproven(&self, slot: Slot) -> Option<Todo> {
         let seat = self.supervisor.as_ref()?.judge.supervision().seat(slot);
         match seat {

@@ -1,4 +1,4 @@
-//! The worker that plays for nobody, as `worker --task` does it.
+//! The simulated trial: does what `understudy-worker` does with `--task`.
 
 use common::{
     ring::checksum,
@@ -20,7 +20,7 @@ pub struct TrialRun {
 }
 
 impl World<'_> {
-    /// The launcher starts it.
+    /// The launcher starts the trial.
     pub(crate) fn trial_starts(&mut self, life: Incarnation, case: Case) {
         self.stage.trial().take_seat(life, BlockIndex(0), Seq(0));
         self.trial = Some(TrialRun { life, case });
@@ -28,7 +28,7 @@ impl World<'_> {
         self.clock.after(delay, Event::Trial(life));
     }
 
-    /// Somebody ends it.
+    /// The supervisor kills the trial.
     pub(crate) fn trial_killed(&mut self, life: Incarnation) {
         if self.trial.as_ref().is_some_and(|t| t.life == life) {
             self.trial_ends(life, End::Outside);
@@ -42,7 +42,7 @@ impl World<'_> {
         self.clock.after(delay, Event::News(self.supervisors));
     }
 
-    /// All of it at once: nobody hears it, so it does not matter when within.
+    /// Runs the whole trial in one step: nobody hears it, so its timing within the step does not matter.
     pub(crate) fn trial_steps(&mut self, life: Incarnation) {
         let Some(run) = self.trial.as_ref().filter(|t| t.life == life) else {
             return;
@@ -58,7 +58,7 @@ impl World<'_> {
         }
     }
 
-    /// Tries commands; `None` when it hangs.
+    /// Tries commands; `None` if the trial hangs.
     fn tries(&mut self, after: Seq, last: Seq, bypassing: Modules) -> Option<End> {
         let newest = self.restore(|_, seq| seq <= after, false);
         let (mut block, mut seq, mut state) = newest;
@@ -118,7 +118,7 @@ impl World<'_> {
         Some(End::Passed(None))
     }
 
-    /// Renders the block a third time.
+    /// The referee renders the block a third time.
     fn referees(&self, wanted: BlockIndex) -> Option<End> {
         let (mut block, mut seq, mut state) = self.restore(|block, _| block <= wanted, true);
         loop {
@@ -140,7 +140,7 @@ impl World<'_> {
         }
     }
 
-    /// The newest checkpoint that fits, or the oldest; else the beginning.
+    /// The newest checkpoint that fits, or the oldest one; otherwise the initial state.
     fn restore(
         &self,
         fits: impl Fn(BlockIndex, Seq) -> bool,

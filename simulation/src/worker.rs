@@ -1,5 +1,5 @@
-//! A worker: its control side takes commands in, its render side goes step by step from one block to
-//! the next, so that whatever goes wrong can come between any two steps.
+//! A simulated worker. Its control side receives commands. Its render side takes several steps per block,
+//! so that a fault can come between any two.
 
 use common::{
     checkpoint::rank,
@@ -21,10 +21,10 @@ use crate::{
     world::{BLOCK_US, Event, FIRST, News, World},
 };
 
-/// What a command takes to apply; thousands come in at once when they have been held for long.
+/// Time to apply a command, in microseconds. Short, since thousands come at once after a long hold.
 const APPLIES_US: u64 = 1;
 
-/// Where a worker is in a block.
+/// The render side's next step within a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Next,
@@ -51,10 +51,10 @@ pub struct Worker {
     wanted: Seq,
     samples: [f32; BLOCK_FRAMES as usize],
     next_checkpoint: usize,
-    /// Where the others were when it began.
+    /// The frontier when the worker began.
     caught_up_at: BlockIndex,
     pub stopped: bool,
-    /// It had something to do when it was stopped.
+    /// A step was due while the worker was stopped.
     due: bool,
     pub hang: bool,
     pub crash: bool,
@@ -62,13 +62,13 @@ pub struct Worker {
     pub nan: bool,
     pub flip: bool,
     pub mute: bool,
-    /// Something was done to it that it will be replaced for.
+    /// A fault was inflicted for which the worker will be replaced.
     pub harmed: bool,
     hung: bool,
 }
 
 impl World<'_> {
-    /// The launcher has started it: it restores the newest checkpoint, and reads the log.
+    /// The launcher has started the worker: it restores the best checkpoint and reads the log.
     pub(crate) fn worker_starts(&mut self, slot: Slot, life: Incarnation) {
         self.spawning[slot.index()] = None;
         let frontiers = Slot::ALL.map(|s| self.stage.slot(s).frontier());
@@ -83,7 +83,7 @@ impl World<'_> {
         self.stage.slot(slot).begin(self.stage.elapsed_blocks());
         if self.broken(Sabotage::RingCleared) {
             for block in block.0..frontier.0 {
-                // What a cleared ring looks like to its readers: cells of other blocks.
+                // To its readers, a cleared ring looks as if its cells held other blocks.
                 let samples = [0.0; BLOCK_FRAMES as usize];
                 let other = BlockIndex(block + 1_000_000);
                 self.rings[slot.index()].publish(other, life, seq, 0, &samples);
@@ -125,17 +125,17 @@ impl World<'_> {
             return self.worker_dies(slot, Death::Outside);
         }
         self.clock.after(100, Event::Worker(slot, life));
-        // Linked: what came meanwhile is in the log.
+        // Once linked, the worker reads from the log what it has missed.
         let delay = 200 + self.dice.below(2_000);
         self.clock.after(delay, Event::ReadLog(slot, life));
     }
 
-    /// It has ended, in whatever way; the launcher will say so.
+    /// The worker has ended; the launcher will report it.
     pub(crate) fn worker_dies(&mut self, slot: Slot, death: Death) {
         let Some(worker) = self.workers[slot.index()].take() else {
             return;
         };
-        // A spoiled checkpoint is one that was being written.
+        // The checkpoint that was being written is invalid.
         if worker.at == At::CheckpointEnd {
             self.checkpoints[slot.index()][worker.next_checkpoint] = None;
         }
@@ -189,7 +189,7 @@ impl World<'_> {
         }
     }
 
-    /// The render thread's next step.
+    /// Takes the render thread's next step.
     pub(crate) fn worker_steps(&mut self, slot: Slot, life: Incarnation) {
         let Some(worker) = self.workers[slot.index()]
             .as_mut()
@@ -218,7 +218,7 @@ impl World<'_> {
         }
     }
 
-    /// One step: how long until the next, or its death, or none if it hangs.
+    /// Takes one step. Returns the time until the next, or how the worker died, or `Err(None)` if it hangs.
     fn step(&mut self, slot: Slot, worker: &mut Worker) -> Result<u64, Option<Death>> {
         let (stage, seat) = (self.stage, self.stage.slot(slot));
         let breadcrumb = |worker: &Worker, phase, module| {
@@ -252,8 +252,8 @@ impl World<'_> {
                             let delay = 50 + self.dice.below(3_000);
                             self.clock.after(delay, Event::ReadLog(slot, worker.life));
                         }
-                        // A wake-up, sometimes late. The leader rings a follower that is needed at once, any
-                        // other is woken when the cursor moves.
+                        // The wake-up, sometimes late. The leader wakes a follower that is needed at once;
+                        // otherwise the next move of the play cursor wakes it.
                         let sleeps = waiting == Waiting::Leader
                             && !decide::follower_is_needed(&stage, slot.other());
                         let late = if sleeps { BLOCK_US } else { 300 };

@@ -1,4 +1,4 @@
-//! What there is, and what happens next.
+//! The world: the state of a simulated stack, its queue of events, and the faults inflicted on it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,58 +25,58 @@ use crate::{
     worker::Worker,
 };
 
-/// Microseconds of a block, as at 48 kHz with 128 frames.
+/// Microseconds per block, as at 48 kHz with 128 frames.
 pub const BLOCK_US: u64 = 2_667;
-/// The number of the patch that everything starts with.
+/// The sequence number of the patch that every run starts with.
 pub const FIRST: Seq = Seq(1);
-/// After the last fault: how long until all must be well, and how long it is watched at a time.
+/// Time limit for liveness after the last fault, and the interval between two checks, in microseconds.
 const SETTLED_US: u64 = 20_000_000;
 const WATCH_US: u64 = 20_000;
-/// Events of a run, at the most; more mean that something goes round and round.
+/// Most events of a run; more indicate an endless loop.
 const EVENTS_MAX: u64 = 3_000_000;
 
-/// Something happens.
+/// An event. It names the life of its process, so that an event of a process that has ended is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
-    /// audio-out of that life has to play.
+    /// audio-out of this life has to play a block.
     Audio(u64),
-    /// A new audio-out begins.
+    /// A new audio-out starts.
     AudioStart,
-    /// The supervisor of that life looks at the shared words.
+    /// The supervisor of this life looks at the shared words.
     Tick(u64),
-    /// It does the next thing that it has decided on.
+    /// The supervisor of this life takes its next step.
     Todo(u64),
-    /// The launcher's oldest news reaches it.
+    /// The launcher's oldest message reaches the supervisor of this life.
     News(u64),
-    /// A command reaches it, from the gateway of the second life.
+    /// A submission reaches the supervisor: the supervisor's life, the gateway's life, the submission id.
     Submit(u64, u64, u64),
-    /// The gateway of that life hears that a command is accepted.
+    /// The gateway of this life learns that this submission id is accepted.
     Accepted(u64, u64),
-    /// The launcher starts another one.
+    /// The launcher starts another supervisor.
     SupervisorStart,
-    /// Somebody sends a command.
+    /// A user sends a command.
     Source,
-    /// The gateway of that life hands in again what has no outcome.
+    /// The gateway of this life submits again what has no outcome.
     Resubmit(u64),
-    /// The worker's render thread makes its next step.
+    /// The worker's render thread takes its next step.
     Worker(Slot, Incarnation),
-    /// Commands up to that number reach a worker, the first of them being the other.
+    /// Commands reach a worker: the first and the last number.
     Deliver(Slot, Incarnation, u64, u64),
     /// A worker reads the log.
     ReadLog(Slot, Incarnation),
     /// The launcher has started a worker.
     Spawned(Slot, Incarnation),
-    /// A stopped worker goes on.
+    /// A stopped worker continues.
     Thaw(Slot, Incarnation),
-    /// The worker that plays for nobody makes its next step.
+    /// The trial takes its next step.
     Trial(Incarnation),
     /// The next fault is due.
     Fault,
-    /// Is all well again?
+    /// Check liveness; end the run if all is well.
     Check,
 }
 
-/// What the launcher has to tell.
+/// A message of the launcher.
 #[derive(Clone, Copy, Debug)]
 pub enum News {
     /// A worker has ended.
@@ -85,7 +85,7 @@ pub enum News {
     TrialEnded(Incarnation, failover::trial::End),
 }
 
-/// What the shared segments lie in.
+/// The words of the shared segments.
 #[derive(Debug)]
 pub struct Memory {
     stage: Vec<AtomicU64>,
@@ -110,36 +110,36 @@ impl Default for Memory {
     }
 }
 
-/// What has become of a run.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Events that happened.
     pub events: u64,
     /// Blocks played.
     pub blocks: u64,
-    /// Faults that were done.
+    /// Faults that were inflicted.
     pub faults: u64,
-    /// The first thing that was wrong.
+    /// The first invariant that was broken, if any.
     pub violation: Option<Violation>,
 }
 
-/// The gateway, and who sends.
+/// The gateway, and the user who sends commands.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub life: u64,
-    /// It has a link, and has handed in what was open.
+    /// The gateway has a link, and has submitted again what was open.
     pub linked: bool,
-    /// Commands without an outcome, in order.
+    /// Submission ids without an outcome, in order.
     pub open: VecDeque<u64>,
     next: u64,
     pub natures: BTreeMap<u64, Nature>,
     poison: VecDeque<Nature>,
     pub acknowledged: u64,
-    /// Nothing on a link overtakes.
+    /// The last arrival time on the link: messages stay in order.
     arrives_us: u64,
 }
 
-/// A stack in one thread.
+/// A whole stack in one thread.
 pub struct World<'m> {
     pub(crate) plan: Plan,
     pub(crate) sabotage: Option<Sabotage>,
@@ -149,9 +149,9 @@ pub struct World<'m> {
     pub(crate) rings: [Ring<'m>; 2],
     pub(crate) log: Log,
     pub(crate) workers: [Option<Worker>; 2],
-    /// Who is being started.
+    /// The workers that are being started.
     pub(crate) spawning: [Option<Incarnation>; 2],
-    /// Two of each slot; `None` is not whole.
+    /// Two per slot; `None`: not complete.
     pub(crate) checkpoints: [[Option<(BlockIndex, Seq, State)>; 2]; 2],
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) supervisors: u64,
@@ -171,10 +171,10 @@ pub struct World<'m> {
     trace: bool,
 }
 
-/// Runs the plan of a seed.
+/// Runs a plan, with all other chance from the seed.
 ///
 /// # Panics
-/// Never: the memory has the size that it needs.
+/// Never: the memory is large enough.
 #[must_use]
 pub fn run(seed: u64, plan: Plan, sabotage: Option<Sabotage>, trace: bool) -> Outcome {
     let memory = Memory::new();
@@ -271,7 +271,7 @@ impl World<'_> {
         events
     }
 
-    /// Something is not as it must be.
+    /// Records a broken invariant, if it is the first.
     pub(crate) fn wrong(&mut self, what: Violation) {
         let at = self.clock.now_us();
         self.violation.get_or_insert(format!("{what} (at {at} µs)"));
@@ -287,7 +287,7 @@ impl World<'_> {
         self.sabotage == Some(what)
     }
 
-    /// A line of the trace.
+    /// Prints a line of the trace.
     pub(crate) fn tell(&self, text: impl FnOnce() -> String) {
         if self.trace {
             println!("{:>10} µs      {}", self.clock.now_us(), text());
@@ -321,7 +321,7 @@ impl World<'_> {
             Event::Trial(life) => self.trial_steps(life),
             Event::Fault => self.fault(),
             Event::Check => self.check(),
-            // News of a life that is over.
+            // Events of processes that have ended.
             Event::Audio(_)
             | Event::Tick(_)
             | Event::Todo(_)
@@ -352,7 +352,7 @@ impl World<'_> {
         self.clock
             .after(BLOCK_US - 300 + jitter, Event::Audio(self.audio_life));
         if !self.stage.playing() {
-            // Start-up grace, as the player's.
+            // Start-up grace, as in audio-out.
             let leader = self.stage.slot(self.stage.preference().slot);
             if leader.frontier() < self.stage.horizon() {
                 self.stage.acknowledge(self.stage.preference().epoch);
@@ -374,7 +374,7 @@ impl World<'_> {
         let taken = merger.take(&self.stage, &self.rings, true, &mut self.samples);
         let left_out = merger.block() > block;
         let played = match taken {
-            // The fade after a gap changes the samples: the ring has what was meant.
+            // The fade after a gap changes the samples: compare those in the ring.
             Taken::From(slot) => {
                 let mut whole = vec![0.0; BLOCK_FRAMES as usize];
                 let ring = &self.rings[slot.index()];
@@ -418,7 +418,7 @@ impl World<'_> {
         self.clock.after(arrives - now, event);
     }
 
-    /// All that has no outcome, in order, to whoever is there now.
+    /// Submits everything without an outcome, in order, to the present supervisor.
     pub(crate) fn submit_all(&mut self) {
         self.gateway.linked = true;
         for submission_id in self.gateway.open.clone() {
@@ -428,7 +428,7 @@ impl World<'_> {
 
     // ---- faults ----
 
-    /// Both workers have just become ready: the next fault may be waiting for this instant.
+    /// Both workers have just become ready: the next fault may be planned for this instant.
     pub(crate) fn protected_now(&mut self) {
         if self.plan.at_the_instant && self.next_fault > 0 {
             self.clock.after(0, Event::Fault);
@@ -442,7 +442,7 @@ impl World<'_> {
         let well = |w: &Option<Worker>| w.as_ref().is_some_and(|w| !w.harmed && !w.stopped);
         let healthy = self.workers.iter().all(well)
             && self.supervisor.as_ref().is_some_and(Supervisor::protected);
-        // Which of two differing blocks is right takes the referee some time: the lead.
+        // The referee needs most of the lead to find which of two differing blocks is wrong.
         let in_time = !matches!(fault, Fault::Flip(_)) || self.lead_is_there();
         if self.plan.within_model && !(healthy && in_time) {
             self.clock.after(300, Event::Fault);
@@ -460,7 +460,7 @@ impl World<'_> {
         }
     }
 
-    /// Whether both workers are ahead of what is played by most of the lead.
+    /// Whether both workers are ahead of the play cursor by most of the lead.
     fn lead_is_there(&self) -> bool {
         let most = u64::from(self.stage.lead()) * 3 / 4;
         let enough = self.stage.cursor().0 + most;
@@ -560,7 +560,7 @@ impl World<'_> {
             .iter()
             .any(|f| matches!(f.1, Fault::Nan(_)));
         let counted = exactly_once::check(&self.log, self.gateway.acknowledged, poison_can_be);
-        // With little lead it may be played before it is found out.
+        // With a short lead, a flipped block may be played before the referee has a result.
         let flip = |f: &(u64, Fault)| matches!(f.1, Fault::Flip(_));
         let flips = !self.plan.within_model && self.plan.faults.iter().any(flip);
         let same = self

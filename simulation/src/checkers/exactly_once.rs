@@ -1,12 +1,13 @@
-//! Every accepted command is in the log exactly once and in order; only poison is left out.
+//! Exactly once: every accepted command is in the log once and in order, and only poison is in quarantine.
 
 use super::Violation;
 use crate::{log::Log, music::Nature};
 
-/// Checks the log against what the source was told to be accepted.
+/// Compares the log with the commands that the sender was told to be accepted.
 ///
 /// # Errors
-/// When a command is missing, doubled or out of order, or an innocent one was left out.
+/// If a command is missing, doubled or out of order, or a harmless one is in quarantine, or a module was
+/// bypassed without cause.
 pub fn check(log: &Log, acknowledged: u64, poison_can_be: bool) -> Result<(), Violation> {
     let mut last = 0;
     for (seq, command) in log.commands() {

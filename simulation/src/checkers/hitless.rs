@@ -1,12 +1,11 @@
-//! Within the fault model nothing is heard: no block is ever played in place of one that was not
-//! there.
+//! Hitless: within the fault model nothing is audible, so no block is ever concealed.
 
 use super::Violation;
 
 /// Checks a run in which each fault waited until both workers were ready.
 ///
 /// # Errors
-/// When something was concealed.
+/// If a block was concealed.
 pub fn check(concealed: u64) -> Result<(), Violation> {
     match concealed {
         0 => Ok(()),

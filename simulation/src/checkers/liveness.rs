@@ -1,27 +1,27 @@
-//! After the faults stop there is always progress again: the cursor moves, both workers get ready,
-//! what was accepted is applied.
+//! Liveness: after the last fault there is progress again. The cursor moves, both workers become ready, and
+//! accepted commands are applied.
 
 use super::Violation;
 
-/// What is looked at a while after the last fault.
+/// A sample of the state, some time after the last fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// Blocks played in the last stretch.
+    /// Blocks played since the last sample.
     pub blocks: u64,
     /// Both workers are ready.
     pub protected: bool,
-    /// Commands accepted, and commands in the last block.
+    /// The last command in the log.
     pub accepted: u64,
-    /// See `accepted`.
+    /// The last command that the leader has applied.
     pub applied: u64,
-    /// Commands are held back.
+    /// Commands are held.
     pub held: bool,
 }
 
-/// Checks it.
+/// Checks a sample.
 ///
 /// # Errors
-/// When something does not get on.
+/// If something makes no progress.
 pub fn check(seen: Seen) -> Result<(), Violation> {
     match seen {
         Seen { blocks: 0, .. } => Err("the sound has stopped for ever".into()),

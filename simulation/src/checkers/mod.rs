@@ -1,4 +1,4 @@
-//! What must hold, whatever goes wrong: a file each, asked after each event or at the end.
+//! The invariants, whatever goes wrong: one file each, checked after each event or at the end.
 
 pub mod exactly_once;
 pub mod hitless;
@@ -6,5 +6,5 @@ pub mod liveness;
 pub mod one_history;
 pub mod rings;
 
-/// What was found to be wrong.
+/// A description of a broken invariant.
 pub type Violation = String;

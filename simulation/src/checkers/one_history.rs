@@ -1,5 +1,5 @@
-//! One history: a block is sealed once, an epoch has one leader, and what was played is what the
-//! sealed decisions and the log render.
+//! One history: a block is sealed with one decision, an epoch has one leader, and the blocks played are
+//! those that the sealed decisions and the log render.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     world::FIRST,
 };
 
-/// What has been seen so far.
+/// The history so far.
 #[derive(Debug, Default)]
 pub struct OneHistory {
     sealed: BTreeMap<BlockIndex, Seq>,
@@ -28,7 +28,7 @@ impl OneHistory {
     /// A worker has sealed a block.
     ///
     /// # Errors
-    /// When it was sealed otherwise before.
+    /// If the block was sealed with another decision before.
     pub fn sealed(&mut self, block: BlockIndex, seq: Seq) -> Result<(), Violation> {
         match self.sealed.insert(block, seq) {
             Some(before) if before != seq => Err(format!(
@@ -38,10 +38,10 @@ impl OneHistory {
         }
     }
 
-    /// The preference as it is now.
+    /// The preference has this value now.
     ///
     /// # Errors
-    /// When the epoch had another leader.
+    /// If the epoch had another leader before.
     pub fn prefers(&mut self, seen: Preference) -> Result<(), Violation> {
         match self.leaders.insert(seen.epoch, seen.slot) {
             Some(before) if before != seen.slot => Err(format!(
@@ -52,10 +52,10 @@ impl OneHistory {
         }
     }
 
-    /// audio-out has played a block, or left one out (`None`).
+    /// audio-out has played a block, or skipped it (then without samples).
     ///
     /// # Errors
-    /// When it was not the next one.
+    /// If it was not the next block.
     pub fn played(&mut self, block: BlockIndex, samples: &[f32]) -> Result<(), Violation> {
         let expected = self
             .played
@@ -74,7 +74,7 @@ impl OneHistory {
         self.played.len()
     }
 
-    /// Renders the history again and compares it with what was played.
+    /// Renders the history again and compares it with the blocks played.
     ///
     /// # Errors
     /// At the first block that differs.
@@ -88,7 +88,7 @@ impl OneHistory {
         let (mut state, mut seq) = (State::default(), FIRST);
         for (block, heard) in &self.played {
             let Some(decided) = self.sealed.get(block) else {
-                // Left out: both replicas had nonsense.
+                // Skipped: both replicas had invalid samples.
                 continue;
             };
             while seq < *decided {
@@ -122,7 +122,7 @@ impl OneHistory {
     }
 }
 
-/// Whether just one bit differs: the leader's flipped block was played before it was found out.
+/// Whether exactly one bit differs: the leader's flipped block was played before the referee had a result.
 fn one_bit(a: &[f32], b: &[f32]) -> bool {
     let bits = |(a, b): (&f32, &f32)| (a.to_bits() ^ b.to_bits()).count_ones();
     a.len() == b.len() && a.iter().zip(b).map(bits).sum::<u32>() == 1

@@ -1,12 +1,11 @@
-//! No ring is touched that may still be played: a published block stays as it is until the play
-//! cursor has passed it.
+//! Ring cells: a published block is not overwritten until the play cursor has passed it.
 
 use common::limits::RING_CELLS;
 use common::units::{BlockIndex, Slot};
 
 use super::Violation;
 
-/// What each cell of both rings holds.
+/// The block in each cell of both rings.
 #[derive(Debug)]
 pub struct Rings {
     held: [Vec<Option<BlockIndex>>; 2],
@@ -22,10 +21,10 @@ impl Default for Rings {
 }
 
 impl Rings {
-    /// A worker is about to publish a block, while `cursor` is played next.
+    /// A worker is about to publish a block, while `cursor` is the next block to play.
     ///
     /// # Errors
-    /// When that overwrites what may still be played.
+    /// If that overwrites a block that may still be played.
     pub fn publish(
         &mut self,
         slot: Slot,
