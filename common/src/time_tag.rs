@@ -29,8 +29,8 @@ pub const fn ntp(unix_seconds: u64, nanoseconds: u32) -> u64 {
     (unix_seconds.wrapping_add(UNIX_EPOCH)) << 32 | fraction
 }
 
-/// Whether the wall clock has been set: it is `found` ahead of the monotonic clock, and was `told` ahead
-/// before. Both clocks run at the same rate.
+/// Whether the wall clock has been set since it was `told` ahead of the monotonic clock: it is `found` ahead
+/// now, and both clocks run at the same rate.
 #[must_use]
 pub const fn is_set(told: u64, found: u64) -> bool {
     (found.wrapping_sub(told) as i64).unsigned_abs() > DEADBAND

@@ -65,7 +65,7 @@ impl Audit {
                     findings.differing_at = Some(self.next);
                     self.equal_in_a_row = 0;
                 }
-                // Wait for another worker's block, unless the ring is about to reuse its cell.
+                // Try again with the next call, unless the block is long past.
                 Compared::NobodyElse if frontier.0 - self.next.0 < RING_CELLS / 4 => break,
                 Compared::NobodyElse | Compared::NotMine => {}
             }

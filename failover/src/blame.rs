@@ -117,8 +117,8 @@ pub struct Bypass {
     pub decided: Option<Seq>,
 }
 
-/// Examines the end of incarnation `incarnation` in `slot`. `is_own` tells whether the supervisor itself
-/// issued a command. May withdraw and hold commands.
+/// Examines how the worker with this incarnation in `slot` ended. `is_own` tells whether the supervisor
+/// itself issued a command. May withdraw and hold commands.
 #[must_use]
 pub fn examine(
     stage: &Stage<'_>,

@@ -68,7 +68,7 @@ pub enum Cause {
     CleanUp,
 }
 
-/// What the judge is told. The second half are its own follow-ups, through [`Action::Then`].
+/// What the judge is told. The second half are follow-ups that the judge orders itself, through [`Action::Then`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// Time to read the shared words.

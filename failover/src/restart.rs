@@ -1,7 +1,7 @@
 //! The pause before a failed process is started again: none, unless the process keeps failing.
 //!
 //! A process that was ready and is then killed from outside is replaced at once, however often: such a
-//! death says nothing about the process. A process that ends by its own fault, or never becomes ready, is
+//! death says nothing about the process. A process that crashes, exits or never becomes ready is
 //! retried with growing pauses. The retries never stop and never form a tight loop. `status` shows
 //! `degraded` meanwhile.
 

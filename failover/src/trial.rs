@@ -80,7 +80,7 @@ pub enum Case {
 pub enum End {
     /// It completed its task; a referee has computed this checksum.
     Passed(Option<u64>),
-    /// It died by its own fault at this command, or, with all commands up to this one applied, in this module.
+    /// It crashed at this command, or, with all commands up to this one applied, in this module.
     Died(Seq, u16),
     /// It was killed from outside or could not be started.
     Outside,
@@ -287,7 +287,7 @@ impl Trials {
         });
     }
 
-    /// Acts on the end of a trial that answers its case. Returns whether it did.
+    /// Acts on the end of a trial, if it settles the case. Returns whether it does.
     fn settled(
         &mut self,
         now_us: u64,

@@ -35,7 +35,7 @@ pub const FRAGILE_MODULE: u16 = 2;
 pub struct Command {
     /// The submission id; 0 for the supervisor's own commands.
     pub submission_id: u64,
-    /// What it does.
+    /// The effect of the command.
     pub nature: Nature,
 }
 
