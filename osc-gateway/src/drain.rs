@@ -158,9 +158,14 @@ impl Drainer {
             self.watch();
             if received < STAGED {
                 self.refresh_filter();
+                let begun = Instant::now();
                 inbox::wait(&self.socket, TICK);
-                busy = Instant::now();
-            } else if busy.elapsed() > BUSY {
+                // A wait that returns at once is no pause.
+                if begun.elapsed() > realtime::PAUSE {
+                    busy = Instant::now();
+                }
+            }
+            if busy.elapsed() > BUSY {
                 thread::sleep(PAUSE);
                 busy = Instant::now();
             }
