@@ -1,9 +1,11 @@
 //! `understudy modules [TYPE]`: the module types with every parameter; needs no stack.
 //!
 //! The text names the input and the amount that every parameter has once, at its end. The JSON lists them for each
-//! parameter.
+//! parameter. The Markdown is the page docs/reference/modules.md.
 
-use engine::catalog::{self, ModuleType, Scale};
+mod markdown;
+
+use engine::catalog::{self, ModuleType, Param, Scale};
 use serde_json::json;
 
 use crate::{Context, failure::Failure, output};
@@ -13,15 +15,25 @@ pub(crate) struct Args {
     /// Show only this module type
     #[arg(value_name = "TYPE")]
     kind: Option<String>,
+    /// Print the module reference as Markdown
+    #[arg(long)]
+    markdown: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if context.json && args.markdown {
+        return Err(Failure::usage(
+            "--markdown cannot be combined with --json (expected one of them)",
+        ));
+    }
     let Some(name) = &args.kind else {
-        let all: Vec<_> = catalog::all().iter().collect();
+        let all = catalog::all();
         if context.json {
             output::value(&json!(all));
+        } else if args.markdown {
+            output::raw(&markdown::page(all));
         } else {
-            let texts: Vec<String> = all.iter().map(|kind| describe(kind)).collect();
+            let texts: Vec<String> = all.iter().map(describe).collect();
             output::raw(&texts.join("\n"));
             output::raw(&format!("\n{MODULATION}\n"));
         }
@@ -36,6 +48,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     })?;
     if context.json {
         output::value(&json!(kind));
+    } else if args.markdown {
+        output::raw(&markdown::section(kind));
     } else {
         output::raw(&describe(kind));
         output::raw(&format!("{MODULATION}\n"));
@@ -43,8 +57,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-const MODULATION: &str = "Each parameter NAME has an input NAME, which modulates it, and a parameter NAME_amount: how far a \
-     signal of 1 moves it, in octaves where the scale is log, else in its unit.";
+const MODULATION: &str = "\
+Each parameter NAME has an input NAME, which modulates it, and a parameter NAME_amount: how far a signal of 1 moves it, in
+octaves where the scale is log, else in its unit.";
 
 fn describe(kind: &ModuleType) -> String {
     let ports = |names: &[&str]| match names {
@@ -52,53 +67,58 @@ fn describe(kind: &ModuleType) -> String {
         names => names.join(", "),
     };
     let mut text = format!(
-        "{}: {}\n  inputs {}; outputs {}{}{}{}\n",
+        "{}: {}\n  inputs {}; outputs {}",
         kind.name,
         kind.help,
         ports(kind.own_inputs()),
         ports(kind.outputs),
-        if kind.takes_gate {
-            "; takes a gate"
-        } else {
-            ""
-        },
-        if kind.takes_notes {
-            "; assigns notes to voices"
-        } else {
-            ""
-        },
-        if kind.takes_sample {
-            "; takes a sample"
-        } else {
-            ""
-        }
     );
+    for ability in abilities(kind) {
+        text.push_str("; ");
+        text.push_str(ability);
+    }
+    text.push('\n');
     let lines: Vec<Vec<String>> = kind
         .own_params()
         .iter()
         .map(|param| {
-            let scale = match param.scale {
-                Scale::Linear => "linear".to_owned(),
-                Scale::Log => "log".to_owned(),
-                Scale::Stepped if param.choices.is_empty() => "stepped".to_owned(),
-                Scale::Stepped => {
-                    let named = param.choices.iter().enumerate();
-                    let named: Vec<_> = named.map(|(n, name)| format!("{n} {name}")).collect();
-                    named.join(", ")
-                }
-            };
             vec![
                 format!("  {}", param.name),
                 param.unit.to_owned(),
                 format!("{} to {}", param.min, param.max),
                 format!("default {}", param.default),
-                scale,
+                scale(param),
                 param.help.to_owned(),
             ]
         })
         .collect();
     text.push_str(&aligned(&lines));
     text
+}
+
+/// What modules of the type take besides cables.
+fn abilities(kind: &ModuleType) -> impl Iterator<Item = &'static str> {
+    let all = [
+        (kind.takes_gate, "takes a gate"),
+        (kind.takes_notes, "assigns notes to voices"),
+        (kind.takes_sample, "takes a sample"),
+    ];
+    all.into_iter()
+        .filter_map(|(has, what)| has.then_some(what))
+}
+
+/// The scale of a parameter, or its choices with their numbers.
+fn scale(param: &Param) -> String {
+    match param.scale {
+        Scale::Linear => "linear".to_owned(),
+        Scale::Log => "log".to_owned(),
+        Scale::Stepped if param.choices.is_empty() => "stepped".to_owned(),
+        Scale::Stepped => {
+            let named = param.choices.iter().enumerate();
+            let named: Vec<_> = named.map(|(n, name)| format!("{n} {name}")).collect();
+            named.join(", ")
+        }
+    }
 }
 
 /// Lines of cells, each column as wide as its widest cell.
