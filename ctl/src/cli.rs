@@ -63,12 +63,17 @@ pub(crate) enum Verb {
     Log(verbs::log::Args),
     /// Play a short piece, kill workers meanwhile, and count the samples that differ
     Demo(verbs::demo::Args),
+    /// Write the man pages of all verbs
+    #[command(hide = true)]
+    Man(verbs::man::Args),
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
     use common::message::{Fault, Target};
+
+    const REFERENCE: &str = include_str!("../../docs/reference/command_line.md");
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -105,10 +110,13 @@ mod tests {
                 "{verb}"
             );
             let listed = format!("`{}`", all.join(" "));
-            assert!(
-                include_str!("../../docs/reference/command_line.md").contains(&listed),
-                "{listed}"
-            );
+            assert!(REFERENCE.contains(&listed), "{listed}");
+        }
+        let rows = REFERENCE.lines().filter(|line| line.starts_with("| `"));
+        let rows: Vec<_> = rows.filter_map(|line| line.split(" | ").next()).collect();
+        for fault in &faults {
+            let name = format!("`{fault}`");
+            assert!(rows.iter().any(|row| row.contains(&name)), "{name}");
         }
     }
 }

@@ -96,5 +96,6 @@ fn dispatch(cli: cli::Cli) -> Result<(), Failure> {
         Verb::Replay(args) => verbs::replay::run(context, &args),
         Verb::Log(args) => verbs::log::run(context, &args),
         Verb::Demo(args) => verbs::demo::run(context, &args),
+        Verb::Man(args) => verbs::man::run(context, &args),
     }
 }

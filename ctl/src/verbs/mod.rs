@@ -5,6 +5,7 @@ pub(crate) mod devices;
 pub(crate) mod down;
 pub(crate) mod inject;
 pub(crate) mod log;
+pub(crate) mod man;
 pub(crate) mod midi;
 pub(crate) mod modules;
 pub(crate) mod patch;
