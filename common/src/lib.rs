@@ -19,6 +19,7 @@ pub mod preset;
 pub mod recording;
 pub mod ring;
 pub mod sample;
+mod service;
 pub mod stage;
 pub mod sync;
 pub mod tape;

@@ -6,100 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::service::{Service, ServiceKind, Target};
 use crate::{
     command::{Command, Event, SequenceControl},
     edit::{Drafted, Edit},
     preset::Preset,
     recording::Wish,
-    units::{FrameIndex, Incarnation, Seq, Slot},
+    units::{FrameIndex, Incarnation, Seq},
 };
-
-/// A process of the stack, by its name on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Service {
-    /// `supervisor`
-    Supervisor,
-    /// `osc-gateway`
-    OscGateway,
-    /// `audio-out`
-    AudioOut,
-    /// `recorder`
-    Recorder,
-    /// `midi-in`
-    MidiIn,
-    /// `link-in`
-    LinkIn,
-    /// `worker:0`, `worker:1`
-    Worker(Slot),
-    /// `trial`: started when commands must be tried or a referee is needed.
-    Trial,
-}
-
-impl Service {
-    /// The name of its program.
-    #[must_use]
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::Supervisor => "understudy-supervisor",
-            Self::OscGateway => "understudy-osc-gateway",
-            Self::AudioOut => "understudy-audio-out",
-            Self::Recorder => "understudy-recorder",
-            Self::MidiIn => "understudy-midi-in",
-            Self::LinkIn => "understudy-link-in",
-            Self::Worker(_) | Self::Trial => "understudy-worker",
-        }
-    }
-}
-
-impl std::fmt::Display for Service {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Supervisor => f.write_str("supervisor"),
-            Self::OscGateway => f.write_str("osc-gateway"),
-            Self::AudioOut => f.write_str("audio-out"),
-            Self::Recorder => f.write_str("recorder"),
-            Self::MidiIn => f.write_str("midi-in"),
-            Self::LinkIn => f.write_str("link-in"),
-            Self::Worker(slot) => write!(f, "worker:{slot}"),
-            Self::Trial => f.write_str("trial"),
-        }
-    }
-}
-
-/// The target of a restart or a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
-    /// This process.
-    Service(Service),
-    /// The leader.
-    Leader,
-    /// The follower.
-    Follower,
-}
-
-impl std::str::FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "supervisor" => Self::Service(Service::Supervisor),
-            "osc-gateway" => Self::Service(Service::OscGateway),
-            "audio-out" => Self::Service(Service::AudioOut),
-            "recorder" => Self::Service(Service::Recorder),
-            "midi-in" => Self::Service(Service::MidiIn),
-            "link-in" => Self::Service(Service::LinkIn),
-            "worker:0" => Self::Service(Service::Worker(Slot::Zero)),
-            "worker:1" => Self::Service(Service::Worker(Slot::One)),
-            "leader" => Self::Leader,
-            "follower" => Self::Follower,
-            _ => {
-                return Err(format!(
-                    "no service \"{text}\" (expected one of supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader, follower)"
-                ));
-            }
-        })
-    }
-}
 
 /// The longest delay of [`Fault::Slow`], in milliseconds; for more there is [`Fault::Hang`].
 pub const SLOW_MS_MAX: f64 = 1_000_000.0;
@@ -154,6 +68,32 @@ pub const SIGSTOP: i32 = 19;
 /// SIGXCPU on Linux: the kernel sends it when a real-time thread spins.
 pub const SIGXCPU: i32 = 24;
 
+/// Every fault by its name. What stands behind a colon is an argument; the values of such faults are examples.
+const FAULTS: [(&str, Fault); 15] = [
+    ("kill", Fault::Signal(SIGKILL)),
+    ("term", Fault::Signal(SIGTERM)),
+    ("segv", Fault::Segv),
+    ("abort", Fault::Abort),
+    ("panic", Fault::Panic),
+    ("exit:CODE", Fault::Exit(0)),
+    ("stop", Fault::Signal(SIGSTOP)),
+    ("cont", Fault::Signal(SIGCONT)),
+    ("hang", Fault::Hang),
+    ("slow:MS", Fault::Slow(0)),
+    ("nan", Fault::Nan),
+    ("flip", Fault::Flip),
+    ("mute-control", Fault::MuteControl),
+    ("drop-control", Fault::DropControl),
+    ("oom", Fault::Oom),
+];
+
+impl Fault {
+    /// The names of all faults, with the names of their arguments.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        FAULTS.into_iter().map(|(name, _)| name)
+    }
+}
+
 impl std::str::FromStr for Fault {
     type Err = String;
 
@@ -162,46 +102,32 @@ impl std::str::FromStr for Fault {
             .split_once(':')
             .map_or((text, None), |(n, a)| (n, Some(a)));
         let given = argument.unwrap_or_default();
-        let fault = match name {
-            "exit" => {
+        let known = |(listed, _): &&(&str, Self)| listed.split(':').next() == Some(name);
+        let Some((_, fault)) = FAULTS.iter().find(known) else {
+            let names: Vec<&str> = Self::names().collect();
+            let names = names.join(", ");
+            return Err(format!("no fault \"{name}\" (expected one of {names})"));
+        };
+        match (fault, argument) {
+            (Self::Exit(_), _) => {
                 let code = given.parse::<u8>().map_err(|_| {
                     format!("exit:CODE got \"{given}\" (expected an integer from 0 to 255)")
                 })?;
-                return Ok(Self::Exit(code.into()));
+                Ok(Self::Exit(code.into()))
             }
-            "slow" => {
+            (Self::Slow(_), _) => {
                 let ms = given.parse::<f64>().ok();
                 let ms = ms
                     .filter(|ms| (0.0..=SLOW_MS_MAX).contains(ms))
                     .ok_or_else(|| {
                         format!("slow:MS got \"{given}\" (expected 0 to {SLOW_MS_MAX})")
                     })?;
-                return Ok(Self::Slow((ms * 1000.0) as u32));
+                Ok(Self::Slow((ms * 1000.0) as u32))
             }
-            "kill" => Self::Signal(SIGKILL),
-            "term" => Self::Signal(SIGTERM),
-            "stop" => Self::Signal(SIGSTOP),
-            "cont" => Self::Signal(SIGCONT),
-            "segv" => Self::Segv,
-            "abort" => Self::Abort,
-            "panic" => Self::Panic,
-            "hang" => Self::Hang,
-            "nan" => Self::Nan,
-            "flip" => Self::Flip,
-            "mute-control" => Self::MuteControl,
-            "drop-control" => Self::DropControl,
-            "oom" => Self::Oom,
-            _ => {
-                return Err(format!(
-                    "no fault \"{name}\" (expected one of kill, term, segv, abort, panic, exit:CODE, stop, cont, hang, slow:MS, nan, flip, mute-control, drop-control, oom)"
-                ));
-            }
-        };
-        match argument {
-            Some(extra) => Err(format!(
+            (_, Some(extra)) => Err(format!(
                 "the fault {name} has the argument \"{extra}\" (expected none)"
             )),
-            None => Ok(fault),
+            (fault, None) => Ok(*fault),
         }
     }
 }

@@ -35,6 +35,15 @@ pub(crate) fn warning(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
+/// The names as a text: `a, b or c`.
+pub(crate) fn either(names: impl Iterator<Item = &'static str>) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        names => names.concat(),
+    }
+}
+
 /// Writes a JSON value.
 pub(crate) fn value(value: &Value) {
     raw(&format!("{value:#}\n"));

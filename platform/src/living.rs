@@ -200,22 +200,16 @@ fn role(words: &[&str]) -> Option<(Service, Incarnation)> {
         let at = words.iter().position(|word| *word == name)?;
         words.get(at + 1)?.parse::<u64>().ok()
     };
-    // Workers and trials run the same program; only a worker has the option `--slot`.
-    let renders = match value("--slot") {
-        None => Service::Trial,
-        Some(0) => Service::Worker(Slot::Zero),
-        Some(_) => Service::Worker(Slot::One),
+    let mut all = Service::ALL.into_iter();
+    let service = match all.find(|s| s.program() == program)? {
+        // Workers and trials run the same program; only a worker has the option `--slot`.
+        Service::Worker(_) | Service::Trial => match value("--slot") {
+            None => Service::Trial,
+            Some(0) => Service::Worker(Slot::Zero),
+            Some(_) => Service::Worker(Slot::One),
+        },
+        service => service,
     };
-    let all = [
-        Service::Supervisor,
-        Service::OscGateway,
-        Service::AudioOut,
-        Service::Recorder,
-        Service::MidiIn,
-        Service::LinkIn,
-        renders,
-    ];
-    let service = all.into_iter().find(|s| s.program() == program)?;
     let incarnation = value("--incarnation").unwrap_or_default();
     Some((service, Incarnation(incarnation)))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 use common::{
-    message::{Answer, FromPeer, Introduction, Request, Service, ToLauncher},
+    message::{Answer, FromPeer, Introduction, Request, Service, ServiceKind, ToLauncher},
     options::Options,
 };
 use platform::{fd, ipc_link, ipc_link::LinkReceiver, say};
@@ -171,23 +171,23 @@ async fn answer_to(line: &str, events: mpsc::Sender<Incoming>) -> Answer {
 
 /// Offers a link of the service's kind.
 fn offer(service: Service, events: mpsc::Sender<Incoming>) -> Answer {
-    let offered = match service {
-        Service::Worker(_) => ipc_link::offer(move |who, link, from| {
+    let offered = match service.kind() {
+        ServiceKind::Worker(_) => ipc_link::offer(move |who, link, from| {
             hear(&events, who, PeerLink::Worker(link), &from)
         }),
-        Service::AudioOut => {
+        ServiceKind::Audio => {
             ipc_link::offer(move |who, link, from| hear(&events, who, PeerLink::Audio(link), &from))
         }
-        Service::OscGateway => ipc_link::offer(move |who, link, from| {
+        ServiceKind::Gateway => ipc_link::offer(move |who, link, from| {
             hear(&events, who, PeerLink::Gateway(link), &from)
         }),
-        Service::Recorder | Service::MidiIn | Service::LinkIn => {
-            ipc_link::offer(move |who, link, from| {
-                hear(&events, who, PeerLink::Service(link), &from)
-            })
+        ServiceKind::Watched => ipc_link::offer(move |who, link, from| {
+            hear(&events, who, PeerLink::Service(link), &from)
+        }),
+        ServiceKind::Trial => return Answer::No("a trial has no link".into()),
+        ServiceKind::Supervisor => {
+            return Answer::No("the supervisor has no link to itself".into());
         }
-        Service::Trial => return Answer::No("a trial has no link".into()),
-        Service::Supervisor => return Answer::No("the supervisor has no link to itself".into()),
     };
     match offered {
         Ok(name) => Answer::Ok(name.into()),

@@ -43,3 +43,26 @@ pub fn arguments(options: &Options, service: Service, incarnation: Incarnation) 
     }
     args
 }
+
+#[cfg(test)]
+mod tests {
+    use common::message::ServiceKind;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn with_every_option_an_instance_has_every_service() {
+        let options: Options = serde_json::from_value(json!({
+            "instance": "x", "sink": "null", "freewheel": false, "osc": "127.0.0.1:1", "midi": ["auto", "keys"],
+            "link": true, "rate_hz": 48_000, "block_frames": 128, "lead_blocks": null, "lead_max_ms": 32, "channels": 2,
+            "patch": false, "resume": false, "segment": [1_000, 60], "keep": "All", "archive": null
+        }))
+        .unwrap();
+        let started: Vec<Service> = services(&options).collect();
+        for service in Service::ALL {
+            let by_itself = matches!(service.kind(), ServiceKind::Supervisor | ServiceKind::Trial);
+            assert!(by_itself != started.contains(&service), "{service}");
+        }
+    }
+}

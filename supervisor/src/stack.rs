@@ -22,8 +22,8 @@ use anyhow::{Context, Result};
 use common::{
     inbox::Inbox,
     message::{
-        Answer, Ending, Fault, FromPeer, Introduction, Request, SIGKILL, Service, ToAudio,
-        ToLauncher, ToWorker,
+        Answer, Ending, Fault, FromPeer, Introduction, Request, SIGKILL, Service, ServiceKind,
+        ToAudio, ToLauncher, ToWorker,
     },
     options::Options,
     stage::{AudioFormat, AudioState, Tallies},
@@ -296,18 +296,14 @@ impl Stack {
         if pid != 0 && known {
             self.peers.processes.remove(&service);
         }
-        match service {
-            Service::Supervisor => {}
-            Service::Worker(slot) => self.worker_gone(slot, incarnation, ending, since),
-            Service::Trial => self.trial_gone(incarnation, ending),
-            Service::AudioOut if self.finishing.is_some() => self.conclude(),
+        match service.kind() {
+            ServiceKind::Supervisor => {}
+            ServiceKind::Worker(slot) => self.worker_gone(slot, incarnation, ending, since),
+            ServiceKind::Trial => self.trial_gone(incarnation, ending),
+            ServiceKind::Audio if self.finishing.is_some() => self.conclude(),
             // The end of a process with a successor: an earlier supervisor has handled it.
             _ if !known && self.is_coming(service) => {}
-            Service::AudioOut
-            | Service::OscGateway
-            | Service::Recorder
-            | Service::MidiIn
-            | Service::LinkIn => {
+            ServiceKind::Audio | ServiceKind::Gateway | ServiceKind::Watched => {
                 self.service_gone(service, ending);
             }
         }

@@ -3,13 +3,7 @@
 //! successor.
 
 use super::{HISTORY, Stage};
-use crate::{
-    layout,
-    limits::NOTES_KEPT,
-    message::Service,
-    sync::Ordering,
-    units::{BlockIndex, Slot},
-};
+use crate::{layout, limits::NOTES_KEPT, message::Service, sync::Ordering, units::BlockIndex};
 
 /// Numbers in a note.
 pub const NOTE_NUMBERS: usize = 7;
@@ -140,18 +134,10 @@ impl Stage<'_> {
     }
 }
 
-const fn place(service: Service) -> usize {
-    match service {
-        Service::Supervisor => 0,
-        Service::OscGateway => 1,
-        Service::AudioOut => 2,
-        Service::Recorder => 3,
-        Service::MidiIn => 4,
-        Service::LinkIn => 5,
-        Service::Trial => 6,
-        Service::Worker(Slot::Zero) => 7,
-        Service::Worker(Slot::One) => 8,
-    }
+/// Where a service is counted.
+fn place(service: Service) -> usize {
+    let place = Service::ALL.iter().position(|other| *other == service);
+    place.expect("all services are in ALL")
 }
 
 #[cfg(test)]
@@ -160,6 +146,7 @@ mod tests {
     use crate::{
         stage::{AudioFormat, STAGE_WORDS},
         sync::heap,
+        units::Slot,
     };
 
     fn with_stage(test: impl FnOnce(Stage<'_>)) {

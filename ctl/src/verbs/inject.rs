@@ -17,12 +17,9 @@ use crate::{Context, asking, failure::Failure, output, script};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// kill, term, segv, abort, panic, exit:CODE, stop, cont, hang, slow:MS, nan, flip,
-    /// mute-control, drop-control or oom
-    #[arg(required_unless_present = "script", conflicts_with = "script")]
+    #[arg(help = output::either(Fault::names()), required_unless_present = "script", conflicts_with = "script")]
     fault: Option<String>,
-    /// supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader or follower
-    #[arg(required_unless_present = "script", conflicts_with = "script")]
+    #[arg(help = output::either(Target::names()), required_unless_present = "script", conflicts_with = "script")]
     target: Option<String>,
     /// Run a fault script. Each line is one of: `at SECONDS FAULT TARGET`,
     /// `every SECONDS times N FAULT TARGET`,

@@ -11,7 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// supervisor, osc-gateway, audio-out, recorder, midi-in, link-in, worker:0, worker:1, leader or follower
+    #[arg(help = output::either(Target::names()))]
     service: String,
 }
 

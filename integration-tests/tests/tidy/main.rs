@@ -10,6 +10,7 @@ mod heads;
 mod ignored;
 mod lengths;
 mod orderings;
+mod services;
 mod source;
 mod unsafe_blocks;
 

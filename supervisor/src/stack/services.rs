@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use common::{
-    message::{Ending, SIGKILL, Service, ToAudio, ToGateway, ToService, ToWorker},
+    message::{Ending, SIGKILL, Service, ServiceKind, ToAudio, ToGateway, ToService, ToWorker},
     stage::{AudioState, Stage},
     units::{BlockIndex, Incarnation, Slot},
 };
@@ -316,16 +316,12 @@ impl Stack {
         }
         let judges = self.judges();
         for (service, incarnation) in deaf.into_iter().filter(|_| judges) {
-            match service {
-                Service::Worker(slot) => self.judge(Observation::Deaf(slot, incarnation)),
-                Service::AudioOut
-                | Service::OscGateway
-                | Service::Recorder
-                | Service::MidiIn
-                | Service::LinkIn => {
+            match service.kind() {
+                ServiceKind::Worker(slot) => self.judge(Observation::Deaf(slot, incarnation)),
+                ServiceKind::Audio | ServiceKind::Gateway | ServiceKind::Watched => {
                     self.end_service(service, "its control channel is not read");
                 }
-                Service::Supervisor | Service::Trial => {}
+                ServiceKind::Supervisor | ServiceKind::Trial => {}
             }
         }
         self.look_at_cursor();
