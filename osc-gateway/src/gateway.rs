@@ -287,8 +287,8 @@ impl Gateway {
     }
 
     fn schema(&mut self, to: SocketAddr, namespace: &Namespace) {
-        let all = addresses::OF_MODULES.iter().chain(&addresses::FIXED);
-        let rows = all.map(|(address, takes)| vec![(*address).into(), (*takes).into()]);
+        let rows = addresses::all()
+            .map(|entry| vec![entry.address.into(), entry.takes.into(), entry.does.into()]);
         self.rows(to, "/engine/address.reply", rows.collect());
         for module in namespace.modules() {
             for param in module.params.iter() {

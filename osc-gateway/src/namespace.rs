@@ -25,8 +25,8 @@ use crate::{
     pattern::{self, Pattern},
     reply::shorten,
 };
+use addresses::Entry;
 use engine::patch::sequence::{PatternSpec, SequenceSpec};
-use sound::{EXPRESS, NOTE};
 
 /// A parameter of a module.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,10 +120,11 @@ impl Budget {
         listings: 2,
     };
 
-    fn list(&mut self) -> Result<(), String> {
+    /// The action, whose reply is a listing.
+    fn list(&mut self, action: Action) -> Result<Action, String> {
         let left = self.listings.checked_sub(1);
         self.listings = left.ok_or("the datagram asks for too many listings (expected fewer)")?;
-        Ok(())
+        Ok(action)
     }
 }
 
@@ -163,6 +164,17 @@ pub struct Resolved {
     pub event: Event,
     /// A note if a value was clamped.
     pub note: Option<String>,
+}
+
+impl Resolved {
+    /// The event without a note.
+    fn plain(event: Event, message: &Message) -> Self {
+        Self {
+            message: message.clone(),
+            event,
+            note: None,
+        }
+    }
 }
 
 /// The number of modules that are searched for a similar name.
@@ -286,22 +298,18 @@ impl Namespace {
     /// All valid addresses.
     fn addresses(&self) -> impl Iterator<Item = String> {
         let params = self.modules.iter().flat_map(|module| {
-            module.params.iter().flat_map(|param| {
-                ["mod", "knob"].map(|verb| format!("/{verb}/{}/{}", module.id, param.name))
+            module.params.iter().flat_map(move |param| {
+                let of_module = addresses_of(addresses::OF_PARAMS, module);
+                of_module.map(move |address| format!("{address}/{}", param.name))
             })
         });
-        let gates = self
-            .modules
-            .iter()
-            .filter(|m| m.takes_gate)
-            .map(|m| format!("/gate/{}", m.id));
+        let gates = self.modules.iter().filter(|m| m.takes_gate);
+        let gates = gates.flat_map(|m| addresses_of(addresses::OF_GATES, m));
         let notes = self.modules.iter().filter(|m| m.plays);
-        let notes = notes.flat_map(|m| ["note", "express"].map(|verb| format!("/{verb}/{}", m.id)));
-        params.chain(gates).chain(notes).chain(
-            addresses::FIXED
-                .iter()
-                .map(|(fixed, _)| (*fixed).to_owned()),
-        )
+        let notes = notes.flat_map(|m| addresses_of(addresses::OF_NOTES, m));
+        let fixed = addresses::FIXED.iter();
+        let fixed = fixed.map(|entry| entry.address.to_owned());
+        params.chain(gates).chain(notes).chain(fixed)
     }
 
     /// The actions that a message without patterns requests.
@@ -312,113 +320,103 @@ impl Namespace {
         actions: &mut Vec<Action>,
     ) -> Result<(), String> {
         let parts: Vec<&str> = message.address.split('/').skip(1).take(5).collect();
-        match parts.as_slice() {
-            ["mod", id, param] => {
-                let event = self.param(id, param, message, budget)?;
-                push_event(event, budget, actions)?;
-            }
-            ["mod", ..] => {
-                return Err("wrong address (expected /mod/ID/PARAM VALUE [MS])".into());
-            }
-            ["knob", id, param] => {
-                let event = self.knob(id, param, message, budget)?;
-                push_event(event, budget, actions)?;
-            }
-            ["knob", ..] => return Err("wrong address (expected /knob/ID/PARAM 0 to 1)".into()),
-            ["gate", id] => {
-                let event = self.gate(id, message, budget)?;
-                push_event(event, budget, actions)?;
-            }
-            ["gate", ..] => return Err("wrong address (expected /gate/ID 0 or 1)".into()),
-            ["note", id] => {
-                let event = self.note(id, message, budget)?;
-                push_event(event, budget, actions)?;
-            }
-            ["note", ..] => return Err(format!("wrong address (expected {NOTE})")),
-            ["express", id] => {
-                let event = self.express(id, message, budget)?;
-                push_event(event, budget, actions)?;
-            }
-            ["express", ..] => return Err(format!("wrong address (expected {EXPRESS})")),
+        let Some(entry) = addresses::find(&parts) else {
+            return Err(unknown(&message.address, &parts, budget));
+        };
+        if entry.takes.is_empty() && !message.args.is_empty() {
+            return Err(format!(
+                "{} {}",
+                message.address,
+                entry.wrong(&message.args)
+            ));
+        }
+        let event = match parts.as_slice() {
+            ["mod", id, param] => self.param(entry, id, param, message, budget)?,
+            ["knob", id, param] => self.knob(entry, id, param, message, budget)?,
+            ["gate", id] => self.gate(entry, id, message, budget)?,
+            ["note", id] => self.note(entry, id, message, budget)?,
+            ["express", id] => self.express(entry, id, message, budget)?,
+            ["engine", "start"] => Resolved::plain(Event::Run(true), message),
+            ["engine", "stop"] => Resolved::plain(Event::Run(false), message),
+            ["seq", "reset_all"] => Resolved::plain(Event::ResetSequences, message),
+            ["midi", _] => return self.midi(entry, message, budget, actions),
             ["test"] => {
-                no_arguments(message)?;
                 for message in self.test_tone(message)? {
                     self.one(&message, budget, actions)?;
                 }
+                return Ok(());
             }
-            ["engine", verb @ ("start" | "stop")] => {
-                no_arguments(message)?;
-                let event = Event::Run(*verb == "start");
-                let resolved = Resolved {
-                    message: message.clone(),
-                    event,
-                    note: None,
-                };
-                push_event(resolved, budget, actions)?;
+            _ => {
+                actions.push(request(entry, &parts, message, budget)?);
+                return Ok(());
             }
-            ["engine", verb @ ("status" | "schema" | "list")] => {
-                no_arguments(message)?;
-                actions.push(match *verb {
-                    "status" => Action::Status,
-                    "schema" => Action::Schema,
-                    _ => Action::List,
-                });
-                if *verb != "status" {
-                    budget.list()?;
-                }
-            }
-            ["patch", verb] => {
-                actions.push(Action::Edit(edit::understand(verb, &message.args)?, None));
-            }
-            [family @ ("seq" | "pattern"), "list"] => {
-                no_arguments(message)?;
-                budget.list()?;
-                actions.push(match *family {
-                    "seq" => Action::Sequences,
-                    _ => Action::Patterns,
-                });
-            }
-            ["seq", "reset_all"] => {
-                no_arguments(message)?;
-                let resolved = Resolved {
-                    message: message.clone(),
-                    event: Event::ResetSequences,
-                    note: None,
-                };
-                push_event(resolved, budget, actions)?;
-            }
-            ["midi", verb] => self.midi(verb, message, budget, actions)?,
-            ["midi", ..] => return Err(midi::RIGHT.into()),
-            ["preset", verb] => actions.push(preset::understand(verb, &message.args)?),
-            ["preset", ..] => return Err(preset::RIGHT.into()),
-            ["seq", verb] => actions.push(sequences::sequence(verb, &message.args)?),
-            ["pattern", verb] => actions.push(sequences::pattern(verb, &message.args)?),
-            ["record", verb] => actions.push(record::understand(verb, &message.args)?),
-            ["record", ..] => return Err(record::RIGHT.into()),
-            ["sync"] => match message.args.as_slice() {
-                [Value::Int(number)] => {
-                    let number = i32::try_from(*number)
-                        .map_err(|_| format!("{number} is out of range (expected 32 bits)"))?;
-                    actions.push(Action::Sync(number));
-                }
-                other => return Err(format!("got {} (expected one integer)", listed(other))),
-            },
-            ["notify"] => match message.args.as_slice() {
-                [Value::Int(0) | Value::Bool(false)] => actions.push(Action::Notify(false)),
-                [Value::Int(1) | Value::Bool(true)] => actions.push(Action::Notify(true)),
-                other => return Err(format!("got {} (expected 0 or 1)", listed(other))),
-            },
-            _ => return Err(self.unknown(&message.address, budget)),
-        }
-        Ok(())
+        };
+        push_event(event, budget, actions)
     }
+}
 
-    fn unknown(&self, address: &str, budget: &mut Budget) -> String {
-        let meant = suggestion(address, addresses::FIXED.iter().map(|(fixed, _)| *fixed), budget).unwrap_or_else(|| {
-            "expected one of /mod/ID/PARAM, /knob/ID/PARAM, /gate/ID, /note/ID, /express/ID, /test, /sync, /notify, /seq/…, /pattern/…, /patch/…, /preset/…, /midi/…, /record/… and /engine/…"
-                .to_owned()
-        });
-        format!("no address \"{}\"; {meant}", shorten(address, 60))
+/// The addresses of a module, without the part for a parameter.
+fn addresses_of(entries: &'static [Entry], module: &Module) -> impl Iterator<Item = String> {
+    let address = move |entry: &Entry| format!("/{}/{}", entry.family(), module.id);
+    entries.iter().map(address)
+}
+
+/// The action of a message that is neither an event nor several.
+fn request(
+    entry: &Entry,
+    parts: &[&str],
+    message: &Message,
+    budget: &mut Budget,
+) -> Result<Action, String> {
+    let args = message.args.as_slice();
+    match parts {
+        ["engine", "status"] => Ok(Action::Status),
+        ["engine", "schema"] => budget.list(Action::Schema),
+        ["engine", "list"] => budget.list(Action::List),
+        ["seq", "list"] => budget.list(Action::Sequences),
+        ["pattern", "list"] => budget.list(Action::Patterns),
+        ["patch", _] => Ok(Action::Edit(edit::understand(entry, args)?, None)),
+        ["preset", _] => preset::understand(entry, args),
+        ["record", _] => record::understand(entry, args),
+        ["seq", _] => sequences::sequence(entry, args),
+        ["pattern", _] => sequences::pattern(entry, args),
+        ["sync"] => match args {
+            [Value::Int(number)] => i32::try_from(*number)
+                .map(Action::Sync)
+                .map_err(|_| format!("{number} is out of range (expected 32 bits)")),
+            _ => Err(entry.wrong(args)),
+        },
+        ["notify"] => match args {
+            [Value::Int(0) | Value::Bool(false)] => Ok(Action::Notify(false)),
+            [Value::Int(1) | Value::Bool(true)] => Ok(Action::Notify(true)),
+            _ => Err(entry.wrong(args)),
+        },
+        _ => Err(unknown(&message.address, parts, budget)),
+    }
+}
+
+/// The error for an address that is not in the table.
+fn unknown(address: &str, parts: &[&str], budget: &mut Budget) -> String {
+    let quoted = shorten(address, 60);
+    match parts {
+        [family @ ("mod" | "knob" | "gate" | "note" | "express"), ..] => {
+            format!("wrong address (expected {})", addresses::usages(family))
+        }
+        [family @ ("midi" | "preset" | "record"), ..] => format!(
+            "no address \"{quoted}\" (expected one of {})",
+            addresses::usages(family)
+        ),
+        [family @ ("patch" | "seq" | "pattern"), _] => {
+            let verbs: Vec<&str> = addresses::family(family).map(Entry::verb).collect();
+            let verbs = verbs.join(", ");
+            format!("no address \"{quoted}\" (expected one of {verbs})")
+        }
+        _ => {
+            let known = addresses::FIXED.iter().map(|entry| entry.address);
+            let meant = suggestion(address, known, budget)
+                .unwrap_or_else(|| format!("expected one of {}", addresses::outline()));
+            format!("no address \"{quoted}\"; {meant}")
+        }
     }
 }
 
@@ -435,17 +433,6 @@ fn push_event(
     })?;
     actions.push(Action::Event(resolved));
     Ok(())
-}
-
-fn no_arguments(message: &Message) -> Result<(), String> {
-    match message.args.as_slice() {
-        [] => Ok(()),
-        some => Err(format!(
-            "{} got {} (expected no argument)",
-            message.address,
-            listed(some)
-        )),
-    }
 }
 
 fn listed(args: &[Value]) -> String {

@@ -372,6 +372,12 @@ fn schema_and_list_tell_all() {
     ] {
         assert!(addresses.contains(&address.into()), "{address}");
     }
+    let connect = OscType::String("/patch/connect".into());
+    let takes = replies.iter().find_map(|reply| match reply {
+        Reply::Row(_, row) if row[2] == connect => Some(row[3].clone()),
+        _ => None,
+    });
+    assert_eq!(takes, Some("s:SRC s:DST [frame]".into()));
     let params = &replies[addresses.len()..];
     assert_eq!(params.len(), 7);
     assert!(
@@ -445,6 +451,6 @@ fn presets_stay_names_and_what_is_wrong_with_them_is_said() {
         ("/preset/load", vec![1.into(), 2.into()]),
     ] {
         let why = fail(address, args);
-        assert!(why.contains("expected /preset/save MODULE NAME"), "{why}");
+        assert!(why.contains("/preset/save MODULE NAME"), "{why}");
     }
 }

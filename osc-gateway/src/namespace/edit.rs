@@ -8,15 +8,15 @@ use common::{
     message::Submission,
 };
 
-use super::listed;
-use crate::{decode::Value, reply::shorten};
+use super::addresses::Entry;
+use crate::decode::Value;
 
 /// The submission of `/patch/VERB`.
 ///
 /// # Errors
-/// If the verb is unknown or the arguments are wrong.
-pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
-    let edit = match (verb, args) {
+/// If the arguments are wrong.
+pub fn understand(entry: &Entry, args: &[Value]) -> Result<Submission, String> {
+    let edit = match (entry.verb(), args) {
         ("commit", []) => return Ok(Submission::Commit { forced: false }),
         ("commit", [Value::Text(force)]) if force == "force" => {
             return Ok(Submission::Commit { forced: true });
@@ -45,25 +45,7 @@ pub fn understand(verb: &str, args: &[Value]) -> Result<Submission, String> {
             from: from.clone(),
             to: to.clone(),
         },
-        _ => {
-            let right = match verb {
-                "create" => "two strings, ID TYPE",
-                "remove" => "one string, ID",
-                "connect" => {
-                    "two strings, SRC DST, each `id` or `id.port`, and optionally \"frame\""
-                }
-                "disconnect" => "two strings, SRC DST, each `id` or `id.port`",
-                "commit" => "no argument or \"force\"",
-                "abort" => "no argument",
-                _ => {
-                    return Err(format!(
-                        "no address \"/patch/{}\" (expected one of create, remove, connect, disconnect, commit, abort)",
-                        shorten(verb, 40)
-                    ));
-                }
-            };
-            return Err(format!("got {} (expected {right})", listed(args)));
-        }
+        _ => return Err(entry.wrong(args)),
     };
     Ok(Submission::Draft(Drafted::Edit(edit)))
 }

@@ -2,54 +2,50 @@
 
 use common::command::{Event, SequenceControl};
 
-use super::{Action, Budget, Namespace, Resolved, listed, no_arguments, push_event, sequences};
+use super::{
+    Action, Budget, Namespace, Resolved,
+    addresses::{self, Entry},
+    listed, push_event, sequences,
+};
 use crate::decode::{Message, Value};
-
-/// The addresses and their arguments.
-pub(super) const RIGHT: &str = "expected /midi/tempo BPM, /midi/start, /midi/continue or /midi/stop, for all sequences, /midi/play TICK [BPM] or /midi/clock TICK BPM (24 ticks a beat), /midi/silence or /midi/panic";
 
 impl Namespace {
     /// The actions of a message under `/midi/`.
+    ///
+    /// # Errors
+    /// If the arguments are wrong, or the datagram causes too many changes.
     pub(super) fn midi(
         &self,
-        verb: &str,
+        entry: &Entry,
         message: &Message,
         budget: &mut Budget,
         actions: &mut Vec<Action>,
     ) -> Result<(), String> {
-        let control = match (verb, message.args.as_slice()) {
-            ("tempo", args) => {
-                let bpm = match args {
-                    [bpm] => bpm.number(),
-                    _ => None,
-                };
-                let bpm = bpm.ok_or_else(|| format!("got {}; {RIGHT}", listed(args)))?;
-                SequenceControl::Bpm(bpm as f32)
+        let (verb, args) = (entry.verb(), message.args.as_slice());
+        let control = match (verb, args) {
+            ("tempo", [bpm]) => {
+                SequenceControl::Bpm(bpm.number().ok_or_else(|| wrong(args))? as f32)
             }
-            ("start" | "continue", _) => SequenceControl::Start,
-            ("stop" | "panic", _) => SequenceControl::Stop,
-            ("play" | "clock", args) => {
-                let event = clock(verb == "play", args);
-                let event = event.ok_or_else(|| format!("got {}; {RIGHT}", listed(args)))?;
-                return push_event(of(event, message), budget, actions);
+            ("start" | "continue", []) => SequenceControl::Start,
+            ("stop" | "panic", []) => SequenceControl::Stop,
+            ("play" | "clock", _) => {
+                let event = clock(verb == "play", args).ok_or_else(|| wrong(args))?;
+                return push_event(Resolved::plain(event, message), budget, actions);
             }
-            ("silence", _) => {
-                no_arguments(message)?;
-                return push_event(of(Event::Silence, message), budget, actions);
+            ("silence", []) => {
+                return push_event(Resolved::plain(Event::Silence, message), budget, actions);
             }
-            _ => return Err(RIGHT.into()),
+            _ => return Err(wrong(args)),
         };
-        if verb != "tempo" {
-            no_arguments(message)?;
-        }
         if verb == "start" {
-            push_event(of(Event::ResetSequences, message), budget, actions)?;
+            let reset = Resolved::plain(Event::ResetSequences, message);
+            push_event(reset, budget, actions)?;
         }
         for sequence in &self.sequences {
             actions.push(sequences::controlled(sequence.id.clone(), control)?);
         }
         if verb == "panic" {
-            push_event(of(Event::Silence, message), budget, actions)?;
+            push_event(Resolved::plain(Event::Silence, message), budget, actions)?;
         }
         Ok(())
     }
@@ -72,11 +68,11 @@ fn clock(begin: bool, args: &[Value]) -> Option<Event> {
     right.then_some(Event::Clock { ticks, bpm, begin })
 }
 
-/// The event with its message, without a note.
-fn of(event: Event, message: &Message) -> Resolved {
-    Resolved {
-        message: message.clone(),
-        event,
-        note: None,
-    }
+/// The error for wrong arguments.
+fn wrong(args: &[Value]) -> String {
+    format!(
+        "got {} (expected one of {}; 24 ticks make a beat)",
+        listed(args),
+        addresses::usages("midi")
+    )
 }

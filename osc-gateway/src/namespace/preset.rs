@@ -3,21 +3,26 @@
 use common::{command::RAMP_MS_MAX, message::Submission, preset::Preset};
 
 use super::{
-    Action, listed,
+    Action,
+    addresses::{self, Entry},
+    listed,
     range::{MS, both, within},
 };
 use crate::decode::Value;
 
-/// The addresses and their arguments.
-pub(super) const RIGHT: &str = "expected /preset/save MODULE NAME, /preset/load MODULE NAME [MS], /preset/morph MODULE A B POSITION [MS] or /preset/list [MODULE]";
-
 /// The action of a message under `/preset/`.
 ///
 /// # Errors
-/// If the verb is unknown or the arguments are wrong.
-pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
-    let wrong = || format!("got {}; {RIGHT}", listed(args));
-    let (preset, note) = match (verb, args) {
+/// If the arguments are wrong.
+pub(super) fn understand(entry: &Entry, args: &[Value]) -> Result<Action, String> {
+    let wrong = || {
+        format!(
+            "got {} (expected one of {})",
+            listed(args),
+            addresses::usages("preset")
+        )
+    };
+    let (preset, note) = match (entry.verb(), args) {
         ("save", [Value::Text(module), Value::Text(name)]) => {
             let (module, name) = (module.clone(), name.clone());
             (Preset::Save { module, name }, None)
@@ -43,8 +48,7 @@ pub(super) fn understand(verb: &str, args: &[Value]) -> Result<Action, String> {
         }
         ("list", []) => return Ok(Action::Presets(None)),
         ("list", [Value::Text(module)]) => return Ok(Action::Presets(Some(module.clone()))),
-        ("save" | "load" | "morph" | "list", _) => return Err(wrong()),
-        _ => return Err(RIGHT.into()),
+        _ => return Err(wrong()),
     };
     Ok(Action::Edit(Submission::Preset(preset), note))
 }

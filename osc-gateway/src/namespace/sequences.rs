@@ -13,56 +13,18 @@ use common::{
 use engine::patch::sequence::{BPM, GATE_LENGTH, PatternSpec, SequenceSpec};
 use rosc::OscType;
 
-use super::{Action, Namespace, listed, range::within};
-use crate::{
-    decode::Value,
-    reply::{shorten, text},
-};
+use super::{Action, Namespace, addresses::Entry, range::within};
+use crate::{decode::Value, reply::text};
 
-/// The arguments of `/seq/…`, by verb.
-const SEQUENCE: [(&str, &str); 24] = [
-    ("add", "ID MODULE PATTERN [NOTES…]"),
-    ("assign", "ID gate|note MODULE, or ID param MODULE PARAM"),
-    ("bpm", "ID BPM"),
-    ("config", "ID BPM STEPS DIVISION"),
-    ("create", "ID"),
-    ("division", "ID DIVISION"),
-    ("gate_len", "ID FRACTION"),
-    ("length", "ID STEPS"),
-    ("list", "no argument"),
-    ("notes", "ID [NOTES…]"),
-    ("param_lane", "ID PARAM [VALUES…]"),
-    ("pattern", "ID PATTERN"),
-    ("probability", "ID [CHANCES…]"),
-    ("ratchet", "ID [TIMES…]"),
-    ("remove", "ID"),
-    ("reset", "ID"),
-    ("reset_all", "no argument"),
-    ("rotate", "ID STEPS"),
-    ("seed", "ID NUMBER"),
-    ("start", "ID [bar]"),
-    ("stop", "ID"),
-    ("swing", "ID PART"),
-    ("unassign", "ID MODULE"),
-    ("update", "ID PATTERN [NOTES…]"),
-];
-/// The arguments of `/pattern/…`, by verb.
-const PATTERN: [(&str, &str); 5] = [
-    ("chain", "ID [NAME BARS …]"),
-    ("list", "no argument"),
-    ("load", "NAME ID"),
-    ("remove", "NAME"),
-    ("save", "NAME ID"),
-];
 /// The limit of a pattern's text in a list, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
 
 /// The action of `/seq/VERB`.
 ///
 /// # Errors
-/// If the verb is unknown or the arguments are wrong.
-pub fn sequence(verb: &str, args: &[Value]) -> Result<Action, String> {
-    let wrong = || usage("/seq", &SEQUENCE, verb, args);
+/// If the arguments are wrong.
+pub fn sequence(entry: &Entry, args: &[Value]) -> Result<Action, String> {
+    let (verb, wrong) = (entry.verb(), || entry.wrong(args));
     let (id, rest) = args.split_first().ok_or_else(wrong)?;
     let id = name(id).ok_or_else(wrong)?;
     let control = match (verb, rest) {
@@ -161,9 +123,9 @@ fn settings(verb: &str, args: &[Value]) -> Option<Vec<Setting>> {
 ///
 /// # Errors
 /// As [`sequence`].
-pub fn pattern(verb: &str, args: &[Value]) -> Result<Action, String> {
-    let wrong = || usage("/pattern", &PATTERN, verb, args);
-    let asked = match (verb, args) {
+pub fn pattern(entry: &Entry, args: &[Value]) -> Result<Action, String> {
+    let wrong = || entry.wrong(args);
+    let asked = match (entry.verb(), args) {
         ("save", [kept, id]) => SequenceEdit::Save {
             id: name(id).ok_or_else(wrong)?,
             name: name(kept).ok_or_else(wrong)?,
@@ -219,20 +181,6 @@ fn clamped(control: SequenceControl) -> Result<(SequenceControl, Option<String>)
         }
         other => (other, None),
     })
-}
-
-fn usage(family: &str, verbs: &[(&str, &str)], verb: &str, args: &[Value]) -> String {
-    match verbs.iter().find(|(known, _)| *known == verb) {
-        Some((_, right)) => format!("got {} (expected {right})", listed(args)),
-        None => {
-            let known: Vec<&str> = verbs.iter().map(|(known, _)| *known).collect();
-            format!(
-                "no address \"{family}/{}\" (expected one of {})",
-                shorten(verb, 40),
-                known.join(", ")
-            )
-        }
-    }
 }
 
 /// A name, or a number as a name.

@@ -6,7 +6,8 @@ use common::{
 };
 
 use super::{
-    Budget, Module, Namespace, Param, Resolved, listed,
+    Budget, Module, Namespace, Param, Resolved,
+    addresses::Entry,
     range::{MS, both, within},
     suggestion,
 };
@@ -15,30 +16,20 @@ use crate::{
     reply::shorten,
 };
 
-/// The address of notes and its arguments.
-pub(super) const NOTE: &str =
-    "/note/ID PITCH VELOCITY [MS], for example /note/keys C4 100 or /note/keys 60 100 250";
-/// The address that changes sounding notes, and its arguments.
-pub(super) const EXPRESS: &str =
-    "/express/ID bend|pressure|timbre VALUE [PITCH], for example /express/keys bend 0.5 C4";
 /// The greatest bend, in semitones.
 const BEND_MAX: f32 = 96.0;
 
 impl Namespace {
     pub(super) fn param(
         &self,
+        entry: &Entry,
         id: &str,
         name: &str,
         message: &Message,
         budget: &mut Budget,
     ) -> Result<Resolved, String> {
         let (module, place, param) = self.parameter(id, name, budget)?;
-        let wrong = || {
-            format!(
-                "got {} (expected a number, and optionally a time in milliseconds)",
-                listed(&message.args)
-            )
-        };
+        let wrong = || entry.wrong(&message.args);
         let (wanted, ms) = match message.args.as_slice() {
             [wanted] => (wanted, None),
             [wanted, ms] => (wanted, Some(ms.number().ok_or_else(wrong)?)),
@@ -89,6 +80,7 @@ impl Namespace {
     /// Sets a parameter by the position of a knob, from its least value (0) to its greatest (1).
     pub(super) fn knob(
         &self,
+        entry: &Entry,
         id: &str,
         name: &str,
         message: &Message,
@@ -98,12 +90,7 @@ impl Namespace {
             [position] => position.number(),
             _ => None,
         };
-        let position = position.ok_or_else(|| {
-            format!(
-                "got {} (expected one number from 0 to 1)",
-                listed(&message.args)
-            )
-        })?;
+        let position = position.ok_or_else(|| entry.wrong(&message.args))?;
         let (module, place, param) = self.parameter(id, name, budget)?;
         let (near, note) = within("the position", position, (0.0, 1.0))?;
         Ok(Resolved {
@@ -119,6 +106,7 @@ impl Namespace {
 
     pub(super) fn gate(
         &self,
+        entry: &Entry,
         id: &str,
         message: &Message,
         budget: &mut Budget,
@@ -133,12 +121,7 @@ impl Namespace {
             [Value::Bool(truth)] => f64::from(u8::from(*truth)),
             [Value::Text(text)] if text.eq_ignore_ascii_case("on") => 1.0,
             [Value::Text(text)] if text.eq_ignore_ascii_case("off") => 0.0,
-            other => {
-                return Err(format!(
-                    "got {} (expected a number from 0 to 1, T, F, \"on\" or \"off\")",
-                    listed(other)
-                ));
-            }
+            other => return Err(entry.wrong(other)),
         };
         let (level, note) = within("the gate", wanted, (0.0, 1.0))?;
         // -0.0 and numbers too small for f32 also mean off; neither is out of range.
@@ -155,12 +138,13 @@ impl Namespace {
 
     pub(super) fn note(
         &self,
+        entry: &Entry,
         id: &str,
         message: &Message,
         budget: &mut Budget,
     ) -> Result<Resolved, String> {
         let module = self.player(id, budget)?;
-        let wrong = || format!("got {} (expected {NOTE})", listed(&message.args));
+        let wrong = || entry.wrong(&message.args);
         let (pitch, velocity, ms) = match message.args.as_slice() {
             [pitch, velocity] => (pitch, velocity, None),
             [pitch, velocity, ms] => (pitch, velocity, Some(ms.number().ok_or_else(wrong)?)),
@@ -195,12 +179,13 @@ impl Namespace {
 
     pub(super) fn express(
         &self,
+        entry: &Entry,
         id: &str,
         message: &Message,
         budget: &mut Budget,
     ) -> Result<Resolved, String> {
         let module = self.player(id, budget)?;
-        let wrong = || format!("got {} (expected {EXPRESS})", listed(&message.args));
+        let wrong = || entry.wrong(&message.args);
         let (what, value, pitch) = match message.args.as_slice() {
             [Value::Text(what), value] => (what, value, -1.0),
             [Value::Text(what), value, pitch] => (what, value, pitch_of(pitch).ok_or_else(wrong)??),
