@@ -1,12 +1,14 @@
 //! The table of OSC addresses: the arguments of each, and what it does.
 //!
 //! The parser refuses an address that is not in the table, errors name the arguments that stand here, address patterns match these
-//! addresses, and `/engine/schema` replies with these rows. A test compares the table with the parser.
+//! addresses, and `/engine/schema` replies with these rows. Tests compare the table with the parser and with `docs/reference`.
 //!
 //! Arguments are written as `i:NAME` (an integer), `f:NAME` (a number), `s:NAME` (a string), `NAME` (a name or a number) or as words
 //! to choose from, such as `gate|note`. A range stands after a name or replaces it. Brackets enclose optional arguments, `…` follows
 //! repeated ones.
 
+#[cfg(test)]
+mod documented;
 #[cfg(test)]
 mod parsed;
 
