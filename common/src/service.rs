@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Slot;
 
-/// A process of the stack, by the name that people type.
+/// A process of the stack, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Service {
     /// `supervisor`
@@ -23,24 +23,24 @@ pub enum Service {
     LinkIn,
     /// `worker:0`, `worker:1`
     Worker(Slot),
-    /// `trial`: the worker that plays for nobody; started when there is something to find out.
+    /// `trial`: a worker that plays nothing; started when commands must be tried or a referee is needed.
     Trial,
 }
 
-/// What the supervisor has to do with a service.
+/// How the supervisor treats a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceKind {
     /// The supervisor itself, which the launcher starts.
     Supervisor,
-    /// It receives submissions and gives answers.
+    /// The OSC gateway, whose submissions the supervisor takes and answers.
     Gateway,
-    /// It plays.
+    /// audio-out.
     Audio,
-    /// It needs nothing from the supervisor but to be watched and started again.
+    /// A service that is only watched and restarted.
     Watched,
-    /// It renders for nobody, has no link and ends by itself.
+    /// The trial, which has no link and ends by itself.
     Trial,
-    /// It renders in a slot; the judge decides about it.
+    /// A worker, about which the judge decides.
     Worker(Slot),
 }
 
@@ -74,7 +74,7 @@ impl Service {
         }
     }
 
-    /// The name that people type.
+    /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.entry().0
@@ -86,7 +86,7 @@ impl Service {
         self.entry().1
     }
 
-    /// What the supervisor has to do with it.
+    /// How the supervisor treats the service.
     #[must_use]
     pub const fn kind(self) -> ServiceKind {
         self.entry().2
@@ -99,14 +99,14 @@ impl std::fmt::Display for Service {
     }
 }
 
-/// Whom a restart or a fault is meant for.
+/// The target of a restart or a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// This process.
     Service(Service),
-    /// The worker whose ring is preferred.
+    /// The leader.
     Leader,
-    /// The other worker.
+    /// The follower.
     Follower,
 }
 
