@@ -122,7 +122,8 @@ impl Children {
         self.list.iter().copied().chain(adopted).collect()
     }
 
-    /// Starts a process.
+    /// Starts a process, unless it runs already: a supervisor may ask again for a process that its predecessor has
+    /// asked for, and two gateways would read the same inbox.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -132,6 +133,10 @@ impl Children {
         incarnation: Incarnation,
         args: &[String],
     ) -> io::Result<Child> {
+        let is_it = |child: &Child| (child.service, child.incarnation) == (service, incarnation);
+        if let Some(child) = self.list().into_iter().find(is_it) {
+            return Ok(child);
+        }
         let handed: &[(&str, &OwnedFd)] = match service {
             Service::Supervisor => &[
                 (fd::CONTROL, &self.inheritance.control),
@@ -275,6 +280,8 @@ mod tests {
         let stays = children
             .spawn(zero, Incarnation(2), &["stay".into()])
             .unwrap();
+        let again = children.spawn(zero, Incarnation(2), &[]).unwrap();
+        assert_eq!((again, children.list()), (stays, vec![stays]));
         children.end(one);
         assert!(children.reap().is_empty(), "another one was meant");
         children.end(zero);
