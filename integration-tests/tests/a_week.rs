@@ -111,20 +111,28 @@ impl Part {
             let again = self.file.with_extension("again.wav");
             let first = self.from_frame / block_frames;
             let end = first + recorded.len() as u64 / block_frames;
-            let output = understudy(&folder)
-                .args(["replay", "--instance", "test"])
-                .args(["--from", &format!("#{first}"), "--to", &format!("#{end}")])
-                .args(["-o", &again.display().to_string()])
-                .output()?;
-            let said = text(&output.stderr);
-            ensure!(output.status.success() && said.is_empty(), "{said}");
-            let rendered = ear::read_wav(&again)?;
-            ensure!(
-                rendered.len() == recorded.len(),
-                "{} samples recorded, {} rendered",
-                recorded.len(),
-                rendered.len()
-            );
+            let limit = Instant::now() + Duration::from_secs(60);
+            let rendered = loop {
+                let output = understudy(&folder)
+                    .args(["replay", "--instance", "test"])
+                    .args(["--from", &format!("#{first}"), "--to", &format!("#{end}")])
+                    .args(["-o", &again.display().to_string()])
+                    .output()?;
+                let said = text(&output.stderr);
+                ensure!(output.status.success() && said.is_empty(), "{said}");
+                let rendered = ear::read_wav(&again)?;
+                if rendered.len() == recorded.len() {
+                    break rendered;
+                }
+                // How far the music has been played is logged once a second, which is minutes of this music.
+                ensure!(
+                    rendered.len() < recorded.len() && Instant::now() < limit,
+                    "{} samples recorded, {} rendered",
+                    recorded.len(),
+                    rendered.len()
+                );
+                thread::sleep(Duration::from_secs(1));
+            };
             for file in [&self.file, &again] {
                 fs::remove_file(file)?;
             }
