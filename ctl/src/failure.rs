@@ -26,6 +26,13 @@ impl Failure {
         }
     }
 
+    /// An option that prints text together with `--json`: wrong usage.
+    pub(crate) fn not_with_json(option: &str) -> Self {
+        Self::usage(format!(
+            "{option} cannot be combined with --json (expected one of them)"
+        ))
+    }
+
     /// The instance is not running: exit code 3.
     pub(crate) fn absent(text: impl Into<String>) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Standard output (lines and JSON) and WAV files. A closed standard output ends the program silently.
 
 use std::{
+    fmt::Display,
     fs::{File, FileType, Metadata, OpenOptions},
     io::{self, BufWriter, Read, Write},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -42,6 +43,11 @@ pub(crate) fn either(names: impl Iterator<Item = &'static str>) -> String {
         [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
         names => names.concat(),
     }
+}
+
+/// The text as a cell of a Markdown table.
+pub(crate) fn cell(text: impl Display) -> String {
+    text.to_string().replace('|', "\\|").replace('\n', " ")
 }
 
 /// Writes a JSON value.

@@ -23,9 +23,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let path = context.paths.text_log();
     if context.json {
         if args.follow {
-            return Err(Failure::usage(
-                "--follow cannot be combined with --json (expected one of them)",
-            ));
+            return Err(Failure::not_with_json("--follow"));
         }
         let (text, _) = read(&path, 0)?;
         let lines: Vec<&str> = text.lines().collect();

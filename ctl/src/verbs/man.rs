@@ -24,9 +24,7 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let Some(folder) = &args.folder else {
         if context.json {
-            return Err(Failure::usage(
-                "--markdown cannot be combined with --json (expected one of them)",
-            ));
+            return Err(Failure::not_with_json("--markdown"));
         }
         output::raw(&markdown::page(Cli::command()));
         return Ok(());

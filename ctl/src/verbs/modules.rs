@@ -22,9 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if context.json && args.markdown {
-        return Err(Failure::usage(
-            "--markdown cannot be combined with --json (expected one of them)",
-        ));
+        return Err(Failure::not_with_json("--markdown"));
     }
     let Some(name) = &args.kind else {
         let all = catalog::all();

@@ -4,11 +4,13 @@
 
 use clap::{Arg, Command};
 
+use crate::output::cell;
+
 const HEAD: &str = "\
 # Verbs and options
 
-`understudy man --markdown` prints this page. [command_line.md](command_line.md) tells what sinks, lead, command log, scores and faults
-are. `understudy VERB --help` prints one verb, `understudy --version` the version.
+`understudy man --markdown` prints this page. [command_line.md](command_line.md) explains sinks, lead, command log, scores
+and faults. `understudy VERB --help` prints one verb, `understudy --version` the version.
 ";
 
 /// The page.
@@ -66,7 +68,7 @@ fn table<'a>(arguments: impl IntoIterator<Item = &'a Arg>) -> String {
     for arg in arguments.into_iter().filter(|arg| !arg.is_hide_set()) {
         let short = arg.get_short().filter(|_| arg.get_long().is_some());
         let short = short.map_or_else(String::new, |letter| format!("`-{letter}`, "));
-        let name = cell(&arg.to_string());
+        let name = cell(arg);
         let help = arg.get_help().map_or_else(String::new, cell);
         let defaults = arg.get_default_values().iter();
         let defaults: Vec<String> = defaults
@@ -81,11 +83,6 @@ fn table<'a>(arguments: impl IntoIterator<Item = &'a Arg>) -> String {
         ));
     }
     text
-}
-
-/// A text as a cell of a table.
-fn cell(text: &impl std::fmt::Display) -> String {
-    text.to_string().replace('|', "\\|").replace('\n', " ")
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 use engine::catalog::{ModuleType, Param};
 
 use super::{MODULATION, abilities, scale};
+use crate::output::cell;
 
 const HEAD: &str = "\
 # Module reference
 
-`understudy modules --markdown` prints this page; `understudy modules TYPE` prints one type, `--json` the same for programs.
-[The patch format](../patch-format.md) tells how a patch names types, ports and parameters.
+`understudy modules --markdown` prints this page, `understudy modules TYPE` one type; `--json` prints either for programs.
+[The patch format](../patch-format.md) explains how a patch names types, ports and parameters.
 
 The line below the name of a type shows its inputs, its parameters in brackets, and its outputs. A cable that names no port leads to
 the first input or from the first output. In a patch a choice is its number; an OSC message may send its name instead.
@@ -95,14 +96,9 @@ fn row(params: &[Param]) -> String {
         "| {name} | {} | {} | {} | {} |\n",
         range.trim_end(),
         param.default,
-        cell(&scale(param)),
+        cell(scale(param)),
         cell(param.help)
     )
-}
-
-/// A text as a cell of a table.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
 }
 
 /// A description as a sentence.
