@@ -157,9 +157,8 @@ fn strike(stack: &Stack, fault: Fault, target: Service) {
         let _ = stack.ask_within(&request, PAUSE);
         return;
     };
-    let living = living::of(stack.paths()).into_iter();
-    for child in living.map(|l| l.child).filter(|c| c.service == target) {
-        let _ = pidfd::open(child.pid).and_then(|handle| pidfd::signal(&handle, signal));
+    for pid in pids(stack, &[target]) {
+        let _ = pidfd::open(pid).and_then(|handle| pidfd::signal(&handle, signal));
     }
 }
 
